@@ -1,1 +1,33 @@
-//! Being built.
+//! The vocabulary of prefixd, shared by the daemon, the command line and the console.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`ids`], [`time`], [`rate`], [`victim`] | identifiers, wall-clock time, rates with their units, the attacked host |
+//! | [`event`] | what a detector reports, and what prefixd answers |
+//! | [`rule`] | the canonical FlowSpec match and its action |
+//! | [`mitigation`] | mitigations, claims, signal groups |
+//! | [`guardrail`], [`why`] | the checks no rule passes by, and the trace of a decision |
+//! | [`problem`] | the one error shape (RFC 9457) and its codes |
+//! | [`feed`] | messages of the WebSocket feed |
+//! | [`resource`] | the remaining bodies: safelist, stats, peers, health |
+//! | [`role`] | who may do what |
+//! | `config` (feature) | configuration documents and their validation |
+//! | `client` (feature) | HTTP and WebSocket client |
+//!
+//! Domain types serve as wire types. Clients keep what they do not know: statuses and codes of a newer
+//! daemon are carried as text, so that adding one is a compatible change.
+
+pub mod event;
+pub mod feed;
+pub mod guardrail;
+pub mod ids;
+pub mod mitigation;
+pub mod problem;
+pub mod rate;
+pub mod resource;
+pub mod role;
+pub mod rule;
+mod schema;
+pub mod time;
+pub mod victim;
+pub mod why;

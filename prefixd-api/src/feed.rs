@@ -1,0 +1,174 @@
+//! Messages of the WebSocket feed.
+//!
+//! Numbered messages are journal entries: a client that reconnects with the last position it has seen misses
+//! none, or is told `resync_required`. Messages without a number are ephemeral.
+
+use crate::event::EventOutcome;
+use crate::ids::{EventId, MitigationId};
+use crate::mitigation::{Delivery, Mitigation};
+use crate::resource::{Mode, PeerState};
+use crate::role::Role;
+use crate::time::Timestamp;
+use crate::victim::Victim;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct FeedMessage {
+    /// Position in the journal of its POP; absent on ephemeral messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// When it happened.
+    pub at: Timestamp,
+    /// Where it happened.
+    pub pop: String,
+    /// Who did it; absent where nobody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// What happened.
+    #[serde(flatten)]
+    pub body: FeedBody,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FeedBody {
+    /// The first message of a connection.
+    Hello {
+        /// The daemon's version.
+        version: String,
+        /// Position of the newest journal entry.
+        head: u64,
+        /// Enforced or dry-run.
+        mode: Mode,
+        /// What the subscriber may do.
+        role: Role,
+    },
+    /// A mitigation was made.
+    MitigationCreated {
+        /// The whole of it.
+        mitigation: Box<Mitigation>,
+    },
+    /// It changed: lease, claims, rules.
+    MitigationUpdated(MitigationChange),
+    /// It went to a later step.
+    MitigationEscalated(MitigationChange),
+    /// It ended before its lease did.
+    MitigationWithdrawn(MitigationChange),
+    /// It ended with its lease.
+    MitigationExpired(MitigationChange),
+    /// A guardrail refused it at promotion.
+    MitigationRejected(MitigationChange),
+    /// An event was stored.
+    EventIngested {
+        /// The event.
+        event_id: EventId,
+        /// The detector.
+        source: String,
+        /// The attacked host.
+        victim_ip: Victim,
+        /// The kind of attack.
+        vector: String,
+        /// What became of it.
+        outcome: EventOutcome,
+        /// The mitigation it touched.
+        mitigation_id: Option<MitigationId>,
+    },
+    /// The safelist changed.
+    SafelistChanged {
+        /// The prefix that came or went.
+        prefix: String,
+        /// Whether it came.
+        added: bool,
+    },
+    /// A new configuration is in force.
+    ConfigReloaded {},
+    /// A session came up or went down.
+    PeerChanged {
+        /// The neighbour.
+        neighbor: String,
+        /// Its state now.
+        state: PeerState,
+        /// Why, when it went down.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// The rules of a mitigation stand otherwise at the neighbours.
+    DeliveryChanged {
+        /// The mitigation.
+        mitigation_id: MitigationId,
+        /// How they stand.
+        delivery: Delivery,
+    },
+    /// Reconciliation found and repaired differences.
+    DriftDetected {
+        /// Rules that were missing in the RIB.
+        missing: u64,
+        /// Rules in the RIB that no live mitigation explains.
+        unexplained: u64,
+    },
+    /// What the subscriber has seen is no longer enough: read the lists again, then go on from `head`.
+    ResyncRequired {
+        /// Position of the newest journal entry.
+        head: u64,
+    },
+    /// The connection lives.
+    Ping {},
+    /// A message of a newer daemon.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The fields of a mitigation that changed. A reader whose copy is not at `revision - 1` fetches it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct MitigationChange {
+    /// Which one.
+    pub mitigation_id: MitigationId,
+    /// Its revision after the change.
+    pub revision: u64,
+    /// The changed fields with their new values.
+    #[cfg_attr(feature = "server", schema(value_type = Object))]
+    pub changes: Map<String, Value>,
+}
+
+impl MitigationChange {
+    /// The fields in which `new` differs from `old`.
+    ///
+    /// # Errors
+    /// When a mitigation cannot be written as JSON, which is a defect.
+    pub fn between(old: &Mitigation, new: &Mitigation) -> Result<Self, serde_json::Error> {
+        let (Value::Object(before), Value::Object(after)) =
+            (serde_json::to_value(old)?, serde_json::to_value(new)?)
+        else {
+            return Err(serde::ser::Error::custom("a mitigation is an object"));
+        };
+        let changes = after
+            .into_iter()
+            .filter(|(field, value)| field != "revision" && before.get(field) != Some(value))
+            .collect();
+        Ok(Self {
+            mitigation_id: new.mitigation_id,
+            revision: new.revision,
+            changes,
+        })
+    }
+
+    /// The mitigation after this change, when `old` is the revision right before it.
+    #[must_use]
+    pub fn apply_to(&self, old: &Mitigation) -> Option<Mitigation> {
+        if old.mitigation_id != self.mitigation_id || old.revision + 1 != self.revision {
+            return None;
+        }
+        let Ok(Value::Object(mut fields)) = serde_json::to_value(old) else {
+            return None;
+        };
+        fields.extend(self.changes.clone());
+        fields.insert("revision".to_owned(), self.revision.into());
+        serde_json::from_value(Value::Object(fields)).ok()
+    }
+}

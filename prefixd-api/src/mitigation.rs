@@ -1,0 +1,498 @@
+//! Mitigations, the claims that hold them, and the signal groups they come from.
+
+use crate::event::open_names;
+use crate::ids::{EventId, GroupId, MitigationId, SuppressionId};
+use crate::rate::BitsPerSecond;
+use crate::resource::Announcement;
+use crate::rule::{ActionType, Rule};
+use crate::time::Timestamp;
+use crate::victim::Victim;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// What a signal group and its one live mitigation are about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Scope {
+    /// The attacked host.
+    pub victim: Victim,
+    /// The kind of attack, as the source calls it.
+    #[cfg_attr(feature = "server", schema(value_type = String))]
+    pub vector: Arc<str>,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.victim, self.vector)
+    }
+}
+
+/// The life of a mitigation. Ended is final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum MitigationStatus {
+    /// Waits for corroboration; nothing is announced.
+    Pending,
+    /// Announced, first step.
+    Active,
+    /// Announced, a later step.
+    Escalated,
+    /// Ended before its lease did.
+    Withdrawn,
+    /// Ended with its lease.
+    Expired,
+    /// A guardrail refused it at promotion.
+    Rejected,
+}
+
+impl MitigationStatus {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Active,
+        Self::Escalated,
+        Self::Withdrawn,
+        Self::Expired,
+        Self::Rejected,
+    ];
+
+    /// Whether its rules should be on routers.
+    #[must_use]
+    pub const fn is_announced(self) -> bool {
+        matches!(self, Self::Active | Self::Escalated)
+    }
+
+    /// Whether it still holds its scope.
+    #[must_use]
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Pending | Self::Active | Self::Escalated)
+    }
+
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Escalated => "escalated",
+            Self::Withdrawn => "withdrawn",
+            Self::Expired => "expired",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+impl fmt::Display for MitigationStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for MitigationStatus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .ok_or_else(|| {
+                let known: Vec<_> = Self::ALL.iter().map(|status| status.as_str()).collect();
+                format!("{text:?} is no status; known: {}", known.join(", "))
+            })
+    }
+}
+
+/// How much a mitigation matters to a person who looks at a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Policed, small.
+    Low,
+    /// Discards by port, or a tenth of the link.
+    Medium,
+    /// Discards without ports, or half of the link.
+    High,
+    /// The link is full.
+    Critical,
+}
+
+impl Severity {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What started a mitigation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Origin {
+    /// An event or an operator.
+    pub kind: OriginKind,
+    /// Who, authenticated: `token:fastnetmon`, `uid:1000(anna)`.
+    pub actor: String,
+}
+
+/// What started a mitigation, or holds a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum OriginKind {
+    /// A detector's event.
+    Event,
+    /// An operator's request.
+    Operator,
+}
+
+/// A source's word that the attack goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Claim {
+    /// The detector, or `operator`.
+    pub source: String,
+    /// The attack's name at its source. Absent: one claim of this source for the scope.
+    pub event_id: Option<String>,
+    /// Event or operator.
+    pub kind: OriginKind,
+    /// When the first report came.
+    pub since: Timestamp,
+    /// When the last report came.
+    pub last_report_at: Timestamp,
+    /// When the claim dies by itself. Operator claims end with the mitigation's lease.
+    pub lives_until: Option<Timestamp>,
+    /// When an unban ended it. A ban that is not newer has no effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleared_at: Option<Timestamp>,
+    /// As reported, or the source's default.
+    pub confidence: Option<f64>,
+    /// Highest reported.
+    pub bps: Option<BitsPerSecond>,
+    /// Highest reported.
+    pub pps: Option<u64>,
+    /// Union of the reported destination ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dst_ports: Vec<u16>,
+    /// Union of the reported source ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub src_ports: Vec<u16>,
+    /// IP protocol number, where one was reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<u8>,
+}
+
+open_names! {
+    /// Why a mitigation ended. `guardrail.*` codes say which guardrail took it back.
+    EndReason {
+        /// An operator withdrew it.
+        Operator = "operator",
+        /// The last claim ended and the hold-down passed.
+        ClaimsEnded = "claims_ended",
+        /// Its lease ended without renewal.
+        LeaseExpired = "lease_expired",
+        /// The scope was filtered for max_lifetime.
+        LifetimeReached = "guardrail.lifetime",
+        /// A safelist entry covers it.
+        Safelisted = "guardrail.safelist",
+        /// The daemon's mode changed.
+        ModeChanged = "mode_changed",
+    }
+}
+
+/// How the rules stand at the neighbours right now. Not stored: it is asked of the speaker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Delivery {
+    /// Neighbours with an established session.
+    pub established: u32,
+    /// Neighbours to which every rule was sent.
+    pub advertised: u32,
+    /// Neighbours that cannot take one of the rules.
+    pub unsupported: u32,
+}
+
+/// Highest rates that any report carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Observed {
+    /// Bits per second.
+    pub bps: Option<BitsPerSecond>,
+    /// Packets per second.
+    pub pps: Option<u64>,
+}
+
+/// The intent to filter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Mitigation {
+    /// Its name.
+    pub mitigation_id: MitigationId,
+    /// Counts the changes, from 1.
+    pub revision: u64,
+    /// Where it is in its life.
+    pub status: MitigationStatus,
+    /// The customer who owns the victim.
+    pub customer_id: Option<String>,
+    /// The customer's service at the victim.
+    pub service_id: Option<String>,
+    /// The POP that owns it.
+    pub pop: String,
+    /// The attacked host.
+    pub victim_ip: Victim,
+    /// The kind of attack.
+    pub vector: String,
+    /// Action of the current step.
+    pub action_type: ActionType,
+    /// Rate of the current step, for police.
+    pub rate_bps: Option<BitsPerSecond>,
+    /// What is announced.
+    pub rules: Vec<Rule>,
+    /// The claims that hold it.
+    pub claims: Vec<Claim>,
+    /// Since when no claim is left.
+    pub ending_since: Option<Timestamp>,
+    /// When it will be withdrawn unless a claim comes back.
+    pub ends_at: Option<Timestamp>,
+    /// Whether its rules go to routers (false in dry-run). Fixed at birth.
+    pub enforced: bool,
+    /// A ticket or other name outside.
+    pub external_ref: Option<String>,
+    /// Highest rates reported.
+    pub observed: Observed,
+    /// The mitigation this one follows.
+    pub previous_id: Option<MitigationId>,
+    /// The playbook that decided.
+    pub playbook: Option<String>,
+    /// The step of the playbook, from 1.
+    pub step: u32,
+    /// Derived from the claims.
+    pub confidence: Option<f64>,
+    /// How much it matters.
+    pub severity: Severity,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When its lease ends.
+    pub expires_at: Timestamp,
+    /// The lease that a renewal gives, in seconds.
+    pub ttl_seconds: u32,
+    /// When a neighbour was first seen to have the rules.
+    pub advertised_at: Option<Timestamp>,
+    /// Since when there is evidence without a longer gap than the quiet period.
+    pub evidence_since: Option<Timestamp>,
+    /// When there last was evidence.
+    pub evidence_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Who ended it.
+    pub ended_by: Option<String>,
+    /// Why it ended.
+    pub end_reason: Option<EndReason>,
+    /// The words of the person who ended it.
+    pub end_note: Option<String>,
+    /// What started it.
+    pub origin: Origin,
+    /// Its signal group.
+    pub group_id: GroupId,
+    /// The event that started it.
+    pub triggering_event_id: Option<EventId>,
+    /// The last event that touched it.
+    pub last_event_id: Option<EventId>,
+    /// When a person acknowledged it.
+    pub acknowledged_at: Option<Timestamp>,
+    /// Who acknowledged it.
+    pub acknowledged_by: Option<String>,
+    /// How the rules stand at the neighbours; only in answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Delivery>,
+    /// The deciding reason as one sentence.
+    pub why_summary: String,
+}
+
+impl Mitigation {
+    /// What it is about.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        Scope {
+            victim: self.victim_ip,
+            vector: self.vector.as_str().into(),
+        }
+    }
+}
+
+/// What several events say about one scope inside a time window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Group {
+    /// Its name.
+    pub group_id: GroupId,
+    /// The POP.
+    pub pop: String,
+    /// What it is about.
+    pub scope: Scope,
+    /// Live claims, and ended ones for as long as an old ban could still arrive.
+    pub claims: Vec<Claim>,
+    /// Derived confidence.
+    pub confidence: Option<f64>,
+    /// When its first event came.
+    pub opened_at: Timestamp,
+    /// When its last event came.
+    pub last_event_at: Timestamp,
+    /// When it closed: no claim lives and the window has passed.
+    pub closed_at: Option<Timestamp>,
+    /// When mitigations of this scope began, the last 24 hours: each recurrence doubles the hold-down.
+    pub starts: Vec<Timestamp>,
+    /// Since when the scope is filtered across successors; cleared when it has been quiet.
+    pub filtered_since: Option<Timestamp>,
+    /// The last report of an attack.
+    pub last_ban_at: Option<Timestamp>,
+}
+
+/// Automatic bans of a scope are stored but not acted on, because an operator withdrew it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Suppression {
+    /// Its name.
+    pub suppression_id: SuppressionId,
+    /// What is suppressed.
+    pub scope: Scope,
+    /// Who did it.
+    pub created_by: String,
+    /// When.
+    pub created_at: Timestamp,
+    /// Until when.
+    pub expires_at: Timestamp,
+    /// The operator's words.
+    pub reason: String,
+}
+
+/// One page of mitigations.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct MitigationList {
+    /// Newest first.
+    pub mitigations: Vec<Mitigation>,
+    /// How many are in this page.
+    pub count: usize,
+    /// Pass it as `cursor` for the next page; absent on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// The answer of `GET /v1/mitigations/{id}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct MitigationDetail {
+    /// The mitigation.
+    #[serde(flatten)]
+    pub mitigation: Mitigation,
+    /// Each rule in the ways people write it.
+    pub previews: Vec<RulePreview>,
+    /// Each rule at each neighbour.
+    pub announcements: Vec<Announcement>,
+    /// Name of the customer.
+    pub customer_name: Option<String>,
+    /// Name of the service.
+    pub service_name: Option<String>,
+    /// Every change, oldest first.
+    pub timeline: Vec<TimelineEntry>,
+}
+
+/// A rule in the ways people write it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct RulePreview {
+    /// One line.
+    pub text: String,
+    /// The NLRI as hex, before any neighbour's limits.
+    pub nlri: String,
+    /// As a Junos flow route.
+    pub junos: String,
+    /// As an IOS-XR class map.
+    pub iosxr: String,
+}
+
+/// One change of a mitigation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct TimelineEntry {
+    /// Position in the journal of its POP.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// What happened: `mitigation.created`, `mitigation.updated`, ...
+    pub kind: String,
+    /// The change as the journal keeps it.
+    #[cfg_attr(feature = "server", schema(value_type = Object))]
+    pub body: serde_json::Value,
+}
+
+/// The body of `POST /v1/mitigations`: mitigate now.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MitigationRequest {
+    /// The attacked address.
+    pub victim_ip: String,
+    /// The kind of attack; `manual` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector: Option<String>,
+    /// The action; the playbook's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<ActionType>,
+    /// Bits per second, for police.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_bps: Option<BitsPerSecond>,
+    /// Lease in seconds; the playbook's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u32>,
+    /// Destination ports to match.
+    #[serde(default, skip_serializing_if = "crate::rule::Ranges::is_empty")]
+    pub dst_ports: crate::rule::Ranges,
+    /// Source ports to match.
+    #[serde(default, skip_serializing_if = "crate::rule::Ranges::is_empty")]
+    pub src_ports: crate::rule::Ranges,
+    /// IP protocol number to match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<u8>,
+    /// Why, for the journal.
+    pub reason: String,
+    /// A ticket or other name outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_ref: Option<String>,
+    /// Revise the live mitigation of this scope instead of answering 409.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// The body of `POST /v1/mitigations/{id}/withdraw`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct WithdrawRequest {
+    /// Why, for the journal; required.
+    pub reason: String,
+    /// How long automatic bans of this scope are not acted on (0 to 86400); the configured time when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suppress_seconds: Option<u32>,
+    /// Only when the mitigation still has this revision; otherwise 409.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_revision: Option<u64>,
+}

@@ -1,0 +1,356 @@
+//! The remaining bodies: safelist, peers, stats, health.
+
+use crate::mitigation::Severity;
+use crate::rule::ActionType;
+use crate::time::Timestamp;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Whether rules go to routers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// They do.
+    #[default]
+    Enforced,
+    /// Decisions are made and recorded, nothing is announced.
+    DryRun,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Enforced => "enforced",
+            Self::DryRun => "dry-run",
+        })
+    }
+}
+
+/// Where a safelist entry comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum SafelistOrigin {
+    /// Cannot be removed: neighbours, our own addresses, infrastructure.
+    Implicit,
+    /// From the configuration file.
+    Config,
+    /// Added through the API.
+    Api,
+}
+
+/// A prefix that no rule may touch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct SafelistEntry {
+    /// The prefix.
+    #[cfg_attr(feature = "server", schema(value_type = String))]
+    pub prefix: IpNet,
+    /// Why it is there.
+    pub reason: String,
+    /// Where it comes from.
+    pub origin: SafelistOrigin,
+    /// Who added it.
+    pub created_by: Option<String>,
+    /// When it was added.
+    pub created_at: Option<Timestamp>,
+    /// When it stops to count; absent: never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// The body of `POST /v1/safelist`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SafelistRequest {
+    /// The prefix, host bits clear; a bare address is its host prefix.
+    pub prefix: String,
+    /// Why.
+    pub reason: String,
+    /// When it stops to count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// How many mitigations you expect to be withdrawn; required when shorter than /24 or /48.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect_count: Option<u64>,
+}
+
+/// The answer to a safelist change.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct SafelistAnswer {
+    /// The entry.
+    pub entry: SafelistEntry,
+    /// How many mitigations it withdrew.
+    pub withdrawn: u64,
+}
+
+/// The safelist.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct SafelistList {
+    /// By prefix.
+    pub entries: Vec<SafelistEntry>,
+    /// How many.
+    pub count: usize,
+}
+
+/// State of the session with a neighbour (RFC 4271 section 8.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PeerState {
+    /// Waits before the next attempt.
+    Idle,
+    /// Dials.
+    Connect,
+    /// Waits to be dialled.
+    Active,
+    /// OPEN was sent.
+    OpenSent,
+    /// OPEN was received and accepted.
+    OpenConfirm,
+    /// Routes are exchanged.
+    Established,
+}
+
+impl PeerState {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Connect => "connect",
+            Self::Active => "active",
+            Self::OpenSent => "open_sent",
+            Self::OpenConfirm => "open_confirm",
+            Self::Established => "established",
+        }
+    }
+}
+
+impl fmt::Display for PeerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A neighbour as it is now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Peer {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// Its AS.
+    pub peer_asn: u32,
+    /// The session.
+    pub state: PeerState,
+    /// Since when the session is in this state.
+    pub since: Timestamp,
+    /// Its router id, while established.
+    pub router_id: Option<String>,
+    /// Negotiated hold time in seconds, while established.
+    pub hold_time_seconds: Option<u16>,
+    /// Address families both sides offered, while established.
+    pub families: Vec<String>,
+    /// Capabilities it offered, while established.
+    pub capabilities: Vec<String>,
+    /// Whether rules go to this neighbour.
+    pub enforce: bool,
+    /// Rules it should have.
+    pub rules_desired: u64,
+    /// Rules sent and not taken back.
+    pub rules_advertised: u64,
+    /// Changes that wait to be sent.
+    pub rules_queued: u64,
+    /// Rules it cannot take.
+    pub rules_unsupported: u64,
+    /// How often the session came up.
+    pub established_total: u64,
+    /// How often an established session was lost.
+    pub flaps: u64,
+    /// Messages and their kinds: `updates_sent`, `keepalives_received`, ...
+    pub counters: BTreeMap<String, u64>,
+    /// Why the session was last lost, in the neighbour's words where it sent some.
+    pub last_error: Option<String>,
+    /// When that was.
+    pub last_error_at: Option<Timestamp>,
+}
+
+/// All neighbours.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct PeerList {
+    /// In the order of the configuration.
+    pub peers: Vec<Peer>,
+    /// How many.
+    pub count: usize,
+}
+
+/// State of a rule at one neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum AnnouncementState {
+    /// Waits to be sent.
+    Queued,
+    /// Sent; the neighbour does not confirm.
+    Advertised,
+    /// Its withdrawal waits to be sent.
+    Withdrawing,
+    /// The session is down.
+    SessionDown,
+    /// The neighbour cannot take it; the reason says why.
+    Refused,
+}
+
+/// A rule at one neighbour.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Announcement {
+    /// The neighbour.
+    pub neighbor: String,
+    /// The rule as one line.
+    pub rule: String,
+    /// The NLRI as hex, as it is sent.
+    pub nlri: Option<String>,
+    /// Where it stands.
+    pub state: AnnouncementState,
+    /// Why, when it was refused.
+    pub reason: Option<String>,
+}
+
+/// How much of a bound is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Usage {
+    /// Used now.
+    pub used: u64,
+    /// The bound.
+    pub max: u64,
+}
+
+/// The answer of `GET /v1/stats`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Stats {
+    /// The POP.
+    pub pop: String,
+    /// When it was counted.
+    pub at: Timestamp,
+    /// Live mitigations that are announced.
+    pub active: u64,
+    /// Of these, in a later step than the first.
+    pub escalated: u64,
+    /// Of these, waiting for their hold-down to pass.
+    pub ending: u64,
+    /// Live mitigations that wait.
+    pub pending: u64,
+    /// Active by kind of attack.
+    pub by_vector: BTreeMap<String, u64>,
+    /// Active by action.
+    pub by_action: BTreeMap<ActionType, u64>,
+    /// Active by severity.
+    pub by_severity: BTreeMap<Severity, u64>,
+    /// Active by customer.
+    pub by_customer: BTreeMap<String, Usage>,
+    /// Against the bound of the POP.
+    pub quota_pop: Usage,
+    /// Against the bound of all POPs.
+    pub quota_global: Usage,
+    /// New mitigations in the last minute against the bound of the POP.
+    pub new_per_minute: Usage,
+    /// Events in the last minute.
+    pub events_per_minute: u64,
+    /// Events since the start, by outcome.
+    pub events_by_outcome: BTreeMap<String, u64>,
+    /// Rules at all neighbours together.
+    pub rules: RuleCounts,
+}
+
+/// Intended and announced rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct RuleCounts {
+    /// What the committed mitigations ask for.
+    pub intended: u64,
+    /// What the speaker holds.
+    pub announced: u64,
+}
+
+/// The answer of `GET /v1/health`: touches nothing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Health {
+    /// `ok`.
+    pub status: String,
+    /// The daemon's version.
+    pub version: String,
+    /// How to sign in: `none`, `bearer`, ...
+    pub auth_mode: String,
+}
+
+/// The answer of `GET /v1/health/detail`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct HealthDetail {
+    /// `healthy` or `degraded`.
+    pub status: String,
+    /// Why it is degraded.
+    pub reasons: Vec<String>,
+    /// The daemon's version.
+    pub version: String,
+    /// The POP.
+    pub pop: String,
+    /// Enforced or dry-run.
+    pub mode: Mode,
+    /// The daemon's clock.
+    pub now: Timestamp,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// The store.
+    pub store: StoreHealth,
+    /// The engine.
+    pub engine: EngineHealth,
+    /// Sessions up.
+    pub peers_established: u64,
+    /// Neighbours configured.
+    pub peers_total: u64,
+    /// Active mitigations.
+    pub active: u64,
+    /// Intended and announced rules.
+    pub rules: RuleCounts,
+    /// Differences that reconciliation has repaired since the start.
+    pub drift_total: u64,
+    /// The caller's role.
+    pub role: crate::role::Role,
+}
+
+/// The store as the engine last saw it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct StoreHealth {
+    /// `sqlite` or `postgresql`.
+    pub backend: String,
+    /// Whether the last commit succeeded.
+    pub ok: bool,
+    /// Since when it fails.
+    pub failing_since: Option<Timestamp>,
+    /// Removals that happened and are not recorded yet.
+    pub owed: u64,
+}
+
+/// The engine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct EngineHealth {
+    /// Commands waiting.
+    pub queue: Usage,
+    /// Position of the newest journal entry.
+    pub head: u64,
+}

@@ -1,0 +1,211 @@
+//! A rule: the canonical match of a FlowSpec route and the action on what it matches.
+//!
+//! Every field is canonical by construction, so two spellings of one match are equal and hash alike. A match
+//! always has a destination: prefixd has no match-everything rules.
+
+mod ranges;
+mod text;
+
+pub use ranges::{Range, Ranges, RangesError};
+
+use crate::rate::BitsPerSecond;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// IP protocol numbers that the built-in templates use (IANA, Assigned Internet Protocol Numbers).
+pub mod protocol {
+    /// ICMP for IPv4.
+    pub const ICMP: u8 = 1;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// GRE.
+    pub const GRE: u8 = 47;
+    /// ICMP for IPv6.
+    pub const ICMPV6: u8 = 58;
+}
+
+/// What a rule matches (RFC 8955 section 4, RFC 8956 section 3). Components that are empty match anything; the
+/// present ones must all match.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Match {
+    /// Destination prefix, host bits cleared.
+    #[cfg_attr(feature = "server", schema(value_type = String, example = "203.0.113.10/32"))]
+    pub dst_prefix: IpNet,
+    /// IP protocol numbers.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub protocols: BTreeSet<u8>,
+    /// Destination ports.
+    #[serde(default, skip_serializing_if = "Ranges::is_empty")]
+    pub dst_ports: Ranges,
+    /// Source ports.
+    #[serde(default, skip_serializing_if = "Ranges::is_empty")]
+    pub src_ports: Ranges,
+    /// ICMP types (ICMPv6 types when the destination is IPv6).
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub icmp_types: BTreeSet<u8>,
+    /// TCP flags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_flags: Option<TcpFlags>,
+    /// Total length of the IP packet in bytes.
+    #[serde(default, skip_serializing_if = "Ranges::is_empty")]
+    pub packet_lengths: Ranges,
+    /// Fragments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fragment: Option<Fragment>,
+}
+
+impl Match {
+    /// A match on nothing but the destination.
+    #[must_use]
+    pub fn destination(prefix: IpNet) -> Self {
+        Self {
+            dst_prefix: prefix.trunc(),
+            protocols: BTreeSet::new(),
+            dst_ports: Ranges::default(),
+            src_ports: Ranges::default(),
+            icmp_types: BTreeSet::new(),
+            tcp_flags: None,
+            packet_lengths: Ranges::default(),
+            fragment: None,
+        }
+    }
+
+    /// Whether the match has ports, of either direction.
+    #[must_use]
+    pub fn has_ports(&self) -> bool {
+        !self.dst_ports.is_empty() || !self.src_ports.is_empty()
+    }
+}
+
+/// TCP flags that must be set and flags that must be clear (RFC 8955 section 4.2.2.9). Written `syn&!ack`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TcpFlags {
+    /// Bits that must be set, as in byte 13 of the TCP header.
+    pub set: u8,
+    /// Bits that must be clear.
+    pub clear: u8,
+}
+
+crate::schema::text_schema!(TcpFlags, "TcpFlags");
+
+impl TcpFlags {
+    /// The SYN bit.
+    pub const SYN: u8 = 0x02;
+    /// The ACK bit.
+    pub const ACK: u8 = 0x10;
+}
+
+/// Which fragments match (RFC 8955 section 4.2.2.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Fragment {
+    /// The packet is a fragment other than the first (IsF).
+    IsFragment,
+}
+
+/// What happens to the matched traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(tag = "action_type", rename_all = "snake_case")]
+pub enum Action {
+    /// All of it is dropped (traffic-rate 0).
+    Discard,
+    /// What exceeds the rate is dropped.
+    Police {
+        /// The bound, per rule and forwarding engine.
+        rate_bps: BitsPerSecond,
+    },
+}
+
+impl Action {
+    /// Its kind without the rate.
+    #[must_use]
+    pub const fn kind(self) -> ActionType {
+        match self {
+            Self::Discard => ActionType::Discard,
+            Self::Police { .. } => ActionType::Police,
+        }
+    }
+
+    /// The bound of a police action.
+    #[must_use]
+    pub const fn rate(self) -> Option<BitsPerSecond> {
+        match self {
+            Self::Discard => None,
+            Self::Police { rate_bps } => Some(rate_bps),
+        }
+    }
+
+    /// Whether this lets less traffic through than `other`: discard before police, lower rates before higher.
+    #[must_use]
+    pub fn is_stricter_than(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Discard, Self::Police { .. }) => true,
+            (Self::Police { rate_bps: own }, Self::Police { rate_bps: theirs }) => own < theirs,
+            (Self::Discard | Self::Police { .. }, Self::Discard) => false,
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Discard => f.write_str("discard"),
+            Self::Police { rate_bps } => write!(f, "police {rate_bps}"),
+        }
+    }
+}
+
+/// The kind of an action, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ActionType {
+    /// Limit to a rate.
+    Police,
+    /// Drop everything.
+    Discard,
+}
+
+impl ActionType {
+    /// The name on the wire and in configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Police => "police",
+            Self::Discard => "discard",
+        }
+    }
+}
+
+impl fmt::Display for ActionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A match and its action.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Rule {
+    /// What is matched.
+    #[serde(rename = "match")]
+    pub matches: Match,
+    /// What happens to it.
+    #[serde(flatten)]
+    pub action: Action,
+}
+
+impl fmt::Display for Rule {
+    /// One line for people: `dst 203.0.113.10/32 proto udp dport 27015 then police 5 Mbit/s`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} then {}", self.matches, self.action)
+    }
+}
