@@ -1,0 +1,111 @@
+//! The engine: one task that owns the state and is the only writer of the store.
+//!
+//! ```text
+//!   http ──Command──▶ queue ──▶ decide each on a working copy ──▶ one commit ──▶ state, RIB, feed, answers
+//! ```
+
+use crate::journal::Entry;
+use crate::policy::{Command, Outcome, State};
+use arc_swap::ArcSwap;
+use prefixd_api::time::Timestamp;
+use std::sync::Arc;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+/// Commands that may wait. When it is full, callers are told to come back ([`SubmitError::QueueFull`]).
+pub const QUEUE: usize = 4096;
+/// Journal entries that a feed subscriber may be behind before it has to resync.
+pub const FEED_BACKLOG: usize = 4096;
+
+/// What readers see: the state as of the last commit. Published before callers are answered, so that a caller
+/// reads its own writes.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The committed state.
+    pub state: State,
+    /// Position of the newest journal entry.
+    pub head: u64,
+    /// Time of the last commit.
+    pub at: Timestamp,
+    /// Since when the store fails; absent while it works.
+    pub store_failing_since: Option<Timestamp>,
+    /// Removals that happened and are not recorded yet.
+    pub owed: u64,
+}
+
+/// What a caller gets once its command is durable.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// For an event that was known already: nothing was done, the stored answer is given again.
+    pub replay: bool,
+    /// Position of the newest journal entry of the batch.
+    pub head: u64,
+}
+
+/// Why a command has no outcome. Nothing was done, but for [`SubmitError::Unknown`].
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The queue is full.
+    #[error("too much work is waiting")]
+    QueueFull,
+    /// The daemon is stopping.
+    #[error("the daemon is stopping")]
+    Stopping,
+    /// The store did not take the batch.
+    #[error("the store does not answer")]
+    Store,
+    /// Deciding this command failed by a defect; the log says which.
+    #[error("deciding failed")]
+    Defect,
+}
+
+/// How the rest of the daemon reaches the engine.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Request>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    feed: broadcast::Sender<Arc<Entry>>,
+}
+
+/// A command and who waits for it.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) command: Command,
+    pub(crate) reply: oneshot::Sender<Result<Answer, SubmitError>>,
+}
+
+impl Handle {
+    /// Has a command decided and waits until the outcome is durable.
+    ///
+    /// # Errors
+    /// See [`SubmitError`].
+    pub async fn submit(&self, command: Command) -> Result<Answer, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .try_send(Request { command, reply })
+            .map_err(|refused| match refused {
+                mpsc::error::TrySendError::Full(_) => SubmitError::QueueFull,
+                mpsc::error::TrySendError::Closed(_) => SubmitError::Stopping,
+            })?;
+        answer.await.unwrap_or(Err(SubmitError::Stopping))
+    }
+
+    /// The state as of the last commit.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Journal entries from now on. A reader that falls behind [`FEED_BACKLOG`] entries gets `Lagged`.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Entry>> {
+        self.feed.subscribe()
+    }
+
+    /// How many commands wait.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.commands.max_capacity() - self.commands.capacity()
+    }
+}

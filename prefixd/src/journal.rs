@@ -1,0 +1,387 @@
+//! The journal: every change in order, each entry sealed to the one before by SHA-256.
+//!
+//! The audit log, a mitigation's timeline and the feed are readings of it. An entry's body is the body of its
+//! feed message, hashed as the text that is stored: nothing is serialised twice.
+
+use crate::policy::{Effect, MitigationEvent};
+use prefixd_api::event::StoredEvent;
+use prefixd_api::feed::MitigationChange;
+use prefixd_api::mitigation::Mitigation;
+use prefixd_api::time::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// The actor of what nobody asked for: deadlines, and what a reload changes.
+pub const DAEMON: &str = "prefixd";
+
+/// SHA-256 of an entry.
+pub type Hash = [u8; 32];
+
+/// The end of a chain: what the next entry is sealed to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Number of the last entry; 0 before the first.
+    pub seq: u64,
+    /// Its hash; zeroes before the first.
+    pub hash: Hash,
+}
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number, gapless within a POP, from 1.
+    pub seq: u64,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The POP.
+    pub pop: Arc<str>,
+    /// Who did it.
+    pub actor: String,
+    /// What happened.
+    pub kind: Kind,
+    /// What it happened to: a mitigation, an event, a prefix.
+    pub subject: String,
+    /// A JSON object.
+    pub body: String,
+    /// Hash of the entry before.
+    pub previous_hash: Hash,
+    /// Hash of this one.
+    pub hash: Hash,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal, $feed:expr;)*) => {
+        /// What an entry is about.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Kind { $($(#[$doc])* $variant,)* }
+
+        impl Kind {
+            /// As it is stored.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str { match self { $(Self::$variant => $text,)* } }
+
+            /// The kind with this name.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> { match text { $($text => Some(Self::$variant),)* _ => None } }
+
+            /// Type of its feed message, when it has one.
+            #[must_use]
+            pub const fn feed_type(self) -> Option<&'static str> { match self { $(Self::$variant => $feed,)* } }
+        }
+    };
+}
+
+kinds! {
+    /// An event was stored.
+    Event = "event", Some("event_ingested");
+    /// A signal group changed without an event.
+    Group = "group", None;
+    /// A mitigation was made.
+    MitigationCreated = "mitigation.created", Some("mitigation_created");
+    /// It changed.
+    MitigationUpdated = "mitigation.updated", Some("mitigation_updated");
+    /// It went to a later step.
+    MitigationEscalated = "mitigation.escalated", Some("mitigation_escalated");
+    /// It ended before its lease.
+    MitigationWithdrawn = "mitigation.withdrawn", Some("mitigation_withdrawn");
+    /// It ended with its lease.
+    MitigationExpired = "mitigation.expired", Some("mitigation_expired");
+    /// The safelist changed.
+    Safelist = "safelist", Some("safelist_changed");
+    /// A suppression came or went.
+    Suppression = "suppression", None;
+    /// A configuration came into force.
+    Config = "config", Some("config_reloaded");
+}
+
+impl From<MitigationEvent> for Kind {
+    fn from(event: MitigationEvent) -> Self {
+        match event {
+            MitigationEvent::Created => Self::MitigationCreated,
+            MitigationEvent::Updated => Self::MitigationUpdated,
+            MitigationEvent::Escalated => Self::MitigationEscalated,
+            MitigationEvent::Withdrawn => Self::MitigationWithdrawn,
+            MitigationEvent::Expired => Self::MitigationExpired,
+        }
+    }
+}
+
+/// Builds the entries of a batch on a chain.
+pub struct Writer {
+    pop: Arc<str>,
+    head: Head,
+    entries: Vec<Entry>,
+}
+
+impl Writer {
+    /// Goes on from the end of a chain.
+    #[must_use]
+    pub fn new(pop: Arc<str>, head: Head) -> Self {
+        Self {
+            pop,
+            head,
+            entries: Vec::new(),
+        }
+    }
+
+    /// The end of the chain with what was added.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The added entries.
+    #[must_use]
+    pub fn into_entries(self) -> Vec<Entry> {
+        self.entries
+    }
+
+    /// Adds one entry.
+    pub fn append(&mut self, at: Timestamp, actor: &str, kind: Kind, subject: String, body: String) {
+        let mut entry = Entry {
+            seq: self.head.seq + 1,
+            at,
+            pop: Arc::clone(&self.pop),
+            actor: actor.to_owned(),
+            kind,
+            subject,
+            body,
+            previous_hash: self.head.hash,
+            hash: [0; 32],
+        };
+        entry.hash = entry.seal();
+        self.head = Head {
+            seq: entry.seq,
+            hash: entry.hash,
+        };
+        self.entries.push(entry);
+    }
+
+    /// Adds what a decision changed. A group that changes with an event is told by the event's entry.
+    ///
+    /// # Errors
+    /// When a body cannot be written as JSON, which is a defect.
+    pub fn append_effects(&mut self, at: Timestamp, effects: &[Effect]) -> Result<(), serde_json::Error> {
+        let by_event = effects.iter().any(|effect| matches!(effect, Effect::Event(..)));
+        for effect in effects {
+            match effect {
+                Effect::Event(event, _) => {
+                    self.append(
+                        at,
+                        &event.actor,
+                        Kind::Event,
+                        event.event_id.to_string(),
+                        event_body(event)?,
+                    );
+                }
+                Effect::Group(_) if by_event => {}
+                Effect::Group(group) => {
+                    let body = serde_json::to_string(&serde_json::json!({ "group": group }))?;
+                    self.append(at, DAEMON, Kind::Group, group.group_id.to_string(), body);
+                }
+                Effect::Mitigation {
+                    what,
+                    actor,
+                    before,
+                    after,
+                    ..
+                } => {
+                    let body = mitigation_body(before.as_deref(), after)?;
+                    self.append(at, actor, (*what).into(), after.mitigation_id.to_string(), body);
+                }
+                Effect::Suppressed(suppression) => {
+                    let body = serde_json::to_string(&serde_json::json!({ "suppression": suppression }))?;
+                    self.append(
+                        at,
+                        &suppression.created_by,
+                        Kind::Suppression,
+                        suppression.scope.to_string(),
+                        body,
+                    );
+                }
+                Effect::Unsuppressed(scope) => {
+                    self.append(
+                        at,
+                        DAEMON,
+                        Kind::Suppression,
+                        scope.to_string(),
+                        r#"{"suppression":null}"#.to_owned(),
+                    );
+                }
+                Effect::SafelistAdded(entry) => {
+                    let actor = entry.created_by.as_deref().unwrap_or(DAEMON);
+                    let body = serde_json::to_string(&serde_json::json!({
+                        "prefix": entry.prefix, "added": true, "reason": entry.reason, "expires_at": entry.expires_at,
+                    }))?;
+                    self.append(at, actor, Kind::Safelist, entry.prefix.to_string(), body);
+                }
+                Effect::SafelistRemoved { prefix, actor } => {
+                    let body =
+                        serde_json::to_string(&serde_json::json!({ "prefix": prefix, "added": false }))?;
+                    self.append(at, actor, Kind::Safelist, prefix.to_string(), body);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn event_body(event: &StoredEvent) -> Result<String, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        event_id: prefixd_api::ids::EventId,
+        source: &'a str,
+        victim_ip: prefixd_api::victim::Victim,
+        vector: &'a str,
+        action: prefixd_api::event::EventAction,
+        outcome: &'a prefixd_api::event::EventOutcome,
+        mitigation_id: Option<prefixd_api::ids::MitigationId>,
+        payload_sha256: String,
+    }
+    serde_json::to_string(&Body {
+        event_id: event.event_id,
+        source: &event.source,
+        victim_ip: event.victim_ip,
+        vector: &event.vector,
+        action: event.action,
+        outcome: &event.outcome,
+        mitigation_id: event.mitigation_id,
+        payload_sha256: hex(&Sha256::digest(serde_json::to_vec(event)?)),
+    })
+}
+
+fn mitigation_body(before: Option<&Mitigation>, after: &Mitigation) -> Result<String, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Created<'a> {
+        mitigation: &'a Mitigation,
+    }
+    match before {
+        None => serde_json::to_string(&Created { mitigation: after }),
+        Some(before) => serde_json::to_string(&MitigationChange::between(before, after)?),
+    }
+}
+
+impl Entry {
+    /// The hash that seals this entry: over every field but the hash itself, each with its length, so that no
+    /// two entries have the same bytes.
+    #[must_use]
+    pub fn seal(&self) -> Hash {
+        let mut hasher = Sha256::new();
+        hasher.update(self.previous_hash);
+        hasher.update(self.seq.to_be_bytes());
+        hasher.update(self.at.as_micros().to_be_bytes());
+        for text in [
+            &*self.pop,
+            &self.actor,
+            self.kind.as_str(),
+            &self.subject,
+            &self.body,
+        ] {
+            hasher.update((text.len() as u64).to_be_bytes());
+            hasher.update(text);
+        }
+        hasher.finalize().into()
+    }
+
+    /// The feed message of this entry as JSON, when its kind has one.
+    ///
+    /// # Errors
+    /// When the entry cannot be written as JSON, which is a defect.
+    pub fn feed_json(&self) -> Result<Option<String>, serde_json::Error> {
+        #[derive(Serialize)]
+        struct Frame<'a> {
+            #[serde(rename = "type")]
+            kind: &'a str,
+            seq: u64,
+            at: Timestamp,
+            pop: &'a str,
+            actor: &'a str,
+        }
+        let Some(kind) = self.kind.feed_type() else {
+            return Ok(None);
+        };
+        let frame = Frame {
+            kind,
+            seq: self.seq,
+            at: self.at,
+            pop: &self.pop,
+            actor: &self.actor,
+        };
+        let mut json = serde_json::to_string(&frame)?;
+        // The body is a JSON object: its fields follow the frame's.
+        let fields = self.body.trim_start().strip_prefix('{').unwrap_or("}");
+        json.pop();
+        if !fields.trim_start().starts_with('}') {
+            json.push(',');
+        }
+        json.push_str(fields);
+        Ok(Some(json))
+    }
+
+    /// The body for a timeline.
+    #[must_use]
+    pub fn body_value(&self) -> Option<Box<RawValue>> {
+        RawValue::from_string(self.body.clone()).ok()
+    }
+}
+
+/// Lower-case hex of bytes.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prefixd_api::feed::{FeedBody, FeedMessage};
+
+    fn chain() -> Vec<Entry> {
+        let mut writer = Writer::new("iad1".into(), Head::default());
+        let at = Timestamp::from_micros(1_700_000_000_000_000);
+        writer.append(
+            at,
+            "anna",
+            Kind::Safelist,
+            "192.0.2.0/24".into(),
+            r#"{"prefix":"192.0.2.0/24","added":true}"#.into(),
+        );
+        writer.append(at, DAEMON, Kind::Config, "config".into(), "{}".into());
+        writer.into_entries()
+    }
+
+    #[test]
+    fn each_entry_is_sealed_to_the_one_before() {
+        let entries = chain();
+        assert_eq!((entries[0].seq, entries[1].seq), (1, 2));
+        assert_eq!(entries[1].previous_hash, entries[0].hash);
+        let mut forged = entries[0].clone();
+        forged.actor = "eve".into();
+        assert_ne!(forged.seal(), forged.hash);
+    }
+
+    #[test]
+    fn an_entry_is_its_feed_message() {
+        let entries = chain();
+        let message: FeedMessage = serde_json::from_str(&entries[0].feed_json().unwrap().unwrap()).unwrap();
+        assert_eq!(message.seq, Some(1));
+        assert_eq!(message.actor.as_deref(), Some("anna"));
+        assert_eq!(
+            message.body,
+            FeedBody::SafelistChanged {
+                prefix: "192.0.2.0/24".into(),
+                added: true
+            }
+        );
+        let message: FeedMessage = serde_json::from_str(&entries[1].feed_json().unwrap().unwrap()).unwrap();
+        assert_eq!(message.body, FeedBody::ConfigReloaded {});
+    }
+}

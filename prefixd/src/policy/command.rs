@@ -1,0 +1,118 @@
+//! What can be asked of the engine.
+
+use ipnet::IpNet;
+use prefixd_api::event::Event;
+use prefixd_api::ids::{EventId, GroupId, MitigationId, SuppressionId};
+use prefixd_api::mitigation::{MitigationRequest, Scope};
+use prefixd_api::time::Timestamp;
+use prefixd_api::victim::Victim;
+use std::time::Duration;
+
+/// One thing to decide.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// A detector's report.
+    Event(Box<EventCommand>),
+    /// Mitigate now.
+    Create(Box<CreateCommand>),
+    /// Take a mitigation back.
+    Withdraw(WithdrawCommand),
+    /// Protect a prefix from every rule.
+    SafelistAdd(SafelistAdd),
+    /// Stop protecting it.
+    SafelistRemove {
+        /// The entry.
+        prefix: IpNet,
+        /// Who asks.
+        actor: String,
+    },
+    /// A deadline of this scope has come: lease, claim, hold-down or escalation.
+    Due(Scope),
+    /// Configuration or safelist changed: judge the live mitigation of this scope again.
+    Judge(Scope),
+}
+
+/// Identifiers made before the decision, so that deciding stays pure. What is not used is lost.
+#[derive(Clone, Copy, Debug)]
+pub struct FreshIds {
+    /// For the event, when there is one.
+    pub event: EventId,
+    /// For a mitigation that the decision makes.
+    pub mitigation: MitigationId,
+    /// For a signal group that the decision opens.
+    pub group: GroupId,
+    /// For a suppression that the decision makes.
+    pub suppression: SuppressionId,
+}
+
+impl FreshIds {
+    /// New ones.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "fresh each time, so not a default")]
+    pub fn new() -> Self {
+        Self {
+            event: EventId::new(),
+            mitigation: MitigationId::new(),
+            group: GroupId::new(),
+            suppression: SuppressionId::new(),
+        }
+    }
+}
+
+/// A detector's report, authenticated. Replays never get here: the engine answers them from what is stored.
+#[derive(Clone, Debug)]
+pub struct EventCommand {
+    /// Names for what the decision makes.
+    pub ids: FreshIds,
+    /// The report.
+    pub event: Event,
+    /// Who sent it.
+    pub actor: String,
+    /// The event's own time on the engine's clock: its age by the wall clock before `now`. Absent: now.
+    pub seen_at: Option<Timestamp>,
+}
+
+/// An operator's request to mitigate, authenticated.
+#[derive(Clone, Debug)]
+pub struct CreateCommand {
+    /// Names for what the decision makes.
+    pub ids: FreshIds,
+    /// The victim, already parsed from the request.
+    pub victim: Victim,
+    /// The request.
+    pub request: MitigationRequest,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// An operator's request to take a mitigation back.
+#[derive(Clone, Debug)]
+pub struct WithdrawCommand {
+    /// Names for what the decision makes.
+    pub ids: FreshIds,
+    /// Which one.
+    pub mitigation: MitigationId,
+    /// The operator's words.
+    pub reason: String,
+    /// How long automatic bans of the scope are not acted on; absent: as configured.
+    pub suppress: Option<Duration>,
+    /// Only at this revision.
+    pub expected_revision: Option<u64>,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// A request to protect a prefix.
+#[derive(Clone, Debug)]
+pub struct SafelistAdd {
+    /// The prefix, host bits clear.
+    pub prefix: IpNet,
+    /// Why.
+    pub reason: String,
+    /// When it stops to count.
+    pub expires_at: Option<Timestamp>,
+    /// How many mitigations the operator expects to be withdrawn.
+    pub expect_count: Option<u64>,
+    /// Who asks.
+    pub actor: String,
+}

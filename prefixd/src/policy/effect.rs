@@ -1,0 +1,93 @@
+//! What a decision changes.
+
+use ipnet::IpNet;
+use prefixd_api::event::{EventAnswer, StoredEvent};
+use prefixd_api::guardrail::Guardrail;
+use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
+use prefixd_api::problem::Problem;
+use prefixd_api::resource::{SafelistAnswer, SafelistEntry};
+use prefixd_api::why::Why;
+use std::sync::Arc;
+
+/// The outcome of one command with everything it changes.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// What the caller is told.
+    pub outcome: Outcome,
+    /// The changes, in order. Empty when a request was refused.
+    pub effects: Vec<Effect>,
+}
+
+/// What the caller is told, once the effects are durable.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// An event was stored.
+    Event {
+        /// The answer.
+        answer: EventAnswer,
+        /// The guardrail that refused a rule: the answer is 422, the event is stored all the same.
+        refused: Option<(Guardrail, Arc<Why>)>,
+    },
+    /// A mitigation was made or revised by an operator.
+    Created(Arc<Mitigation>),
+    /// A mitigation was withdrawn.
+    Withdrawn(Arc<Mitigation>),
+    /// A safelist entry was added; the mitigations it withdrew are among the effects.
+    SafelistAdded(SafelistAnswer),
+    /// A safelist entry was removed.
+    SafelistRemoved,
+    /// A deadline or a new judgement was dealt with.
+    Settled,
+    /// Nothing changed; this is why.
+    Refused(Box<Problem>),
+}
+
+/// One change. Each carries the whole new value, so that the store and the state need no other source.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// An event with its trace.
+    Event(Arc<StoredEvent>, Arc<Why>),
+    /// A group was opened, changed or closed.
+    Group(Arc<Group>),
+    /// A mitigation was made or changed.
+    Mitigation {
+        /// What happened to it.
+        what: MitigationEvent,
+        /// Who did it: an actor, or `prefixd` for deadlines.
+        actor: String,
+        /// As it was; absent when it is new.
+        before: Option<Arc<Mitigation>>,
+        /// As it is now; no longer live when it ended.
+        after: Arc<Mitigation>,
+        /// The trace, where this change was a decision of its own.
+        why: Option<Arc<Why>>,
+    },
+    /// Automatic bans of a scope are no longer acted on.
+    Suppressed(Arc<Suppression>),
+    /// They are again.
+    Unsuppressed(Scope),
+    /// A prefix is protected.
+    SafelistAdded(Arc<SafelistEntry>),
+    /// It no longer is.
+    SafelistRemoved {
+        /// The prefix.
+        prefix: IpNet,
+        /// Who removed it.
+        actor: String,
+    },
+}
+
+/// What happened to a mitigation: the kind of its journal entry and feed message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MitigationEvent {
+    /// It was made.
+    Created,
+    /// Its lease, claims or rules changed.
+    Updated,
+    /// It went to a later step.
+    Escalated,
+    /// It ended before its lease.
+    Withdrawn,
+    /// It ended with its lease.
+    Expired,
+}

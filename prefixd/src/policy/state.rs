@@ -1,0 +1,150 @@
+//! Everything a decision can depend on besides the configuration: what is live, and what is remembered of what
+//! was. Persistent maps: a clone is a cheap snapshot, so a batch works on a copy and readers keep theirs.
+
+use super::effect::Effect;
+use super::starts::{Start, Starts, decrement, increment};
+use imbl::{HashMap, OrdMap};
+use ipnet::IpNet;
+use prefixd_api::ids::MitigationId;
+use prefixd_api::mitigation::{Group, Mitigation, OriginKind, Scope, Suppression};
+use prefixd_api::resource::SafelistEntry;
+use prefixd_api::time::Timestamp;
+use std::sync::Arc;
+
+/// The committed state, or a working copy of it.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Live mitigations by name; names are ordered by time.
+    pub mitigations: OrdMap<MitigationId, Arc<Mitigation>>,
+    /// The one live mitigation of a scope.
+    pub by_scope: HashMap<Scope, MitigationId>,
+    /// Groups that are open, or remembered because their past still counts.
+    pub groups: HashMap<Scope, Arc<Group>>,
+    /// Scopes whose automatic bans are not acted on.
+    pub suppressions: HashMap<Scope, Arc<Suppression>>,
+    /// Safelist entries added through the API; configured and implicit ones belong to the policy.
+    pub safelist: OrdMap<IpNet, Arc<SafelistEntry>>,
+    /// How many mitigations are live, in the ways quotas ask.
+    pub counts: Counts,
+}
+
+/// Counts of live mitigations and of recent starts, kept in step with the maps. Enforced and dry-run
+/// mitigations have counters of their own.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Enforced ones.
+    pub enforced: Tally,
+    /// Dry-run ones.
+    pub dry_run: Tally,
+}
+
+/// One set of counters.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Live in this POP.
+    pub pop: u64,
+    /// Live by customer.
+    pub customers: HashMap<Arc<str>, u64>,
+    /// Starts of the last minute.
+    pub starts: Starts,
+}
+
+impl State {
+    /// The live mitigation of a scope.
+    #[must_use]
+    pub fn mitigation_of(&self, scope: &Scope) -> Option<&Arc<Mitigation>> {
+        self.mitigations.get(self.by_scope.get(scope)?)
+    }
+
+    /// Forgets what no longer counts at `now`. The engine calls it before each batch, so that a decision reads
+    /// counters instead of counting.
+    pub fn advance(&mut self, now: Timestamp) {
+        self.counts.enforced.starts.forget_before(now);
+        self.counts.dry_run.starts.forget_before(now);
+    }
+
+    /// Makes a decision's changes.
+    pub fn apply(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::Event(..) => {}
+                Effect::Group(group) => {
+                    self.groups.insert(group.scope.clone(), Arc::clone(group));
+                }
+                Effect::Mitigation { before, after, .. } => self.apply_mitigation(before.as_deref(), after),
+                Effect::Suppressed(suppression) => {
+                    self.suppressions
+                        .insert(suppression.scope.clone(), Arc::clone(suppression));
+                }
+                Effect::Unsuppressed(scope) => {
+                    self.suppressions.remove(scope);
+                }
+                Effect::SafelistAdded(entry) => {
+                    self.safelist.insert(entry.prefix, Arc::clone(entry));
+                }
+                Effect::SafelistRemoved { prefix, .. } => {
+                    self.safelist.remove(prefix);
+                }
+            }
+        }
+    }
+
+    /// Puts a mitigation that is live in the store back, at start.
+    pub fn restore(&mut self, mitigation: Arc<Mitigation>) {
+        self.apply_mitigation(None, &mitigation);
+    }
+
+    fn apply_mitigation(&mut self, before: Option<&Mitigation>, after: &Arc<Mitigation>) {
+        let was_live = before.is_some_and(|before| before.status.is_live());
+        let tally = if after.enforced {
+            &mut self.counts.enforced
+        } else {
+            &mut self.counts.dry_run
+        };
+        match (was_live, after.status.is_live()) {
+            (false, true) => {
+                tally.add(after);
+                self.by_scope.insert(after.scope(), after.mitigation_id);
+                self.mitigations.insert(after.mitigation_id, Arc::clone(after));
+            }
+            (true, true) => {
+                self.mitigations.insert(after.mitigation_id, Arc::clone(after));
+            }
+            (true, false) => {
+                tally.remove(after);
+                self.by_scope.remove(&after.scope());
+                self.mitigations.remove(&after.mitigation_id);
+            }
+            (false, false) => {}
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, mitigation: &Mitigation) {
+        self.pop += 1;
+        let customer: Option<Arc<str>> = mitigation.customer_id.as_deref().map(Arc::from);
+        if let Some(customer) = &customer {
+            increment(&mut self.customers, customer);
+        }
+        let source = match mitigation.origin.kind {
+            OriginKind::Event => mitigation
+                .claims
+                .first()
+                .map(|claim| Arc::from(claim.source.as_str())),
+            OriginKind::Operator => None,
+        };
+        self.starts.push(Start {
+            at: mitigation.created_at,
+            customer,
+            source,
+        });
+    }
+
+    fn remove(&mut self, mitigation: &Mitigation) {
+        self.pop = self.pop.saturating_sub(1);
+        if let Some(customer) = mitigation.customer_id.as_deref() {
+            decrement(&mut self.customers, customer);
+        }
+    }
+}
