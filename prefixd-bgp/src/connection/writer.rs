@@ -1,0 +1,143 @@
+//! The writing half: two lanes, control before bulk.
+
+use std::io;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::time::{Duration, Instant, sleep_until};
+
+use crate::rib::{Batch, Generation, Pull};
+use crate::shared::{NeighborShared, lock};
+
+/// What the neighbour task may ask of the writer.
+#[derive(Debug)]
+pub(super) enum Lane {
+    Message(Bytes),
+    /// The session is established: pull from the RIB under this name.
+    Bulk(Generation),
+    /// Write this (or nothing) and close our half.
+    Farewell(Bytes),
+}
+
+/// Since when the socket takes nothing, and for how long in all.
+#[derive(Debug, Default)]
+pub(super) struct Blocked(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    since: Option<Instant>,
+    total: Duration,
+}
+
+impl Blocked {
+    pub(super) fn since(&self) -> Option<Instant> {
+        lock(&self.0).since
+    }
+
+    pub(super) fn take_total(&self) -> Duration {
+        std::mem::take(&mut lock(&self.0).total)
+    }
+
+    fn begin(&self) -> Instant {
+        let now = Instant::now();
+        lock(&self.0).since = Some(now);
+        now
+    }
+
+    fn end(&self, since: Instant) {
+        let mut waiting = lock(&self.0);
+        waiting.since = None;
+        waiting.total += since.elapsed();
+    }
+}
+
+/// Runs until told to say farewell, until its owner is gone (closing without a word), or until the socket fails.
+pub(super) async fn write<W: AsyncWrite>(
+    stream: W,
+    mut lane: mpsc::Receiver<Lane>,
+    shared: Arc<NeighborShared>,
+    blocked: Arc<Blocked>,
+) -> io::Result<()> {
+    let mut stream = pin!(stream);
+    let mut changed = shared.changed.subscribe();
+    let mut bulk = None;
+    loop {
+        let next = match lane.try_recv() {
+            Ok(next) => next,
+            Err(TryRecvError::Disconnected) => return Ok(()),
+            Err(TryRecvError::Empty) => {
+                let later = match bulk {
+                    None => None,
+                    Some(generation) => {
+                        changed.mark_unchanged();
+                        let pull = shared.rib().pull(generation, &shared.attributes, Instant::now());
+                        match pull {
+                            Pull::Batch(batch) => {
+                                write_all(&mut stream, &batch.bytes, &blocked).await?;
+                                confirm(&shared, batch);
+                                continue;
+                            }
+                            Pull::Later(at) => Some(at),
+                            Pull::Idle | Pull::Stale => None,
+                        }
+                    }
+                };
+                tokio::select! {
+                    next = lane.recv() => match next {
+                        Some(next) => next,
+                        None => return Ok(()),
+                    },
+                    _ = changed.changed(), if bulk.is_some() => continue,
+                    () = sleep_until_some(later) => continue,
+                }
+            }
+        };
+        match next {
+            Lane::Message(message) => write_all(&mut stream, &message, &blocked).await?,
+            Lane::Bulk(generation) => bulk = Some(generation),
+            Lane::Farewell(last) => {
+                write_all(&mut stream, &last, &blocked).await?;
+                return stream.shutdown().await;
+            }
+        }
+    }
+}
+
+fn confirm(shared: &NeighborShared, batch: Batch) {
+    {
+        let mut observed = shared.observed();
+        observed.sent.update += batch.updates;
+        observed.sent.route_refresh += batch.refreshes;
+    }
+    shared.rib().written(batch, Instant::now());
+    shared.written.notify_one();
+}
+
+async fn sleep_until_some(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Every byte the socket takes counts as progress (RFC 9687 section 3.2).
+async fn write_all<W: AsyncWrite + Unpin>(
+    stream: &mut W,
+    mut bytes: &[u8],
+    blocked: &Blocked,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let since = blocked.begin();
+        let written = stream.write(bytes).await;
+        blocked.end(since);
+        match written? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => bytes = &bytes[count..],
+        }
+    }
+    Ok(())
+}

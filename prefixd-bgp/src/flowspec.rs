@@ -1,0 +1,57 @@
+//! FlowSpec rules: what they match, what they do, and the one canonical form that names them.
+//!
+//! [`Rule`] is what a caller writes. [`Rule::canonical`] checks it, brings it into the one spelling this crate ever
+//! sends, encodes it, re-parses the bytes and gives a [`CanonicalRule`] whose [`NlriKey`] (the bytes on the wire) is
+//! its identity everywhere: in the desired set, in the Adj-RIB-Out, in a withdrawal. Announce and withdraw therefore
+//! can never differ by a byte.
+
+mod action;
+mod canonical;
+mod key;
+mod rule;
+mod terms;
+
+use std::fmt;
+
+pub use action::{Action, BytesPerSecond, Dscp, InvalidAction};
+pub use canonical::{CanonicalRule, RuleError};
+pub use key::NlriKey;
+pub use rule::{Component, Rule};
+pub use terms::{BitmaskTerm, Comparison, NumericTerm};
+
+/// The address family of a rule: AFI 1 or 2, always with SAFI 133 (RFC 8955, RFC 8956).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4 FlowSpec.
+    Ipv4,
+    /// IPv6 FlowSpec.
+    Ipv6,
+}
+
+impl Family {
+    /// Both families, in wire order.
+    pub const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
+
+    /// The name used in configuration, metrics and on screens.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "ipv4-flowspec",
+            Self::Ipv6 => "ipv6-flowspec",
+        }
+    }
+
+    /// Position in a per-family array.
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Ipv4 => 0,
+            Self::Ipv6 => 1,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

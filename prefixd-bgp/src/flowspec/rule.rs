@@ -1,0 +1,105 @@
+//! A rule as a caller writes it: any order, any spelling.
+
+use ipnet::IpNet;
+
+use super::{BitmaskTerm, Family, NumericTerm};
+
+/// The traffic a rule matches. All components must match (AND); it becomes usable through [`Rule::canonical`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Address family; every prefix must be of it.
+    pub family: Family,
+    /// Components in any order, at most one of each type, a destination prefix among them.
+    pub components: Vec<Component>,
+}
+
+/// One match component (RFC 8955 section 4.2.2, RFC 8956 section 3).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Component {
+    /// Type 1.
+    DestinationPrefix(IpNet),
+    /// Type 2.
+    SourcePrefix(IpNet),
+    /// Type 3: IP protocol, or the upper-layer protocol of IPv6.
+    Protocol(Vec<NumericTerm>),
+    /// Type 4: source or destination port.
+    Port(Vec<NumericTerm>),
+    /// Type 5.
+    DestinationPort(Vec<NumericTerm>),
+    /// Type 6.
+    SourcePort(Vec<NumericTerm>),
+    /// Type 7.
+    IcmpType(Vec<NumericTerm>),
+    /// Type 8.
+    IcmpCode(Vec<NumericTerm>),
+    /// Type 9: the flags of bytes 13 and 14 of the TCP header.
+    TcpFlags(Vec<BitmaskTerm>),
+    /// Type 10: total length of the IP packet in bytes, without layer 2.
+    PacketLength(Vec<NumericTerm>),
+    /// Type 11: DSCP, 0 to 63.
+    Dscp(Vec<NumericTerm>),
+    /// Type 12: don't-fragment 1 (IPv4 only), is-fragment 2, first 4, last 8.
+    Fragment(Vec<BitmaskTerm>),
+    /// Type 13: flow label, IPv6 only (RFC 8956 section 3.7).
+    FlowLabel(Vec<NumericTerm>),
+}
+
+impl Component {
+    /// The type number on the wire, which is also the order of components.
+    #[must_use]
+    pub fn type_code(&self) -> u8 {
+        match self {
+            Self::DestinationPrefix(_) => 1,
+            Self::SourcePrefix(_) => 2,
+            Self::Protocol(_) => 3,
+            Self::Port(_) => 4,
+            Self::DestinationPort(_) => 5,
+            Self::SourcePort(_) => 6,
+            Self::IcmpType(_) => 7,
+            Self::IcmpCode(_) => 8,
+            Self::TcpFlags(_) => 9,
+            Self::PacketLength(_) => 10,
+            Self::Dscp(_) => 11,
+            Self::Fragment(_) => 12,
+            Self::FlowLabel(_) => 13,
+        }
+    }
+
+    /// The name used in errors.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::DestinationPrefix(_) => "destination prefix",
+            Self::SourcePrefix(_) => "source prefix",
+            Self::Protocol(_) => "protocol",
+            Self::Port(_) => "port",
+            Self::DestinationPort(_) => "destination port",
+            Self::SourcePort(_) => "source port",
+            Self::IcmpType(_) => "ICMP type",
+            Self::IcmpCode(_) => "ICMP code",
+            Self::TcpFlags(_) => "TCP flags",
+            Self::PacketLength(_) => "packet length",
+            Self::Dscp(_) => "DSCP",
+            Self::Fragment(_) => "fragment",
+            Self::FlowLabel(_) => "flow label",
+        }
+    }
+
+    /// How many operators the component costs on the wire; a prefix costs none. A closed range costs two.
+    #[must_use]
+    pub fn operators(&self) -> usize {
+        match self {
+            Self::DestinationPrefix(_) | Self::SourcePrefix(_) => 0,
+            Self::TcpFlags(terms) | Self::Fragment(terms) => terms.len(),
+            Self::Protocol(terms)
+            | Self::Port(terms)
+            | Self::DestinationPort(terms)
+            | Self::SourcePort(terms)
+            | Self::IcmpType(terms)
+            | Self::IcmpCode(terms)
+            | Self::PacketLength(terms)
+            | Self::Dscp(terms)
+            | Self::FlowLabel(terms) => terms.len(),
+        }
+    }
+}

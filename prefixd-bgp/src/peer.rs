@@ -1,0 +1,452 @@
+//! The task of one neighbour: carries out what the pure machine decides.
+//!
+//! ```text
+//!   orders (watch), accepted sockets (bounded), reports of the readers (bounded), dialling, deadlines
+//!        --> select --> Neighbor machine --> effects: dial, send (never waits), close, RIB up and down
+//! ```
+//!
+//! Aborting the task at any point is safe: dropping its connections closes the sockets, and the desired rules live in
+//! the shared RIB. Rules past their `not_after` are withdrawn here, with or without a session.
+
+mod dial;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::net::TcpStream;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use crate::connection::{Connection, INBOUND_QUEUE, Report};
+use crate::neighbor::{ConnectionId, Effect, Input, Neighbor};
+use crate::rib::Generation;
+use crate::session::Control;
+use crate::shared::{Accepted, NeighborShared};
+use crate::speaker::Stop;
+use crate::status::{Loss, SessionChange, SessionEvent, SessionPhase, SessionStatus};
+use crate::wire::{FsmConfig, Inbound, Negotiated, Notification, SessionKind, shutdown_text};
+use dial::{Dial, tune};
+
+/// How long a closing connection may take to get its last message out.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+const CEASE_SHUTDOWN: u8 = 2;
+const CEASE_DECONFIGURED: u8 = 3;
+const CEASE_CONFIGURATION_CHANGE: u8 = 6;
+
+/// What the handle wants of the task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Wait; the desired rules are not complete yet.
+    Wait,
+    /// Make sessions.
+    Run,
+    /// End, for good.
+    Stop(StopReason),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StopReason {
+    Speaker(Stop),
+    /// The neighbour left the configuration.
+    Removed,
+    /// The session has to start again with other settings.
+    Changed,
+}
+
+/// What the task needs from the speaker.
+#[derive(Clone)]
+pub(crate) struct PeerContext {
+    pub(crate) shared: Arc<NeighborShared>,
+    pub(crate) fsm: FsmConfig,
+    pub(crate) orders: watch::Receiver<Order>,
+    pub(crate) events: broadcast::Sender<SessionEvent>,
+}
+
+/// Runs until ordered to stop.
+pub(crate) async fn run(mut context: PeerContext) {
+    let shared = context.shared.clone();
+    let mut accepted = shared.accepted_rx.lock().await;
+    // The sender lives in the handle; without it there is nobody left to work for.
+    let Ok(order) = context
+        .orders
+        .wait_for(|order| *order != Order::Wait)
+        .await
+        .map(|order| order.clone())
+    else {
+        return;
+    };
+    let mut orders = context.orders.clone();
+    let mut peer = Peer::new(context);
+    let reason = match order {
+        Order::Stop(reason) => reason,
+        Order::Wait | Order::Run => peer.run(&mut accepted, &mut orders).await,
+    };
+    peer.stop(reason).await;
+}
+
+struct Peer {
+    name: Arc<str>,
+    shared: Arc<NeighborShared>,
+    internal: bool,
+    events: broadcast::Sender<SessionEvent>,
+    machine: Neighbor,
+    dial: Dial,
+    connections: HashMap<ConnectionId, Live>,
+    reports: mpsc::Sender<(ConnectionId, Report)>,
+    reports_rx: mpsc::Receiver<(ConnectionId, Report)>,
+    closing: JoinSet<()>,
+    established: Option<ConnectionId>,
+    last_id: u64,
+}
+
+struct Live {
+    connection: Connection,
+    local: SocketAddr,
+    remote: SocketAddr,
+}
+
+impl Peer {
+    fn new(context: PeerContext) -> Self {
+        let PeerContext {
+            shared, fsm, events, ..
+        } = context;
+        let config = shared.config();
+        let (reports, reports_rx) = mpsc::channel(INBOUND_QUEUE);
+        let internal = fsm.local_asn == fsm.peer_asn;
+        let rng = SmallRng::from_rng(&mut rand::rng());
+        Self {
+            name: config.name.clone(),
+            internal,
+            events,
+            machine: Neighbor::new(fsm, config.passive, rng, Instant::now()),
+            dial: Dial::new(&config),
+            connections: HashMap::new(),
+            reports,
+            reports_rx,
+            closing: JoinSet::new(),
+            established: None,
+            last_id: 0,
+            shared,
+        }
+    }
+
+    async fn run(
+        &mut self,
+        accepted: &mut mpsc::Receiver<Accepted>,
+        orders: &mut watch::Receiver<Order>,
+    ) -> StopReason {
+        loop {
+            self.observe();
+            let deadline = [self.machine.deadline(), self.shared.rib().next_expiry()]
+                .into_iter()
+                .flatten()
+                .min();
+            let effects = tokio::select! {
+                stop = stop_order(orders) => return stop,
+                Some(Accepted { stream, remote }) = accepted.recv() => self.accept(stream, remote),
+                dialled = self.dial.finished() => self.dialled(dialled),
+                Some((id, report)) = self.reports_rx.recv() => self.report(id, report),
+                Some(_) = self.closing.join_next() => Vec::new(),
+                () = self.shared.deadline_moved.notified() => Vec::new(),
+                () = sleep_until_some(deadline) => self.tick(),
+            };
+            for effect in effects {
+                self.carry_out(effect);
+            }
+        }
+    }
+
+    fn tick(&mut self) -> Vec<Effect> {
+        let now = Instant::now();
+        let expired = self.shared.rib().expire(now);
+        if expired > 0 {
+            warn!(neighbor = %self.name, rules = expired, "rules reached the end of their time and are withdrawn by the speaker");
+            self.shared.changed.send_replace(());
+        }
+        let connections = &self.connections;
+        self.machine.tick(now, |id| {
+            connections
+                .get(&id)
+                .and_then(|live| live.connection.blocked_since())
+        })
+    }
+
+    fn accept(&mut self, stream: TcpStream, remote: SocketAddr) -> Vec<Effect> {
+        match self.connect(stream, remote) {
+            Ok(id) => self.machine.handle(Input::Accepted(id), Instant::now()),
+            Err(error) => {
+                debug!(neighbor = %self.name, %error, "an accepted connection was gone at once");
+                Vec::new()
+            }
+        }
+    }
+
+    fn dialled(&mut self, dialled: Result<(TcpStream, SocketAddr), String>) -> Vec<Effect> {
+        let connected = dialled
+            .and_then(|(stream, remote)| self.connect(stream, remote).map_err(|error| error.to_string()));
+        let input = match connected {
+            Ok(id) => Input::Dialled(id),
+            Err(detail) => Input::DialFailed { detail },
+        };
+        self.machine.handle(input, Instant::now())
+    }
+
+    fn connect(&mut self, stream: TcpStream, remote: SocketAddr) -> std::io::Result<ConnectionId> {
+        tune(&stream)?;
+        let local = stream.local_addr()?;
+        self.last_id += 1;
+        let id = ConnectionId(self.last_id);
+        let connection = Connection::start(id, stream, &self.shared, &self.reports);
+        self.connections.insert(
+            id,
+            Live {
+                connection,
+                local,
+                remote,
+            },
+        );
+        Ok(id)
+    }
+
+    fn report(&mut self, id: ConnectionId, report: Report) -> Vec<Effect> {
+        // Connections that are closing still report; they have no part in the session any more.
+        if !self.connections.contains_key(&id) {
+            return Vec::new();
+        }
+        let input = match report {
+            Report::Lost(detail) => Input::Lost(id, detail),
+            Report::Message(inbound) => {
+                let received = &mut self.shared.observed().received;
+                match &inbound {
+                    Inbound::Open(_) => received.open += 1,
+                    Inbound::Update(_) => received.update += 1,
+                    Inbound::Notification(_) => received.notification += 1,
+                    Inbound::Keepalive => received.keepalive += 1,
+                    Inbound::Refresh(_) => received.route_refresh += 1,
+                    Inbound::Malformed(_) => {}
+                }
+                Input::Received(id, inbound)
+            }
+        };
+        self.machine.handle(input, Instant::now())
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Dial => self.dial.start(),
+            Effect::CancelDial => self.dial.cancel(),
+            Effect::Send(id, message) => self.send(id, &message),
+            Effect::Close(id, notification) => self.close(id, notification.as_ref()),
+            Effect::Up(id, negotiated) => self.up(id, negotiated),
+            Effect::Down(loss) => {
+                warn!(neighbor = %self.name, reason = %loss, "session lost; the router has dropped our rules");
+                {
+                    let mut observed = self.shared.observed();
+                    observed.flaps += 1;
+                }
+                self.shared.record(loss.clone(), Instant::now());
+                self.down(Some(loss));
+            }
+            Effect::Failed(loss) => {
+                debug!(neighbor = %self.name, reason = %loss, "no session yet");
+                self.shared.record(loss, Instant::now());
+            }
+            Effect::Refresh(family) => {
+                self.shared.rib().refresh(family, Instant::now());
+                self.shared.changed.send_replace(());
+            }
+        }
+    }
+
+    fn send(&mut self, id: ConnectionId, message: &Control) {
+        let Some(live) = self.connections.get(&id) else {
+            return;
+        };
+        if live.connection.send(message.bytes().clone()) {
+            let sent = &mut self.shared.observed().sent;
+            match message {
+                Control::Open(_) => sent.open += 1,
+                Control::Keepalive(_) => sent.keepalive += 1,
+            }
+        }
+    }
+
+    fn close(&mut self, id: ConnectionId, notification: Option<&Notification>) {
+        let Some(live) = self.connections.remove(&id) else {
+            return;
+        };
+        {
+            let mut observed = self.shared.observed();
+            observed.writer_blocked += live.connection.take_blocked();
+            observed.sent.notification += u64::from(notification.is_some());
+        }
+        let last = notification.map(Notification::encode);
+        // A connection that is still stuck after the grace is dropped.
+        self.closing.spawn(async move {
+            let _ = timeout(CLOSE_GRACE, live.connection.close(last)).await;
+        });
+    }
+
+    fn up(&mut self, id: ConnectionId, negotiated: Negotiated) {
+        let Some(live) = self.connections.get(&id) else {
+            return;
+        };
+        let now = Instant::now();
+        let kind = SessionKind {
+            internal: self.internal,
+            four_octet_as: negotiated.four_octet_as,
+        };
+        let generation = self.shared.rib().session_up(
+            kind,
+            negotiated.families.clone(),
+            negotiated.enhanced_refresh,
+            now,
+        );
+        open_bulk(&self.name, live, generation);
+        self.established = Some(id);
+        info!(
+            neighbor = %self.name,
+            router_id = %negotiated.router_id,
+            hold_time = negotiated.hold_time.as_secs(),
+            families = ?negotiated.families,
+            "session established"
+        );
+        let families = negotiated.families.clone();
+        {
+            let mut observed = self.shared.observed();
+            observed.established_total += 1;
+            observed.session = Some(SessionStatus {
+                since: now,
+                router_id: negotiated.router_id,
+                hold_time: negotiated.hold_time,
+                families: negotiated.families,
+                capabilities: negotiated.capabilities,
+                local: live.local,
+                remote: live.remote,
+            });
+            observed.phase = SessionPhase::Established;
+        }
+        self.tell(SessionChange::Up { families });
+    }
+
+    /// The session is over, by loss or by a stop.
+    fn down(&mut self, loss: Option<Loss>) {
+        if self.established.take().is_none() {
+            return;
+        }
+        self.shared.rib().session_down();
+        self.observe();
+        self.tell(SessionChange::Down { loss });
+    }
+
+    fn tell(&self, change: SessionChange) {
+        // Nobody listening is fine: the same can be read from the status at any time.
+        let _ = self.events.send(SessionEvent {
+            neighbor: self.name.clone(),
+            change,
+        });
+    }
+
+    fn observe(&self) {
+        let now = Instant::now();
+        let blocked: Duration = self
+            .connections
+            .values()
+            .map(|live| live.connection.take_blocked())
+            .sum();
+        let mut observed = self.shared.observed();
+        observed.phase = self.machine.phase(now);
+        observed.retry_at = self.machine.retry_at();
+        observed.inbound_routes = self.machine.inbound_routes();
+        observed.writer_blocked += blocked;
+        if self.established.is_none() {
+            observed.session = None;
+        }
+    }
+
+    /// Ends the session as asked. The caller bounds the time; being aborted halfway equals a lost connection.
+    async fn stop(mut self, reason: StopReason) {
+        let notification = match &reason {
+            StopReason::Speaker(Stop::Restart) => None,
+            StopReason::Speaker(Stop::Withdraw { text }) => {
+                let data: Bytes = shutdown_text(text);
+                Some(Notification {
+                    data,
+                    ..Notification::cease(CEASE_SHUTDOWN)
+                })
+            }
+            StopReason::Removed => Some(Notification::cease(CEASE_DECONFIGURED)),
+            StopReason::Changed => Some(Notification::cease(CEASE_CONFIGURATION_CHANGE)),
+        };
+        if matches!(
+            reason,
+            StopReason::Speaker(Stop::Withdraw { .. }) | StopReason::Removed
+        ) {
+            self.withdraw_all().await;
+        }
+        match notification {
+            Some(notification) => {
+                for effect in self.machine.stop(Some(&notification)) {
+                    self.carry_out(effect);
+                }
+                while self.closing.join_next().await.is_some() {}
+            }
+            None => {
+                self.machine.stop(None);
+                self.connections.clear();
+            }
+        }
+        self.down(None);
+        self.shared.observed().phase = SessionPhase::Idle;
+        info!(neighbor = %self.name, "stopped");
+    }
+
+    /// Takes every rule from the router, explicitly, and waits until that is written or the session is lost.
+    async fn withdraw_all(&mut self) {
+        self.shared.rib().withdraw_all();
+        self.shared.changed.send_replace(());
+        while self.established.is_some() && !self.shared.rib().is_settled() {
+            let effects = tokio::select! {
+                () = self.shared.written.notified() => Vec::new(),
+                Some((id, report)) = self.reports_rx.recv() => self.report(id, report),
+                () = sleep_until_some(self.machine.deadline()) => self.tick(),
+            };
+            for effect in effects {
+                self.carry_out(effect);
+            }
+        }
+    }
+}
+
+/// The lane is empty but for an OPEN and a KEEPALIVE when a session is established, so this always fits.
+fn open_bulk(name: &Arc<str>, live: &Live, generation: Generation) {
+    if !live.connection.open_bulk(generation) {
+        warn!(neighbor = %name, "the connection was lost at the moment it was established");
+    }
+}
+
+async fn stop_order(orders: &mut watch::Receiver<Order>) -> StopReason {
+    // A handle that is gone without an order means a restart: close, leave the rules to the router.
+    match orders
+        .wait_for(|order| matches!(order, Order::Stop(_)))
+        .await
+        .map(|order| order.clone())
+    {
+        Ok(Order::Stop(reason)) => reason,
+        Ok(_) | Err(_) => StopReason::Speaker(Stop::Restart),
+    }
+}
+
+async fn sleep_until_some(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,564 @@
+//! The Adj-RIB-Out of one neighbour: what it should hold, what it was told, and what is still to be said.
+//!
+//! This is state, not a queue. Each key has one entry; whether it needs a message follows from comparing `desired` with
+//! `told`, so an announcement that is taken back in time leaves nothing to send and memory is bounded by the number of
+//! rules. Pure: no clock, no socket. The connection's writer pulls a batch when its socket has room, and confirms it
+//! when the last byte is written:
+//!
+//! ```text
+//! engine -- apply --> [ desired | told | turn ] <-- pull(now) -- writer -- written(batch) --> [ told ]
+//!                             ^
+//!             neighbour task: session_up, session_down, refresh, expire
+//! ```
+//!
+//! Turns: withdrawals first, then rules that changed while the session was up, then the resynchronisation after a
+//! session start or a refresh, each in order of arrival. Only announcements are paced.
+
+mod batch;
+mod latency;
+mod pace;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use tokio::time::{Duration, Instant};
+
+pub(crate) use batch::{Batch, Pull};
+pub use latency::{LATENCY_BUCKETS_SECONDS, Latency};
+use pace::Pace;
+
+use crate::config::NeighborConfig;
+use crate::flowspec::{Action, Family, NlriKey};
+use crate::route::{Delivery, Refusal, Route, RouteStatus};
+use crate::wire::SessionKind;
+
+/// A neighbour that asks for a refresh more often than this waits; the request is kept, not dropped.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Names one established session, so that a writer of an earlier one can neither pull nor confirm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Generation(u64);
+
+/// Cheap figures, kept as entries change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RibCounts {
+    /// Rules the neighbour should hold, refused ones included.
+    pub desired: usize,
+    /// Rules the neighbour holds as desired, as far as written.
+    pub advertised: usize,
+    /// Rules with something still to be sent or being sent.
+    pub dirty: usize,
+    /// Rules that are never sent to this neighbour.
+    pub refused: usize,
+    /// Rules waiting for room in the neighbour's budget.
+    pub over_budget: usize,
+}
+
+pub(crate) struct Rib {
+    policy: Policy,
+    pace: Option<Pace>,
+    entries: HashMap<NlriKey, Entry>,
+    turns: BTreeMap<Turn, NlriKey>,
+    deadlines: BTreeSet<(Instant, NlriKey)>,
+    session: Option<Session>,
+    last_turn: u64,
+    generation: u64,
+    /// Desired rules inside the budget.
+    admitted: usize,
+    counts: RibCounts,
+    latency: Latency,
+    totals: RibTotals,
+}
+
+/// Figures since the neighbour was configured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RibTotals {
+    /// Rules written in UPDATE messages.
+    pub announced: u64,
+    /// Withdrawals written.
+    pub withdrawn: u64,
+    /// Rules the speaker ended by itself at their `not_after`.
+    pub expired: u64,
+    /// Refresh requests served.
+    pub refreshes: u64,
+    /// Time from the last session start to its last End-of-RIB.
+    pub time_to_end_of_rib: Option<Duration>,
+}
+
+/// The part of the configuration that decides what is sent.
+struct Policy {
+    families: BTreeSet<Family>,
+    operators: usize,
+    bytes: usize,
+    max_rules: usize,
+}
+
+struct Session {
+    generation: Generation,
+    kind: SessionKind,
+    families: BTreeSet<Family>,
+    enhanced_refresh: bool,
+    since: Instant,
+    marks: [Marks; 2],
+}
+
+/// What frames the resynchronisation of one family.
+#[derive(Default)]
+struct Marks {
+    /// Entries of the family still in the resynchronisation queue.
+    left: usize,
+    end_of_rib: bool,
+    begin_refresh: bool,
+    end_refresh: bool,
+    last_refresh: Option<Instant>,
+    refresh_due: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Entry {
+    desired: Option<Desired>,
+    told: Option<Action>,
+    written_at: Option<Instant>,
+    /// In a batch that the writer has pulled and not confirmed.
+    in_flight: bool,
+    /// Send although the neighbour was told already (refresh).
+    resend: bool,
+    turn: Option<Turn>,
+}
+
+struct Desired {
+    route: Route,
+    since: Instant,
+    admission: Admission,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Admission {
+    Admitted,
+    OverBudget,
+    Refused(Refusal),
+}
+
+/// Place in the order of sending: first the queue, then the age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    queue: Queue,
+    number: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Queue {
+    Withdraw,
+    Fresh,
+    Resync,
+    /// Not sent; kept here in order of age to move up.
+    OverBudget,
+}
+
+impl Rib {
+    pub(crate) fn new(config: &NeighborConfig) -> Self {
+        Self {
+            policy: Policy::new(config),
+            pace: config.pace.map(Pace::new),
+            entries: HashMap::new(),
+            turns: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            session: None,
+            last_turn: 0,
+            generation: 0,
+            admitted: 0,
+            counts: RibCounts::default(),
+            latency: Latency::default(),
+            totals: RibTotals::default(),
+        }
+    }
+
+    /// The neighbour should hold `route`. A route whose time is already over is a withdrawal.
+    pub(crate) fn announce(&mut self, route: Route, now: Instant) {
+        let key = route.rule.key().clone();
+        if route.not_after <= now {
+            return self.withdraw(&key);
+        }
+        let admission = self.admit(&route);
+        self.update(&key, Queue::Fresh, |entry| {
+            let (since, admission) = match &entry.desired {
+                Some(old) if old.route.action == route.action => (old.since, old.admission),
+                Some(old) => (now, old.admission),
+                None => (now, admission),
+            };
+            entry.desired = Some(Desired {
+                route,
+                since,
+                admission,
+            });
+        });
+    }
+
+    /// The neighbour should not hold the rule.
+    pub(crate) fn withdraw(&mut self, key: &NlriKey) {
+        if self.entries.contains_key(key) {
+            self.update(key, Queue::Fresh, |entry| entry.desired = None);
+            self.promote();
+        }
+    }
+
+    /// Withdraws everything, for a stop that takes the rules from the router.
+    pub(crate) fn withdraw_all(&mut self) {
+        let keys: Vec<_> = self.entries.keys().cloned().collect();
+        for key in keys {
+            self.update(&key, Queue::Fresh, |entry| entry.desired = None);
+        }
+    }
+
+    /// Withdraws what is past its `not_after` and says how many.
+    pub(crate) fn expire(&mut self, now: Instant) -> usize {
+        let mut expired = 0;
+        while let Some((at, key)) = self.deadlines.first().cloned() {
+            if at > now {
+                break;
+            }
+            self.withdraw(&key);
+            expired += 1;
+        }
+        self.totals.expired += expired as u64;
+        expired
+    }
+
+    /// The next moment [`Rib::expire`] has something to do.
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// A session is established: everything desired is to be sent, then End-of-RIB per family, also when there is
+    /// nothing (without it a router that kept stale rules over a restart keeps them too long).
+    pub(crate) fn session_up(
+        &mut self,
+        kind: SessionKind,
+        families: BTreeSet<Family>,
+        enhanced_refresh: bool,
+        now: Instant,
+    ) -> Generation {
+        self.session_down();
+        self.generation += 1;
+        let generation = Generation(self.generation);
+        let mut marks = [Marks::default(), Marks::default()];
+        for family in &families {
+            marks[family.index()].end_of_rib = true;
+        }
+        self.session = Some(Session {
+            generation,
+            kind,
+            families,
+            enhanced_refresh,
+            since: now,
+            marks,
+        });
+        self.requeue(|_| true);
+        generation
+    }
+
+    /// The session is gone and the neighbour has dropped what it was told.
+    pub(crate) fn session_down(&mut self) {
+        if self.session.take().is_none() {
+            return;
+        }
+        let keys: Vec<_> = self.entries.keys().cloned().collect();
+        for key in keys {
+            self.update(&key, Queue::Resync, |entry| {
+                entry.told = None;
+                entry.written_at = None;
+                entry.in_flight = false;
+                entry.resend = false;
+            });
+        }
+    }
+
+    /// The neighbour asked for a family again (RFC 2918).
+    pub(crate) fn refresh(&mut self, family: Family, now: Instant) {
+        let Some(session) = self
+            .session
+            .as_mut()
+            .filter(|session| session.families.contains(&family))
+        else {
+            return;
+        };
+        let marks = &mut session.marks[family.index()];
+        let due = marks
+            .last_refresh
+            .map_or(now, |last| (last + REFRESH_INTERVAL).max(now));
+        marks.refresh_due.get_or_insert(due);
+    }
+
+    /// The configuration changed in a way that does not touch the session.
+    pub(crate) fn reconfigure(&mut self, config: &NeighborConfig) {
+        self.policy = Policy::new(config);
+        self.pace = config.pace.map(Pace::new);
+        let mut keys: Vec<_> = self
+            .entries
+            .iter()
+            .filter_map(|(key, entry)| entry.desired.as_ref().map(|desired| (desired.since, key.clone())))
+            .collect();
+        keys.sort_unstable();
+        let mut room = self.policy.max_rules;
+        for (_, key) in keys {
+            let Some(desired) = self.entries.get(&key).and_then(|entry| entry.desired.as_ref()) else {
+                continue;
+            };
+            let admission = match self.policy.refusal(&desired.route) {
+                Some(refusal) => Admission::Refused(refusal),
+                None if room > 0 => {
+                    room -= 1;
+                    Admission::Admitted
+                }
+                None => Admission::OverBudget,
+            };
+            self.update(&key, Queue::Fresh, |entry| {
+                if let Some(desired) = entry.desired.as_mut() {
+                    desired.admission = admission;
+                }
+            });
+        }
+    }
+
+    /// True if nothing is left to be sent or confirmed.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.counts.dirty == 0
+    }
+
+    pub(crate) fn counts(&self) -> RibCounts {
+        self.counts
+    }
+
+    pub(crate) fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
+    pub(crate) fn totals(&self) -> RibTotals {
+        self.totals
+    }
+
+    /// How far the rule has come; `None` if the neighbour neither should hold it nor was told it.
+    pub(crate) fn delivery(&self, key: &NlriKey) -> Option<Delivery> {
+        self.entries.get(key).map(|entry| self.delivery_of(entry))
+    }
+
+    /// Every entry, in no order.
+    pub(crate) fn snapshot(&self) -> Vec<RouteStatus> {
+        self.entries
+            .iter()
+            .map(|(key, entry)| RouteStatus {
+                key: key.clone(),
+                desired: entry.desired.as_ref().map(|desired| desired.route.clone()),
+                advertised: entry.told,
+                written_at: entry.written_at,
+                delivery: self.delivery_of(entry),
+            })
+            .collect()
+    }
+
+    fn delivery_of(&self, entry: &Entry) -> Delivery {
+        let Some(desired) = &entry.desired else {
+            return Delivery::Withdrawing;
+        };
+        match desired.admission {
+            Admission::Refused(refusal) => return Delivery::Refused(refusal),
+            Admission::OverBudget => return Delivery::OverBudget,
+            Admission::Admitted => {}
+        }
+        match &self.session {
+            None => Delivery::SessionDown,
+            Some(session) if !session.families.contains(&desired.route.rule.family()) => {
+                Delivery::Refused(Refusal::FamilyNotNegotiated)
+            }
+            Some(_) if entry.told == Some(desired.route.action) && !entry.in_flight => Delivery::Advertised,
+            Some(_) => Delivery::Queued,
+        }
+    }
+
+    fn admit(&self, route: &Route) -> Admission {
+        match self.policy.refusal(route) {
+            Some(refusal) => Admission::Refused(refusal),
+            None if self.admitted < self.policy.max_rules => Admission::Admitted,
+            None => Admission::OverBudget,
+        }
+    }
+
+    /// Moves rules that wait for room in the budget up, oldest first. They queue behind fresh changes.
+    fn promote(&mut self) {
+        while self.admitted < self.policy.max_rules {
+            let over_budget = Turn {
+                queue: Queue::OverBudget,
+                number: 0,
+            };
+            let Some(key) = self.turns.range(over_budget..).next().map(|(_, key)| key.clone()) else {
+                return;
+            };
+            self.update(&key, Queue::Resync, |entry| {
+                if let Some(desired) = entry.desired.as_mut() {
+                    desired.admission = Admission::Admitted;
+                }
+            });
+        }
+    }
+
+    /// Marks every entry the filter takes for (re)sending behind fresh changes.
+    fn requeue(&mut self, filter: impl Fn(&NlriKey) -> bool) {
+        let mut keys: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(key, entry)| entry.desired.is_some() && filter(key))
+            .map(|(key, entry)| (entry.desired.as_ref().map(|desired| desired.since), key.clone()))
+            .collect();
+        keys.sort_unstable();
+        for (_, key) in keys {
+            self.update(&key, Queue::Resync, |entry| entry.resend = entry.told.is_some());
+        }
+    }
+
+    /// The one place where an entry changes: keeps turns, deadlines and figures in step with it.
+    fn update(&mut self, key: &NlriKey, queue: Queue, change: impl FnOnce(&mut Entry)) {
+        let mut entry = self.entries.remove(key).unwrap_or_default();
+        let before = entry
+            .desired
+            .as_ref()
+            .map(|desired| (desired.route.not_after, desired.admission));
+        self.count(&entry, false);
+        change(&mut entry);
+        let after = entry
+            .desired
+            .as_ref()
+            .map(|desired| (desired.route.not_after, desired.admission));
+
+        if before.map(|(at, _)| at) != after.map(|(at, _)| at) {
+            if let Some((at, _)) = before {
+                self.deadlines.remove(&(at, key.clone()));
+            }
+            if let Some((at, _)) = after {
+                self.deadlines.insert((at, key.clone()));
+            }
+        }
+        let admitted =
+            |side: Option<(Instant, Admission)>| usize::from(matches!(side, Some((_, Admission::Admitted))));
+        self.admitted = (self.admitted + admitted(after)).saturating_sub(admitted(before));
+
+        self.set_turn(key, &mut entry, queue);
+        self.count(&entry, true);
+        if entry.desired.is_some() || entry.told.is_some() || entry.in_flight {
+            self.entries.insert(key.clone(), entry);
+        }
+    }
+
+    fn set_turn(&mut self, key: &NlriKey, entry: &mut Entry, queue: Queue) {
+        let wanted = self.wanted_queue(key, entry, queue);
+        let kept = entry.turn.filter(|turn| {
+            let announces = |queue| matches!(queue, Queue::Fresh | Queue::Resync);
+            wanted.is_some_and(|wanted| wanted == turn.queue || (announces(wanted) && announces(turn.queue)))
+        });
+        if kept.is_some() {
+            return;
+        }
+        if let Some(turn) = entry.turn.take() {
+            self.turns.remove(&turn);
+            if turn.queue == Queue::Resync {
+                self.resync_left(key, -1);
+            }
+        }
+        if let Some(queue) = wanted {
+            self.last_turn += 1;
+            let turn = Turn {
+                queue,
+                number: self.last_turn,
+            };
+            self.turns.insert(turn, key.clone());
+            entry.turn = Some(turn);
+            if queue == Queue::Resync {
+                self.resync_left(key, 1);
+            }
+        }
+    }
+
+    /// Which message the entry needs, if any.
+    fn wanted_queue(&self, key: &NlriKey, entry: &Entry, queue: Queue) -> Option<Queue> {
+        let admission = entry.desired.as_ref().map(|desired| desired.admission);
+        let waiting = (admission == Some(Admission::OverBudget)).then_some(Queue::OverBudget);
+        let Some(session) = &self.session else {
+            return waiting;
+        };
+        if entry.in_flight || !session.families.contains(&key.family()) {
+            return waiting;
+        }
+        match (&entry.desired, admission) {
+            (Some(desired), Some(Admission::Admitted)) => {
+                (entry.resend || entry.told != Some(desired.route.action)).then_some(queue)
+            }
+            _ if entry.told.is_some() => Some(Queue::Withdraw),
+            _ => waiting,
+        }
+    }
+
+    fn resync_left(&mut self, key: &NlriKey, by: isize) {
+        if let Some(session) = self.session.as_mut() {
+            let left = &mut session.marks[key.family().index()].left;
+            *left = left.saturating_add_signed(by);
+        }
+    }
+
+    fn count(&mut self, entry: &Entry, add: bool) {
+        let admission = entry.desired.as_ref().map(|desired| desired.admission);
+        let step = |figure: &mut usize, applies: bool| {
+            if applies {
+                *figure = if add {
+                    *figure + 1
+                } else {
+                    figure.saturating_sub(1)
+                };
+            }
+        };
+        let as_desired = entry.told.is_some()
+            && entry.told == entry.desired.as_ref().map(|desired| desired.route.action)
+            && !entry.in_flight;
+        step(&mut self.counts.desired, entry.desired.is_some());
+        step(&mut self.counts.advertised, as_desired);
+        step(
+            &mut self.counts.dirty,
+            entry.in_flight || entry.turn.is_some_and(|turn| turn.queue != Queue::OverBudget),
+        );
+        step(
+            &mut self.counts.refused,
+            matches!(admission, Some(Admission::Refused(_))),
+        );
+        step(
+            &mut self.counts.over_budget,
+            admission == Some(Admission::OverBudget),
+        );
+    }
+}
+
+impl Policy {
+    fn new(config: &NeighborConfig) -> Self {
+        Self {
+            families: config.families.clone(),
+            operators: config.limits.operators_per_component,
+            bytes: config.limits.nlri_bytes,
+            max_rules: config.max_rules.unwrap_or(usize::MAX),
+        }
+    }
+
+    fn refusal(&self, route: &Route) -> Option<Refusal> {
+        if !self.families.contains(&route.rule.family()) {
+            return Some(Refusal::FamilyNotConfigured);
+        }
+        let (component, operators) = route.rule.widest_component();
+        if operators > self.operators {
+            return Some(Refusal::TooManyOperators {
+                component,
+                operators,
+                limit: self.operators,
+            });
+        }
+        let bytes = route.rule.key().component_bytes();
+        (bytes > self.bytes).then_some(Refusal::TooLong {
+            bytes,
+            limit: self.bytes,
+        })
+    }
+}

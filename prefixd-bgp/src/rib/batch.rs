@@ -1,0 +1,229 @@
+//! Pulling what is to be sent next, and confirming that it was written.
+
+use tokio::time::Instant;
+
+use super::{Generation, Queue, Rib, Turn};
+use crate::flowspec::{Action, Family, NlriKey};
+use crate::wire::{AttributeSet, Packer, RefreshSubtype, end_of_rib, route_refresh};
+
+/// NLRI bytes in one batch: little enough that a withdrawal that comes next does not wait behind much.
+const BATCH_BYTES: usize = 32 * 1024;
+
+/// Messages to write, and what they tell the neighbour.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    generation: Generation,
+    /// Whole messages, back to back.
+    pub(crate) bytes: Vec<u8>,
+    /// UPDATE messages among them, End-of-RIB included.
+    pub(crate) updates: u64,
+    /// ROUTE-REFRESH messages among them.
+    pub(crate) refreshes: u64,
+    announced: Vec<Announced>,
+    withdrawn: Vec<NlriKey>,
+    completes_sync: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Announced {
+    key: NlriKey,
+    /// Since when the neighbour should hold it; only for changes during the session.
+    fresh_since: Option<Instant>,
+}
+
+/// What the writer is to do.
+#[derive(Debug)]
+pub(crate) enum Pull {
+    /// Write this, then confirm it.
+    Batch(Batch),
+    /// Nothing before this moment, unless something changes.
+    Later(Instant),
+    /// Nothing until something changes.
+    Idle,
+    /// The session this writer belongs to is over.
+    Stale,
+}
+
+impl Rib {
+    /// Takes the next messages for the session `generation`. At most one batch is ever in flight.
+    pub(crate) fn pull(&mut self, generation: Generation, attributes: &AttributeSet, now: Instant) -> Pull {
+        let Some(session) = self
+            .session
+            .as_ref()
+            .filter(|session| session.generation == generation)
+        else {
+            return Pull::Stale;
+        };
+        let kind = session.kind;
+        self.start_due_refreshes(now);
+        let mut allowed = self.pace.as_mut().map_or(usize::MAX, |pace| pace.available(now));
+        let mut packer = Packer::new(attributes, kind);
+        let mut batch = Batch {
+            generation,
+            bytes: Vec::new(),
+            updates: 0,
+            refreshes: 0,
+            announced: Vec::new(),
+            withdrawn: Vec::new(),
+            completes_sync: None,
+        };
+        let mut paced = false;
+        while packer.nlri_bytes() < BATCH_BYTES {
+            let Some((turn, key)) = self
+                .turns
+                .first_key_value()
+                .map(|(turn, key)| (*turn, key.clone()))
+            else {
+                break;
+            };
+            match turn.queue {
+                Queue::OverBudget => break,
+                Queue::Withdraw => {
+                    packer.withdraw(&key);
+                    self.update(&key, Queue::Fresh, |entry| {
+                        entry.told = None;
+                        entry.in_flight = true;
+                    });
+                    batch.withdrawn.push(key);
+                }
+                Queue::Fresh | Queue::Resync if allowed == 0 => {
+                    paced = true;
+                    break;
+                }
+                Queue::Fresh | Queue::Resync => {
+                    allowed -= 1;
+                    let Some((action, announced)) = self.take(&key, turn) else {
+                        continue;
+                    };
+                    packer.announce(&key, action);
+                    batch.announced.push(announced);
+                }
+            }
+        }
+        if let Some(pace) = self.pace.as_mut() {
+            pace.take(batch.announced.len());
+        }
+        self.frame(&mut batch, packer);
+        match (batch.bytes.is_empty(), paced, &self.pace) {
+            (false, ..) => Pull::Batch(batch),
+            (true, true, Some(pace)) => Pull::Later(pace.next(now)),
+            _ => self.next_refresh().map_or(Pull::Idle, Pull::Later),
+        }
+    }
+
+    /// The batch is in the socket.
+    pub(crate) fn written(&mut self, batch: Batch, now: Instant) {
+        if !self
+            .session
+            .as_ref()
+            .is_some_and(|session| session.generation == batch.generation)
+        {
+            return;
+        }
+        self.totals.announced += batch.announced.len() as u64;
+        self.totals.withdrawn += batch.withdrawn.len() as u64;
+        if let Some(since) = batch.completes_sync {
+            self.totals.time_to_end_of_rib = Some(now.saturating_duration_since(since));
+        }
+        for key in batch.withdrawn {
+            self.update(&key, Queue::Fresh, |entry| {
+                entry.in_flight = false;
+                entry.written_at = None;
+            });
+        }
+        for Announced { key, fresh_since } in batch.announced {
+            if let Some(since) = fresh_since {
+                self.latency.observe(now.saturating_duration_since(since));
+            }
+            self.update(&key, Queue::Fresh, |entry| {
+                entry.in_flight = false;
+                entry.written_at = Some(now);
+            });
+        }
+        self.promote();
+    }
+
+    /// Marks the entry as told and in flight. `None` cannot happen for an entry that had a turn to be announced; its
+    /// turn is gone either way, so the caller goes on to the next.
+    fn take(&mut self, key: &NlriKey, turn: Turn) -> Option<(Action, Announced)> {
+        let mut desired = None;
+        self.update(key, Queue::Fresh, |entry| {
+            desired = entry
+                .desired
+                .as_ref()
+                .map(|desired| (desired.route.action, desired.since));
+            entry.told = desired.map(|(action, _)| action);
+            entry.resend = false;
+            entry.in_flight = desired.is_some();
+        });
+        let (action, since) = desired?;
+        let fresh_since = (turn.queue == Queue::Fresh).then_some(since);
+        Some((
+            action,
+            Announced {
+                key: key.clone(),
+                fresh_since,
+            },
+        ))
+    }
+
+    /// Writes the messages in order: refresh begins, withdrawals, announcements, refresh and resync ends.
+    fn frame(&mut self, batch: &mut Batch, packer: Packer<'_>) {
+        let Some(session) = self.session.as_mut() else {
+            return;
+        };
+        for family in Family::ALL {
+            let marks = &mut session.marks[family.index()];
+            if std::mem::take(&mut marks.begin_refresh) {
+                batch.bytes.extend(route_refresh(family, RefreshSubtype::Begin));
+                batch.refreshes += 1;
+            }
+        }
+        batch.updates += packer.finish(&mut batch.bytes);
+        for family in Family::ALL {
+            let marks = &mut session.marks[family.index()];
+            if marks.left > 0 {
+                continue;
+            }
+            if std::mem::take(&mut marks.end_refresh) {
+                batch.bytes.extend(route_refresh(family, RefreshSubtype::End));
+                batch.refreshes += 1;
+            }
+            if std::mem::take(&mut marks.end_of_rib) {
+                batch.bytes.extend(end_of_rib(family));
+                batch.updates += 1;
+                if session.marks.iter().all(|marks| !marks.end_of_rib) {
+                    batch.completes_sync = Some(session.since);
+                }
+            }
+        }
+    }
+
+    fn start_due_refreshes(&mut self, now: Instant) {
+        for family in Family::ALL {
+            let Some(session) = self.session.as_mut() else {
+                return;
+            };
+            let enhanced = session.enhanced_refresh;
+            let marks = &mut session.marks[family.index()];
+            if marks.refresh_due.is_none_or(|due| due > now) {
+                continue;
+            }
+            marks.refresh_due = None;
+            marks.last_refresh = Some(now);
+            marks.begin_refresh = enhanced;
+            marks.end_refresh = enhanced;
+            self.totals.refreshes += 1;
+            self.requeue(|key| key.family() == family);
+        }
+    }
+
+    fn next_refresh(&self) -> Option<Instant> {
+        self.session
+            .as_ref()?
+            .marks
+            .iter()
+            .filter_map(|marks| marks.refresh_due)
+            .min()
+    }
+}

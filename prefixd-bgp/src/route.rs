@@ -1,0 +1,117 @@
+//! What the owner of the rules hands over, and what it can ask back.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::flowspec::{Action, CanonicalRule, NlriKey};
+
+/// A rule that a neighbour should hold, until it is withdrawn or its time is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The match. Its key is the identity of the route: announcing the same key again replaces action and end.
+    pub rule: Arc<CanonicalRule>,
+    /// What the router does with matching traffic.
+    pub action: Action,
+    /// The speaker withdraws the route by itself at this moment, whatever the rest of the program does.
+    pub not_after: Instant,
+}
+
+/// Which neighbours a change is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Every configured neighbour.
+    All,
+    /// The neighbour of this name.
+    Neighbor(Arc<str>),
+}
+
+/// One change of the desired state. Changes are applied in order; the result is state, not a queue: announcing and
+/// withdrawing before the neighbour was told leaves nothing to send.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// The neighbours should hold this route.
+    Announce {
+        /// Which neighbours.
+        target: Target,
+        /// The route.
+        route: Route,
+    },
+    /// The neighbours should no longer hold the rule with this key.
+    Withdraw {
+        /// Which neighbours.
+        target: Target,
+        /// The key of the rule.
+        key: NlriKey,
+    },
+}
+
+impl Change {
+    pub(crate) fn target(&self) -> &Target {
+        match self {
+            Self::Announce { target, .. } | Self::Withdraw { target, .. } => target,
+        }
+    }
+}
+
+/// How far a rule has come at one neighbour. "Advertised" means written to the socket; a router does not say whether
+/// it has installed the rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// The session is up and the rule waits for its turn.
+    Queued,
+    /// The rule was written to the neighbour's session.
+    Advertised,
+    /// The withdrawal waits for its turn or is being written.
+    Withdrawing,
+    /// There is no session; the rule is sent when it comes up.
+    SessionDown,
+    /// The neighbour has as many rules as it may have; the oldest one waiting moves up when another ends.
+    OverBudget,
+    /// The rule is not sent to this neighbour.
+    Refused(Refusal),
+}
+
+/// Why a rule is never sent to a neighbour. One rule a router dislikes resets its session and so drops all the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The neighbour is not configured for the family.
+    #[error("the neighbour is not configured for this address family")]
+    FamilyNotConfigured,
+    /// The router did not agree to the family when the session was opened.
+    #[error("the router did not agree to this address family; activate it on the router")]
+    FamilyNotNegotiated,
+    /// A component has more operators than the neighbour takes.
+    #[error("the {component} component needs {operators} operators, the neighbour takes {limit}")]
+    TooManyOperators {
+        /// The component.
+        component: &'static str,
+        /// What it needs.
+        operators: usize,
+        /// What the neighbour takes.
+        limit: usize,
+    },
+    /// The encoded rule is longer than the neighbour takes.
+    #[error("the rule needs {bytes} bytes, the neighbour takes {limit}")]
+    TooLong {
+        /// What it needs, without the length field.
+        bytes: usize,
+        /// What the neighbour takes.
+        limit: usize,
+    },
+}
+
+/// One line of a neighbour's Adj-RIB-Out.
+#[derive(Debug, Clone)]
+pub struct RouteStatus {
+    /// The key of the rule.
+    pub key: NlriKey,
+    /// What the neighbour should hold; `None` while it is being withdrawn.
+    pub desired: Option<Route>,
+    /// The action the neighbour was last told, `None` if nothing.
+    pub advertised: Option<Action>,
+    /// When that was written to the socket.
+    pub written_at: Option<Instant>,
+    /// How far it has come.
+    pub delivery: Delivery,
+}

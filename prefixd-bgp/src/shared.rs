@@ -1,0 +1,131 @@
+//! What the handle, the task and the writer of one neighbour share.
+//!
+//! The locks are held for the time of a map operation or of encoding one batch, never across an await.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Duration, Instant};
+
+use crate::config::NeighborConfig;
+use crate::rib::Rib;
+use crate::status::{Loss, MessageCounts, PeerStatus, SessionError, SessionPhase, SessionStatus};
+use crate::wire::AttributeSet;
+
+/// Accepted connections waiting for the neighbour's task; one more is closed at once.
+const ACCEPT_QUEUE: usize = 4;
+
+/// A connection the listener has matched to the neighbour by its address.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) remote: SocketAddr,
+}
+
+pub(crate) struct NeighborShared {
+    config: Mutex<NeighborConfig>,
+    pub(crate) attributes: Arc<AttributeSet>,
+    rib: Mutex<Rib>,
+    observed: Mutex<Observed>,
+    /// Level-triggered: the writer looks at the RIB again.
+    pub(crate) changed: watch::Sender<()>,
+    /// A rule ends earlier than the task expects.
+    pub(crate) deadline_moved: Notify,
+    /// A batch was confirmed.
+    pub(crate) written: Notify,
+    pub(crate) accepted: mpsc::Sender<Accepted>,
+    /// Held by the task; outlives it when it has to be started again.
+    pub(crate) accepted_rx: tokio::sync::Mutex<mpsc::Receiver<Accepted>>,
+}
+
+/// What the task has seen, kept for [`PeerStatus`].
+#[derive(Debug, Default)]
+pub(crate) struct Observed {
+    pub(crate) phase: SessionPhase,
+    pub(crate) session: Option<SessionStatus>,
+    pub(crate) established_total: u64,
+    pub(crate) flaps: u64,
+    pub(crate) last_error: Option<SessionError>,
+    pub(crate) retry_at: Option<Instant>,
+    pub(crate) received: MessageCounts,
+    pub(crate) sent: MessageCounts,
+    pub(crate) inbound_routes: usize,
+    pub(crate) writer_blocked: Duration,
+    pub(crate) task_restarts: u64,
+}
+
+impl NeighborShared {
+    pub(crate) fn new(config: NeighborConfig, attributes: Arc<AttributeSet>) -> Self {
+        let (accepted, accepted_rx) = mpsc::channel(ACCEPT_QUEUE);
+        Self {
+            rib: Mutex::new(Rib::new(&config)),
+            config: Mutex::new(config),
+            attributes,
+            observed: Mutex::default(),
+            changed: watch::Sender::new(()),
+            deadline_moved: Notify::new(),
+            written: Notify::new(),
+            accepted,
+            accepted_rx: tokio::sync::Mutex::new(accepted_rx),
+        }
+    }
+
+    pub(crate) fn rib(&self) -> MutexGuard<'_, Rib> {
+        lock(&self.rib)
+    }
+
+    pub(crate) fn observed(&self) -> MutexGuard<'_, Observed> {
+        lock(&self.observed)
+    }
+
+    pub(crate) fn config(&self) -> NeighborConfig {
+        lock(&self.config).clone()
+    }
+
+    pub(crate) fn address(&self) -> std::net::IpAddr {
+        lock(&self.config).address
+    }
+
+    pub(crate) fn set_config(&self, config: NeighborConfig) {
+        *lock(&self.config) = config;
+    }
+
+    pub(crate) fn record(&self, loss: Loss, now: Instant) {
+        self.observed().last_error = Some(SessionError { at: now, loss });
+    }
+
+    pub(crate) fn status(&self) -> PeerStatus {
+        let config = self.config();
+        let (rules, totals, latency) = {
+            let rib = self.rib();
+            (rib.counts(), rib.totals(), rib.latency().clone())
+        };
+        let observed = self.observed();
+        PeerStatus {
+            name: config.name,
+            address: config.address,
+            peer_asn: config.peer_asn,
+            phase: observed.phase,
+            session: observed.session.clone(),
+            established_total: observed.established_total,
+            flaps: observed.flaps,
+            last_error: observed.last_error.clone(),
+            retry_at: observed.retry_at,
+            received: observed.received,
+            sent: observed.sent,
+            inbound_routes: observed.inbound_routes,
+            writer_blocked: observed.writer_blocked,
+            task_restarts: observed.task_restarts,
+            rules,
+            totals,
+            latency,
+        }
+    }
+}
+
+/// A panic while a lock was held leaves plain data behind; going on with it beats dropping every session.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,345 @@
+//! The handle: start, change, look, stop.
+
+mod reconfigure;
+mod supervise;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::config::{ConfigError, NeighborConfig, SpeakerConfig};
+use crate::flowspec::NlriKey;
+use crate::listener;
+use crate::peer::{Order, PeerContext, StopReason};
+use crate::rib::RibCounts;
+use crate::route::{Change, Delivery, Route, RouteStatus, Target};
+use crate::shared::{NeighborShared, lock};
+use crate::status::{PeerStatus, SessionEvent};
+use crate::wire::{AttributeSet, FsmConfig};
+pub use reconfigure::Reconfigured;
+use supervise::supervise;
+
+/// Events a receiver may lag behind; one that lags more is told so and reads [`Speaker::peers`] again.
+const EVENTS: usize = 256;
+
+/// The speaker. Dropping it closes all sessions without a NOTIFICATION and ends every task; an orderly end is
+/// [`Speaker::shutdown`].
+pub struct Speaker {
+    inner: Arc<Inner>,
+    local_addrs: Vec<SocketAddr>,
+    _listeners: Vec<AbortOnDropHandle<()>>,
+}
+
+struct Inner {
+    /// The neighbours in it are those of the start; the living ones are in `neighbors`.
+    config: SpeakerConfig,
+    attributes: Arc<AttributeSet>,
+    neighbors: RwLock<BTreeMap<Arc<str>, Handle>>,
+    events: broadcast::Sender<SessionEvent>,
+    open: AtomicBool,
+    stopped: AtomicBool,
+    leaving: Mutex<JoinSet<()>>,
+}
+
+/// One neighbour and the owner of its task.
+struct Handle {
+    shared: Arc<NeighborShared>,
+    orders: watch::Sender<Order>,
+    task: Mutex<Option<AbortOnDropHandle<()>>>,
+}
+
+/// How the speaker ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// Take every rule from the routers explicitly, then close with Cease/2 and this text (RFC 9003, cut to 128 bytes).
+    Withdraw {
+        /// For the operators of the routers.
+        text: String,
+    },
+    /// Close the connections without a NOTIFICATION, as a restart does.
+    Restart,
+}
+
+/// Why the speaker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address cannot be listened on.
+    #[error("cannot accept BGP sessions on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A change was for a neighbour that is not configured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no neighbour is called {0}")]
+pub struct UnknownNeighbor(pub Arc<str>);
+
+impl Speaker {
+    /// Checks the configuration, binds the listeners and starts one task per neighbour. No session is made before
+    /// [`Speaker::open`], so that the desired rules can be restored first. A neighbour that is down stops nothing.
+    ///
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] when the configuration is refused or an address cannot be bound.
+    pub fn start(config: SpeakerConfig) -> Result<Self, StartError> {
+        config.validate()?;
+        let attributes = Arc::new(AttributeSet::new(config.local_asn, config.marker)?);
+        let inner = Arc::new(Inner {
+            attributes,
+            neighbors: RwLock::default(),
+            events: broadcast::Sender::new(EVENTS),
+            open: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            leaving: Mutex::default(),
+            config,
+        });
+        let mut listeners = Vec::new();
+        let mut local_addrs = Vec::new();
+        for address in inner.config.listen.iter().copied() {
+            let refused = |source| StartError::Listen { address, source };
+            let listener = listener::bind(address).map_err(refused)?;
+            local_addrs.push(listener.local_addr().map_err(refused)?);
+            let by_address = Arc::downgrade(&inner);
+            let accept = listener::accept(listener, move |remote| by_address.upgrade()?.neighbor_at(remote));
+            listeners.push(AbortOnDropHandle::new(tokio::spawn(accept)));
+        }
+        for neighbor in inner.config.neighbors.clone() {
+            inner
+                .write_neighbors()
+                .insert(neighbor.name.clone(), inner.spawn(neighbor));
+        }
+        Ok(Self {
+            inner,
+            local_addrs,
+            _listeners: listeners,
+        })
+    }
+
+    /// Lets the sessions begin. The desired rules should be complete: they are sent at once, followed by End-of-RIB.
+    pub fn open(&self) {
+        self.inner.open.store(true, Ordering::SeqCst);
+        for handle in self.inner.neighbors().values() {
+            handle.orders.send_if_modified(|order| {
+                let waiting = *order == Order::Wait;
+                if waiting {
+                    *order = Order::Run;
+                }
+                waiting
+            });
+        }
+    }
+
+    /// The addresses sessions are accepted on, with the ports the system chose for port 0.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
+    }
+
+    /// Changes what the neighbours should hold. Never waits for a neighbour; after a stop it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownNeighbor`] names the first neighbour that is not configured; all other changes are applied.
+    pub fn apply(&self, changes: impl IntoIterator<Item = Change>) -> Result<(), UnknownNeighbor> {
+        if self.inner.stopped.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let neighbors = self.inner.neighbors();
+        let mut touched: BTreeMap<&str, (&Handle, Option<Instant>)> = BTreeMap::new();
+        let mut unknown = None;
+        for change in changes {
+            match change.target().clone() {
+                Target::All => {
+                    for (name, handle) in neighbors.iter() {
+                        handle.change(name, change.clone(), now, &mut touched);
+                    }
+                }
+                Target::Neighbor(name) => match neighbors.get_key_value(&name) {
+                    Some((name, handle)) => handle.change(name, change, now, &mut touched),
+                    None => {
+                        unknown.get_or_insert(name);
+                    }
+                },
+            }
+        }
+        for (handle, expected) in touched.into_values() {
+            handle.shared.changed.send_replace(());
+            let next = handle.shared.rib().next_expiry();
+            if next.is_some_and(|next| expected.is_none_or(|expected| next < expected)) {
+                handle.shared.deadline_moved.notify_one();
+            }
+        }
+        unknown.map_or(Ok(()), |name| Err(UnknownNeighbor(name)))
+    }
+
+    /// What a neighbour should hold, in no order; `None` for an unknown neighbour.
+    #[must_use]
+    pub fn desired(&self, neighbor: &str) -> Option<Vec<Route>> {
+        let routes = self.adj_rib_out(neighbor)?;
+        Some(routes.into_iter().filter_map(|route| route.desired).collect())
+    }
+
+    /// What a neighbour should hold and was told, in no order; `None` for an unknown neighbour.
+    #[must_use]
+    pub fn adj_rib_out(&self, neighbor: &str) -> Option<Vec<RouteStatus>> {
+        self.inner
+            .neighbors()
+            .get(neighbor)
+            .map(|handle| handle.shared.rib().snapshot())
+    }
+
+    /// Figures of a neighbour's rules, without copying them.
+    #[must_use]
+    pub fn counts(&self, neighbor: &str) -> Option<RibCounts> {
+        self.inner
+            .neighbors()
+            .get(neighbor)
+            .map(|handle| handle.shared.rib().counts())
+    }
+
+    /// How far a rule has come at each neighbour that should hold it or was told it. Cheap.
+    #[must_use]
+    pub fn delivery(&self, key: &NlriKey) -> Vec<(Arc<str>, Delivery)> {
+        let neighbors = self.inner.neighbors();
+        let state = |handle: &Handle| handle.shared.rib().delivery(key);
+        neighbors
+            .iter()
+            .filter_map(|(name, handle)| Some((name.clone(), state(handle)?)))
+            .collect()
+    }
+
+    /// Every neighbour, in order of name.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        self.inner
+            .neighbors()
+            .values()
+            .map(|handle| handle.shared.status())
+            .collect()
+    }
+
+    /// One neighbour.
+    #[must_use]
+    pub fn peer(&self, neighbor: &str) -> Option<PeerStatus> {
+        self.inner
+            .neighbors()
+            .get(neighbor)
+            .map(|handle| handle.shared.status())
+    }
+
+    /// Sessions that come up and go down from now on.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<SessionEvent> {
+        self.inner.events.subscribe()
+    }
+
+    /// Ends all sessions. A neighbour that does not finish in time is cut off; the names of those are returned.
+    pub async fn shutdown(&self, stop: Stop, deadline: Duration) -> Vec<Arc<str>> {
+        self.inner.stopped.store(true, Ordering::SeqCst);
+        let deadline = Instant::now() + deadline;
+        let mut tasks = Vec::new();
+        for (name, handle) in self.inner.neighbors().iter() {
+            handle
+                .orders
+                .send_replace(Order::Stop(StopReason::Speaker(stop.clone())));
+            tasks.extend(lock(&handle.task).take().map(|task| (name.clone(), task)));
+        }
+        let mut unfinished = Vec::new();
+        for (name, task) in tasks {
+            if timeout_at(deadline, task).await.is_err() {
+                unfinished.push(name);
+            }
+        }
+        unfinished
+    }
+}
+
+impl Inner {
+    fn neighbors(&self) -> RwLockReadGuard<'_, BTreeMap<Arc<str>, Handle>> {
+        self.neighbors.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_neighbors(&self) -> RwLockWriteGuard<'_, BTreeMap<Arc<str>, Handle>> {
+        self.neighbors.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn neighbor_at(&self, address: IpAddr) -> Option<Arc<NeighborShared>> {
+        let neighbors = self.neighbors();
+        let handle = neighbors
+            .values()
+            .find(|handle| handle.shared.address().to_canonical() == address)?;
+        Some(handle.shared.clone())
+    }
+
+    fn spawn(&self, config: NeighborConfig) -> Handle {
+        let shared = Arc::new(NeighborShared::new(config, self.attributes.clone()));
+        let (orders, context) = self.context(shared.clone());
+        let task = AbortOnDropHandle::new(tokio::spawn(supervise(context)));
+        Handle {
+            shared,
+            orders,
+            task: Mutex::new(Some(task)),
+        }
+    }
+
+    fn context(&self, shared: Arc<NeighborShared>) -> (watch::Sender<Order>, PeerContext) {
+        let config = shared.config();
+        let first = if self.open.load(Ordering::SeqCst) {
+            Order::Run
+        } else {
+            Order::Wait
+        };
+        let (orders, orders_rx) = watch::channel(first);
+        let fsm = FsmConfig {
+            local_asn: self.config.local_asn,
+            router_id: self.config.router_id,
+            hold_seconds: self.config.hold_time.as_secs(),
+            peer_asn: config.peer_asn,
+            families: config.families,
+        };
+        (
+            orders,
+            PeerContext {
+                shared,
+                fsm,
+                orders: orders_rx,
+                events: self.events.clone(),
+            },
+        )
+    }
+}
+
+impl Handle {
+    /// Applies one change and remembers which deadline the task knew before the first one.
+    fn change<'a>(
+        &'a self,
+        name: &'a str,
+        change: Change,
+        now: Instant,
+        touched: &mut BTreeMap<&'a str, (&'a Self, Option<Instant>)>,
+    ) {
+        let mut rib = self.shared.rib();
+        touched.entry(name).or_insert_with(|| (self, rib.next_expiry()));
+        match change {
+            Change::Announce { route, .. } => rib.announce(route, now),
+            Change::Withdraw { key, .. } => rib.withdraw(&key),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Changing the set of neighbours while the others go on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::time::{Duration, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::supervise::supervise;
+use super::{Handle, Inner, Speaker};
+use crate::config::{ConfigError, NeighborConfig};
+use crate::peer::{Order, StopReason};
+use crate::shared::lock;
+
+/// How long a neighbour that leaves, or whose session changes, may take to end in order.
+const LEAVE_GRACE: Duration = Duration::from_secs(5);
+
+/// What a reconfiguration did, by name of neighbour.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reconfigured {
+    /// New; they have no desired rules yet, except what is applied from now on.
+    pub added: Vec<Arc<str>>,
+    /// Gone; their rules are withdrawn, then the session ends with Cease/3.
+    pub removed: Vec<Arc<str>>,
+    /// Their session starts again with the new settings; the desired rules stay.
+    pub restarted: Vec<Arc<str>>,
+    /// Limits, budget or pace changed; the session goes on.
+    pub adjusted: Vec<Arc<str>>,
+}
+
+impl Speaker {
+    /// Replaces the set of neighbours. Those that are the same go on untouched.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the set cannot work; then nothing changes.
+    pub fn reconfigure(&self, neighbors: Vec<NeighborConfig>) -> Result<Reconfigured, ConfigError> {
+        self.inner.config.validate_neighbors(&neighbors)?;
+        let mut report = Reconfigured::default();
+        let mut handles = self.inner.write_neighbors();
+        let mut old = std::mem::take(&mut *handles);
+        for config in neighbors {
+            let name = config.name.clone();
+            let handle = match old.remove(&name) {
+                None => {
+                    report.added.push(name.clone());
+                    self.inner.spawn(config)
+                }
+                Some(handle) => self.inner.adjust(handle, config, &mut report),
+            };
+            handles.insert(name, handle);
+        }
+        self.inner.dismiss(old, &mut report);
+        Ok(report)
+    }
+}
+
+impl Inner {
+    fn adjust(&self, handle: Handle, config: NeighborConfig, report: &mut Reconfigured) -> Handle {
+        let before = handle.shared.config();
+        if before == config {
+            return handle;
+        }
+        handle.shared.rib().reconfigure(&config);
+        handle.shared.set_config(config.clone());
+        handle.shared.changed.send_replace(());
+        if before.same_session(&config) {
+            report.adjusted.push(config.name);
+            return handle;
+        }
+        report.restarted.push(config.name);
+        handle.orders.send_replace(Order::Stop(StopReason::Changed));
+        let ending = lock(&handle.task).take();
+        let (orders, context) = self.context(handle.shared.clone());
+        let task = tokio::spawn(async move {
+            end(ending).await;
+            supervise(context).await;
+        });
+        Handle {
+            shared: handle.shared,
+            orders,
+            task: std::sync::Mutex::new(Some(AbortOnDropHandle::new(task))),
+        }
+    }
+
+    fn dismiss(&self, old: BTreeMap<Arc<str>, Handle>, report: &mut Reconfigured) {
+        let mut leaving = lock(&self.leaving);
+        while leaving.try_join_next().is_some() {}
+        for (name, handle) in old {
+            report.removed.push(name);
+            handle.orders.send_replace(Order::Stop(StopReason::Removed));
+            let ending = lock(&handle.task).take();
+            leaving.spawn(end(ending));
+        }
+    }
+}
+
+/// Waits for a task that was ordered to stop; cuts it off when it takes too long.
+async fn end(task: Option<AbortOnDropHandle<()>>) {
+    if let Some(task) = task {
+        let _ = timeout(LEAVE_GRACE, task).await;
+    }
+}

@@ -1,0 +1,232 @@
+//! What can be seen of a neighbour: plain data, copied out.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::time::{Duration, Instant};
+
+use crate::flowspec::Family;
+use crate::rib::{Latency, RibCounts, RibTotals};
+
+/// Text of a neighbour is cut to this many characters before it is kept.
+const MAX_TEXT: usize = 200;
+
+/// The states of RFC 4271 section 8.2.2.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SessionPhase {
+    /// Not started, stopped, or held down after an error.
+    #[default]
+    Idle,
+    /// A connection is being dialled.
+    Connect,
+    /// Waiting to dial again or to be dialled.
+    Active,
+    /// Connected, our OPEN is sent.
+    OpenSent,
+    /// OPENs exchanged, waiting for KEEPALIVE.
+    OpenConfirm,
+    /// Routes can be sent.
+    Established,
+}
+
+impl SessionPhase {
+    /// Lower-case name for APIs, metrics and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Connect => "connect",
+            Self::Active => "active",
+            Self::OpenSent => "open_sent",
+            Self::OpenConfirm => "open_confirm",
+            Self::Established => "established",
+        }
+    }
+}
+
+impl fmt::Display for SessionPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Everything about one neighbour at one moment.
+#[derive(Debug, Clone)]
+pub struct PeerStatus {
+    /// Configured name.
+    pub name: Arc<str>,
+    /// Configured address.
+    pub address: IpAddr,
+    /// Configured AS.
+    pub peer_asn: u32,
+    /// State of the session.
+    pub phase: SessionPhase,
+    /// The established session, if there is one.
+    pub session: Option<SessionStatus>,
+    /// Sessions established since the neighbour was configured.
+    pub established_total: u64,
+    /// Established sessions lost without our asking.
+    pub flaps: u64,
+    /// The last thing that went wrong, kept while the session is up again.
+    pub last_error: Option<SessionError>,
+    /// When the next attempt to dial is due, while there is none.
+    pub retry_at: Option<Instant>,
+    /// Messages received.
+    pub received: MessageCounts,
+    /// Messages handed to the socket.
+    pub sent: MessageCounts,
+    /// Routes the neighbour announces to us; they are counted and ignored.
+    pub inbound_routes: usize,
+    /// Time the socket has been full while there was something to write, since the neighbour was configured.
+    pub writer_blocked: Duration,
+    /// Times the task of the neighbour ended by a fault of this program and was started again.
+    pub task_restarts: u64,
+    /// Rules desired, advertised and waiting.
+    pub rules: RibCounts,
+    /// Rules since the neighbour was configured.
+    pub totals: RibTotals,
+    /// From the change of a rule to the socket.
+    pub latency: Latency,
+}
+
+/// What was agreed for an established session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionStatus {
+    /// Since when.
+    pub since: Instant,
+    /// The router's BGP identifier.
+    pub router_id: Ipv4Addr,
+    /// Hold time agreed on.
+    pub hold_time: Duration,
+    /// Families both sides agreed on.
+    pub families: BTreeSet<Family>,
+    /// What the router offered, in words.
+    pub capabilities: Vec<String>,
+    /// Our end of the connection.
+    pub local: SocketAddr,
+    /// The router's end.
+    pub remote: SocketAddr,
+}
+
+/// A problem with a moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionError {
+    /// When it happened.
+    pub at: Instant,
+    /// What happened.
+    pub loss: Loss,
+}
+
+/// Why a session or an attempt to make one ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loss {
+    /// The router sent a NOTIFICATION.
+    NotificationReceived(NotificationInfo),
+    /// We sent a NOTIFICATION.
+    NotificationSent(NotificationInfo),
+    /// The connection was closed or reset.
+    ConnectionLost {
+        /// What the system said.
+        detail: String,
+    },
+    /// No connection could be made.
+    ConnectFailed {
+        /// What the system said.
+        detail: String,
+    },
+    /// The router did not answer in time. A wrong TCP-MD5 key looks the same: the router drops our packets in silence.
+    ConnectTimeout,
+    /// The task of the neighbour ended by a fault of this program.
+    TaskFailed,
+}
+
+/// A NOTIFICATION in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotificationInfo {
+    /// Code (RFC 4271 section 4.5).
+    pub code: u8,
+    /// Subcode.
+    pub subcode: u8,
+    /// The registered meaning.
+    pub meaning: &'static str,
+    /// The router operator's text (RFC 9003) or our own detail, cleaned.
+    pub text: Option<String>,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotificationReceived(info) => write!(f, "the router ended the session: {info}"),
+            Self::NotificationSent(info) => write!(f, "we ended the session: {info}"),
+            Self::ConnectionLost { detail } => write!(f, "the connection was lost: {detail}"),
+            Self::ConnectFailed { detail } => write!(f, "no connection to the router: {detail}"),
+            Self::ConnectTimeout => f.write_str("the router did not answer in time"),
+            Self::TaskFailed => f.write_str("the task of this neighbour failed and was started again"),
+        }
+    }
+}
+
+impl fmt::Display for NotificationInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} {}", self.code, self.subcode, self.meaning)?;
+        match &self.text {
+            Some(text) => write!(f, ": {text}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Messages by type.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MessageCounts {
+    /// OPEN.
+    pub open: u64,
+    /// UPDATE, End-of-RIB included.
+    pub update: u64,
+    /// NOTIFICATION.
+    pub notification: u64,
+    /// KEEPALIVE.
+    pub keepalive: u64,
+    /// ROUTE-REFRESH.
+    pub route_refresh: u64,
+}
+
+/// A session came up or went down. Intermediate states are not reported; a receiver that lagged reads
+/// [`crate::Speaker::peers`] again.
+#[derive(Debug, Clone)]
+pub struct SessionEvent {
+    /// The neighbour.
+    pub neighbor: Arc<str>,
+    /// What happened.
+    pub change: SessionChange,
+}
+
+/// See [`SessionEvent`].
+#[derive(Debug, Clone)]
+pub enum SessionChange {
+    /// Established.
+    Up {
+        /// Families both sides agreed on.
+        families: BTreeSet<Family>,
+    },
+    /// No longer established; the router has dropped our rules.
+    Down {
+        /// Why; `None` when we were asked to stop.
+        loss: Option<Loss>,
+    },
+}
+
+/// Text from outside, made safe for logs and terminals: control characters and direction overrides become spaces,
+/// length is bounded.
+pub(crate) fn clean(text: &str) -> String {
+    let unsafe_on_a_screen = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    text.chars()
+        .take(MAX_TEXT)
+        .map(|c| if unsafe_on_a_screen(c) { ' ' } else { c })
+        .collect()
+}

@@ -1,0 +1,175 @@
+//! Framing and the small messages.
+
+use bytes::{Bytes, BytesMut};
+use rustbgpd_wire::constants::MAX_MESSAGE_LEN;
+use rustbgpd_wire::notification::{
+    description, encode_shutdown_communication, extract_shutdown_communication,
+};
+use rustbgpd_wire::{
+    DecodeError, Message, MessageType, NotificationCode, NotificationMessage, RouteRefreshMessage,
+    RouteRefreshSubtype, Safi, decode_message, peek_message_length,
+};
+
+use super::fsm::{Malformed, Open};
+use super::{HEADER, afi, family};
+use crate::flowspec::Family;
+
+/// Withdrawn routes length and path attributes length (RFC 4271 section 4.3).
+const MIN_UPDATE_BODY: usize = 4;
+
+/// A message from the neighbour.
+#[derive(Debug, Clone)]
+pub(crate) enum Inbound {
+    Open(Open),
+    Keepalive,
+    Notification(Notification),
+    /// The body, which is counted and never interpreted.
+    Update(Bytes),
+    /// A request for a family, or `None` for a family or subtype that is none of our business.
+    Refresh(Option<Family>),
+    /// Not BGP, or not what the header says.
+    Malformed(Malformed),
+}
+
+/// A NOTIFICATION, to send or received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Notification {
+    pub(crate) code: u8,
+    pub(crate) subcode: u8,
+    pub(crate) data: Bytes,
+}
+
+/// The demarcation of an enhanced refresh (RFC 7313).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefreshSubtype {
+    Begin,
+    End,
+}
+
+/// Takes one message off the front of `buffer`; `None` if it is not complete yet. After [`Inbound::Malformed`] the
+/// stream has no meaning any more and must be closed.
+pub(crate) fn frame(buffer: &mut BytesMut) -> Option<Inbound> {
+    let length = match peek_message_length(buffer, MAX_MESSAGE_LEN) {
+        Ok(Some(length)) => usize::from(length),
+        Ok(None) => return None,
+        Err(error) => return Some(Inbound::Malformed(Malformed(error))),
+    };
+    if buffer.len() < length {
+        return None;
+    }
+    let mut message = buffer.split_to(length).freeze();
+    if message.get(HEADER - 1) == Some(&MessageType::Update.as_u8()) {
+        let body = message.split_off(HEADER);
+        if body.len() < MIN_UPDATE_BODY {
+            let length = u16::try_from(length).unwrap_or(u16::MAX);
+            return Some(Inbound::Malformed(Malformed(DecodeError::InvalidLength {
+                length,
+            })));
+        }
+        return Some(Inbound::Update(body));
+    }
+    Some(match decode_message(&mut message, MAX_MESSAGE_LEN) {
+        Ok(Message::Open(open)) => Inbound::Open(Open(open)),
+        Ok(Message::Keepalive) => Inbound::Keepalive,
+        Ok(Message::Notification(notification)) => Inbound::Notification(notification.into()),
+        Ok(Message::RouteRefresh(refresh)) => Inbound::Refresh(refresh_family(&refresh)),
+        Ok(_) => Inbound::Refresh(None),
+        Err(error) => Inbound::Malformed(Malformed(error)),
+    })
+}
+
+fn refresh_family(refresh: &RouteRefreshMessage) -> Option<Family> {
+    if refresh.subtype() != RouteRefreshSubtype::Normal {
+        return None;
+    }
+    family((refresh.afi()?, refresh.safi()?))
+}
+
+/// KEEPALIVE: the header alone.
+pub(crate) fn keepalive() -> Bytes {
+    const KEEPALIVE: [u8; HEADER] = {
+        let mut message = [0xFF; HEADER];
+        message[16] = 0;
+        message[17] = HEADER as u8;
+        message[18] = 4;
+        message
+    };
+    Bytes::from_static(&KEEPALIVE)
+}
+
+/// BoRR or EoRR (RFC 7313).
+pub(crate) fn route_refresh(family: Family, subtype: RefreshSubtype) -> Vec<u8> {
+    let [high, low] = (afi(family) as u16).to_be_bytes();
+    let subtype = match subtype {
+        RefreshSubtype::Begin => RouteRefreshSubtype::BoRR,
+        RefreshSubtype::End => RouteRefreshSubtype::EoRR,
+    };
+    let mut message = vec![0xFF; 16];
+    message.extend_from_slice(&[0, 23, 5, high, low, subtype.as_u8(), Safi::FlowSpec as u8]);
+    message
+}
+
+/// The data of an administrative shutdown (RFC 9003): at most 128 bytes of text.
+pub(crate) fn shutdown_text(text: &str) -> Bytes {
+    encode_shutdown_communication(text)
+}
+
+impl Notification {
+    pub(crate) fn new(code: u8, subcode: u8) -> Self {
+        Self {
+            code,
+            subcode,
+            data: Bytes::new(),
+        }
+    }
+
+    /// Cease (code 6) with a subcode of RFC 4486 and without data.
+    pub(crate) fn cease(subcode: u8) -> Self {
+        Self::new(6, subcode)
+    }
+
+    /// The whole message. The data is cut to what one message holds.
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = Vec::new();
+        let room = usize::from(MAX_MESSAGE_LEN) - HEADER - 2;
+        let message = NotificationMessage::new(
+            NotificationCode::from_u8(self.code),
+            self.subcode,
+            self.data.slice(..self.data.len().min(room)),
+        );
+        let length = u16::try_from(message.encoded_len()).unwrap_or(u16::MAX);
+        out.extend_from_slice(&[0xFF; 16]);
+        out.extend_from_slice(&length.to_be_bytes());
+        out.push(MessageType::Notification.as_u8());
+        message.encode_body(&mut out);
+        out.into()
+    }
+
+    /// The registered meaning of code and subcode.
+    pub(crate) fn meaning(&self) -> &'static str {
+        description(NotificationCode::from_u8(self.code), self.subcode)
+    }
+
+    /// The text an operator of the other side left (RFC 9003), if it is well formed. Not cleaned.
+    pub(crate) fn communication(&self) -> Option<String> {
+        let message = NotificationMessage::new(
+            NotificationCode::from_u8(self.code),
+            self.subcode,
+            self.data.clone(),
+        );
+        extract_shutdown_communication(&message)
+            .ok()
+            .flatten()
+            .map(str::to_owned)
+    }
+}
+
+impl From<NotificationMessage> for Notification {
+    fn from(message: NotificationMessage) -> Self {
+        Self {
+            code: message.code.as_u8(),
+            subcode: message.subcode,
+            data: message.data,
+        }
+    }
+}

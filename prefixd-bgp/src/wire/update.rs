@@ -1,0 +1,259 @@
+//! UPDATE messages, packed from NLRI bytes that are encoded already.
+//!
+//! Withdrawals come first, in messages that hold nothing but MP_UNREACH_NLRI; then announcements, grouped by family and
+//! action, MP_REACH_NLRI first (RFC 7606 section 5.1). Each message is filled up to 4096 bytes.
+
+use std::collections::HashMap;
+
+use rustbgpd_wire::attribute::encode_path_attributes;
+use rustbgpd_wire::{
+    AsPath, AsPathSegment, COMMUNITY_NO_EXPORT, ExtendedCommunity, FlowSpecAction, Origin, PathAttribute,
+};
+
+use super::{HEADER, MAX_MESSAGE, afi};
+use crate::config::{ConfigError, LargeCommunity};
+use crate::flowspec::{Action, Family, NlriKey};
+
+const TYPE_UPDATE: u8 = 2;
+const SAFI_FLOWSPEC: u8 = 133;
+const MP_REACH: u8 = 14;
+const MP_UNREACH: u8 = 15;
+/// Optional, extended length (RFC 4271 section 4.3).
+const OPTIONAL_EXTENDED: u8 = 0x90;
+const OPTIONAL_TRANSITIVE: u8 = 0xC0;
+const EXTENDED_COMMUNITIES: u8 = 16;
+/// iBGP default; FlowSpec routes of one rule compete only with our own.
+const LOCAL_PREF: u32 = 100;
+
+/// What the attributes of a session depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SessionKind {
+    /// Same AS on both sides.
+    pub(crate) internal: bool,
+    /// Four-octet AS numbers in AS_PATH (RFC 6793).
+    pub(crate) four_octet_as: bool,
+}
+
+/// The attributes every route carries, encoded once; only the action differs between routes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AttributeSet {
+    local_asn: u32,
+    /// ORIGIN, AS_PATH, LOCAL_PREF, COMMUNITIES; by kind of session.
+    before: [Vec<u8>; 4],
+    /// LARGE_COMMUNITIES.
+    after: Vec<u8>,
+}
+
+impl AttributeSet {
+    /// The only attribute that can be refused is an AS_PATH with AS 0.
+    pub(crate) fn new(local_asn: u32, marker: Option<LargeCommunity>) -> Result<Self, ConfigError> {
+        let encode = |attributes: &[PathAttribute], four_octet_as| {
+            let mut bytes = Vec::new();
+            encode_path_attributes(attributes, &mut bytes, four_octet_as, false)
+                .map_err(|_| ConfigError::LocalAsn)?;
+            Ok(bytes)
+        };
+        let mut before = [const { Vec::new() }; 4];
+        for (internal, four_octet_as) in [(false, false), (false, true), (true, false), (true, true)] {
+            let kind = SessionKind {
+                internal,
+                four_octet_as,
+            };
+            before[kind.index()] = encode(&common_attributes(local_asn, internal), four_octet_as)?;
+        }
+        let marker = marker.map(|marker| {
+            let LargeCommunity {
+                global,
+                local1,
+                local2,
+            } = marker;
+            PathAttribute::LargeCommunities(vec![rustbgpd_wire::LargeCommunity::new(global, local1, local2)])
+        });
+        Ok(Self {
+            local_asn,
+            before,
+            after: encode(marker.as_slice(), true)?,
+        })
+    }
+
+    /// All attributes but MP_REACH_NLRI, in order of type.
+    fn encode(&self, kind: SessionKind, action: Action) -> Vec<u8> {
+        // The field holds two octets and is informative only: a four-octet AS gives its low half.
+        let [_, _, high, low] = self.local_asn.to_be_bytes();
+        let asn = u16::from_be_bytes([high, low]);
+        let community = ExtendedCommunity::from_flowspec_action(&match action {
+            Action::Discard => FlowSpecAction::TrafficRateBytes { asn, rate: 0.0 },
+            Action::TrafficRateBytes(rate) => FlowSpecAction::TrafficRateBytes {
+                asn,
+                rate: rate.get(),
+            },
+            Action::TrafficMarking(dscp) => FlowSpecAction::TrafficMarking { dscp: dscp.get() },
+        });
+        let mut bytes = self.before[kind.index()].clone();
+        bytes.extend_from_slice(&[OPTIONAL_TRANSITIVE, EXTENDED_COMMUNITIES, 8]);
+        bytes.extend_from_slice(&community.as_u64().to_be_bytes());
+        bytes.extend_from_slice(&self.after);
+        bytes
+    }
+}
+
+impl SessionKind {
+    fn index(self) -> usize {
+        usize::from(self.internal) * 2 + usize::from(self.four_octet_as)
+    }
+}
+
+fn common_attributes(local_asn: u32, internal: bool) -> Vec<PathAttribute> {
+    let segments = if internal {
+        Vec::new()
+    } else {
+        vec![AsPathSegment::AsSequence(vec![local_asn])]
+    };
+    let mut attributes = vec![
+        PathAttribute::Origin(Origin::Igp),
+        PathAttribute::AsPath(AsPath { segments }),
+    ];
+    if internal {
+        attributes.push(PathAttribute::LocalPref(LOCAL_PREF));
+    }
+    attributes.push(PathAttribute::Communities(vec![COMMUNITY_NO_EXPORT]));
+    attributes
+}
+
+/// Collects the NLRI of one batch and writes them as few messages as possible.
+pub(crate) struct Packer<'a> {
+    attributes: &'a AttributeSet,
+    kind: SessionKind,
+    withdrawn: [Vec<NlriKey>; 2],
+    groups: Vec<(Family, Action, Vec<NlriKey>)>,
+    group_of: HashMap<(Family, Action), usize>,
+    nlri_bytes: usize,
+}
+
+impl<'a> Packer<'a> {
+    pub(crate) fn new(attributes: &'a AttributeSet, kind: SessionKind) -> Self {
+        Self {
+            attributes,
+            kind,
+            withdrawn: [Vec::new(), Vec::new()],
+            groups: Vec::new(),
+            group_of: HashMap::new(),
+            nlri_bytes: 0,
+        }
+    }
+
+    pub(crate) fn withdraw(&mut self, key: &NlriKey) {
+        self.nlri_bytes += key.as_bytes().len();
+        self.withdrawn[key.family().index()].push(key.clone());
+    }
+
+    pub(crate) fn announce(&mut self, key: &NlriKey, action: Action) {
+        self.nlri_bytes += key.as_bytes().len();
+        let group = *self.group_of.entry((key.family(), action)).or_insert_with(|| {
+            self.groups.push((key.family(), action, Vec::new()));
+            self.groups.len() - 1
+        });
+        self.groups[group].2.push(key.clone());
+    }
+
+    /// How much was collected.
+    pub(crate) fn nlri_bytes(&self) -> usize {
+        self.nlri_bytes
+    }
+
+    /// Appends the messages and says how many they are.
+    pub(crate) fn finish(self, out: &mut Vec<u8>) -> u64 {
+        let mut messages = 0;
+        for family in Family::ALL {
+            messages += pack(
+                out,
+                &MpHeader::unreach(family),
+                &[],
+                &self.withdrawn[family.index()],
+            );
+        }
+        for (family, action, keys) in &self.groups {
+            let attributes = self.attributes.encode(self.kind, *action);
+            messages += pack(out, &MpHeader::reach(*family), &attributes, keys);
+        }
+        messages
+    }
+}
+
+/// The empty UPDATE that ends the initial transfer of a family (RFC 4724 section 2).
+pub(crate) fn end_of_rib(family: Family) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_update(&mut out, &MpHeader::unreach(family), &[], &[]);
+    out
+}
+
+/// The fixed part of an MP attribute's value.
+struct MpHeader {
+    attribute: u8,
+    value: Vec<u8>,
+}
+
+impl MpHeader {
+    /// AFI, SAFI, next hop length 0 (RFC 8955 section 4), one reserved octet.
+    fn reach(family: Family) -> Self {
+        let [high, low] = (afi(family) as u16).to_be_bytes();
+        Self {
+            attribute: MP_REACH,
+            value: vec![high, low, SAFI_FLOWSPEC, 0, 0],
+        }
+    }
+
+    fn unreach(family: Family) -> Self {
+        let [high, low] = (afi(family) as u16).to_be_bytes();
+        Self {
+            attribute: MP_UNREACH,
+            value: vec![high, low, SAFI_FLOWSPEC],
+        }
+    }
+}
+
+/// Greedy: fills a message until the next NLRI would not fit. A single NLRI always fits, because the limit of one is
+/// far below the size of a message.
+fn pack(out: &mut Vec<u8>, header: &MpHeader, attributes: &[u8], keys: &[NlriKey]) -> u64 {
+    let room = MAX_MESSAGE - HEADER - 4 - 4 - header.value.len() - attributes.len();
+    let mut messages = 0;
+    let mut rest = keys;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fitting = rest
+            .iter()
+            .take_while(|key| {
+                bytes += key.as_bytes().len();
+                bytes <= room
+            })
+            .count()
+            .max(1);
+        let (message, later) = rest.split_at(fitting);
+        write_update(out, header, attributes, message);
+        messages += 1;
+        rest = later;
+    }
+    messages
+}
+
+fn write_update(out: &mut Vec<u8>, header: &MpHeader, attributes: &[u8], keys: &[NlriKey]) {
+    let value = header.value.len() + keys.iter().map(|key| key.as_bytes().len()).sum::<usize>();
+    let path_attributes = 4 + value + attributes.len();
+    out.extend_from_slice(&[0xFF; 16]);
+    out.extend_from_slice(&length(HEADER + 4 + path_attributes));
+    out.push(TYPE_UPDATE);
+    out.extend_from_slice(&[0, 0]);
+    out.extend_from_slice(&length(path_attributes));
+    out.extend_from_slice(&[OPTIONAL_EXTENDED, header.attribute]);
+    out.extend_from_slice(&length(value));
+    out.extend_from_slice(&header.value);
+    for key in keys {
+        out.extend_from_slice(key.as_bytes());
+    }
+    out.extend_from_slice(attributes);
+}
+
+/// A length field. Every caller stays inside one message of 4096 bytes.
+fn length(bytes: usize) -> [u8; 2] {
+    u16::try_from(bytes).unwrap_or(u16::MAX).to_be_bytes()
+}
