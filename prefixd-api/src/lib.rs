@@ -11,12 +11,15 @@
 //! | [`feed`] | messages of the WebSocket feed |
 //! | [`resource`] | the remaining bodies: safelist, stats, peers, health |
 //! | [`role`] | who may do what |
+//! | [`show`] | numbers, times, identifiers and outside text as people see them |
 //! | `config` (feature) | configuration documents and their validation |
 //! | `client` (feature) | HTTP and WebSocket client |
 //!
 //! Domain types serve as wire types. Clients keep what they do not know: statuses and codes of a newer
 //! daemon are carried as text, so that adding one is a compatible change.
 
+#[cfg(feature = "client")]
+pub mod client;
 pub mod event;
 pub mod feed;
 pub mod guardrail;
@@ -28,6 +31,7 @@ pub mod resource;
 pub mod role;
 pub mod rule;
 mod schema;
+pub mod show;
 pub mod time;
 pub mod victim;
 pub mod why;

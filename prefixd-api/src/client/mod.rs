@@ -1,0 +1,263 @@
+//! HTTP and WebSocket client.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`Endpoint`] | where the daemon listens: TCP, TLS or a Unix socket |
+//! | [`Client`] | one typed method a route |
+//! | [`EventQuery`], [`MitigationQuery`] | filters of the lists |
+//! | [`Feed`] | the WebSocket feed, with resume |
+//! | [`Error`] | what can go wrong, the daemon's own words among it |
+//!
+//! Reads are repeated after failures that may pass, with growing pauses and as `Retry-After` asks. Changes are
+//! repeated only when nothing of them was sent; a change whose answer was lost may have happened.
+
+mod endpoint;
+mod error;
+mod feed;
+mod query;
+mod retry;
+mod routes;
+
+pub use endpoint::{Endpoint, EndpointError};
+pub use error::Error;
+pub use feed::{Feed, FeedItem, FeedOptions};
+pub use query::{EventQuery, MitigationQuery, Page};
+
+use crate::problem::Problem;
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{self, HeaderMap, HeaderValue};
+use reqwest::{Method, StatusCode};
+use retry::{Failure, Repeat};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest answer that is read, in bytes; a longer one is a [`Error::Protocol`].
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+/// Header of reads: position of the newest journal entry the answer includes.
+const HEAD: &str = "x-prefixd-head";
+
+/// How to reach the daemon.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// Sent as a bearer token.
+    pub token: Option<SecretString>,
+    /// Longest wait for one answer.
+    pub request_timeout: Duration,
+    /// How often a request that may be repeated is repeated.
+    pub retries: u32,
+    /// Names the program in the daemon's log.
+    pub user_agent: &'static str,
+}
+
+impl Options {
+    /// Without a token, ten seconds an answer, three repetitions.
+    #[must_use]
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            token: None,
+            request_timeout: Duration::from_secs(10),
+            retries: 3,
+            user_agent: concat!("prefixd-api/", env!("CARGO_PKG_VERSION")),
+        }
+    }
+}
+
+/// An answer and the position in the journal that it includes.
+#[derive(Clone, Debug)]
+pub struct Read<T> {
+    /// The answer.
+    pub value: T,
+    /// A feed that begins after this position continues the answer without a gap.
+    pub head: Option<u64>,
+}
+
+/// Talks to one daemon. Clones share connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    options: Arc<Options>,
+}
+
+impl Client {
+    /// A client; connects with the first request.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] when the token has characters no header carries, or the system's certificate
+    /// authorities cannot be read for an `https` endpoint.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        // Fails only when a provider is there already, which is as good.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let mut headers = HeaderMap::new();
+        if let Some(token) = &options.token {
+            headers.insert(header::AUTHORIZATION, bearer(token)?);
+        }
+        let builder = reqwest::Client::builder()
+            .user_agent(options.user_agent)
+            .default_headers(headers)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy();
+        let http = match &options.endpoint {
+            Endpoint::Unix(path) => builder.unix_socket(path.as_path()).tls_certs_only([]),
+            Endpoint::Tcp { tls: false, .. } => builder.tls_certs_only([]),
+            Endpoint::Tcp { tls: true, .. } => builder,
+        }
+        .build()
+        .map_err(|error| Error::Setup(error::chain(&error)))?;
+        Ok(Self {
+            http,
+            options: Arc::new(options),
+        })
+    }
+
+    /// How this client reaches the daemon.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<Read<T>, Error> {
+        let answer = self.send(Method::GET, path, None, Repeat::WhenSafe).await?;
+        Ok(Read {
+            value: decode(&answer.body)?,
+            head: answer.head,
+        })
+    }
+
+    async fn change<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + Sync),
+        repeat: Repeat,
+    ) -> Result<T, Error> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| Error::Setup(format!("the request cannot be written as JSON: {error}")))?;
+        let answer = self.send(Method::POST, path, Some(body.into()), repeat).await?;
+        decode(&answer.body)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Bytes>,
+        repeat: Repeat,
+    ) -> Result<Answer, Error> {
+        let mut attempt = 0;
+        loop {
+            let failure = match self.send_once(&method, path, body.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let pause = (attempt < self.options.retries)
+                .then(|| retry::pause(repeat, &failure, attempt, rand::random()))
+                .flatten();
+            let Some(pause) = pause else {
+                return Err(failure.error);
+            };
+            attempt += 1;
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn send_once(&self, method: &Method, path: &str, body: Option<Bytes>) -> Result<Answer, Failure> {
+        let limit = self.options.request_timeout;
+        tokio::time::timeout(limit, self.exchange(method, path, body))
+            .await
+            .unwrap_or_else(|_| {
+                Err(Failure::sent(Error::Timeout {
+                    endpoint: self.options.endpoint.to_string(),
+                    after: limit,
+                }))
+            })
+    }
+
+    async fn exchange(&self, method: &Method, path: &str, body: Option<Bytes>) -> Result<Answer, Failure> {
+        let url = format!("{}{path}", self.options.endpoint.http_base());
+        let mut request = self.http.request(method.clone(), url);
+        if let Some(body) = body {
+            request = request
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(body);
+        }
+        let mut response = request.send().await.map_err(|error| {
+            if error.is_connect() {
+                Failure::unsent(Error::Connect {
+                    endpoint: self.options.endpoint.to_string(),
+                    why: error::chain(&error),
+                })
+            } else {
+                Failure::sent(Error::Protocol(error::chain(&error)))
+            }
+        })?;
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| Failure::sent(Error::Protocol(error::chain(&error))))?
+        {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(Failure::sent(Error::Protocol(format!(
+                    "the answer is longer than {MAX_ANSWER_BYTES} bytes"
+                ))));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Answer {
+                body: body.freeze(),
+                head: response.headers().get(HEAD).and_then(position),
+            });
+        }
+        Err(Failure {
+            retry_after: response
+                .headers()
+                .get(header::RETRY_AFTER)
+                .and_then(|value| value.to_str().ok()?.parse().ok())
+                .map(Duration::from_secs),
+            status: Some(status.as_u16()),
+            unsent: false,
+            error: refusal(status, &body),
+        })
+    }
+}
+
+/// A 2xx answer.
+struct Answer {
+    body: Bytes,
+    head: Option<u64>,
+}
+
+/// The bearer header of a token.
+fn bearer(token: &SecretString) -> Result<HeaderValue, Error> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
+        .map_err(|_| Error::Setup("the token has characters that no header carries".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The error of an answer that is not 2xx.
+fn refusal(status: StatusCode, body: &[u8]) -> Error {
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) => Error::Problem(Box::new(problem)),
+        Err(_) => Error::Protocol(format!(
+            "the answer is {status} without a prefixd problem; is this prefixd's address?"
+        )),
+    }
+}
+
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body)
+        .map_err(|error| Error::Protocol(format!("the answer has another form than expected: {error}")))
+}
+
+/// A position, alone (`812`) or with its POP (`iad1:812`).
+fn position(value: &HeaderValue) -> Option<u64> {
+    value.to_str().ok()?.rsplit(':').next()?.parse().ok()
+}

@@ -1,0 +1,173 @@
+//! One method a route.
+
+use super::query::push_encoded;
+use super::retry::Repeat;
+use super::{Client, Error, EventQuery, MitigationQuery, Read, decode};
+use crate::event::{EventAnswer, EventBatch, EventBatchAnswer, EventList, EventRequest, StoredEvent};
+use crate::ids::{EventId, MitigationId};
+use crate::mitigation::{Mitigation, MitigationDetail, MitigationList, MitigationRequest, WithdrawRequest};
+use crate::resource::{
+    Health, HealthDetail, Peer, PeerList, SafelistAnswer, SafelistList, SafelistRequest, Stats,
+};
+use crate::why::Why;
+use ipnet::IpNet;
+use reqwest::Method;
+use serde_json::Value;
+
+/// Every method fails with an [`Error`] that says whether the daemon refused or was not reached.
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "said once, above: the errors of all methods are alike"
+)]
+impl Client {
+    /// Reports an attack, or its end. Repeated after a lost answer only when the event has an id and a
+    /// timestamp, because then the daemon knows the second one as the first.
+    pub async fn send_event(&self, event: &EventRequest) -> Result<EventAnswer, Error> {
+        let known_again = event.event_id.is_some() && event.timestamp.is_some();
+        self.change("/v1/events", event, repeat_events(known_again)).await
+    }
+
+    /// Reports 1 to 100 events, each judged by itself.
+    pub async fn send_events(&self, batch: &EventBatch) -> Result<EventBatchAnswer, Error> {
+        let known_again = batch.events.iter().all(|event| {
+            serde_json::from_str::<EventRequest>(event.get())
+                .is_ok_and(|event| event.event_id.is_some() && event.timestamp.is_some())
+        });
+        self.change("/v1/events/batch", batch, repeat_events(known_again))
+            .await
+    }
+
+    /// One page of events, newest first.
+    pub async fn events(&self, query: &EventQuery) -> Result<Read<EventList>, Error> {
+        self.read(&query.to_path()).await
+    }
+
+    /// One event.
+    pub async fn event(&self, id: EventId) -> Result<Read<StoredEvent>, Error> {
+        self.read(&format!("/v1/events/{id}")).await
+    }
+
+    /// Why an event had the outcome it had.
+    pub async fn event_why(&self, id: EventId) -> Result<Read<Why>, Error> {
+        self.read(&format!("/v1/events/{id}/why")).await
+    }
+
+    /// One page of mitigations, newest first.
+    pub async fn mitigations(&self, query: &MitigationQuery) -> Result<Read<MitigationList>, Error> {
+        self.read(&query.to_path()).await
+    }
+
+    /// One mitigation with its rules, announcements and timeline.
+    pub async fn mitigation(&self, id: MitigationId) -> Result<Read<MitigationDetail>, Error> {
+        self.read(&format!("/v1/mitigations/{id}")).await
+    }
+
+    /// Why a mitigation is as it is.
+    pub async fn mitigation_why(&self, id: MitigationId) -> Result<Read<Why>, Error> {
+        self.read(&format!("/v1/mitigations/{id}/why")).await
+    }
+
+    /// Mitigates now, inside the guardrails.
+    pub async fn create_mitigation(&self, request: &MitigationRequest) -> Result<Mitigation, Error> {
+        self.change("/v1/mitigations", request, Repeat::WhenUnsent).await
+    }
+
+    /// Takes a mitigation back and suppresses its scope.
+    pub async fn withdraw_mitigation(
+        &self,
+        id: MitigationId,
+        request: &WithdrawRequest,
+    ) -> Result<Mitigation, Error> {
+        self.change(
+            &format!("/v1/mitigations/{id}/withdraw"),
+            request,
+            Repeat::WhenUnsent,
+        )
+        .await
+    }
+
+    /// The safelist, by prefix.
+    pub async fn safelist(&self) -> Result<Read<SafelistList>, Error> {
+        self.read("/v1/safelist").await
+    }
+
+    /// Adds a prefix; withdraws what it overlaps.
+    pub async fn add_to_safelist(&self, request: &SafelistRequest) -> Result<SafelistAnswer, Error> {
+        self.change("/v1/safelist", request, Repeat::WhenUnsent).await
+    }
+
+    /// Removes a prefix that came through the API.
+    pub async fn remove_from_safelist(&self, prefix: IpNet) -> Result<(), Error> {
+        self.send(
+            Method::DELETE,
+            &format!("/v1/safelist/{prefix}"),
+            None,
+            Repeat::WhenUnsent,
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Counts and bounds.
+    pub async fn stats(&self) -> Result<Read<Stats>, Error> {
+        self.read("/v1/stats").await
+    }
+
+    /// All neighbours.
+    pub async fn peers(&self) -> Result<Read<PeerList>, Error> {
+        self.read("/v1/peers").await
+    }
+
+    /// One neighbour.
+    pub async fn peer(&self, name: &str) -> Result<Read<Peer>, Error> {
+        let mut path = "/v1/peers/".to_owned();
+        push_encoded(&mut path, name);
+        self.read(&path).await
+    }
+
+    /// Whether the daemon answers. Asked once.
+    pub async fn health(&self) -> Result<Health, Error> {
+        self.ask_once("/v1/health").await
+    }
+
+    /// Whether it is ready to work; a problem when it is not. Asked once.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.send(Method::GET, "/v1/health/ready", None, Repeat::Never)
+            .await
+            .map(drop)
+    }
+
+    /// How its parts are. Asked once.
+    pub async fn health_detail(&self) -> Result<HealthDetail, Error> {
+        self.ask_once("/v1/health/detail").await
+    }
+
+    /// Reads the configuration files again, all or none.
+    pub async fn reload(&self) -> Result<Value, Error> {
+        let answer = self
+            .send(Method::POST, "/v1/config/reload", None, Repeat::WhenUnsent)
+            .await?;
+        if answer.body.is_empty() {
+            return Ok(Value::Null);
+        }
+        decode(&answer.body)
+    }
+
+    /// The OpenAPI document.
+    pub async fn openapi(&self) -> Result<Value, Error> {
+        Ok(self.read("/v1/openapi.json").await?.value)
+    }
+
+    async fn ask_once<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        let answer = self.send(Method::GET, path, None, Repeat::Never).await?;
+        decode(&answer.body)
+    }
+}
+
+fn repeat_events(known_again: bool) -> Repeat {
+    if known_again {
+        Repeat::WhenSafe
+    } else {
+        Repeat::WhenUnsent
+    }
+}
