@@ -205,6 +205,8 @@ pub enum AnnouncementState {
     Withdrawing,
     /// The session is down.
     SessionDown,
+    /// The neighbour has as many rules as it may have.
+    OverBudget,
     /// The neighbour cannot take it; the reason says why.
     Refused,
 }

@@ -345,14 +345,23 @@ impl Rib {
     pub(crate) fn snapshot(&self) -> Vec<RouteStatus> {
         self.entries
             .iter()
-            .map(|(key, entry)| RouteStatus {
-                key: key.clone(),
-                desired: entry.desired.as_ref().map(|desired| desired.route.clone()),
-                advertised: entry.told,
-                written_at: entry.written_at,
-                delivery: self.delivery_of(entry),
-            })
+            .map(|(key, entry)| self.status_of(key, entry))
             .collect()
+    }
+
+    /// One entry.
+    pub(crate) fn route(&self, key: &NlriKey) -> Option<RouteStatus> {
+        self.entries.get(key).map(|entry| self.status_of(key, entry))
+    }
+
+    fn status_of(&self, key: &NlriKey, entry: &Entry) -> RouteStatus {
+        RouteStatus {
+            key: key.clone(),
+            desired: entry.desired.as_ref().map(|desired| desired.route.clone()),
+            advertised: entry.told,
+            written_at: entry.written_at,
+            delivery: self.delivery_of(entry),
+        }
     }
 
     fn delivery_of(&self, entry: &Entry) -> Delivery {

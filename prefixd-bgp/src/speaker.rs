@@ -225,6 +225,12 @@ impl Speaker {
             .collect()
     }
 
+    /// One rule at one neighbour; `None` when the neighbour is unknown or has nothing to do with the rule. Cheap.
+    #[must_use]
+    pub fn route(&self, neighbor: &str, key: &NlriKey) -> Option<RouteStatus> {
+        self.inner.neighbors().get(neighbor)?.shared.rib().route(key)
+    }
+
     /// Every neighbour, in order of name.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerStatus> {

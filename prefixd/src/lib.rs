@@ -2,12 +2,16 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`announce`] | the rules of live mitigations as routes at the neighbours |
+//! | [`clock`] | wall-clock time that runs on the monotonic clock |
 //! | [`engine`] | the one task that decides, commits, announces and answers |
 //! | [`journal`] | the append-only, hash-chained record of every change |
 //! | [`policy`] | `decide()`: pure decisions over the state, and the state itself |
 //!
 //! Arrows point one way: `http -> engine -> {policy, store, announce}`, and `policy` knows only the vocabulary.
 
+pub mod announce;
+pub mod clock;
 pub mod engine;
 pub mod journal;
 pub mod policy;

@@ -1,0 +1,164 @@
+//! From the vocabulary's rules to the speaker's.
+
+use prefixd_api::rate::BitsPerSecond;
+use prefixd_api::rule::{self, Fragment, Match, Ranges, TcpFlags};
+use prefixd_bgp::flowspec::{
+    Action, BitmaskTerm, BytesPerSecond, CanonicalRule, Comparison, Component, Family, InvalidAction,
+    NumericTerm, Rule, RuleError,
+};
+use std::collections::BTreeSet;
+
+/// The is-fragment bit (RFC 8955 section 4.2.2.12).
+const IS_FRAGMENT: u16 = 0x02;
+
+/// Why a rule of a mitigation cannot be announced anywhere.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The match has no canonical form.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// The action has none.
+    #[error(transparent)]
+    Action(#[from] InvalidAction),
+}
+
+/// The match as the speaker sends it. The speaker re-parses its bytes before it accepts them.
+pub(super) fn canonical(matches: &Match) -> Result<CanonicalRule, CompileError> {
+    let family = if matches.dst_prefix.addr().is_ipv6() {
+        Family::Ipv6
+    } else {
+        Family::Ipv4
+    };
+    let mut components = vec![Component::DestinationPrefix(matches.dst_prefix)];
+    if !matches.protocols.is_empty() {
+        components.push(Component::Protocol(values(&matches.protocols)));
+    }
+    if !matches.dst_ports.is_empty() {
+        components.push(Component::DestinationPort(ranges(&matches.dst_ports)));
+    }
+    if !matches.src_ports.is_empty() {
+        components.push(Component::SourcePort(ranges(&matches.src_ports)));
+    }
+    if !matches.icmp_types.is_empty() {
+        components.push(Component::IcmpType(values(&matches.icmp_types)));
+    }
+    if let Some(flags) = matches.tcp_flags {
+        components.push(Component::TcpFlags(tcp_flags(flags)));
+    }
+    if !matches.packet_lengths.is_empty() {
+        components.push(Component::PacketLength(ranges(&matches.packet_lengths)));
+    }
+    match matches.fragment {
+        Some(Fragment::IsFragment) => {
+            components.push(Component::Fragment(vec![BitmaskTerm::any(IS_FRAGMENT)]));
+        }
+        None => {}
+    }
+    Ok(Rule { family, components }.canonical()?)
+}
+
+/// The action as the speaker sends it: bits per second become bytes here and nowhere else.
+pub(super) fn action(action: rule::Action) -> Result<Action, CompileError> {
+    Ok(match action {
+        rule::Action::Discard => Action::Discard,
+        rule::Action::Police {
+            rate_bps: BitsPerSecond(bits),
+        } => Action::TrafficRateBytes(BytesPerSecond::from_bits_per_second(bits)?),
+    })
+}
+
+fn values(numbers: &BTreeSet<u8>) -> Vec<NumericTerm> {
+    numbers
+        .iter()
+        .map(|number| NumericTerm::equal(u64::from(*number)))
+        .collect()
+}
+
+fn ranges(ranges: &Ranges) -> Vec<NumericTerm> {
+    ranges
+        .as_slice()
+        .iter()
+        .flat_map(|range| {
+            [
+                NumericTerm::or(Comparison::GreaterOrEqual, u64::from(range.first)),
+                NumericTerm::and(Comparison::LessOrEqual, u64::from(range.last)),
+            ]
+        })
+        .collect()
+}
+
+/// All bits of `set`, and none of `clear`: two AND-ed terms.
+fn tcp_flags(flags: TcpFlags) -> Vec<BitmaskTerm> {
+    let mut terms = Vec::with_capacity(2);
+    if flags.set != 0 {
+        terms.push(BitmaskTerm {
+            and: false,
+            not: false,
+            all: true,
+            bits: u16::from(flags.set),
+        });
+    }
+    if flags.clear != 0 {
+        terms.push(BitmaskTerm::and_none(u16::from(flags.clear)));
+    }
+    terms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prefixd_api::rule::protocol;
+
+    fn nlri(matches: &Match) -> String {
+        canonical(matches).unwrap().key().to_string()
+    }
+
+    fn on(prefix: &str) -> Match {
+        Match::destination(prefix.parse().unwrap())
+    }
+
+    #[test]
+    fn a_port_rule() {
+        let matches = Match {
+            protocols: [protocol::UDP].into(),
+            dst_ports: [27015].into_iter().collect(),
+            ..on("203.0.113.10/32")
+        };
+        // length 13; type 1 /32; type 3 = 17; type 5 = 27015 in two bytes, end of list (RFC 8955 section 4.2)
+        assert_eq!(nlri(&matches), "0d0120cb00710a03811105916987");
+    }
+
+    #[test]
+    fn all_ports_but_one_take_two_terms() {
+        let others: Ranges = [53].into_iter().collect::<Ranges>().complement();
+        let rule = canonical(&Match {
+            dst_ports: others,
+            ..on("203.0.113.10/32")
+        })
+        .unwrap();
+        let operators: Vec<_> = rule.components().iter().map(Component::operators).collect();
+        assert_eq!(operators, [0, 2]);
+    }
+
+    #[test]
+    fn syn_and_not_ack_are_two_terms() {
+        let matches = Match {
+            protocols: [protocol::TCP].into(),
+            tcp_flags: Some("syn&!ack".parse().unwrap()),
+            ..on("203.0.113.10/32")
+        };
+        assert!(nlri(&matches).ends_with("090002c210"), "{}", nlri(&matches));
+    }
+
+    #[test]
+    fn a_host_of_ipv6_is_a_128() {
+        let matches = Match {
+            protocols: [protocol::ICMPV6].into(),
+            icmp_types: [128, 129].into(),
+            ..on("2001:db8::1/128")
+        };
+        let rule = canonical(&matches).unwrap();
+        assert_eq!(rule.family(), Family::Ipv6);
+        assert!(nlri(&matches).starts_with("1b018000"), "{}", nlri(&matches));
+    }
+}

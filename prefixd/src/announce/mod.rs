@@ -1,0 +1,321 @@
+//! Announcing: the rules of live mitigations as routes at the neighbours.
+//!
+//! What should exist is a function of the committed mitigations ([`table`]); the speaker converges each neighbour
+//! to it. Nothing here waits for a router.
+
+mod compile;
+mod peers;
+mod table;
+
+pub use compile::CompileError;
+
+use crate::clock::Clock;
+use crate::policy::State;
+use prefixd_api::feed::FeedBody;
+use prefixd_api::ids::MitigationId;
+use prefixd_api::mitigation::Mitigation;
+use prefixd_api::rule::Rule;
+use prefixd_api::time::Timestamp;
+use prefixd_bgp::flowspec::NlriKey;
+use prefixd_bgp::{Change, ConfigError, NeighborConfig, Route, Speaker, Target};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use table::{Desired, Step, Table, Wanted};
+use tokio::sync::broadcast;
+use tracing::{error, info};
+
+/// How long the rules of a changed match stay beside the new ones.
+const OVERLAP: Duration = Duration::from_secs(1);
+/// Ephemeral feed messages a subscriber may be behind; it loses the oldest, they are not numbered.
+const EPHEMERAL_BACKLOG: usize = 1024;
+
+/// See the module.
+pub struct Announcer {
+    speaker: Speaker,
+    clock: Arc<Clock>,
+    started_at: Timestamp,
+    inner: Mutex<Inner>,
+    ephemeral: broadcast::Sender<FeedBody>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    table: Table,
+    neighbors: Vec<Neighbor>,
+}
+
+/// What the daemon knows of a neighbour besides the session.
+#[derive(Clone, Debug)]
+pub struct Neighbor {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Whether rules go to it.
+    pub enforce: bool,
+}
+
+/// What a reconciliation found and repaired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drift {
+    /// Routes that should exist.
+    pub desired: u64,
+    /// Routes that were missing at a neighbour.
+    pub missing: u64,
+    /// Routes that no live mitigation explains.
+    pub unexplained: u64,
+}
+
+impl Announcer {
+    /// Announces by this speaker to these neighbours.
+    #[must_use]
+    pub fn new(speaker: Speaker, clock: Arc<Clock>, neighbors: Vec<Neighbor>) -> Self {
+        let (ephemeral, _) = broadcast::channel(EPHEMERAL_BACKLOG);
+        let started_at = clock.now();
+        Self {
+            speaker,
+            clock,
+            started_at,
+            inner: Mutex::new(Inner {
+                table: Table::default(),
+                neighbors,
+            }),
+            ephemeral,
+        }
+    }
+
+    /// The speaker.
+    #[must_use]
+    pub fn speaker(&self) -> &Speaker {
+        &self.speaker
+    }
+
+    /// Messages without a number: sessions, delivery, drift.
+    #[must_use]
+    pub fn ephemeral(&self) -> &broadcast::Sender<FeedBody> {
+        &self.ephemeral
+    }
+
+    /// Brings the routes of these mitigations in line with the state.
+    pub fn project(&self, state: &State, changed: impl Iterator<Item = MitigationId>) {
+        let now = self.clock.now();
+        let mut inner = self.inner();
+        let mut changes = Vec::new();
+        for id in changed {
+            let steps = match state
+                .mitigations
+                .get(&id)
+                .filter(|mitigation| is_announced(mitigation))
+            {
+                Some(mitigation) => inner.set(mitigation, now),
+                None => inner.table.remove(id),
+            };
+            self.push(&inner.neighbors, steps, &mut changes);
+        }
+        self.apply(changes);
+    }
+
+    /// Takes the routes of a mitigation back, whatever the store says.
+    pub fn remove(&self, id: MitigationId) {
+        let mut inner = self.inner();
+        let steps = inner.table.remove(id);
+        let mut changes = Vec::new();
+        self.push(&inner.neighbors, steps, &mut changes);
+        self.apply(changes);
+    }
+
+    /// Forgets what the speaker has ended by itself.
+    pub fn forget_ended(&self) {
+        let now = self.clock.now();
+        let mut inner = self.inner();
+        let steps = inner.table.forget_ended(now);
+        let mut changes = Vec::new();
+        self.push(&inner.neighbors, steps, &mut changes);
+        self.apply(changes);
+    }
+
+    /// Compares the committed mitigations with the table, and the table with what the speaker holds for each
+    /// neighbour, and repairs both. Router tables are not read: this is drift inside the daemon.
+    pub fn reconcile(&self, state: &State) -> Drift {
+        let now = self.clock.now();
+        let mut inner = self.inner();
+        let mut drift = Drift::default();
+        let gone: Vec<MitigationId> = inner
+            .table
+            .mitigations()
+            .filter(|id| !state.mitigations.get(id).is_some_and(|m| is_announced(m)))
+            .collect();
+        for id in gone {
+            drift.unexplained += inner.table.remove(id).len() as u64;
+        }
+        for mitigation in state
+            .mitigations
+            .values()
+            .filter(|mitigation| is_announced(mitigation))
+        {
+            drift.missing += inner.set(mitigation, now).len() as u64;
+        }
+        let mut changes = Vec::new();
+        for neighbor in &inner.neighbors {
+            self.compare(neighbor, &inner.table, &mut drift, &mut changes);
+        }
+        self.apply(changes);
+        drift.desired = inner.table.len() as u64;
+        if drift.missing + drift.unexplained > 0 {
+            // Nobody may be listening.
+            let _ = self.ephemeral.send(FeedBody::DriftDetected {
+                missing: drift.missing,
+                unexplained: drift.unexplained,
+            });
+        }
+        drift
+    }
+
+    /// Replaces the neighbours. Those that stay the same go on untouched, new ones get every rule.
+    ///
+    /// # Errors
+    /// When the set cannot work; then nothing changes.
+    pub fn reconfigure(
+        &self,
+        configs: Vec<NeighborConfig>,
+        neighbors: Vec<Neighbor>,
+        state: &State,
+    ) -> Result<(), ConfigError> {
+        let report = self.speaker.reconfigure(configs)?;
+        info!(added = ?report.added, removed = ?report.removed, restarted = ?report.restarted, adjusted = ?report.adjusted, "neighbours");
+        self.inner().neighbors = neighbors;
+        self.reconcile(state);
+        Ok(())
+    }
+
+    /// What one neighbour should hold against what the speaker holds for it.
+    fn compare(&self, neighbor: &Neighbor, table: &Table, drift: &mut Drift, changes: &mut Vec<Change>) {
+        let target = Target::Neighbor(Arc::clone(&neighbor.name));
+        let held = self.speaker.desired(&neighbor.name).unwrap_or_default();
+        let mut unexplained: HashMap<&NlriKey, &Route> =
+            held.iter().map(|route| (route.rule.key(), route)).collect();
+        for (key, desired) in table.desired().filter(|_| neighbor.enforce) {
+            let Some(route) = self.route(&desired) else {
+                continue;
+            };
+            if unexplained
+                .remove(key)
+                .is_none_or(|held| held.action != route.action)
+            {
+                drift.missing += 1;
+                changes.push(Change::Announce {
+                    target: target.clone(),
+                    route,
+                });
+            }
+        }
+        for key in unexplained.into_keys() {
+            drift.unexplained += 1;
+            changes.push(Change::Withdraw {
+                target: target.clone(),
+                key: key.clone(),
+            });
+        }
+    }
+
+    /// What has to be told to the neighbours that get rules.
+    fn push(&self, neighbors: &[Neighbor], steps: Vec<Step>, changes: &mut Vec<Change>) {
+        for step in steps {
+            let everyone = neighbors.iter().all(|neighbor| neighbor.enforce);
+            let targets: Vec<Target> = if everyone {
+                vec![Target::All]
+            } else {
+                let enforcing = neighbors.iter().filter(|neighbor| neighbor.enforce);
+                enforcing
+                    .map(|neighbor| Target::Neighbor(Arc::clone(&neighbor.name)))
+                    .collect()
+            };
+            for target in targets {
+                match &step {
+                    Step::Announce(desired) => {
+                        changes.extend(
+                            self.route(desired)
+                                .map(|route| Change::Announce { target, route }),
+                        );
+                    }
+                    Step::Withdraw(key) => changes.push(Change::Withdraw {
+                        target,
+                        key: key.clone(),
+                    }),
+                }
+            }
+        }
+    }
+
+    fn route(&self, desired: &Desired) -> Option<Route> {
+        // Checked when the rule was compiled.
+        let action = compile::action(desired.action).ok()?;
+        Some(Route {
+            rule: Arc::clone(&desired.rule),
+            action,
+            not_after: self.clock.instant_of(desired.until),
+        })
+    }
+
+    fn apply(&self, changes: Vec<Change>) {
+        if changes.is_empty() {
+            return;
+        }
+        if let Err(error) = self.speaker.apply(changes) {
+            error!(%error, "a change names a neighbour that the speaker does not have; reconciliation will repair it");
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // The table is consistent between its methods, so a panic elsewhere does not make it wrong.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a mitigation's rules belong on routers.
+fn is_announced(mitigation: &Mitigation) -> bool {
+    mitigation.enforced && mitigation.status.is_announced()
+}
+
+impl Inner {
+    fn set(&mut self, mitigation: &Mitigation, now: Timestamp) -> Vec<Step> {
+        let end = mitigation
+            .ends_at
+            .map_or(mitigation.expires_at, |at| at.min(mitigation.expires_at));
+        if end <= now {
+            return self.table.remove(mitigation.mitigation_id);
+        }
+        let wanted: Vec<Wanted> = mitigation
+            .rules
+            .iter()
+            .filter_map(|rule| wanted(mitigation, rule))
+            .collect();
+        self.table.set(
+            mitigation.mitigation_id,
+            &wanted,
+            end,
+            now.saturating_add(OVERLAP),
+        )
+    }
+}
+
+/// Compiles a rule. One that cannot be compiled, or that is not for the mitigation's own victim, is not
+/// announced: guardrails fail closed.
+fn wanted(mitigation: &Mitigation, rule: &Rule) -> Option<Wanted> {
+    let refused = |why: &dyn std::fmt::Display| {
+        error!(mitigation = %mitigation.mitigation_id, %rule, %why, "this rule is not announced");
+        None
+    };
+    if rule.matches.dst_prefix != mitigation.victim_ip.prefix() {
+        return refused(&"its destination is not the victim");
+    }
+    if let Err(error) = compile::action(rule.action) {
+        return refused(&error);
+    }
+    match compile::canonical(&rule.matches) {
+        Ok(canonical) => Some(Wanted {
+            rule: Arc::new(canonical),
+            action: rule.action,
+        }),
+        Err(error) => refused(&error),
+    }
+}

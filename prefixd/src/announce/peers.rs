@@ -1,0 +1,267 @@
+//! The neighbours and the rules at them, in the words of the API.
+
+use super::{Announcer, is_announced, wanted};
+use prefixd_api::feed::FeedBody;
+use prefixd_api::ids::MitigationId;
+use prefixd_api::mitigation::{Delivery, Mitigation};
+use prefixd_api::resource::{Announcement, AnnouncementState, Peer, PeerState, RuleCounts};
+use prefixd_api::time::Timestamp;
+use prefixd_bgp::{Delivery as At, MessageCounts, PeerStatus, SessionChange, SessionEvent, SessionPhase};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+impl Announcer {
+    /// Every neighbour as it is now, in the order of the configuration.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer> {
+        let neighbors = self.inner().neighbors.clone();
+        let statuses = self.speaker.peers();
+        neighbors
+            .iter()
+            .filter_map(|neighbor| {
+                let status = statuses.iter().find(|status| status.name == neighbor.name)?;
+                Some(self.peer(status, neighbor.enforce))
+            })
+            .collect()
+    }
+
+    /// How the rules of a mitigation stand, counted by neighbour.
+    #[must_use]
+    pub fn delivery(&self, mitigation: &Mitigation) -> Delivery {
+        let established = self
+            .speaker
+            .peers()
+            .iter()
+            .filter(|peer| peer.phase == SessionPhase::Established)
+            .count();
+        let mut delivery = Delivery {
+            established: u32::try_from(established).unwrap_or(u32::MAX),
+            ..Delivery::default()
+        };
+        if !is_announced(mitigation) {
+            return delivery;
+        }
+        let (keys, neighbors) = {
+            let inner = self.inner();
+            (
+                inner.table.keys_of(mitigation.mitigation_id).to_vec(),
+                inner.neighbors.clone(),
+            )
+        };
+        for neighbor in neighbors.iter().filter(|neighbor| neighbor.enforce) {
+            let at = |key| {
+                self.speaker
+                    .route(&neighbor.name, key)
+                    .map(|route| route.delivery)
+            };
+            if keys.iter().any(|key| matches!(at(key), Some(At::Refused(_)))) {
+                delivery.unsupported += 1;
+            } else if !keys.is_empty() && keys.iter().all(|key| at(key) == Some(At::Advertised)) {
+                delivery.advertised += 1;
+            }
+        }
+        delivery
+    }
+
+    /// Each rule of a mitigation at each neighbour.
+    #[must_use]
+    pub fn announcements(&self, mitigation: &Mitigation) -> Vec<Announcement> {
+        let neighbors = self.inner().neighbors.clone();
+        let mut announcements = Vec::new();
+        for rule in &mitigation.rules {
+            let wanted = wanted(mitigation, rule);
+            for neighbor in &neighbors {
+                let (state, reason) = match &wanted {
+                    None => (
+                        AnnouncementState::Refused,
+                        Some("the rule has no valid FlowSpec form".to_owned()),
+                    ),
+                    Some(_) if !neighbor.enforce => (
+                        AnnouncementState::Refused,
+                        Some("enforce is false for this neighbour".to_owned()),
+                    ),
+                    Some(wanted) => match self.speaker.route(&neighbor.name, wanted.rule.key()) {
+                        None => continue,
+                        Some(route) => state_of(&route.delivery),
+                    },
+                };
+                announcements.push(Announcement {
+                    neighbor: neighbor.name.to_string(),
+                    rule: rule.to_string(),
+                    nlri: wanted.as_ref().map(|wanted| wanted.rule.key().to_string()),
+                    state,
+                    reason,
+                });
+            }
+        }
+        announcements
+    }
+
+    /// When the first neighbour got all rules of a mitigation.
+    #[must_use]
+    pub fn advertised_at(&self, mitigation: MitigationId) -> Option<Timestamp> {
+        let (keys, neighbors) = {
+            let inner = self.inner();
+            (inner.table.keys_of(mitigation).to_vec(), inner.neighbors.clone())
+        };
+        let written_everywhere = |name: &str| {
+            let written: Option<Vec<Instant>> = keys
+                .iter()
+                .map(|key| self.speaker.route(name, key)?.written_at)
+                .collect();
+            written?.into_iter().max()
+        };
+        let first = neighbors
+            .iter()
+            .filter_map(|neighbor| written_everywhere(&neighbor.name))
+            .min()?;
+        Some(self.at(first))
+    }
+
+    /// Intended routes, and the fewest that an enforcing neighbour is meant to hold.
+    #[must_use]
+    pub fn rule_counts(&self) -> RuleCounts {
+        let (intended, neighbors) = {
+            let inner = self.inner();
+            (inner.table.len() as u64, inner.neighbors.clone())
+        };
+        let statuses = self.speaker.peers();
+        let announced = statuses
+            .iter()
+            .filter(|status| {
+                neighbors
+                    .iter()
+                    .any(|neighbor| neighbor.enforce && neighbor.name == status.name)
+            })
+            .map(|status| status.rules.desired as u64)
+            .min();
+        RuleCounts {
+            intended,
+            announced: announced.unwrap_or(0),
+        }
+    }
+
+    /// Tells the feed and the log about sessions until the speaker ends.
+    pub async fn watch_sessions(&self) {
+        let mut events = self.speaker.events();
+        loop {
+            match events.recv().await {
+                Ok(event) => self.tell_session(&event),
+                Err(RecvError::Lagged(missed)) => {
+                    warn!(missed, "session changes came faster than they were told");
+                }
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    fn tell_session(&self, event: &SessionEvent) {
+        let neighbor = event.neighbor.to_string();
+        let (state, reason) = match &event.change {
+            SessionChange::Up { .. } => {
+                info!(neighbor, "the session is established");
+                (PeerState::Established, None)
+            }
+            SessionChange::Down { loss } => {
+                let reason = loss.as_ref().map(ToString::to_string);
+                warn!(
+                    neighbor,
+                    reason, "the session is down: the router has dropped our rules"
+                );
+                (PeerState::Idle, reason)
+            }
+        };
+        // Nobody may be listening.
+        let _ = self.ephemeral.send(FeedBody::PeerChanged {
+            neighbor,
+            state,
+            reason,
+        });
+    }
+
+    /// A moment of the monotonic clock on the engine's.
+    fn at(&self, moment: Instant) -> Timestamp {
+        self.clock.now().saturating_sub(moment.elapsed())
+    }
+
+    fn peer(&self, status: &PeerStatus, enforce: bool) -> Peer {
+        let session = status.session.as_ref();
+        Peer {
+            name: status.name.to_string(),
+            address: status.address.to_string(),
+            peer_asn: status.peer_asn,
+            state: phase(status.phase),
+            since: session.map_or_else(
+                || {
+                    status
+                        .last_error
+                        .as_ref()
+                        .map_or_else(|| self.started_at, |error| self.at(error.at))
+                },
+                |session| self.at(session.since),
+            ),
+            router_id: session.map(|session| session.router_id.to_string()),
+            hold_time_seconds: session.and_then(|session| u16::try_from(session.hold_time.as_secs()).ok()),
+            families: session.map_or_else(Vec::new, |session| {
+                session.families.iter().map(ToString::to_string).collect()
+            }),
+            capabilities: session.map_or_else(Vec::new, |session| session.capabilities.clone()),
+            enforce,
+            rules_desired: status.rules.desired as u64,
+            rules_advertised: status.rules.advertised as u64,
+            rules_queued: status.rules.dirty as u64,
+            rules_unsupported: status.rules.refused as u64,
+            established_total: status.established_total,
+            flaps: status.flaps,
+            counters: [("sent", status.sent), ("received", status.received)]
+                .into_iter()
+                .flat_map(|(direction, counts)| counters(direction, counts))
+                .collect(),
+            last_error: status.last_error.as_ref().map(|error| error.loss.to_string()),
+            last_error_at: status.last_error.as_ref().map(|error| self.at(error.at)),
+        }
+    }
+}
+
+fn counters(direction: &str, counts: MessageCounts) -> [(String, u64); 5] {
+    let MessageCounts {
+        open,
+        update,
+        notification,
+        keepalive,
+        route_refresh,
+    } = counts;
+    [
+        (format!("opens_{direction}"), open),
+        (format!("updates_{direction}"), update),
+        (format!("notifications_{direction}"), notification),
+        (format!("keepalives_{direction}"), keepalive),
+        (format!("route_refreshes_{direction}"), route_refresh),
+    ]
+}
+
+fn phase(phase: SessionPhase) -> PeerState {
+    match phase {
+        SessionPhase::Idle => PeerState::Idle,
+        SessionPhase::Connect => PeerState::Connect,
+        SessionPhase::Active => PeerState::Active,
+        SessionPhase::OpenSent => PeerState::OpenSent,
+        SessionPhase::OpenConfirm => PeerState::OpenConfirm,
+        SessionPhase::Established => PeerState::Established,
+    }
+}
+
+fn state_of(delivery: &At) -> (AnnouncementState, Option<String>) {
+    match delivery {
+        At::Queued => (AnnouncementState::Queued, None),
+        At::Advertised => (AnnouncementState::Advertised, None),
+        At::Withdrawing => (AnnouncementState::Withdrawing, None),
+        At::SessionDown => (AnnouncementState::SessionDown, None),
+        At::OverBudget => (
+            AnnouncementState::OverBudget,
+            Some("the neighbour has as many rules as max_rules allows".to_owned()),
+        ),
+        At::Refused(refusal) => (AnnouncementState::Refused, Some(refusal.to_string())),
+    }
+}

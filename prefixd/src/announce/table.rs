@@ -1,0 +1,269 @@
+//! Which routes should exist, and who owns each: a function of the mitigations that are announced.
+//!
+//! One NLRI can have several owners (two vectors of one victim may share the fragment rule). Then the strictest
+//! action is announced, and the route goes when its last owner has ended.
+
+use prefixd_api::ids::MitigationId;
+use prefixd_api::rule::Action;
+use prefixd_api::time::Timestamp;
+use prefixd_bgp::flowspec::{CanonicalRule, NlriKey};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A rule that a mitigation wants, compiled.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) rule: Arc<CanonicalRule>,
+    pub(super) action: Action,
+}
+
+/// A route that should exist.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Desired {
+    pub(super) rule: Arc<CanonicalRule>,
+    pub(super) action: Action,
+    pub(super) until: Timestamp,
+}
+
+/// What has to be told to the speaker.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Step {
+    Announce(Desired),
+    Withdraw(NlriKey),
+}
+
+#[derive(Debug)]
+struct Slot {
+    rule: Arc<CanonicalRule>,
+    owners: Vec<Owner>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    mitigation: MitigationId,
+    action: Action,
+    until: Timestamp,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    slots: HashMap<NlriKey, Slot>,
+    keys: HashMap<MitigationId, Vec<NlriKey>>,
+}
+
+impl Table {
+    /// The mitigation wants exactly these rules until then. Rules it wants no longer stay until `overlap_until`,
+    /// so that a changed match leaves no gap: the speaker ends them by their `not_after`.
+    pub(super) fn set(
+        &mut self,
+        mitigation: MitigationId,
+        wanted: &[Wanted],
+        until: Timestamp,
+        overlap_until: Timestamp,
+    ) -> Vec<Step> {
+        let mut steps = Vec::with_capacity(wanted.len());
+        let mut keys = Vec::with_capacity(wanted.len());
+        for Wanted { rule, action } in wanted {
+            keys.push(rule.key().clone());
+            let owner = Owner {
+                mitigation,
+                action: *action,
+                until,
+            };
+            self.put(rule, owner, &mut steps);
+        }
+        for old in self.keys.insert(mitigation, keys.clone()).unwrap_or_default() {
+            if !keys.contains(&old)
+                && let Some(slot) = self.slots.get(&old)
+                && let Some(owner) = slot.owners.iter().find(|owner| owner.mitigation == mitigation)
+            {
+                let (rule, leaving) = (
+                    Arc::clone(&slot.rule),
+                    Owner {
+                        until: owner.until.min(overlap_until),
+                        ..*owner
+                    },
+                );
+                self.put(&rule, leaving, &mut steps);
+            }
+        }
+        steps
+    }
+
+    /// The mitigation has ended.
+    pub(super) fn remove(&mut self, mitigation: MitigationId) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for key in self.keys.remove(&mitigation).unwrap_or_default() {
+            self.disown(&key, mitigation, &mut steps);
+        }
+        steps
+    }
+
+    /// Forgets owners whose time is over: the speaker has withdrawn what only they owned.
+    pub(super) fn forget_ended(&mut self, now: Timestamp) -> Vec<Step> {
+        let ended: Vec<(NlriKey, MitigationId)> = self
+            .slots
+            .iter()
+            .flat_map(|(key, slot)| {
+                let over = slot.owners.iter().filter(|owner| owner.until <= now);
+                over.map(|owner| (key.clone(), owner.mitigation))
+            })
+            .collect();
+        let mut steps = Vec::new();
+        for (key, mitigation) in ended {
+            self.disown(&key, mitigation, &mut steps);
+        }
+        steps
+    }
+
+    /// Every route that should exist.
+    pub(super) fn desired(&self) -> impl Iterator<Item = (&NlriKey, Desired)> {
+        self.slots
+            .iter()
+            .filter_map(|(key, slot)| Some((key, slot.desired()?)))
+    }
+
+    /// The routes of a mitigation.
+    pub(super) fn keys_of(&self, mitigation: MitigationId) -> &[NlriKey] {
+        self.keys.get(&mitigation).map_or(&[], Vec::as_slice)
+    }
+
+    /// The mitigations that want routes.
+    pub(super) fn mitigations(&self) -> impl Iterator<Item = MitigationId> {
+        self.keys.keys().copied()
+    }
+
+    /// How many routes should exist.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn put(&mut self, rule: &Arc<CanonicalRule>, owner: Owner, steps: &mut Vec<Step>) {
+        let slot = self.slots.entry(rule.key().clone()).or_insert_with(|| Slot {
+            rule: Arc::clone(rule),
+            owners: Vec::with_capacity(1),
+        });
+        let before = slot.desired();
+        slot.owners.retain(|other| other.mitigation != owner.mitigation);
+        slot.owners.push(owner);
+        steps.extend(
+            slot.desired()
+                .filter(|after| before.as_ref() != Some(after))
+                .map(Step::Announce),
+        );
+    }
+
+    fn disown(&mut self, key: &NlriKey, mitigation: MitigationId, steps: &mut Vec<Step>) {
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
+        let before = slot.desired();
+        slot.owners.retain(|owner| owner.mitigation != mitigation);
+        match slot.desired() {
+            None => {
+                self.slots.remove(key);
+                steps.push(Step::Withdraw(key.clone()));
+            }
+            after if after == before => {}
+            Some(after) => steps.push(Step::Announce(after)),
+        }
+    }
+}
+
+impl Slot {
+    /// The strictest action of the owners, until the last of them ends.
+    fn desired(&self) -> Option<Desired> {
+        let first = self.owners.first()?;
+        let mut desired = Desired {
+            rule: Arc::clone(&self.rule),
+            action: first.action,
+            until: first.until,
+        };
+        for owner in &self.owners {
+            if owner.action.is_stricter_than(desired.action) {
+                desired.action = owner.action;
+            }
+            desired.until = desired.until.max(owner.until);
+        }
+        Some(desired)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::compile;
+    use super::*;
+    use prefixd_api::rate::BitsPerSecond;
+    use prefixd_api::rule::Match;
+
+    const POLICE: Action = Action::Police {
+        rate_bps: BitsPerSecond(5_000_000),
+    };
+
+    fn wanted(port: u16, action: Action) -> Wanted {
+        let matches = Match {
+            dst_ports: [port].into_iter().collect(),
+            ..Match::destination("203.0.113.1/32".parse().unwrap())
+        };
+        Wanted {
+            rule: Arc::new(compile::canonical(&matches).unwrap()),
+            action,
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    fn announced(steps: &[Step]) -> Vec<(Action, Timestamp)> {
+        steps
+            .iter()
+            .map(|step| match step {
+                Step::Announce(desired) => (desired.action, desired.until),
+                Step::Withdraw(key) => panic!("withdraws {key}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_strictest_owner_wins_and_the_last_one_ends_it() {
+        let (mut table, one, two) = (Table::default(), MitigationId::new(), MitigationId::new());
+        assert_eq!(
+            announced(&table.set(one, &[wanted(53, POLICE)], at(10), at(1))),
+            [(POLICE, at(10))]
+        );
+        assert_eq!(
+            announced(&table.set(two, &[wanted(53, Action::Discard)], at(5), at(1))),
+            [(Action::Discard, at(10))]
+        );
+        assert_eq!(announced(&table.remove(two)), [(POLICE, at(10))]);
+        assert_eq!(
+            table.remove(one),
+            [Step::Withdraw(wanted(53, POLICE).rule.key().clone())]
+        );
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn nothing_is_told_twice() {
+        let (mut table, one) = (Table::default(), MitigationId::new());
+        table.set(one, &[wanted(53, POLICE)], at(10), at(1));
+        assert!(table.set(one, &[wanted(53, POLICE)], at(10), at(1)).is_empty());
+        assert!(table.remove(MitigationId::new()).is_empty());
+    }
+
+    #[test]
+    fn a_changed_match_overlaps_with_the_old_one() {
+        let (mut table, one) = (Table::default(), MitigationId::new());
+        table.set(one, &[wanted(53, POLICE)], at(10), at(1));
+        let steps = table.set(one, &[wanted(54, POLICE)], at(10), at(2));
+        assert_eq!(announced(&steps), [(POLICE, at(10)), (POLICE, at(2))]);
+        assert_eq!(table.len(), 2);
+        assert_eq!(
+            table.forget_ended(at(2)),
+            [Step::Withdraw(wanted(53, POLICE).rule.key().clone())]
+        );
+        assert_eq!(table.len(), 1);
+    }
+}
