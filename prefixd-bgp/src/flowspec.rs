@@ -55,3 +55,6 @@ impl fmt::Display for Family {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests;

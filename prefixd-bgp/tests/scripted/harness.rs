@@ -197,6 +197,11 @@ impl Peer {
         }
     }
 
+    /// Ends the connection with a RST.
+    pub(crate) fn reset(self) {
+        self.stream.set_zero_linger().unwrap();
+    }
+
     /// OPEN and KEEPALIVE both ways.
     pub(crate) async fn establish(&mut self, open: &OpenScript) -> Message {
         self.send(&open.bytes()).await;
@@ -232,6 +237,22 @@ impl Router {
     pub(crate) async fn bind() -> Self {
         Self {
             listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        }
+    }
+
+    pub(crate) async fn bind_at(address: Ipv4Addr) -> Self {
+        Self {
+            listener: TcpListener::bind((address, 0)).await.unwrap(),
+        }
+    }
+
+    /// With the smallest receive buffer, for a neighbour that will stop reading.
+    pub(crate) async fn bind_narrow() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self {
+            listener: socket.listen(4).unwrap(),
         }
     }
 

@@ -7,5 +7,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod collision;
+mod control;
+mod delivery;
 mod handshake;
 mod harness;
+mod limits;
+mod loss;

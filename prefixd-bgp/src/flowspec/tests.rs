@@ -1,0 +1,444 @@
+use ipnet::IpNet;
+use proptest::prelude::*;
+
+use super::*;
+
+fn rule(components: Vec<Component>) -> Rule {
+    let is_ipv6 = |component: &Component| matches!(component, Component::DestinationPrefix(IpNet::V6(_)));
+    let family = if components.iter().any(is_ipv6) {
+        Family::Ipv6
+    } else {
+        Family::Ipv4
+    };
+    Rule { family, components }
+}
+
+fn dst(prefix: &str) -> Component {
+    Component::DestinationPrefix(prefix.parse().unwrap())
+}
+
+fn hex(components: &[Component]) -> String {
+    rule(components.to_vec()).canonical().unwrap().key().to_string()
+}
+
+fn error(components: &[Component]) -> RuleError {
+    rule(components.to_vec()).canonical().unwrap_err()
+}
+
+fn ports(terms: &[NumericTerm]) -> Component {
+    Component::DestinationPort(terms.to_vec())
+}
+
+fn canonical_ports(terms: &[NumericTerm]) -> Vec<NumericTerm> {
+    let canonical = rule(vec![dst("192.0.2.1/32"), ports(terms)]).canonical().unwrap();
+    match canonical.components() {
+        [_, Component::DestinationPort(terms)] => terms.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The packets of RFC 8955 section 4.3 (with a destination added where they have none) and RFC 8956 section 3.8.
+#[test]
+fn known_bytes() {
+    use Comparison::{Equal, GreaterOrEqual, LessOrEqual};
+    let ranges = [
+        NumericTerm::or(Equal, 137),
+        NumericTerm::or(Equal, 139),
+        NumericTerm::or(GreaterOrEqual, 8080),
+        NumericTerm::and(LessOrEqual, 8088),
+    ];
+    let vectors: Vec<(&str, Vec<Component>)> = vec![
+        (
+            "0b 0118c00002 038106 048119",
+            vec![
+                dst("192.0.2.0/24"),
+                Component::Protocol(vec![NumericTerm::equal(6)]),
+                Component::Port(vec![NumericTerm::equal(25)]),
+            ],
+        ),
+        (
+            "13 0118c00002 02080a 04 0189 018b 131f90 d51f98",
+            vec![
+                dst("192.0.2.0/24"),
+                Component::SourcePrefix("10.0.0.0/8".parse().unwrap()),
+                Component::Port(ranges.to_vec()),
+            ],
+        ),
+        // SYN and not ACK, as two terms joined by AND.
+        (
+            "0e 0120cb00710a 038106 09 0002 c210",
+            vec![
+                dst("203.0.113.10/32"),
+                Component::Protocol(vec![NumericTerm::equal(6)]),
+                Component::TcpFlags(vec![BitmaskTerm::any(2), BitmaskTerm::and_none(16)]),
+            ],
+        ),
+        (
+            "09 0120cb00710a 0c8002",
+            vec![
+                dst("203.0.113.10/32"),
+                Component::Fragment(vec![BitmaskTerm::any(2)]),
+            ],
+        ),
+        (
+            "09 0120cb00710a 0a8364",
+            vec![
+                dst("203.0.113.10/32"),
+                Component::PacketLength(vec![NumericTerm::or(GreaterOrEqual, 100)]),
+            ],
+        ),
+        (
+            "09 0120cb00710a 0b812e",
+            vec![
+                dst("203.0.113.10/32"),
+                Component::Dscp(vec![NumericTerm::equal(46)]),
+            ],
+        ),
+        // IPv6 prefixes carry an offset, always 0.
+        (
+            "0a 01 2000 20010db8 038111",
+            vec![
+                dst("2001:db8::/32"),
+                Component::Protocol(vec![NumericTerm::equal(17)]),
+            ],
+        ),
+        (
+            "19 01 8000 20010db8000000000000000000000001 0da1 00012345",
+            vec![
+                dst("2001:db8::1/128"),
+                Component::FlowLabel(vec![NumericTerm::equal(0x12345)]),
+            ],
+        ),
+        (
+            "11 0120cb00710a 038101 07 0100 8108 088100",
+            vec![
+                dst("203.0.113.10/32"),
+                Component::Protocol(vec![NumericTerm::equal(1)]),
+                Component::IcmpType(vec![NumericTerm::equal(0), NumericTerm::equal(8)]),
+                Component::IcmpCode(vec![NumericTerm::equal(0)]),
+            ],
+        ),
+    ];
+    for (expected, components) in vectors {
+        let digits: String = expected.split_whitespace().collect();
+        assert_eq!(hex(&components), digits, "{components:?}");
+    }
+}
+
+#[test]
+fn an_nlri_of_240_bytes_has_a_long_length() {
+    let terms: Vec<_> = (0..116).map(|n| NumericTerm::equal(n * 2)).collect();
+    let short = rule(vec![dst("192.0.2.1/32"), ports(&terms[..115])])
+        .canonical()
+        .unwrap();
+    assert_eq!(
+        (short.key().component_bytes(), short.key().as_bytes()[0]),
+        (237, 237)
+    );
+    let long = rule(vec![dst("192.0.2.0/23"), ports(&terms)]).canonical();
+    assert!(matches!(long, Ok(rule) if rule.key().component_bytes() == 238));
+    let terms: Vec<_> = (0..117).map(|n| NumericTerm::equal(n * 2)).collect();
+    let long = rule(vec![dst("192.0.2.1/32"), ports(&terms)])
+        .canonical()
+        .unwrap();
+    assert_eq!(
+        (long.key().component_bytes(), &long.key().as_bytes()[..2]),
+        (241, &[0xF0, 0xF1][..])
+    );
+}
+
+#[test]
+fn terms_are_reduced_to_the_set_they_match() {
+    use Comparison::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
+    let or = NumericTerm::or;
+    let and = NumericTerm::and;
+    let cases: Vec<(&str, Vec<NumericTerm>, Vec<NumericTerm>)> = vec![
+        (
+            "sorted, de-duplicated",
+            vec![or(Equal, 80), or(Equal, 22), or(Equal, 80)],
+            vec![or(Equal, 22), or(Equal, 80)],
+        ),
+        (
+            "AND on the first term is cleared",
+            vec![and(Equal, 80)],
+            vec![or(Equal, 80)],
+        ),
+        (
+            "neighbours stay values",
+            vec![or(Equal, 81), or(Equal, 80)],
+            vec![or(Equal, 80), or(Equal, 81)],
+        ),
+        (
+            "three in a row are a range",
+            vec![or(Equal, 82), or(Equal, 80), or(Equal, 81)],
+            NumericTerm::range(80, 82).to_vec(),
+        ),
+        (
+            "touching ranges merge",
+            [NumericTerm::range(10, 20), NumericTerm::range(21, 30)].concat(),
+            NumericTerm::range(10, 30).to_vec(),
+        ),
+        (
+            "not equal",
+            vec![or(NotEqual, 53)],
+            vec![or(LessOrEqual, 52), or(GreaterOrEqual, 54)],
+        ),
+        (
+            "below or above",
+            vec![or(Greater, 53), or(Less, 53)],
+            vec![or(LessOrEqual, 52), or(GreaterOrEqual, 54)],
+        ),
+        (
+            "a range of one",
+            vec![or(LessOrEqual, 53), and(GreaterOrEqual, 53)],
+            vec![or(Equal, 53)],
+        ),
+    ];
+    for (what, given, expected) in cases {
+        assert_eq!(canonical_ports(&given), expected, "{what}");
+    }
+}
+
+#[test]
+fn bitmask_terms_are_sorted_and_plain() {
+    let all = |bits| BitmaskTerm {
+        and: false,
+        not: false,
+        all: true,
+        bits,
+    };
+    let flags = |terms: &[BitmaskTerm]| hex(&[dst("192.0.2.1/32"), Component::TcpFlags(terms.to_vec())]);
+    assert_eq!(
+        flags(&[all(2)]),
+        flags(&[BitmaskTerm::any(2)]),
+        "one bit: any and all are the same"
+    );
+    assert_ne!(flags(&[all(3)]), flags(&[BitmaskTerm::any(3)]));
+    assert_eq!(
+        flags(&[BitmaskTerm::any(4), BitmaskTerm::any(2), BitmaskTerm::any(4)]),
+        flags(&[
+            BitmaskTerm {
+                and: true,
+                ..BitmaskTerm::any(2)
+            },
+            BitmaskTerm::any(4)
+        ]),
+    );
+}
+
+#[test]
+fn what_cannot_be_sent_is_refused_with_a_reason() {
+    let victim = || dst("192.0.2.1/32");
+    let equal = |value| vec![NumericTerm::equal(value)];
+    assert_eq!(
+        error(&[]).to_string(),
+        "the rule has no destination prefix; add the prefix it protects"
+    );
+    let empty = error(&[Component::Protocol(vec![])]).to_string();
+    assert_eq!(
+        empty,
+        "the protocol component is empty; leave it out or give it a value"
+    );
+    let over =
+        |component: Component| matches!(error(&[victim(), component]), RuleError::ValueOutOfRange { .. });
+    assert!(over(Component::Protocol(equal(256))));
+    assert!(over(Component::DestinationPort(equal(65536))));
+    assert!(over(Component::IcmpType(equal(256))));
+    assert!(over(Component::PacketLength(equal(65536))));
+    assert!(over(Component::Dscp(equal(64))));
+    assert!(matches!(
+        error(&[victim(), Component::FlowLabel(equal(1))]),
+        RuleError::FlowLabelInIpv4
+    ));
+    let v6 = rule(vec![
+        dst("2001:db8::1/128"),
+        Component::FlowLabel(equal(0x10_0000)),
+    ])
+    .canonical();
+    assert!(matches!(v6, Err(RuleError::ValueOutOfRange { .. })));
+    let fragment = |prefix, bits| {
+        rule(vec![
+            dst(prefix),
+            Component::Fragment(vec![BitmaskTerm::any(bits)]),
+        ])
+        .canonical()
+    };
+    assert!(fragment("192.0.2.1/32", 1).is_ok());
+    assert!(
+        matches!(fragment("2001:db8::1/128", 1), Err(RuleError::InvalidBits { .. })),
+        "no don't-fragment in IPv6"
+    );
+    assert!(matches!(
+        fragment("192.0.2.1/32", 0),
+        Err(RuleError::InvalidBits { .. })
+    ));
+    assert!(matches!(
+        error(&[dst("192.0.2.1/24")]),
+        RuleError::HostBits { .. }
+    ));
+    assert!(matches!(
+        error(&[dst("0.0.0.0/0")]),
+        RuleError::MatchesEverything { .. }
+    ));
+    assert!(matches!(
+        error(&[victim(), victim()]),
+        RuleError::DuplicateComponent {
+            component: "destination prefix"
+        }
+    ));
+    let source = Component::SourcePrefix("2001:db8::/32".parse().unwrap());
+    assert!(matches!(
+        Rule {
+            family: Family::Ipv4,
+            components: vec![victim(), source]
+        }
+        .canonical(),
+        Err(RuleError::WrongFamily { .. })
+    ));
+    let never = [NumericTerm::equal(1), NumericTerm::and(Comparison::Equal, 2)];
+    assert!(matches!(
+        error(&[victim(), ports(&never)]),
+        RuleError::NeverMatches { .. }
+    ));
+    let always = [NumericTerm::or(Comparison::GreaterOrEqual, 0)];
+    assert!(matches!(
+        error(&[victim(), ports(&always)]),
+        RuleError::MatchesEverything { .. }
+    ));
+    let many: Vec<_> = (0..1500).map(|n| NumericTerm::equal(1000 + n * 2)).collect();
+    assert!(matches!(
+        error(&[victim(), ports(&many)]),
+        RuleError::TooLong { .. }
+    ));
+}
+
+#[test]
+fn actions_hold_only_what_the_wire_can_say() {
+    for bad in [0.0, -1.0, f32::INFINITY, f32::NAN] {
+        assert!(BytesPerSecond::new(bad).is_err(), "{bad}");
+    }
+    assert_eq!(
+        BytesPerSecond::from_bits_per_second(1_000_000)
+            .unwrap()
+            .get()
+            .to_bits(),
+        125_000.0_f32.to_bits()
+    );
+    assert!(
+        BytesPerSecond::from_bits_per_second(1).unwrap().get() > 0.0,
+        "a positive rate never becomes discard"
+    );
+    assert!(BytesPerSecond::from_bits_per_second(0).is_err());
+    assert!(BytesPerSecond::from_bits_per_second(u64::MAX).is_ok());
+    assert_eq!(
+        (Dscp::new(63).map(Dscp::get), Dscp::new(64).is_err()),
+        (Ok(63), true)
+    );
+}
+
+fn term(max: u64) -> impl Strategy<Value = NumericTerm> {
+    let comparison = prop_oneof![
+        Just(Comparison::Less),
+        Just(Comparison::LessOrEqual),
+        Just(Comparison::Equal),
+        Just(Comparison::GreaterOrEqual),
+        Just(Comparison::Greater),
+        Just(Comparison::NotEqual),
+    ];
+    (any::<bool>(), comparison, 0..=max).prop_map(|(and, comparison, value)| NumericTerm {
+        and,
+        comparison,
+        value,
+    })
+}
+
+/// RFC 8955 section 4.2.1.1, read naively.
+fn matches(terms: &[NumericTerm], value: u64) -> bool {
+    let one = |term: &NumericTerm| match term.comparison {
+        Comparison::Less => value < term.value,
+        Comparison::LessOrEqual => value <= term.value,
+        Comparison::Equal => value == term.value,
+        Comparison::GreaterOrEqual => value >= term.value,
+        Comparison::Greater => value > term.value,
+        Comparison::NotEqual => value != term.value,
+    };
+    terms
+        .chunk_by(|_, next| next.and)
+        .any(|group| group.iter().all(one))
+}
+
+fn bits() -> impl Strategy<Value = BitmaskTerm> {
+    (any::<bool>(), any::<bool>(), any::<bool>(), 1..=0x0F_u16)
+        .prop_map(|(and, not, all, bits)| BitmaskTerm { and, not, all, bits })
+}
+
+fn any_rule() -> impl Strategy<Value = Rule> {
+    let terms = |max| proptest::option::of(proptest::collection::vec(term(max), 1..6));
+    (
+        (any::<u32>(), 1..=32_u8),
+        terms(255),
+        terms(65535),
+        terms(65535),
+        proptest::option::of(proptest::collection::vec(bits(), 1..5)),
+        terms(65535),
+        terms(63),
+    )
+        .prop_map(
+            |((address, length), protocol, port, source, flags, length_terms, dscp)| {
+                let prefix = ipnet::Ipv4Net::new(address.into(), length).unwrap().trunc();
+                let mut components = vec![Component::DestinationPrefix(prefix.into())];
+                components.extend(protocol.map(Component::Protocol));
+                components.extend(port.map(Component::DestinationPort));
+                components.extend(source.map(Component::SourcePort));
+                components.extend(flags.map(Component::TcpFlags));
+                components.extend(length_terms.map(Component::PacketLength));
+                components.extend(dscp.map(Component::Dscp));
+                Rule {
+                    family: Family::Ipv4,
+                    components,
+                }
+            },
+        )
+}
+
+proptest! {
+    #[test]
+    fn canonical_terms_match_the_same_values(terms in proptest::collection::vec(term(300), 1..8), probe in 0..400_u64) {
+        let canonical = rule(vec![dst("192.0.2.1/32"), ports(&terms)]).canonical();
+        match canonical {
+            Ok(canonical) => match canonical.components() {
+                [_, Component::DestinationPort(canonical)] => {
+                    for value in [probe, 0, 65535] {
+                        prop_assert_eq!(matches(canonical, value), matches(&terms, value), "{} in {:?}", value, canonical);
+                    }
+                }
+                other => prop_assert!(false, "{other:?}"),
+            },
+            Err(RuleError::NeverMatches { .. }) => prop_assert!(!matches(&terms, probe)),
+            Err(RuleError::MatchesEverything { .. }) => prop_assert!(matches(&terms, probe)),
+            Err(error) => prop_assert!(false, "{error}"),
+        }
+    }
+
+    #[test]
+    fn canonical_is_idempotent_and_ignores_order(rule in any_rule(), seed in any::<usize>()) {
+        let Ok(once) = rule.canonical() else { return Ok(()) };
+        let again = Rule { family: once.family(), components: once.components().to_vec() }.canonical();
+        prop_assert_eq!(again.as_ref(), Ok(&once));
+        let mut shuffled = rule.components.clone();
+        let count = shuffled.len();
+        shuffled.rotate_left(seed % count);
+        shuffled.reverse();
+        let other = Rule { family: rule.family, components: shuffled }.canonical();
+        prop_assert_eq!(other.as_ref(), Ok(&once));
+    }
+
+    #[test]
+    fn a_canonical_rule_is_in_order_and_ends_every_list(rule in any_rule()) {
+        let Ok(canonical) = rule.canonical() else { return Ok(()) };
+        let types: Vec<_> = canonical.components().iter().map(Component::type_code).collect();
+        prop_assert!(types.is_sorted_by(|one, two| one < two));
+        prop_assert_eq!(canonical.key().as_bytes().len(), canonical.key().component_bytes() + if canonical.key().component_bytes() < 240 { 1 } else { 2 });
+        prop_assert!(canonical.destination().is_some());
+    }
+}

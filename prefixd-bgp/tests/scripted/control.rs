@@ -1,0 +1,194 @@
+//! Changing the neighbours and stopping.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use prefixd_bgp::{ConfigError, Delivery, Limits, NeighborConfig, SessionPhase, Stop};
+
+use crate::harness::*;
+
+#[tokio::test]
+async fn a_withdrawing_stop_takes_the_rules_back_and_says_why() {
+    let router = Router::bind().await;
+    let speaker = start(vec![router.neighbor()]);
+    let routes = [route(1), route(2)];
+    speaker.apply(routes.iter().cloned().map(announce)).unwrap();
+    let mut peer = router.session(&OpenScript::default()).await;
+    peer.initial_sync().await;
+
+    let watching = tokio::spawn(async move {
+        let withdrawn = peer.update().await.nlri().1;
+        let farewell = peer.expect(NOTIFICATION).await;
+        assert_eq!(peer.try_receive().await, None);
+        (withdrawn.len(), farewell)
+    });
+    let unfinished = speaker
+        .shutdown(
+            Stop::Withdraw {
+                text: "maintenance".into(),
+            },
+            Duration::from_secs(5),
+        )
+        .await;
+    let (withdrawn, farewell) = watching.await.unwrap();
+    assert!(unfinished.is_empty(), "{unfinished:?}");
+    assert_eq!(withdrawn, 2);
+    assert_eq!(farewell.body, [&[6, 2, 11][..], b"maintenance"].concat());
+
+    speaker.apply([announce(route(3))]).unwrap();
+    assert_eq!(
+        speaker.counts(NAME).unwrap().desired,
+        0,
+        "nothing is taken on after a stop"
+    );
+}
+
+#[tokio::test]
+async fn a_restarting_stop_closes_without_a_word() {
+    let router = Router::bind().await;
+    let speaker = start(vec![router.neighbor()]);
+    speaker.apply([announce(route(1))]).unwrap();
+    let mut peer = router.session(&OpenScript::default()).await;
+    peer.initial_sync().await;
+    assert!(
+        speaker
+            .shutdown(Stop::Restart, Duration::from_secs(5))
+            .await
+            .is_empty()
+    );
+    assert_eq!(peer.try_receive().await, None);
+}
+
+#[tokio::test]
+async fn dropping_the_speaker_closes_the_sessions() {
+    let router = Router::bind().await;
+    let speaker = start(vec![router.neighbor()]);
+    let mut peer = router.session(&OpenScript::default()).await;
+    peer.initial_sync().await;
+    drop(speaker);
+    assert_eq!(peer.try_receive().await, None);
+}
+
+#[tokio::test]
+async fn a_stop_is_bounded_by_its_deadline() {
+    let stuck = Router::bind_narrow().await;
+    let speaker = start(vec![stuck.neighbor()]);
+    let peer = stuck.session(&OpenScript::default()).await;
+    let changes: Vec<_> = (1..=60_000).map(route).map(announce).collect();
+    speaker.apply(changes).unwrap();
+    wait_for("stuck", || speaker.counts(NAME).unwrap().advertised > 0).await;
+    let unfinished = speaker
+        .shutdown(Stop::Withdraw { text: String::new() }, Duration::from_millis(500))
+        .await;
+    assert_eq!(unfinished, [NAME.into()]);
+    drop(peer);
+}
+
+#[tokio::test]
+async fn neighbours_come_and_go_without_touching_the_others() {
+    let (stays, goes) = (
+        Router::bind().await,
+        Router::bind_at(Ipv4Addr::new(127, 0, 0, 2)).await,
+    );
+    let comes = Router::bind_at(Ipv4Addr::new(127, 0, 0, 3)).await;
+    let second = NeighborConfig {
+        name: "second".into(),
+        ..goes.neighbor()
+    };
+    let third = NeighborConfig {
+        name: "third".into(),
+        ..comes.neighbor()
+    };
+    let speaker = start(vec![stays.neighbor(), second]);
+    speaker.apply([announce(route(1))]).unwrap();
+    let mut staying = stays.session(&OpenScript::default()).await;
+    let mut going = goes.session(&OpenScript::default()).await;
+    staying.initial_sync().await;
+    going.initial_sync().await;
+
+    let report = speaker.reconfigure(vec![stays.neighbor(), third]).unwrap();
+    assert_eq!(report.added, ["third".into()]);
+    assert_eq!(report.removed, ["second".into()]);
+    assert_eq!(
+        going.update().await.nlri().1.len(),
+        1,
+        "its rule is withdrawn first"
+    );
+    assert_eq!(going.expect(NOTIFICATION).await.notification(), (6, 3));
+
+    let mut coming = comes.session(&OpenScript::default()).await;
+    assert!(coming.initial_sync().await.is_empty());
+    speaker.apply([announce(route(2))]).unwrap();
+    assert_eq!(staying.update().await.nlri().0, [key(&route(2)).as_bytes()]);
+    assert_eq!(coming.update().await.nlri().0, [key(&route(2)).as_bytes()]);
+    assert_eq!(speaker.peer(NAME).unwrap().established_total, 1);
+    assert!(speaker.peer("second").is_none());
+}
+
+#[tokio::test]
+async fn a_changed_session_starts_again_and_keeps_its_rules() {
+    let (before, after) = (Router::bind().await, Router::bind().await);
+    let speaker = start(vec![before.neighbor()]);
+    speaker.apply([announce(route(1))]).unwrap();
+    let mut old = before.session(&OpenScript::default()).await;
+    old.initial_sync().await;
+    let report = speaker.reconfigure(vec![after.neighbor()]).unwrap();
+    assert_eq!(report.restarted, [NAME.into()]);
+    assert_eq!(old.expect(NOTIFICATION).await.notification(), (6, 6));
+    drop(old);
+    let mut new = after.session(&OpenScript::default()).await;
+    assert_eq!(new.initial_sync().await, [key(&route(1)).as_bytes()]);
+}
+
+#[tokio::test]
+async fn changed_limits_act_without_a_new_session() {
+    let router = Router::bind().await;
+    let speaker = start(vec![router.neighbor()]);
+    let routes = [route(1), route(2)];
+    speaker.apply(routes.iter().cloned().map(announce)).unwrap();
+    let mut peer = router.session(&OpenScript::default()).await;
+    peer.initial_sync().await;
+    let budget = NeighborConfig {
+        max_rules: Some(1),
+        ..router.neighbor()
+    };
+    assert_eq!(speaker.reconfigure(vec![budget]).unwrap().adjusted, [NAME.into()]);
+    assert_eq!(
+        peer.update().await.nlri().1,
+        [key(&routes[1]).as_bytes()],
+        "the younger one goes"
+    );
+    let tiny = NeighborConfig {
+        limits: Limits {
+            operators_per_component: 5,
+            nlri_bytes: 3,
+        },
+        ..router.neighbor()
+    };
+    speaker.reconfigure(vec![tiny]).unwrap();
+    assert_eq!(peer.update().await.nlri().1, [key(&routes[0]).as_bytes()]);
+    assert!(matches!(
+        speaker.delivery(&key(&routes[0]))[..],
+        [(_, Delivery::Refused(_))]
+    ));
+    assert_eq!(
+        speaker.reconfigure(vec![router.neighbor()]).unwrap().adjusted,
+        [NAME.into()]
+    );
+    assert_eq!(peer.update().await.nlri().0.len(), 2);
+    assert_eq!(speaker.peer(NAME).unwrap().established_total, 1);
+}
+
+#[tokio::test]
+async fn a_bad_set_of_neighbours_changes_nothing() {
+    let router = Router::bind().await;
+    let speaker = start(vec![router.neighbor()]);
+    let twin = NeighborConfig {
+        name: "twin".into(),
+        ..router.neighbor()
+    };
+    let error = speaker.reconfigure(vec![router.neighbor(), twin]).unwrap_err();
+    assert!(matches!(error, ConfigError::DuplicateAddress { .. }), "{error}");
+    router.session(&OpenScript::default()).await.initial_sync().await;
+    wait_for_phase(&speaker, NAME, SessionPhase::Established).await;
+}
