@@ -1,1 +1,16 @@
-//! Being built.
+//! Real routers, databases and faults for tests, benchmarks and the demo, on one Linux machine.
+//!
+//! Nothing here is a stand-in: the routers are the ones operators run, from Debian's packages, bound to
+//! addresses in 127.0.0.0/8 (or `::1`) and ports that need no privileges.
+//!
+//! - [`routers`]: BIRD, FRR, GoBGP and ExaBGP as BGP neighbours, with readback of the FlowSpec rules they hold
+//! - [`speaker`]: a minimal BGP endpoint that says exactly the bytes a test wants said
+//! - [`net`]: loopback addresses and ports that nobody else uses
+//! - [`process`]: child processes that never outlive the process that started them
+//!
+//! The crate depends on no other crate of the workspace, so that all of them can use it in their tests.
+
+pub mod net;
+pub mod process;
+pub mod routers;
+pub mod speaker;

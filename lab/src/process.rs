@@ -1,0 +1,243 @@
+//! Child processes that never outlive the process that started them.
+//!
+//! A child runs in its own process group. Beside it runs a watcher, a shell that waits for the end of a pipe whose
+//! other end only we hold: when this process ends, however it ends (also by SIGKILL), the watcher kills the child's
+//! group and removes its directory. `PR_SET_PDEATHSIG` would not do: it fires when the *thread* that started the
+//! child ends, and test threads end early.
+
+use std::fs::File;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+
+/// How often the end of a stopping child is looked for.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Time a child has between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A running child process.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    watcher: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with its output going to `dir/NAME.log`.
+    ///
+    /// `dir` is removed with the child when this process dies without having stopped it.
+    ///
+    /// # Errors
+    /// When the log cannot be created or the program cannot be started.
+    pub fn spawn(name: &str, mut command: Command, dir: &Path) -> anyhow::Result<Self> {
+        let log = dir.join(format!("{name}.log"));
+        let out = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .with_context(|| format!("create {}", log.display()))?;
+        let err = out.try_clone().context("duplicate the log's descriptor")?;
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("start {name} ({})", command.get_program().display()))?;
+        match watch(child.id(), dir) {
+            Ok(watcher) => Ok(Self {
+                name: name.to_owned(),
+                child,
+                watcher,
+                log,
+            }),
+            Err(error) => {
+                child.kill().context("stop a child that cannot be watched")?;
+                child.wait().context("wait for a child that cannot be watched")?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The child's process id, also that of its group.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the child wrote so far.
+    pub fn log(&self) -> String {
+        match std::fs::read(&self.log) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) => format!("(no log: {error})"),
+        }
+    }
+
+    /// The child's exit status, when it has ended.
+    ///
+    /// # Errors
+    /// When the kernel refuses to say.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        self.child
+            .try_wait()
+            .with_context(|| format!("look at {}", self.name))
+    }
+
+    /// Sends a signal to the child alone.
+    ///
+    /// # Errors
+    /// When the child is gone.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        kill(self.target(), signal).with_context(|| format!("send {signal} to {}", self.name))
+    }
+
+    /// Asks the child to end (SIGTERM), and kills it when it does not within five seconds.
+    ///
+    /// # Errors
+    /// When it had to be killed.
+    pub async fn stop(mut self) -> anyhow::Result<ExitStatus> {
+        self.signal(Signal::SIGTERM)?;
+        match self.wait(GRACE).await? {
+            Some(status) => Ok(status),
+            None => bail!(
+                "{} did not end within {GRACE:?} of SIGTERM; it was killed",
+                self.name
+            ),
+        }
+    }
+
+    /// Waits for the child to end by itself; `None` when it has not after `limit`.
+    ///
+    /// # Errors
+    /// When the kernel refuses to say.
+    pub async fn wait(&mut self, limit: Duration) -> anyhow::Result<Option<ExitStatus>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(Some(status));
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn target(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+}
+
+/// Kills the child (SIGKILL, with its group) and waits for it.
+impl Drop for Process {
+    fn drop(&mut self) {
+        // The group may be gone already; then there is nothing to kill. Waiting ends at once after SIGKILL.
+        let _ = killpg(self.target(), Signal::SIGKILL);
+        let _ = self.child.wait();
+        let _ = self.watcher.kill();
+        let _ = self.watcher.wait();
+    }
+}
+
+fn watch(pid: u32, dir: &Path) -> anyhow::Result<Child> {
+    Command::new("/bin/sh")
+        .args([
+            "-c",
+            r#"trap '' INT TERM HUP; read -r _; kill -KILL "-$1"; rm -rf -- "$2""#,
+            "watcher",
+        ])
+        .arg(pid.to_string())
+        .arg(dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .context("start the watcher of a child process")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alive(pid: u32) -> bool {
+        Path::new(&format!("/proc/{pid}/cmdline")).exists()
+            && !std::fs::read(format!("/proc/{pid}/cmdline"))
+                .unwrap_or_default()
+                .is_empty()
+    }
+
+    async fn until_dead(pid: u32) {
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while alive(pid) {
+                tokio::time::sleep(POLL).await;
+            }
+        })
+        .await
+        .unwrap();
+    }
+
+    fn sleeper() -> Command {
+        let mut command = Command::new("sleep");
+        command.arg("600");
+        command
+    }
+
+    #[tokio::test]
+    async fn dropping_kills() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = Process::spawn("sleep", sleeper(), dir.path()).unwrap();
+        let pid = process.pid();
+        assert!(alive(pid));
+        drop(process);
+        assert!(!alive(pid));
+    }
+
+    /// The end of this process is played by taking the write end of the pipe out of the watcher.
+    #[tokio::test]
+    async fn the_end_of_the_pipe_kills_the_child_and_removes_its_directory() {
+        let dir = tempfile::tempdir().unwrap().keep();
+        let mut process = Process::spawn("sleep", sleeper(), &dir).unwrap();
+        drop(process.watcher.stdin.take());
+        let ended = process.wait(Duration::from_secs(10)).await.unwrap();
+        assert!(ended.is_some());
+        let pid = process.watcher.id();
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while process.watcher.try_wait().unwrap().is_none() {
+                tokio::time::sleep(POLL).await;
+            }
+        })
+        .await
+        .unwrap();
+        until_dead(pid).await;
+        assert!(!dir.exists());
+    }
+
+    #[tokio::test]
+    async fn stop_asks_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.02; done",
+        ]);
+        let process = Process::spawn("polite", command, dir.path()).unwrap();
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while !process.log().contains("ready") {
+                tokio::time::sleep(POLL).await;
+            }
+        })
+        .await
+        .unwrap();
+        let log = process.log.clone();
+        assert_eq!(process.stop().await.unwrap().code(), Some(3));
+        assert_eq!(std::fs::read_to_string(log).unwrap(), "ready\nbye\n");
+    }
+}
