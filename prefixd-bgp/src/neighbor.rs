@@ -12,6 +12,8 @@
 //! when an OPEN arrives (RFC 4271 section 6.8, RFC 6286 section 2.3).
 
 mod retry;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 use rand::rngs::SmallRng;

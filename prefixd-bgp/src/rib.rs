@@ -17,6 +17,8 @@
 mod batch;
 mod latency;
 mod pace;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

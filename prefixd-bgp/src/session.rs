@@ -3,6 +3,9 @@
 //! On top of the RFC 4271 machine it keeps the timers (hold, keepalive, send hold of RFC 9687) and bounds what the
 //! neighbour may announce. It knows no socket; the owner carries its signals out.
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::net::Ipv4Addr;
 
 use bytes::Bytes;

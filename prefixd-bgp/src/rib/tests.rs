@@ -1,0 +1,364 @@
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::flowspec::{BytesPerSecond, Component, Rule};
+use crate::wire::AttributeSet;
+
+const KIND: SessionKind = SessionKind {
+    internal: false,
+    four_octet_as: true,
+};
+
+fn config() -> NeighborConfig {
+    NeighborConfig::new("router", IpAddr::from([192, 0, 2, 1]), 65001)
+}
+
+fn attributes() -> AttributeSet {
+    AttributeSet::new(65010, None).unwrap()
+}
+
+fn both() -> BTreeSet<Family> {
+    BTreeSet::from(Family::ALL)
+}
+
+fn route(n: u32, action: Action, not_after: Instant) -> Route {
+    let victim = Ipv4Addr::from(0x0A00_0000 + n);
+    let rule = Rule {
+        family: Family::Ipv4,
+        components: vec![Component::DestinationPrefix(
+            ipnet::IpNet::new(victim.into(), 32).unwrap(),
+        )],
+    };
+    Route {
+        rule: Arc::new(rule.canonical().unwrap()),
+        action,
+        not_after,
+    }
+}
+
+fn later(now: Instant) -> Instant {
+    now + Duration::from_secs(3600)
+}
+
+fn discard(n: u32, now: Instant) -> Route {
+    route(n, Action::Discard, later(now))
+}
+
+/// Pulls and confirms until there is nothing left, and gives the bytes.
+fn drain(rib: &mut Rib, generation: Generation, now: Instant) -> Vec<u8> {
+    let attributes = attributes();
+    let mut bytes = Vec::new();
+    loop {
+        match rib.pull(generation, &attributes, now) {
+            Pull::Batch(batch) => {
+                bytes.extend(&batch.bytes);
+                rib.written(batch, now);
+            }
+            Pull::Later(_) | Pull::Idle => return bytes,
+            Pull::Stale => panic!("stale"),
+        }
+    }
+}
+
+fn up(rib: &mut Rib, now: Instant) -> Generation {
+    rib.session_up(KIND, both(), false, now)
+}
+
+#[test]
+fn a_writer_of_an_earlier_session_gets_nothing_and_confirms_nothing() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&config());
+    rib.announce(discard(1, now), now);
+    let old = up(&mut rib, now);
+    let Pull::Batch(batch) = rib.pull(old, &attributes(), now) else {
+        panic!("nothing to send")
+    };
+    rib.session_down();
+    let new = up(&mut rib, now);
+    rib.written(batch, now);
+    assert_eq!(
+        rib.counts().advertised,
+        0,
+        "the old batch says nothing about the new session"
+    );
+    assert!(matches!(rib.pull(old, &attributes(), now), Pull::Stale));
+    drain(&mut rib, new, now);
+    assert_eq!(rib.counts().advertised, 1);
+}
+
+#[test]
+fn a_change_while_the_rule_is_being_written_is_sent_after_it() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&config());
+    let generation = up(&mut rib, now);
+    drain(&mut rib, generation, now);
+    let route = discard(1, now);
+    let key = route.rule.key().clone();
+    rib.announce(route.clone(), now);
+    let Pull::Batch(batch) = rib.pull(generation, &attributes(), now) else {
+        panic!("nothing to send")
+    };
+    rib.withdraw(&key);
+    assert_eq!(rib.delivery(&key), Some(Delivery::Withdrawing));
+    assert!(
+        matches!(rib.pull(generation, &attributes(), now), Pull::Idle),
+        "not before the first is written"
+    );
+    rib.written(batch, now);
+    let Pull::Batch(batch) = rib.pull(generation, &attributes(), now) else {
+        panic!("no withdrawal")
+    };
+    rib.announce(route, now);
+    assert_eq!(rib.delivery(&key), Some(Delivery::Queued));
+    rib.written(batch, now);
+    drain(&mut rib, generation, now);
+    assert_eq!(rib.delivery(&key), Some(Delivery::Advertised));
+}
+
+#[test]
+fn fresh_changes_overtake_the_resynchronisation() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&NeighborConfig {
+        pace: NonZeroU32::new(10),
+        ..config()
+    });
+    for n in 1..=5 {
+        rib.announce(discard(n, now), now);
+    }
+    let generation = up(&mut rib, now);
+    let mut sent = Vec::new();
+    let mut at = now;
+    for step in 0..6 {
+        if step == 2 {
+            rib.announce(discard(99, at), at);
+        }
+        sent.push(drain(&mut rib, generation, at));
+        at += Duration::from_millis(101);
+    }
+    let position = |n: u32| {
+        let key = discard(n, now).rule.key().clone();
+        sent.iter().position(|bytes| {
+            bytes
+                .windows(key.as_bytes().len())
+                .any(|window| window == key.as_bytes())
+        })
+    };
+    assert_eq!(
+        (position(1), position(2), position(99), position(3)),
+        (Some(0), Some(1), Some(2), Some(3))
+    );
+    assert_eq!(position(5), Some(5));
+}
+
+#[test]
+fn end_of_rib_waits_for_the_resynchronisation_of_its_family() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&NeighborConfig {
+        pace: NonZeroU32::new(10),
+        ..config()
+    });
+    rib.announce(discard(1, now), now);
+    rib.announce(discard(2, now), now);
+    let generation = up(&mut rib, now);
+    let first = drain(&mut rib, generation, now);
+    let end = |family| crate::wire::end_of_rib(family);
+    assert!(first.ends_with(&end(Family::Ipv6)), "nothing to wait for in IPv6");
+    let second = drain(&mut rib, generation, now + Duration::from_millis(101));
+    assert!(second.ends_with(&end(Family::Ipv4)));
+    assert!(rib.totals().time_to_end_of_rib.is_some());
+}
+
+#[test]
+fn a_withdrawn_rule_does_not_hold_end_of_rib_up() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&NeighborConfig {
+        pace: NonZeroU32::new(10),
+        ..config()
+    });
+    let (one, two) = (discard(1, now), discard(2, now));
+    rib.announce(one, now);
+    rib.announce(two.clone(), now);
+    let generation = up(&mut rib, now);
+    drain(&mut rib, generation, now);
+    rib.withdraw(two.rule.key());
+    assert_eq!(
+        drain(&mut rib, generation, now),
+        crate::wire::end_of_rib(Family::Ipv4)
+    );
+}
+
+#[test]
+fn an_extension_is_not_sent_again() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&config());
+    let generation = up(&mut rib, now);
+    rib.announce(discard(1, now), now);
+    drain(&mut rib, generation, now);
+    rib.announce(route(1, Action::Discard, later(later(now))), now);
+    assert!(rib.is_settled());
+    assert_eq!(rib.next_expiry(), Some(later(later(now))));
+}
+
+#[test]
+fn a_route_that_is_over_already_is_a_withdrawal() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&config());
+    rib.announce(discard(1, now), now);
+    rib.announce(route(1, Action::Discard, now), now);
+    assert_eq!(rib.counts(), RibCounts::default());
+}
+
+#[test]
+fn a_rule_of_a_family_that_is_not_configured_is_refused() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&NeighborConfig {
+        families: BTreeSet::from([Family::Ipv6]),
+        ..config()
+    });
+    let route = discard(1, now);
+    rib.announce(route.clone(), now);
+    let refused = Some(Delivery::Refused(Refusal::FamilyNotConfigured));
+    assert_eq!(rib.delivery(route.rule.key()), refused);
+    let generation = rib.session_up(KIND, BTreeSet::from([Family::Ipv6]), false, now);
+    assert_eq!(
+        drain(&mut rib, generation, now),
+        crate::wire::end_of_rib(Family::Ipv6)
+    );
+    assert_eq!(rib.delivery(route.rule.key()), refused);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Announce(u32, bool),
+    Withdraw(u32),
+    Pull,
+    Written,
+    Up,
+    Down,
+    Refresh,
+    Budget(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..12_u32, any::<bool>()).prop_map(|(n, police)| Step::Announce(n, police)),
+        3 => (0..12_u32).prop_map(Step::Withdraw),
+        4 => Just(Step::Pull),
+        4 => Just(Step::Written),
+        1 => Just(Step::Up),
+        1 => Just(Step::Down),
+        1 => Just(Step::Refresh),
+        1 => (1..6_usize).prop_map(Step::Budget),
+    ]
+}
+
+/// What the neighbour believes, from the messages alone.
+fn believe(table: &mut BTreeSet<Vec<u8>>, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let length = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
+        let (message, rest) = bytes.split_at(length);
+        bytes = rest;
+        if message[18] != 2 {
+            continue;
+        }
+        let size = usize::from(u16::from_be_bytes([message[25], message[26]]));
+        let value = &message[27..27 + size];
+        let (mut nlri, reach) = if message[24] == 14 {
+            (&value[5..], true)
+        } else {
+            (&value[3..], false)
+        };
+        while let Some(length) = nlri.first() {
+            let (one, more) = nlri.split_at(1 + usize::from(*length));
+            if reach {
+                table.insert(one.to_vec());
+            } else {
+                assert!(table.remove(one), "withdrawn although never announced");
+            }
+            nlri = more;
+        }
+    }
+}
+
+proptest! {
+    /// Whatever happens in whatever order: once everything is written, the neighbour holds exactly what is desired
+    /// and admitted, and the figures agree with the entries.
+    #[test]
+    fn the_neighbour_converges(steps in proptest::collection::vec(step(), 0..80)) {
+        let now = Instant::now();
+        let attributes = attributes();
+        let mut config = config();
+        let mut rib = Rib::new(&config);
+        let mut session = None;
+        let mut in_flight = None;
+        let mut table = BTreeSet::new();
+        let mut budget = usize::MAX;
+        let police = Action::TrafficRateBytes(BytesPerSecond::new(1000.0).unwrap());
+        for step in steps {
+            match step {
+                Step::Announce(n, police_it) => {
+                    rib.announce(route(n, if police_it { police } else { Action::Discard }, later(now)), now);
+                }
+                Step::Withdraw(n) => rib.withdraw(discard(n, now).rule.key()),
+                Step::Pull => if let (Some(generation), None) = (session, &in_flight) {
+                    if let Pull::Batch(batch) = rib.pull(generation, &attributes, now) {
+                        believe(&mut table, &batch.bytes);
+                        in_flight = Some(batch);
+                    }
+                },
+                Step::Written => if let Some(batch) = in_flight.take() {
+                    rib.written(batch, now);
+                },
+                Step::Up => {
+                    in_flight = None;
+                    table.clear();
+                    session = Some(rib.session_up(KIND, both(), true, now));
+                }
+                Step::Down => {
+                    in_flight = None;
+                    table.clear();
+                    session = None;
+                    rib.session_down();
+                }
+                Step::Refresh => rib.refresh(Family::Ipv4, now),
+                Step::Budget(rules) => {
+                    budget = rules;
+                    config.max_rules = Some(rules);
+                    rib.reconfigure(&config);
+                }
+            }
+        }
+        if let Some(batch) = in_flight.take() {
+            rib.written(batch, now);
+        }
+        if let Some(generation) = session {
+            believe(&mut table, &drain(&mut rib, generation, now));
+        }
+        let snapshot = rib.snapshot();
+        let count = |wanted: fn(&Delivery) -> bool| snapshot.iter().filter(|entry| wanted(&entry.delivery)).count();
+        let desired: Vec<_> = snapshot.iter().filter(|entry| entry.desired.is_some()).collect();
+        prop_assert_eq!(rib.counts().desired, desired.len());
+        prop_assert_eq!(rib.counts().over_budget, count(|delivery| *delivery == Delivery::OverBudget));
+        prop_assert_eq!(desired.len() - rib.counts().over_budget, desired.len().min(budget));
+        if session.is_some() {
+            prop_assert!(rib.is_settled());
+            prop_assert_eq!(rib.counts().advertised, count(|delivery| *delivery == Delivery::Advertised));
+            let held: BTreeSet<_> = desired
+                .iter()
+                .filter(|entry| entry.delivery == Delivery::Advertised)
+                .map(|entry| entry.key.as_bytes().to_vec())
+                .collect();
+            prop_assert_eq!(held, table);
+            prop_assert_eq!(rib.counts().advertised + rib.counts().over_budget, desired.len());
+        } else {
+            prop_assert_eq!(rib.counts().advertised, 0);
+            prop_assert_eq!(snapshot.len(), desired.len());
+        }
+        prop_assert_eq!(rib.deadlines.len(), desired.len());
+    }
+}

@@ -1,0 +1,270 @@
+use std::collections::BTreeSet;
+
+use bytes::BytesMut;
+
+use super::*;
+use crate::wire::frame;
+
+const HOLD: u16 = 30;
+
+pub(crate) fn config() -> FsmConfig {
+    FsmConfig {
+        local_asn: 65010,
+        router_id: Ipv4Addr::new(10, 0, 0, 1),
+        hold_seconds: HOLD,
+        peer_asn: 65001,
+        families: BTreeSet::from(Family::ALL),
+    }
+}
+
+fn message(kind: u8, body: &[u8]) -> Inbound {
+    let mut bytes = BytesMut::from(&[0xFF; 16][..]);
+    bytes.extend_from_slice(&u16::try_from(19 + body.len()).unwrap().to_be_bytes());
+    bytes.extend_from_slice(&[kind]);
+    bytes.extend_from_slice(body);
+    let inbound = frame(&mut bytes).unwrap();
+    assert!(bytes.is_empty());
+    inbound
+}
+
+/// AS 65001 with both FlowSpec families.
+pub(crate) fn open(router_id: [u8; 4], hold: u8) -> Inbound {
+    let mut body = vec![4, 0xFD, 0xE9, 0, hold];
+    body.extend(router_id);
+    body.extend([14, 2, 12, 1, 4, 0, 1, 0, 133, 1, 4, 0, 2, 0, 133]);
+    message(1, &body)
+}
+
+pub(crate) fn keepalive() -> Inbound {
+    message(4, &[])
+}
+
+pub(crate) fn notification(code: u8, subcode: u8) -> Inbound {
+    message(3, &[code, subcode])
+}
+
+fn in_phase(phase: SessionPhase, now: Instant) -> Session {
+    let (mut session, signals) = Session::start(&config(), Direction::Outgoing, now);
+    assert!(matches!(signals[..], [Signal::Send(Control::Open(_))]));
+    if phase >= SessionPhase::OpenConfirm {
+        let signals = session.receive(open([10, 0, 0, 2], 9), now);
+        assert!(
+            matches!(signals[..], [Signal::Opened, Signal::Send(Control::Keepalive(_))]),
+            "{signals:?}"
+        );
+    }
+    if phase == SessionPhase::Established {
+        let signals = session.receive(keepalive(), now);
+        assert!(matches!(signals[..], [Signal::Established(_)]), "{signals:?}");
+    }
+    assert_eq!(session.phase(), phase);
+    session
+}
+
+/// The NOTIFICATION a session ends with, `None` if it goes on.
+fn ended(signals: &[Signal]) -> Option<Option<(u8, u8)>> {
+    match signals.last() {
+        Some(Signal::Over(end)) => Some(end.notification.as_ref().map(|sent| (sent.code, sent.subcode))),
+        _ => None,
+    }
+}
+
+/// Every state against every message: what ends the session, and with which NOTIFICATION.
+#[test]
+fn state_table() {
+    use SessionPhase::{Established, OpenConfirm, OpenSent};
+    const GOES_ON: Option<Option<(u8, u8)>> = None;
+    const FSM_ERROR: Option<Option<(u8, u8)>> = Some(Some((5, 0)));
+    let inputs: [(&str, Inbound); 8] = [
+        ("OPEN", open([10, 0, 0, 2], 9)),
+        ("OPEN with hold time 0", open([10, 0, 0, 2], 0)),
+        ("OPEN with hold time 2", open([10, 0, 0, 2], 2)),
+        ("KEEPALIVE", keepalive()),
+        ("UPDATE", message(2, &[0, 0, 0, 0])),
+        ("ROUTE-REFRESH", message(5, &[0, 1, 0, 133])),
+        ("NOTIFICATION", notification(6, 2)),
+        ("no BGP", message_without_marker()),
+    ];
+    let table = [
+        (
+            OpenSent,
+            [
+                GOES_ON,
+                Some(Some((2, 6))),
+                Some(Some((2, 6))),
+                FSM_ERROR,
+                FSM_ERROR,
+                FSM_ERROR,
+                Some(None),
+                Some(Some((1, 1))),
+            ],
+        ),
+        (
+            OpenConfirm,
+            [
+                FSM_ERROR,
+                FSM_ERROR,
+                FSM_ERROR,
+                GOES_ON,
+                FSM_ERROR,
+                FSM_ERROR,
+                Some(None),
+                Some(Some((1, 1))),
+            ],
+        ),
+        (
+            Established,
+            [
+                FSM_ERROR,
+                FSM_ERROR,
+                FSM_ERROR,
+                GOES_ON,
+                GOES_ON,
+                GOES_ON,
+                Some(None),
+                Some(Some((1, 1))),
+            ],
+        ),
+    ];
+    let now = Instant::now();
+    for (phase, expected) in table {
+        for ((name, input), expected) in inputs.iter().zip(expected) {
+            let mut session = in_phase(phase, now);
+            let signals = session.receive(input.clone(), now);
+            assert_eq!(ended(&signals), expected, "{name} in {phase}: {signals:?}");
+        }
+        let mut session = in_phase(phase, now);
+        let at = now + Duration::from_secs(60);
+        assert_eq!(
+            ended(&session.tick(at, None)),
+            Some(Some((4, 0))),
+            "hold timer in {phase}"
+        );
+        let mut session = in_phase(phase, now);
+        assert_eq!(
+            ended(&session.tick(at, Some(now))),
+            Some(Some((8, 0))),
+            "send hold timer in {phase}"
+        );
+    }
+}
+
+fn message_without_marker() -> Inbound {
+    frame(&mut BytesMut::from(&[0; 19][..])).unwrap()
+}
+
+#[test]
+fn the_smaller_hold_time_counts_and_keepalives_come_at_a_third() {
+    let now = Instant::now();
+    let mut session = in_phase(SessionPhase::Established, now);
+    let second = Duration::from_secs(1);
+    assert_eq!(session.deadline(), now + 3 * second);
+    let signals = session.tick(now + 3 * second, None);
+    assert!(
+        matches!(signals[..], [Signal::Send(Control::Keepalive(_))]),
+        "{signals:?}"
+    );
+    session.receive(keepalive(), now + 8 * second);
+    assert_eq!(session.deadline(), now + 6 * second);
+    session.tick(now + 6 * second, None);
+    assert!(
+        session
+            .tick(now + 9 * second, None)
+            .iter()
+            .all(|signal| !matches!(signal, Signal::Over(_)))
+    );
+    session.tick(now + 12 * second, None);
+    session.tick(now + 15 * second, None);
+    assert_eq!(
+        ended(&session.tick(now + 17 * second, None)),
+        Some(Some((4, 0))),
+        "9 s after the last message"
+    );
+}
+
+#[test]
+fn the_send_hold_timer_counts_from_the_last_progress() {
+    let now = Instant::now();
+    let mut session = in_phase(SessionPhase::Established, now);
+    let at = |seconds| now + Duration::from_secs(seconds);
+    assert!(!matches!(
+        ended(&session.tick(at(9), Some(at(5)))),
+        Some(Some((8, 0)))
+    ));
+    session.receive(keepalive(), at(9));
+    assert_eq!(ended(&session.tick(at(14), Some(at(5)))), Some(Some((8, 0))));
+}
+
+#[test]
+fn a_refresh_of_another_family_only_holds_the_session() {
+    let now = Instant::now();
+    let mut session = in_phase(SessionPhase::Established, now);
+    assert!(session.receive(message(5, &[0, 1, 0, 1]), now).is_empty());
+    assert!(
+        session.receive(message(5, &[0, 1, 1, 133]), now).is_empty(),
+        "BoRR is for receivers of routes"
+    );
+    let signals = session.receive(message(5, &[0, 2, 0, 133]), now);
+    assert!(matches!(signals[..], [Signal::Refresh(Family::Ipv6)]));
+}
+
+mod framing {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The bytes in pieces of any size give the same messages as at once, and never a panic.
+    fn messages(pieces: &[&[u8]]) -> Vec<String> {
+        let mut buffer = BytesMut::new();
+        let mut all = Vec::new();
+        for piece in pieces {
+            buffer.extend_from_slice(piece);
+            while let Some(inbound) = frame(&mut buffer) {
+                let malformed = matches!(inbound, Inbound::Malformed(_));
+                all.push(format!("{inbound:?}"));
+                if malformed {
+                    return all;
+                }
+            }
+        }
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_in_any_pieces(
+            kinds in proptest::collection::vec((0..8_u8, proptest::collection::vec(any::<u8>(), 0..64)), 1..6),
+            noise in proptest::collection::vec(any::<u8>(), 0..40),
+            cut in any::<usize>(),
+        ) {
+            let mut bytes = Vec::new();
+            for (kind, body) in kinds {
+                bytes.extend([0xFF; 16]);
+                bytes.extend(u16::try_from(19 + body.len()).unwrap().to_be_bytes());
+                bytes.push(kind);
+                bytes.extend(body);
+            }
+            bytes.extend(noise);
+            let (one, two) = bytes.split_at(cut % bytes.len());
+            prop_assert_eq!(messages(&[one, two]), messages(&[&bytes]));
+        }
+
+        #[test]
+        fn any_messages_in_any_state(
+            established in any::<bool>(),
+            inputs in proptest::collection::vec((1..6_u8, proptest::collection::vec(any::<u8>(), 0..40)), 0..12),
+        ) {
+            let now = Instant::now();
+            let phase = if established { SessionPhase::Established } else { SessionPhase::OpenSent };
+            let mut session = in_phase(phase, now);
+            for (kind, body) in inputs {
+                let signals = session.receive(message(kind, &body), now);
+                let over = signals.iter().position(|signal| matches!(signal, Signal::Over(_)));
+                if let Some(position) = over {
+                    prop_assert_eq!(position, signals.len() - 1, "the end is the last signal");
+                    break;
+                }
+            }
+        }
+    }
+}
