@@ -3,12 +3,52 @@
 //! The engine applies a decision's effects to a working copy of the [`State`] (persistent maps, so a copy costs
 //! nothing), commits them, and only then makes the copy the state. Tests, preview and `why` call the same code.
 
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `settings`, `compile` | the configuration in the shape decisions ask for |
+//! | `inventory`, `safelist`, `sources`, `playbooks`, `templates` | its parts, each with its look-up |
+//! | `state`, `starts` | what is live and what is remembered |
+//! | `decide`, `turn` | one command; a decision while it is made |
+//! | `ban`, `unban`, `create`, `withdraw`, `protect`, `due`, `judge` | one command each |
+//! | `claims`, `evidence`, `lease`, `guard`, `plan`, `widen`, `ports`, `severity` | the rules they share |
+//! | `reason`, `trace` | why: every reason is a value |
+
+mod ban;
+mod claims;
 mod command;
+mod create;
+mod decide;
+mod due;
 mod effect;
+mod evidence;
+mod guard;
+mod inventory;
+mod judge;
+mod lease;
+mod plan;
+mod playbooks;
+mod ports;
+mod protect;
+mod reason;
+mod safelist;
+mod settings;
+mod severity;
+mod sources;
 mod starts;
 mod state;
+mod templates;
+mod trace;
+mod turn;
+mod unban;
+mod widen;
+mod withdraw;
 
 pub use command::{Command, CreateCommand, EventCommand, FreshIds, SafelistAdd, WithdrawCommand};
+pub use decide::decide;
+pub use due::next_deadline;
 pub use effect::{Decision, Effect, MitigationEvent, Outcome};
+pub use settings::{Policy, Quotas};
 pub use starts::Starts;
 pub use state::{Counts, State, Tally};
+pub use turn::Facts;

@@ -2,6 +2,8 @@
 
 use imbl::{HashMap, Vector};
 use prefixd_api::time::Timestamp;
+use std::borrow::Borrow;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,10 +63,10 @@ impl Starts {
         while self.queue.front().is_some_and(|start| start.at <= horizon) {
             if let Some(start) = self.queue.pop_front() {
                 if let Some(customer) = &start.customer {
-                    decrement(&mut self.customers, customer);
+                    decrement(&mut self.customers, &**customer);
                 }
                 if let Some(source) = &start.source {
-                    decrement(&mut self.sources, source);
+                    decrement(&mut self.sources, &**source);
                 }
             }
         }
@@ -76,7 +78,11 @@ pub(super) fn increment(counts: &mut HashMap<Arc<str>, u64>, key: &Arc<str>) {
 }
 
 /// Counts down and forgets what reaches zero, so that names from outside cannot pile up.
-pub(super) fn decrement(counts: &mut HashMap<Arc<str>, u64>, key: &str) {
+pub(super) fn decrement<K, Q>(counts: &mut HashMap<K, u64>, key: &Q)
+where
+    K: Borrow<Q> + Clone + Hash + Eq,
+    Q: Hash + Eq + ?Sized,
+{
     if let Some(count) = counts.get_mut(key) {
         *count -= 1;
         if *count == 0 {

@@ -9,6 +9,7 @@ use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Group, Mitigation, OriginKind, Scope, Suppression};
 use prefixd_api::resource::SafelistEntry;
 use prefixd_api::time::Timestamp;
+use prefixd_api::victim::Victim;
 use std::sync::Arc;
 
 /// The committed state, or a working copy of it.
@@ -45,6 +46,8 @@ pub struct Tally {
     pub pop: u64,
     /// Live by customer.
     pub customers: HashMap<Arc<str>, u64>,
+    /// Live by victim.
+    pub victims: HashMap<Victim, u64>,
     /// Starts of the last minute.
     pub starts: Starts,
 }
@@ -61,6 +64,15 @@ impl State {
     pub fn advance(&mut self, now: Timestamp) {
         self.counts.enforced.starts.forget_before(now);
         self.counts.dry_run.starts.forget_before(now);
+        let counts = |entry: &SafelistEntry| entry.expires_at.is_none_or(|at| at > now);
+        if !self.safelist.values().all(|entry| counts(entry)) {
+            self.safelist = self
+                .safelist
+                .iter()
+                .filter(|(_, entry)| counts(entry))
+                .map(|(prefix, entry)| (*prefix, Arc::clone(entry)))
+                .collect();
+        }
     }
 
     /// Makes a decision's changes.
@@ -68,6 +80,9 @@ impl State {
         for effect in effects {
             match effect {
                 Effect::Event(..) => {}
+                Effect::Group(group) if is_forgotten(group) => {
+                    self.groups.remove(&group.scope);
+                }
                 Effect::Group(group) => {
                     self.groups.insert(group.scope.clone(), Arc::clone(group));
                 }
@@ -120,9 +135,30 @@ impl State {
     }
 }
 
+/// Whether nothing of a group can count any more.
+fn is_forgotten(group: &Group) -> bool {
+    group.closed_at.is_some()
+        && group.claims.is_empty()
+        && group.starts.is_empty()
+        && group.filtered_since.is_none()
+}
+
 impl Tally {
+    /// How many of this customer are live.
+    #[must_use]
+    pub fn customer(&self, id: &str) -> u64 {
+        self.customers.get(id).copied().unwrap_or(0)
+    }
+
+    /// How many of this victim are live: one per vector.
+    #[must_use]
+    pub fn victim(&self, victim: Victim) -> u64 {
+        self.victims.get(&victim).copied().unwrap_or(0)
+    }
+
     fn add(&mut self, mitigation: &Mitigation) {
         self.pop += 1;
+        *self.victims.entry(mitigation.victim_ip).or_insert(0) += 1;
         let customer: Option<Arc<str>> = mitigation.customer_id.as_deref().map(Arc::from);
         if let Some(customer) = &customer {
             increment(&mut self.customers, customer);
@@ -143,6 +179,7 @@ impl Tally {
 
     fn remove(&mut self, mitigation: &Mitigation) {
         self.pop = self.pop.saturating_sub(1);
+        decrement(&mut self.victims, &mitigation.victim_ip);
         if let Some(customer) = mitigation.customer_id.as_deref() {
             decrement(&mut self.customers, customer);
         }

@@ -1,0 +1,440 @@
+//! A ban: a source says that a victim is under attack.
+
+use super::claims;
+use super::command::EventCommand;
+use super::effect::{Decision, MitigationEvent};
+use super::evidence::{self, Next};
+use super::guard::Subject;
+use super::inventory::Owner;
+use super::lease;
+use super::plan::{Target, reported, set_rules, texts};
+use super::reason::Reason;
+use super::turn::{Conclusion, Turn};
+use prefixd_api::event::EventOutcome;
+use prefixd_api::ids::MitigationId;
+use prefixd_api::mitigation::{
+    EndReason, Group, Mitigation, MitigationStatus, Observed, Origin, OriginKind, Scope,
+};
+use prefixd_api::resource::Mode;
+use prefixd_api::time::Timestamp;
+use std::sync::Arc;
+
+impl Turn<'_> {
+    /// Decides a ban that is recent enough.
+    pub(super) fn ban(
+        mut self,
+        command: &EventCommand,
+        scope: &Scope,
+        seen_at: Option<Timestamp>,
+    ) -> Decision {
+        let event = &command.event;
+        let source = self.policy.sources.get(&event.source);
+        let owner = self.policy.inventory.owner(event.victim);
+        match owner {
+            Some(owner) => self.trace.note(Reason::Owned {
+                customer_id: owner.customer.id.to_string(),
+                prefix: owner.prefix,
+                service_id: owner.service.map(|service| service.id.clone()),
+            }),
+            None if self.policy.limits.require_owned => {
+                let reason = Reason::NotOwned { victim: event.victim };
+                return self.conclude(
+                    command,
+                    None,
+                    Conclusion::new(EventOutcome::AcceptedNotOwned, reason),
+                );
+            }
+            None => self.trace.note(Reason::NotOwnedAllowed { victim: event.victim }),
+        }
+        let mut group = self.open_group(scope, &command.ids);
+        let overtaken = claims::find(&group, command)
+            .and_then(|claim| claim.cleared_at)
+            .zip(seen_at)
+            .filter(|(cleared_at, seen_at)| seen_at <= cleared_at);
+        if let Some((cleared_at, seen_at)) = overtaken {
+            let reason = Reason::ClaimStale { seen_at, cleared_at };
+            let end = Conclusion::new(EventOutcome::AcceptedStale, reason);
+            let known = self.state.groups.get(scope).map(Arc::clone);
+            return self.conclude(command, known.as_deref(), end);
+        }
+        let last_ban_at = group.last_ban_at;
+        let held = claims::hold(&mut group, command, source, self.now, &mut self.trace);
+        let live: Vec<_> = claims::holding(self.policy, &group, false, self.now).collect();
+        group.confidence = claims::confidence(self.policy, live);
+        let suppression = self.state.suppressions.get(scope);
+        let end = if let Some(suppression) = suppression.filter(|one| one.expires_at > self.now) {
+            let reason = Reason::Suppressed {
+                by: suppression.created_by.clone(),
+                until: suppression.expires_at,
+                reason: suppression.reason.clone(),
+            };
+            Conclusion::new(EventOutcome::Suppressed, reason)
+        } else {
+            match self.state.mitigation_of(scope) {
+                Some(live) if !live.enforced && self.is_enforced(&group) => {
+                    let reason = Reason::ModeChanged {
+                        was_enforced: false,
+                        because: "the next ban makes an enforced one",
+                    };
+                    let ended = Mitigation::clone(live);
+                    self.end(
+                        live,
+                        ended,
+                        EndReason::ModeChanged,
+                        crate::journal::DAEMON,
+                        reason.to_string(),
+                    );
+                    self.trace.note(reason);
+                    group.filtered_since = None;
+                    let previous = Some(live.mitigation_id);
+                    self.begin(command, &mut group, owner, last_ban_at, previous)
+                }
+                Some(live) => self.prolong(command, live, &mut group, owner, held.widens),
+                None => self.begin(command, &mut group, owner, last_ban_at, None),
+            }
+        };
+        self.change_group(group.clone());
+        self.conclude(command, Some(&group), end)
+    }
+
+    /// Whether a mitigation on these claims goes to routers.
+    fn is_enforced(&self, group: &Group) -> bool {
+        self.policy.mode == Mode::Enforced
+            && claims::holding(self.policy, group, true, self.now)
+                .next()
+                .is_some()
+    }
+
+    /// A first mitigation of the scope, or a successor.
+    fn begin(
+        &mut self,
+        command: &EventCommand,
+        group: &mut Group,
+        owner: Option<Owner<'_>>,
+        last_ban_at: Option<Timestamp>,
+        previous_id: Option<MitigationId>,
+    ) -> Conclusion {
+        match self.try_begin(command, group, owner, last_ban_at, previous_id) {
+            Ok(made) => made,
+            Err(reason) => Conclusion::new(outcome_of(&reason), reason),
+        }
+    }
+
+    fn try_begin(
+        &mut self,
+        command: &EventCommand,
+        group: &mut Group,
+        owner: Option<Owner<'_>>,
+        last_ban_at: Option<Timestamp>,
+        previous_id: Option<MitigationId>,
+    ) -> Result<Conclusion, Reason> {
+        let event = &command.event;
+        let target = Target {
+            victim: event.victim,
+            vector: &event.vector,
+            owner,
+        };
+        let clear = self.guard_destination(event.victim, owner)?;
+        self.trace.note(clear);
+        let enforced = self.is_enforced(group);
+        if !enforced {
+            let because = if self.policy.mode == Mode::DryRun {
+                "the daemon"
+            } else {
+                "the source is not enforced"
+            };
+            self.trace.note(Reason::DryRun {
+                mode: self.policy.mode,
+                because,
+            });
+        }
+        // The claim that asks comes first: rates of change count against its source.
+        let mut holding: Vec<_> = claims::holding(self.policy, group, enforced, self.now)
+            .cloned()
+            .collect();
+        holding.sort_by_key(|claim| claim.source != event.source || claim.event_id != event.external_id);
+        if !holding
+            .iter()
+            .any(|claim| self.policy.sources.get(&claim.source).may_trigger)
+        {
+            return Err(Reason::MayNotTrigger {
+                source: event.source.clone(),
+            });
+        }
+        let playbook = self.playbook(target, Some(&event.source))?;
+        let step = &playbook.steps[0];
+        self.trace.note(Reason::Playbook {
+            playbook: playbook.name.to_string(),
+            step: 1,
+            steps: playbook.steps.len(),
+            asks: step.asked(),
+            ttl_seconds: step.ttl.as_secs(),
+        });
+        let mut observed = Observed::default();
+        for claim in &holding {
+            claims::observe(&mut observed, claim);
+        }
+        let mut mitigation = Mitigation {
+            mitigation_id: command.ids.mitigation,
+            revision: 1,
+            status: MitigationStatus::Active,
+            customer_id: owner.map(|owner| owner.customer.id.to_string()),
+            service_id: owner
+                .and_then(|owner| owner.service)
+                .map(|service| service.id.clone()),
+            pop: self.policy.pop.to_string(),
+            victim_ip: event.victim,
+            vector: event.vector.clone(),
+            action_type: step.action,
+            rate_bps: None,
+            rules: Vec::new(),
+            confidence: claims::confidence(self.policy, &holding),
+            claims: holding,
+            ending_since: None,
+            ends_at: None,
+            enforced,
+            external_ref: None,
+            observed,
+            previous_id,
+            playbook: Some(playbook.name.to_string()),
+            step: 1,
+            severity: prefixd_api::mitigation::Severity::Low,
+            created_at: self.now,
+            updated_at: self.now,
+            expires_at: self.now,
+            ttl_seconds: u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX),
+            advertised_at: None,
+            evidence_since: Some(self.now),
+            evidence_at: Some(self.now),
+            ended_at: None,
+            ended_by: None,
+            end_reason: None,
+            end_note: None,
+            origin: Origin {
+                kind: OriginKind::Event,
+                actor: command.actor.clone(),
+            },
+            group_id: group.group_id,
+            triggering_event_id: Some(command.ids.event),
+            last_event_id: Some(command.ids.event),
+            acknowledged_at: None,
+            acknowledged_by: None,
+            delivery: None,
+            why_summary: String::new(),
+        };
+        self.trace.note(Reason::Confidence {
+            confidence: mitigation.confidence,
+            sources: claims::source_count(&mitigation.claims),
+        });
+        evidence::enough(step, step.confidence_at_least, &mitigation, 1)?;
+        let rules = self.plan(target, step, &reported(&mitigation.claims, observed, owner))?;
+        let within = self.guard_rules(&rules, owner)?;
+        self.trace.note(within);
+        self.guard_sources(&rules, &mitigation.claims)?;
+        self.guard_ttl(step.ttl, false)?;
+        self.guard_new(Subject {
+            victim: event.victim,
+            owner,
+            enforced,
+            source: Some(&event.source),
+        })?;
+        self.start_lease(&mut mitigation, group, last_ban_at, step.ttl)?;
+        set_rules(&mut mitigation, rules);
+        mitigation.severity = self.severity(&mitigation, owner);
+        self.trace.note(Reason::Severity {
+            severity: mitigation.severity,
+            established: self.facts.established || !enforced,
+        });
+        let reason = Reason::Rules {
+            rules: texts(&mitigation.rules),
+        };
+        mitigation.why_summary = format!(
+            "{} reports {}: {} step 1, {}",
+            event.source, event.vector, playbook.name, reason
+        );
+        let made = self.change(MitigationEvent::Created, &command.actor, None, mitigation);
+        Ok(Conclusion::new(EventOutcome::Accepted, reason).on(made.mitigation_id))
+    }
+
+    /// The first lease of a mitigation, inside the lifetime of its scope.
+    pub(super) fn start_lease(
+        &mut self,
+        mitigation: &mut Mitigation,
+        group: &mut Group,
+        last_ban_at: Option<Timestamp>,
+        ttl: std::time::Duration,
+    ) -> Result<(), Reason> {
+        if lease::is_quiet(self.policy, group, last_ban_at, self.now) {
+            group.filtered_since = None;
+        }
+        let since = group.filtered_since.unwrap_or(self.now);
+        let operator = lease::is_operators(mitigation);
+        if lease::lifetime_end(self.policy, since, operator) <= self.now {
+            return Err(Reason::LifetimeReached {
+                filtered_since: since,
+                max_lifetime_seconds: lease::max_lifetime(self.policy, operator).as_secs(),
+            });
+        }
+        let granted = lease::extend(self.policy, mitigation, since, self.now, ttl);
+        self.trace.note(granted);
+        group.filtered_since = Some(since);
+        lease::forget_starts(group, self.now);
+        group.starts.push(self.now);
+        Ok(())
+    }
+
+    /// The scope is mitigated already: the report renews the lease, and may widen or escalate.
+    fn prolong(
+        &mut self,
+        command: &EventCommand,
+        live: &Arc<Mitigation>,
+        group: &mut Group,
+        owner: Option<Owner<'_>>,
+        widens: bool,
+    ) -> Conclusion {
+        let id = live.mitigation_id;
+        let source = &command.event.source;
+        if live.enforced && !self.policy.sources.get(source).enforce {
+            let reason = Reason::SourceNotEnforced {
+                source: source.clone(),
+            };
+            return Conclusion::new(EventOutcome::AcceptedPending, reason).on(id);
+        }
+        if let Some((reason, end)) = self.judged(live) {
+            let because = reason.to_string();
+            self.end(
+                live,
+                Mitigation::clone(live),
+                end,
+                crate::journal::DAEMON,
+                because,
+            );
+            return Conclusion::new(EventOutcome::RejectedGuardrail, reason).on(id);
+        }
+        let mut next = self.touched(live, group);
+        evidence::witness(self.policy, &mut next, self.now, true);
+        next.last_event_id = Some(command.ids.event);
+        if let Some(ending_since) = next.ending_since.take() {
+            next.ends_at = None;
+            self.trace.note(Reason::Returned { ending_since });
+        }
+        let operator = lease::is_operators(&next);
+        let since = group.filtered_since.unwrap_or(next.created_at);
+        if lease::lifetime_end(self.policy, since, operator) <= self.now {
+            let reason = Reason::LifetimeReached {
+                filtered_since: since,
+                max_lifetime_seconds: lease::max_lifetime(self.policy, operator).as_secs(),
+            };
+            return Conclusion::new(EventOutcome::RejectedGuardrail, reason).on(id);
+        }
+        let ttl = lease::renewal_ttl(self.policy, &next);
+        let granted = lease::extend(self.policy, &mut next, since, self.now, ttl);
+        if operator {
+            self.trace.note(Reason::OperatorHeld { mitigation_id: id });
+        } else if widens {
+            self.widen(&mut next, owner);
+        }
+        let escalated = self.escalate_when_due(&mut next, owner, since);
+        next.severity = self.severity(&next, owner);
+        let (what, outcome, reason) = match escalated {
+            Some(reason) => {
+                self.trace.note(granted);
+                next.why_summary = reason.to_string();
+                (MitigationEvent::Escalated, EventOutcome::Escalated, reason)
+            }
+            None => (MitigationEvent::Updated, EventOutcome::Extended, granted),
+        };
+        self.change(what, &command.actor, Some(live), next);
+        Conclusion::new(outcome, reason).on(id)
+    }
+
+    /// Widens the rules of a live mitigation to what is reported by now. When that cannot be, they stay.
+    fn widen(&mut self, next: &mut Mitigation, owner: Option<Owner<'_>>) {
+        let playbook = next.playbook.clone().unwrap_or_default();
+        let Some(step) = self
+            .policy
+            .playbooks
+            .named(&playbook)
+            .and_then(|found| found.step(next.step))
+        else {
+            self.trace.note(Reason::PlaybookGone {
+                playbook,
+                step: next.step,
+            });
+            return;
+        };
+        match self.replan(next, owner, step) {
+            Ok(rules) if rules != next.rules => {
+                self.trace.note(Reason::Widened { rules: texts(&rules) });
+                set_rules(next, rules);
+            }
+            Ok(_) => {}
+            Err(reason) => self.trace.note(reason),
+        }
+    }
+
+    /// Takes the next step when its time has come; the reason when it was taken.
+    pub(super) fn escalate_when_due(
+        &mut self,
+        next: &mut Mitigation,
+        owner: Option<Owner<'_>>,
+        filtered_since: Timestamp,
+    ) -> Option<Reason> {
+        let (step, number, since, needs) = match evidence::next(self.policy, next, self.now) {
+            Next::None => return None,
+            Next::Blocked(reason) => {
+                self.trace.note(reason);
+                return None;
+            }
+            Next::Ready {
+                step,
+                number,
+                since,
+                needs,
+            } => (step, number, since, needs),
+        };
+        let lasted = since.map_or(std::time::Duration::ZERO, |since| self.now.since(since));
+        if since.is_none() || lasted < needs {
+            self.trace.note(Reason::EscalationWaits {
+                step: number,
+                evidence_seconds: lasted.as_secs(),
+                needs_seconds: needs.as_secs(),
+                at: since.map(|since| since.saturating_add(needs)),
+            });
+            return None;
+        }
+        let rules = match self
+            .guard_ttl(step.ttl, false)
+            .and_then(|()| self.replan(next, owner, step))
+        {
+            Ok(rules) => rules,
+            Err(reason) => {
+                self.trace.note(reason);
+                return None;
+            }
+        };
+        self.trace.note(Reason::Rules { rules: texts(&rules) });
+        let reason = Reason::Escalated {
+            from: next.step,
+            to: number,
+            evidence_seconds: lasted.as_secs(),
+            needs_seconds: needs.as_secs(),
+        };
+        set_rules(next, rules);
+        next.step = number;
+        next.status = MitigationStatus::Escalated;
+        next.ttl_seconds = u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX);
+        let granted = lease::extend(self.policy, next, filtered_since, self.now, step.ttl);
+        self.trace.note(granted);
+        Some(reason)
+    }
+}
+
+/// What becomes of a ban that makes no mitigation for this reason.
+fn outcome_of(reason: &Reason) -> EventOutcome {
+    match reason {
+        Reason::NoPlaybook { .. } => EventOutcome::AcceptedNoPlaybook,
+        _ if reason.guardrail().is_some() => EventOutcome::RejectedGuardrail,
+        _ => EventOutcome::AcceptedPending,
+    }
+}

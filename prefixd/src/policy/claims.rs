@@ -1,0 +1,256 @@
+//! Claims: a source's word that the attack goes on.
+
+use super::command::EventCommand;
+use super::reason::Reason;
+use super::settings::Policy;
+use super::sources::{Source, Visibility};
+use super::templates::Reported;
+use super::trace::Trace;
+use prefixd_api::event::MAX_EVENT_PORTS;
+use prefixd_api::mitigation::{Claim, Group, Mitigation, Observed, OriginKind};
+use prefixd_api::time::Timestamp;
+use std::time::Duration;
+
+/// Claims a group keeps. When it is full the one that counts least makes room: a cleared one, else the one that
+/// would die first. Its lease is not shortened; only its unban finds nothing any more.
+pub(super) const MAX_CLAIMS: usize = 64;
+/// How long a cleared claim is remembered, because a ban older than its unban could still arrive. Events older
+/// than this are refused at the edge.
+pub(super) const CLEARED_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// The source of an operator's claim.
+pub(super) const OPERATOR: &str = "operator";
+
+/// What the group knows more after a report.
+pub(super) struct Held {
+    /// Ports, protocol or size that were not known before.
+    pub(super) widens: bool,
+}
+
+pub(super) fn is_live(claim: &Claim, now: Timestamp) -> bool {
+    claim.cleared_at.is_none() && claim.lives_until.is_none_or(|until| until > now)
+}
+
+/// Claims of a group that hold a mitigation. A source that is not enforced holds only what is not announced.
+pub(super) fn holding<'g>(
+    policy: &'g Policy,
+    group: &'g Group,
+    enforced: bool,
+    now: Timestamp,
+) -> impl Iterator<Item = &'g Claim> {
+    group
+        .claims
+        .iter()
+        .filter(move |claim| is_live(claim, now) && (!enforced || policy.sources.get(&claim.source).enforce))
+}
+
+/// How many different sources hold these claims.
+pub(super) fn source_count<'c>(claims: impl IntoIterator<Item = &'c Claim>) -> usize {
+    let mut names: Vec<&str> = claims
+        .into_iter()
+        .filter(|claim| claim.kind == OriginKind::Event)
+        .map(|claim| claim.source.as_str())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names.len()
+}
+
+/// Per domain the highest weighted confidence of its sources; over the domains, the probability that not all of
+/// them are wrong. None when no claim says how sure it is.
+pub(super) fn confidence<'c>(policy: &Policy, claims: impl IntoIterator<Item = &'c Claim>) -> Option<f64> {
+    let mut domains: Vec<(&str, f64)> = Vec::new();
+    for claim in claims {
+        let source = policy.sources.get(&claim.source);
+        let Some(own) = claim.confidence.or(source.default_confidence) else {
+            continue;
+        };
+        let weighted = (own * source.weight).clamp(0.0, 1.0);
+        // A source of no domain is a domain of its own, apart from any named alike.
+        let domain = source.domain.as_deref().unwrap_or(&claim.source);
+        match domains.iter_mut().find(|(name, _)| *name == domain) {
+            Some((_, best)) => *best = best.max(weighted),
+            None => domains.push((domain, weighted)),
+        }
+    }
+    let doubt = domains.iter().map(|(_, value)| 1.0 - value).product::<f64>();
+    (!domains.is_empty()).then_some(1.0 - doubt)
+}
+
+/// What these claims report of the attack, together.
+pub(super) fn reported<'c>(claims: impl IntoIterator<Item = &'c Claim>) -> Reported {
+    let mut reported = Reported::default();
+    let (mut dst, mut src) = (Vec::new(), Vec::new());
+    for claim in claims {
+        dst.extend_from_slice(&claim.dst_ports);
+        src.extend_from_slice(&claim.src_ports);
+        reported.protocol = reported.protocol.or(claim.protocol);
+    }
+    reported.dst_ports = dst.into_iter().collect();
+    reported.src_ports = src.into_iter().collect();
+    reported
+}
+
+/// Raises the highest rates seen.
+pub(super) fn observe(observed: &mut Observed, claim: &Claim) {
+    observed.bps = observed.bps.max(claim.bps);
+    observed.pps = observed.pps.max(claim.pps);
+}
+
+/// The claim an event speaks of: by its id, or the source's one without.
+pub(super) fn find<'g>(group: &'g Group, command: &EventCommand) -> Option<&'g Claim> {
+    group.claims.iter().find(|claim| is_of(claim, command))
+}
+
+fn is_of(claim: &Claim, command: &EventCommand) -> bool {
+    claim.source == command.event.source && claim.event_id == command.event.external_id
+}
+
+/// Opens or refreshes the claim of a ban.
+pub(super) fn hold(
+    group: &mut Group,
+    command: &EventCommand,
+    source: &Source,
+    now: Timestamp,
+    trace: &mut Trace,
+) -> Held {
+    let event = &command.event;
+    let lives_until = Some(now.saturating_add(source.claim_ttl));
+    let known = group
+        .claims
+        .iter()
+        .position(|claim| is_of(claim, command) && claim.cleared_at.is_none());
+    let index = if let Some(index) = known {
+        index
+    } else {
+        group.claims.retain(|claim| !is_of(claim, command));
+        make_room(group, trace);
+        group.claims.push(Claim {
+            source: event.source.clone(),
+            event_id: event.external_id.clone(),
+            kind: OriginKind::Event,
+            since: now,
+            last_report_at: now,
+            lives_until,
+            cleared_at: None,
+            confidence: source.default_confidence,
+            bps: None,
+            pps: None,
+            dst_ports: Vec::new(),
+            src_ports: Vec::new(),
+            protocol: None,
+        });
+        group.claims.len() - 1
+    };
+    let claim = &mut group.claims[index];
+    claim.last_report_at = now;
+    claim.lives_until = lives_until;
+    claim.confidence = event.confidence.or(claim.confidence);
+    let louder = event.bps > claim.bps;
+    claim.bps = claim.bps.max(event.bps);
+    claim.pps = claim.pps.max(event.pps);
+    let mut widens = known.is_none() || louder;
+    widens |= unite(&mut claim.dst_ports, &event.dst_ports);
+    widens |= unite(&mut claim.src_ports, &event.src_ports);
+    if event.protocol.is_some() && claim.protocol != event.protocol {
+        claim.protocol = event.protocol;
+        widens = true;
+    }
+    group.last_event_at = now;
+    group.last_ban_at = Some(now);
+    trace.note(Reason::ClaimHeld {
+        source: event.source.clone(),
+        event_id: event.external_id.clone(),
+        new: known.is_none(),
+        lives_until,
+        live_claims: group.claims.iter().filter(|claim| is_live(claim, now)).count(),
+    });
+    Held { widens }
+}
+
+/// Adds ports that are not there yet, up to as many as one event may carry.
+fn unite(known: &mut Vec<u16>, more: &[u16]) -> bool {
+    let before = known.len();
+    for port in more {
+        if known.len() < MAX_EVENT_PORTS && !known.contains(port) {
+            known.push(*port);
+        }
+    }
+    known.len() > before
+}
+
+fn make_room(group: &mut Group, trace: &mut Trace) {
+    if group.claims.len() < MAX_CLAIMS {
+        return;
+    }
+    let least = group
+        .claims
+        .iter()
+        .enumerate()
+        .min_by_key(|(_, claim)| (claim.cleared_at.is_none(), claim.cleared_at, claim.lives_until))
+        .map(|(index, _)| index);
+    if let Some(index) = least {
+        let claim = group.claims.remove(index);
+        trace.note(Reason::ClaimForgotten {
+            source: claim.source,
+            event_id: claim.event_id,
+            max_claims: MAX_CLAIMS,
+        });
+    }
+}
+
+/// Clears the claim of an unban; whether it was live. An unknown one is remembered as cleared, so that a ban
+/// that was overtaken by its unban has no effect.
+pub(super) fn clear(
+    group: &mut Group,
+    command: &EventCommand,
+    seen_at: Timestamp,
+    now: Timestamp,
+    trace: &mut Trace,
+) -> bool {
+    group.last_event_at = now;
+    if let Some(claim) = group.claims.iter_mut().find(|claim| is_of(claim, command)) {
+        let was_live = is_live(claim, now);
+        claim.cleared_at = claim.cleared_at.max(Some(seen_at));
+        return was_live;
+    }
+    make_room(group, trace);
+    group.claims.push(Claim {
+        source: command.event.source.clone(),
+        event_id: command.event.external_id.clone(),
+        kind: OriginKind::Event,
+        since: now,
+        last_report_at: now,
+        lives_until: None,
+        cleared_at: Some(seen_at),
+        confidence: None,
+        bps: None,
+        pps: None,
+        dst_ports: Vec::new(),
+        src_ports: Vec::new(),
+        protocol: None,
+    });
+    false
+}
+
+/// Drops claims that died, and cleared ones too old to matter; whether there were any.
+pub(super) fn settle(group: &mut Group, now: Timestamp) -> bool {
+    let before = group.claims.len();
+    group.claims.retain(|claim| match claim.cleared_at {
+        Some(cleared) => cleared.saturating_add(CLEARED_KEPT) > now,
+        None => is_live(claim, now),
+    });
+    before != group.claims.len()
+}
+
+/// The operator's claims of a mitigation, which no event and no unban ends.
+pub(super) fn of_operators(mitigation: &Mitigation) -> impl Iterator<Item = &Claim> {
+    mitigation
+        .claims
+        .iter()
+        .filter(|claim| claim.kind == OriginKind::Operator)
+}
+
+/// Whether a source sees the attack although it is filtered.
+pub(super) fn witnesses(policy: &Policy, claim: &Claim) -> bool {
+    claim.kind == OriginKind::Event && policy.sources.get(&claim.source).visibility == Visibility::PreFilter
+}

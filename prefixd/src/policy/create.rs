@@ -1,0 +1,310 @@
+//! An operator says: mitigate now. Guardrails apply; what the request leaves out comes from the playbook.
+
+use super::claims::OPERATOR;
+use super::command::CreateCommand;
+use super::effect::{Decision, MitigationEvent, Outcome};
+use super::guard::Subject;
+use super::inventory::Owner;
+use super::lease;
+use super::plan::{Target, reported, set_rules, texts};
+use super::playbooks::Step;
+use super::reason::Reason;
+use super::turn::{Turn, refused_with};
+use prefixd_api::mitigation::{
+    Claim, EndReason, Group, Mitigation, MitigationStatus, Observed, Origin, OriginKind, Scope, Severity,
+};
+use prefixd_api::problem::Code;
+use prefixd_api::resource::Mode;
+use prefixd_api::rule::{Action, ActionType, Match, Rule};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The vector of a request that names none.
+const MANUAL: &str = "manual";
+
+impl Turn<'_> {
+    pub(super) fn create(mut self, command: &CreateCommand) -> Decision {
+        let request = &command.request;
+        let vector = request.vector.as_deref().unwrap_or(MANUAL);
+        let scope = Scope {
+            victim: command.victim,
+            vector: vector.into(),
+        };
+        let live = self.state.mitigation_of(&scope);
+        if let Some(live) = live
+            && !request.replace
+        {
+            let detail = format!(
+                "{} holds {scope} already; send replace: true to revise it, or withdraw it first",
+                live.mitigation_id
+            );
+            return refused_with(Code::ConflictExists, detail);
+        }
+        self.trace.note(Reason::OperatorAsked {
+            actor: command.actor.clone(),
+            reason: request.reason.clone(),
+        });
+        let mut group = self.open_group(&scope, &command.ids);
+        let owner = self.policy.inventory.owner(command.victim);
+        let target = Target {
+            victim: command.victim,
+            vector,
+            owner,
+        };
+        match self.try_create(command, target, live, &mut group) {
+            Ok(made) => {
+                self.change_group(group);
+                self.settle(Outcome::Created(made), "accepted")
+            }
+            Err(reason) => self.refuse(reason),
+        }
+    }
+
+    fn try_create(
+        &mut self,
+        command: &CreateCommand,
+        target: Target<'_>,
+        live: Option<&Arc<Mitigation>>,
+        group: &mut Group,
+    ) -> Result<Arc<Mitigation>, Reason> {
+        let enforced = self.policy.mode == Mode::Enforced;
+        let clear = self.guard_destination(command.victim, target.owner)?;
+        self.trace.note(clear);
+        let playbook = self.playbook(target, None)?;
+        let step = operator_step(command, &playbook.steps[0]);
+        self.trace.note(Reason::Playbook {
+            playbook: playbook.name.to_string(),
+            step: 1,
+            steps: playbook.steps.len(),
+            asks: step.asked(),
+            ttl_seconds: step.ttl.as_secs(),
+        });
+        let rules = self.operator_rules(command, target, &step, live)?;
+        let within = self.guard_rules(&rules, target.owner)?;
+        self.trace.note(within);
+        self.guard_ttl(step.ttl, true)?;
+        // One of the other mode is not revised: it ends, and a successor takes its place.
+        let revised = live.filter(|live| live.enforced == enforced);
+        if revised.is_none() {
+            self.guard_new(Subject {
+                victim: command.victim,
+                owner: target.owner,
+                enforced,
+                source: None,
+            })?;
+        }
+        let mut next = match revised {
+            Some(live) => Mitigation::clone(live),
+            None => self.operators_own(command, target, group, enforced, live),
+        };
+        next.claims.retain(|claim| claim.kind != OriginKind::Operator);
+        next.claims.insert(0, self.operator_claim());
+        next.ending_since = None;
+        next.ends_at = None;
+        next.playbook = Some(playbook.name.to_string());
+        next.step = 1;
+        next.status = MitigationStatus::Active;
+        next.external_ref = command.request.external_ref.clone().or(next.external_ref);
+        next.ttl_seconds = u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX);
+        set_rules(&mut next, rules);
+        self.operator_lease(&mut next, group, revised.is_some(), step.ttl)?;
+        next.severity = self.severity(&next, target.owner);
+        next.why_summary = format!(
+            "{} asked for it ({}): {}",
+            command.actor,
+            command.request.reason,
+            texts(&next.rules).join("; ")
+        );
+        self.trace.note(Reason::Rules {
+            rules: texts(&next.rules),
+        });
+        if let (Some(live), None) = (live, revised) {
+            let because = Reason::ModeChanged {
+                was_enforced: live.enforced,
+                because: "an operator made one of the other mode",
+            };
+            let ended = Mitigation::clone(live);
+            self.end(
+                live,
+                ended,
+                EndReason::ModeChanged,
+                &command.actor,
+                because.to_string(),
+            );
+        }
+        let what = if revised.is_some() {
+            MitigationEvent::Updated
+        } else {
+            MitigationEvent::Created
+        };
+        Ok(self.change(what, &command.actor, revised, next))
+    }
+
+    /// The rules as requested, or as the template makes them when the request has no match.
+    fn operator_rules(
+        &mut self,
+        command: &CreateCommand,
+        target: Target<'_>,
+        step: &Step,
+        live: Option<&Arc<Mitigation>>,
+    ) -> Result<Vec<Rule>, Reason> {
+        let request = &command.request;
+        let action = step.asked();
+        let has_match =
+            request.protocol.is_some() || !request.dst_ports.is_empty() || !request.src_ports.is_empty();
+        if has_match {
+            let matches = Match {
+                protocols: request.protocol.into_iter().collect(),
+                dst_ports: request.dst_ports.clone(),
+                src_ports: request.src_ports.clone(),
+                ..Match::destination(command.victim.prefix())
+            };
+            return Ok(vec![Rule { matches, action }]);
+        }
+        let known = live.map_or_else(Default::default, |live| {
+            reported(&live.claims, live.observed, target.owner)
+        });
+        let rules = self.plan(target, step, &known)?;
+        // What the template would cap, an operator may ask for: the guardrail against impossible combinations
+        // has the last word. Companions of a discard stay policed.
+        let asked_more = request.action == Some(ActionType::Discard)
+            && rules.iter().all(|rule| rule.action != Action::Discard);
+        Ok(if asked_more {
+            rules
+                .into_iter()
+                .map(|rule| {
+                    if rule.matches.fragment.is_some() {
+                        rule
+                    } else {
+                        Rule { action, ..rule }
+                    }
+                })
+                .collect()
+        } else {
+            rules
+        })
+    }
+
+    fn operator_lease(
+        &mut self,
+        next: &mut Mitigation,
+        group: &mut Group,
+        is_revision: bool,
+        ttl: Duration,
+    ) -> Result<(), Reason> {
+        if !is_revision {
+            let last_ban_at = group.last_ban_at;
+            return self.start_lease(next, group, last_ban_at, ttl);
+        }
+        let since = group.filtered_since.unwrap_or(next.created_at);
+        if lease::lifetime_end(self.policy, since, true) <= self.now {
+            return Err(Reason::LifetimeReached {
+                filtered_since: since,
+                max_lifetime_seconds: lease::max_lifetime(self.policy, true).as_secs(),
+            });
+        }
+        // An operator's lease is what was asked for, also when that is shorter.
+        next.expires_at = self.now;
+        let granted = lease::extend(self.policy, next, since, self.now, ttl);
+        self.trace.note(granted);
+        Ok(())
+    }
+
+    fn operators_own(
+        &self,
+        command: &CreateCommand,
+        target: Target<'_>,
+        group: &Group,
+        enforced: bool,
+        previous: Option<&Arc<Mitigation>>,
+    ) -> Mitigation {
+        let owner: Option<Owner<'_>> = target.owner;
+        Mitigation {
+            mitigation_id: command.ids.mitigation,
+            revision: 1,
+            status: MitigationStatus::Active,
+            customer_id: owner.map(|owner| owner.customer.id.to_string()),
+            service_id: owner
+                .and_then(|owner| owner.service)
+                .map(|service| service.id.clone()),
+            pop: self.policy.pop.to_string(),
+            victim_ip: command.victim,
+            vector: target.vector.to_owned(),
+            action_type: ActionType::Police,
+            rate_bps: None,
+            rules: Vec::new(),
+            claims: super::claims::holding(self.policy, group, enforced, self.now)
+                .cloned()
+                .collect(),
+            ending_since: None,
+            ends_at: None,
+            enforced,
+            external_ref: None,
+            observed: Observed::default(),
+            previous_id: previous.map(|previous| previous.mitigation_id),
+            playbook: None,
+            step: 1,
+            confidence: None,
+            severity: Severity::Low,
+            created_at: self.now,
+            updated_at: self.now,
+            expires_at: self.now,
+            ttl_seconds: 0,
+            advertised_at: None,
+            evidence_since: None,
+            evidence_at: None,
+            ended_at: None,
+            ended_by: None,
+            end_reason: None,
+            end_note: None,
+            origin: Origin {
+                kind: OriginKind::Operator,
+                actor: command.actor.clone(),
+            },
+            group_id: group.group_id,
+            triggering_event_id: None,
+            last_event_id: None,
+            acknowledged_at: None,
+            acknowledged_by: None,
+            delivery: None,
+            why_summary: String::new(),
+        }
+    }
+
+    /// No event and no unban ends it: it ends with the lease.
+    fn operator_claim(&self) -> Claim {
+        Claim {
+            source: OPERATOR.to_owned(),
+            event_id: None,
+            kind: OriginKind::Operator,
+            since: self.now,
+            last_report_at: self.now,
+            lives_until: None,
+            cleared_at: None,
+            confidence: None,
+            bps: None,
+            pps: None,
+            dst_ports: Vec::new(),
+            src_ports: Vec::new(),
+            protocol: None,
+        }
+    }
+}
+
+/// The playbook's first step with what the request asks for instead. An operator sees that a rule is wide, so
+/// a match on nothing but the destination is theirs to make.
+fn operator_step(command: &CreateCommand, step: &Step) -> Step {
+    let request = &command.request;
+    Step {
+        action: request.action.unwrap_or(match request.rate_bps {
+            Some(_) => ActionType::Police,
+            None => step.action,
+        }),
+        police_rate: request.rate_bps.unwrap_or(step.police_rate),
+        ttl: request
+            .ttl_seconds
+            .map_or(step.ttl, |seconds| Duration::from_secs(seconds.into())),
+        allow_host_wide: true,
+        ..step.clone()
+    }
+}

@@ -1,0 +1,151 @@
+//! Evidence that the attack goes on, and the next step when there is enough of it.
+
+use super::claims::{self, witnesses};
+use super::lease::is_operators;
+use super::playbooks::Step;
+use super::reason::Reason;
+use super::settings::Policy;
+use prefixd_api::mitigation::Mitigation;
+use prefixd_api::time::Timestamp;
+use std::time::Duration;
+
+/// How soon a step that could not be taken is looked at again.
+const RECHECK: Duration = Duration::from_secs(30);
+
+/// Where a mitigation stands before its next step.
+#[derive(Debug)]
+pub(super) enum Next<'p> {
+    /// There is none, or it may not be taken.
+    None,
+    /// Too little confidence, or too few sources.
+    Blocked(Reason),
+    /// It is taken when evidence has lasted for `needs`.
+    Ready {
+        step: &'p Step,
+        number: u32,
+        /// Since when evidence counts; absent while no router has the rules.
+        since: Option<Timestamp>,
+        needs: Duration,
+    },
+}
+
+/// Brings the evidence up to `now`: live claims of sources that still see the filtered traffic, and a report.
+pub(super) fn witness(policy: &Policy, mitigation: &mut Mitigation, now: Timestamp, reported: bool) {
+    let spans: Vec<_> = mitigation
+        .claims
+        .iter()
+        .filter(|claim| witnesses(policy, claim))
+        .map(|claim| (claim.since, claim.lives_until.map_or(now, |until| until.min(now))))
+        .chain(reported.then_some((now, now)))
+        .collect();
+    for (from, until) in spans {
+        let joins = mitigation
+            .evidence_at
+            .is_some_and(|at| from.since(at) <= policy.timers.quiet);
+        if !joins {
+            mitigation.evidence_since = Some(from);
+        }
+        mitigation.evidence_at = mitigation.evidence_at.max(Some(until));
+    }
+}
+
+/// The next step of a mitigation and what it waits for.
+pub(super) fn next<'p>(policy: &'p Policy, mitigation: &Mitigation, now: Timestamp) -> Next<'p> {
+    let number = mitigation.step + 1;
+    let step = mitigation
+        .playbook
+        .as_deref()
+        .and_then(|name| policy.playbooks.named(name))
+        .and_then(|playbook| playbook.step(number));
+    let Some(step) = step.filter(|_| policy.escalation.enabled && !is_operators(mitigation)) else {
+        return Next::None;
+    };
+    if mitigation.claims.is_empty() {
+        return Next::None;
+    }
+    let at_least = step
+        .confidence_at_least
+        .unwrap_or(policy.escalation.min_confidence);
+    if let Err(reason) = enough(step, Some(at_least), mitigation, number) {
+        return Next::Blocked(reason);
+    }
+    let started = if mitigation.enforced {
+        mitigation.advertised_at
+    } else {
+        Some(mitigation.created_at)
+    };
+    let recent = mitigation
+        .evidence_at
+        .is_some_and(|at| now.since(at) <= policy.timers.quiet);
+    let since = started.filter(|_| recent).map(|started| {
+        mitigation
+            .evidence_since
+            .map_or(started, |since| since.max(started))
+    });
+    Next::Ready {
+        step,
+        number,
+        since,
+        needs: step.persistence.unwrap_or(policy.escalation.min_persistence),
+    }
+}
+
+/// When the next step is due, as far as is known: evidence must last until then. A step that was due when the
+/// mitigation was last touched and was not taken, because no router has the rules or a guardrail refused, is
+/// looked at again after [`RECHECK`].
+pub(super) fn due_at(policy: &Policy, live: &Mitigation) -> Option<Timestamp> {
+    let Next::Ready { since, needs, .. } = next(policy, live, live.updated_at) else {
+        return None;
+    };
+    let Some(since) = since else {
+        let unadvertised = live.enforced && live.advertised_at.is_none();
+        return unadvertised.then(|| live.updated_at.saturating_add(needs.max(RECHECK)));
+    };
+    let at = since.saturating_add(needs);
+    let witnessed = live
+        .claims
+        .iter()
+        .filter(|claim| witnesses(policy, claim))
+        .map(|claim| claim.lives_until);
+    let lasts = witnessed
+        .chain([live.evidence_at])
+        .flatten()
+        .max()
+        .is_some_and(|last| last.saturating_add(policy.timers.quiet) >= at);
+    lasts.then_some(if at > live.updated_at {
+        at
+    } else {
+        live.updated_at.saturating_add(RECHECK)
+    })
+}
+
+/// Whether the claims suffice for a step.
+pub(super) fn enough(
+    step: &Step,
+    confidence_at_least: Option<f64>,
+    mitigation: &Mitigation,
+    number: u32,
+) -> Result<(), Reason> {
+    if let Some(at_least) = confidence_at_least
+        && mitigation
+            .confidence
+            .is_none_or(|confidence| confidence < at_least)
+    {
+        return Err(Reason::ConfidenceLow {
+            confidence: mitigation.confidence,
+            at_least,
+            step: number,
+        });
+    }
+    let sources = claims::source_count(&mitigation.claims);
+    match step.sources_at_least {
+        Some(at_least) if sources < usize::try_from(at_least).unwrap_or(usize::MAX) => {
+            Err(Reason::SourcesFew {
+                sources,
+                at_least,
+                step: number,
+            })
+        }
+        Some(_) | None => Ok(()),
+    }
+}

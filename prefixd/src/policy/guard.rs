@@ -1,0 +1,299 @@
+//! Guardrails. Every path that makes or changes a rule asks here, and a check that cannot be made refuses.
+
+use super::inventory::Owner;
+use super::reason::Reason;
+use super::safelist;
+use super::state::Tally;
+use super::templates::has_ports;
+use super::turn::Turn;
+use prefixd_api::mitigation::{Claim, OriginKind};
+use prefixd_api::rule::{Action, ActionType, Match, Ranges, Rule, TcpFlags};
+use prefixd_api::victim::Victim;
+use std::time::Duration;
+
+/// Vectors of one victim that may be mitigated without an operator.
+pub(super) const MAX_VECTORS: u64 = 4;
+
+/// What a mitigation is judged as.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Subject<'a> {
+    pub(super) victim: Victim,
+    pub(super) owner: Option<Owner<'a>>,
+    pub(super) enforced: bool,
+    /// The source that asks; none for an operator, to whom the quota of a victim does not apply.
+    pub(super) source: Option<&'a str>,
+}
+
+impl Turn<'_> {
+    /// The checks on the destination: safelist and ownership.
+    pub(super) fn guard_destination(
+        &self,
+        victim: Victim,
+        owner: Option<Owner<'_>>,
+    ) -> Result<Reason, Reason> {
+        let destination = victim.prefix();
+        if let Some(entry) = safelist::find(&self.policy.safelist, self.state, destination, self.now) {
+            return Err(Reason::Safelisted {
+                victim: destination,
+                prefix: entry.prefix,
+                reason: entry.reason.clone(),
+                origin: entry.origin,
+            });
+        }
+        if owner.is_none() && self.policy.limits.require_owned {
+            return Err(Reason::NotOwned { victim });
+        }
+        Ok(Reason::SafelistClear {})
+    }
+
+    /// The checks on rules: destination, ports, lengths, rates, impossible combinations.
+    pub(super) fn guard_rules(&self, rules: &[Rule], owner: Option<Owner<'_>>) -> Result<Reason, Reason> {
+        let limits = &self.policy.limits;
+        if rules.is_empty() {
+            return Err(Reason::Impossible {
+                rule: "nothing".to_owned(),
+                because: "a mitigation without rules filters nothing",
+            });
+        }
+        for rule in rules {
+            let destination = rule.matches.dst_prefix;
+            let min_length = match destination {
+                ipnet::IpNet::V4(_) => limits.min_length_v4,
+                ipnet::IpNet::V6(_) => limits.min_length_v6,
+            };
+            if destination.prefix_len() < min_length {
+                return Err(Reason::PrefixTooShort {
+                    destination,
+                    min_length,
+                });
+            }
+            if let Some(owner) = owner
+                && !owner.prefix.contains(&destination)
+            {
+                return Err(Reason::OutsideOwner {
+                    destination,
+                    prefix: owner.prefix,
+                });
+            }
+            self.guard_match(&rule.matches)?;
+            self.guard_action(rule)?;
+        }
+        Ok(Reason::RulesWithinBounds {
+            rules: rules.len(),
+            max_ports: limits.max_ports,
+            max_packet_length: limits.max_packet_length,
+            min_police_bps: limits.min_police_bps,
+        })
+    }
+
+    fn guard_match(&self, matches: &Match) -> Result<(), Reason> {
+        let limits = &self.policy.limits;
+        for ports in [&matches.dst_ports, &matches.src_ports] {
+            if ports.operators() > limits.max_ports {
+                return Err(Reason::TooManyPorts {
+                    terms: ports.operators(),
+                    max_ports: limits.max_ports,
+                });
+            }
+        }
+        if matches.has_ports() && !has_ports(&matches.protocols) {
+            return Err(Reason::PortsCannotMatch {
+                protocols: matches.protocols.iter().copied().collect(),
+            });
+        }
+        if is_too_long(&matches.packet_lengths, limits.max_packet_length) {
+            return Err(Reason::PacketTooLong {
+                lengths: matches.packet_lengths.clone(),
+                max_packet_length: limits.max_packet_length,
+            });
+        }
+        Ok(())
+    }
+
+    fn guard_action(&self, rule: &Rule) -> Result<(), Reason> {
+        let impossible = |because| {
+            Err(Reason::Impossible {
+                rule: rule.to_string(),
+                because,
+            })
+        };
+        match rule.action {
+            Action::Police { rate_bps } if rate_bps.0 == 0 => impossible("police to nothing is a discard"),
+            Action::Police { rate_bps } if rate_bps.0 < self.policy.limits.min_police_bps => {
+                impossible("the rate is below min_police_bps")
+            }
+            Action::Police { .. } => Ok(()),
+            Action::Discard if is_bare(&rule.matches) => {
+                impossible("a discard needs more than a destination and a protocol")
+            }
+            Action::Discard if is_every_ack(&rule.matches) => {
+                impossible("it would drop every established connection")
+            }
+            Action::Discard => Ok(()),
+        }
+    }
+
+    /// Quotas and rates of change: the checks on one more mitigation.
+    pub(super) fn guard_new(&mut self, subject: Subject<'_>) -> Result<(), Reason> {
+        let (quotas, tally) = (&self.policy.quotas, self.tally(subject.enforced));
+        if subject.source.is_some() {
+            let vectors = tally.victim(subject.victim);
+            if vectors >= MAX_VECTORS {
+                return Err(Reason::QuotaVictim {
+                    victim: subject.victim,
+                    vectors,
+                    max: MAX_VECTORS,
+                });
+            }
+        }
+        let customer_id = subject.owner.map(|owner| &*owner.customer.id);
+        let (customer, new_customer) =
+            customer_id.map_or((0, 0), |id| (tally.customer(id), tally.starts.customer(id)));
+        let new_source = subject.source.map_or(0, |name| tally.starts.source(name));
+        if let Some(id) = customer_id
+            && customer >= quotas.per_customer
+        {
+            return Err(Reason::QuotaCustomer {
+                customer_id: id.to_owned(),
+                active: customer,
+                max: quotas.per_customer,
+            });
+        }
+        // The global quota is judged by this POP's own count as long as every POP has its own store.
+        for (max, of_pop) in [(quotas.per_pop, true), (quotas.global, false)] {
+            let active = tally.pop;
+            if active >= max {
+                return Err(if of_pop {
+                    Reason::QuotaPop { active, max }
+                } else {
+                    Reason::QuotaGlobal { active, max }
+                });
+            }
+        }
+        let rates = [
+            ("the POP", self.policy.pop(), tally.starts.pop(), quotas.new_pop),
+            (
+                "customer",
+                customer_id.unwrap_or_default(),
+                new_customer,
+                quotas.new_customer,
+            ),
+            (
+                "source",
+                subject.source.unwrap_or_default(),
+                new_source,
+                quotas.new_source,
+            ),
+        ];
+        for (of, name, started, max) in rates {
+            if !name.is_empty() && started >= max {
+                return Err(Reason::RateOfChange {
+                    of,
+                    name: name.to_owned(),
+                    started,
+                    max,
+                });
+            }
+        }
+        let (quotas_left, rates_left) = (
+            Reason::QuotasLeft {
+                customer,
+                max_customer: quotas.per_customer,
+                pop: tally.pop,
+                max_pop: quotas.per_pop,
+                max_global: quotas.global,
+            },
+            Reason::RatesLeft {
+                pop: tally.starts.pop(),
+                max_pop: quotas.new_pop,
+                customer: new_customer,
+                max_customer: quotas.new_customer,
+                source: new_source,
+                max_source: quotas.new_source,
+            },
+        );
+        self.trace.note(quotas_left);
+        self.trace.note(rates_left);
+        Ok(())
+    }
+
+    /// Whether one of the sources may ask for what these rules do. An operator may ask for all.
+    pub(super) fn guard_sources<'c>(
+        &self,
+        rules: &[Rule],
+        claims: impl IntoIterator<Item = &'c Claim>,
+    ) -> Result<(), Reason> {
+        let Some(action) = rules.iter().map(|rule| rule.action.kind()).max() else {
+            return Ok(());
+        };
+        let mut max_action = None;
+        let mut sources = Vec::new();
+        for claim in claims {
+            if claim.kind == OriginKind::Operator {
+                return Ok(());
+            }
+            max_action = max_action.max(Some(self.policy.sources.get(&claim.source).max_action));
+            sources.push(claim.source.clone());
+        }
+        match max_action {
+            Some(max_action) if action > max_action => Err(Reason::SourceAction {
+                sources,
+                action,
+                max_action,
+            }),
+            // Without claims it is ending: nobody asks for anything.
+            Some(ActionType::Police | ActionType::Discard) | None => Ok(()),
+        }
+    }
+
+    /// Whether a lease is within bounds.
+    pub(super) fn guard_ttl(&self, ttl: Duration, operator: bool) -> Result<(), Reason> {
+        let limits = &self.policy.limits;
+        let max = if operator {
+            limits.max_ttl_operator
+        } else {
+            limits.max_ttl
+        };
+        if ttl < limits.min_ttl || ttl > max {
+            return Err(Reason::TtlOutOfBounds {
+                ttl_seconds: ttl.as_secs(),
+                min_seconds: limits.min_ttl.as_secs(),
+                max_seconds: max.as_secs(),
+            });
+        }
+        Ok(())
+    }
+
+    fn tally(&self, enforced: bool) -> &Tally {
+        if enforced {
+            &self.state.counts.enforced
+        } else {
+            &self.state.counts.dry_run
+        }
+    }
+}
+
+/// Numbers beyond what the network carries crash some routers. An open end (`>=100`) names none.
+fn is_too_long(lengths: &Ranges, max: u16) -> bool {
+    lengths
+        .as_slice()
+        .iter()
+        .any(|range| range.first > max || (range.last > max && range.last != u16::MAX))
+}
+
+/// Nothing but a destination and a protocol.
+fn is_bare(matches: &Match) -> bool {
+    !matches.has_ports()
+        && matches.icmp_types.is_empty()
+        && matches.tcp_flags.is_none()
+        && matches.packet_lengths.is_empty()
+        && matches.fragment.is_none()
+}
+
+/// Established TCP of a host: ACK set, whatever else.
+fn is_every_ack(matches: &Match) -> bool {
+    !matches.has_ports()
+        && matches
+            .tcp_flags
+            .is_some_and(|flags| flags.set == TcpFlags::ACK && flags.clear == 0)
+}

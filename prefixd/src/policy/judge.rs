@@ -1,0 +1,118 @@
+//! Judging a live mitigation again: after a start, a reload, and on every report that would prolong it.
+
+use super::effect::{Decision, MitigationEvent, Outcome};
+use super::lease;
+use super::reason::Reason;
+use super::turn::Turn;
+use crate::journal::DAEMON;
+use prefixd_api::mitigation::{EndReason, Mitigation, OriginKind, Scope};
+use prefixd_api::resource::Mode;
+use prefixd_api::time::Timestamp;
+use std::sync::Arc;
+
+impl Turn<'_> {
+    /// Judges the live mitigation of a scope: what fails is withdrawn, what lasts too long is shortened. Quotas
+    /// and rates of change bound beginnings, so they do not end what is live.
+    pub(super) fn judge(mut self, scope: &Scope) -> Decision {
+        if let Some(live) = self.state.mitigation_of(scope) {
+            let filtered_since = self
+                .state
+                .groups
+                .get(scope)
+                .and_then(|group| group.filtered_since);
+            if let Some((reason, end)) = self.judged(live) {
+                self.end(live, Mitigation::clone(live), end, DAEMON, reason.to_string());
+                self.trace.note(reason);
+            } else {
+                self.shorten(live, filtered_since.unwrap_or(live.created_at));
+            }
+        }
+        self.settle(Outcome::Settled, "judged")
+    }
+
+    /// Why a live mitigation may not go on, if it may not.
+    pub(super) fn judged(&self, live: &Mitigation) -> Option<(Reason, EndReason)> {
+        if let Some(because) = self.wrong_mode(live) {
+            let reason = Reason::ModeChanged {
+                was_enforced: live.enforced,
+                because,
+            };
+            return Some((reason, EndReason::ModeChanged));
+        }
+        let reason = self.failed_guardrail(live).err()?;
+        let end = EndReason::from(reason.code());
+        Some((reason, end))
+    }
+
+    /// Enforced ones end when nothing that holds them may be enforced any more, dry-run ones when all of it is.
+    fn wrong_mode(&self, live: &Mitigation) -> Option<&'static str> {
+        match (self.policy.mode, live.enforced) {
+            (Mode::DryRun, true) => return Some("the daemon is in dry-run mode now"),
+            (Mode::DryRun, false) => return None,
+            (Mode::Enforced, _) if live.claims.is_empty() => return None,
+            (Mode::Enforced, _) => {}
+        }
+        let enforced = live.claims.iter().any(|claim| {
+            claim.kind == OriginKind::Operator || self.policy.sources.get(&claim.source).enforce
+        });
+        match (live.enforced, enforced) {
+            (true, false) => Some("no source that holds it is enforced now"),
+            (false, true) => Some("it would be enforced now; the next ban makes an enforced one"),
+            (true, true) | (false, false) => None,
+        }
+    }
+
+    fn failed_guardrail(&self, live: &Mitigation) -> Result<(), Reason> {
+        let owner = self.policy.inventory.owner(live.victim_ip);
+        self.guard_destination(live.victim_ip, owner)?;
+        let customer = owner.map(|owner| &*owner.customer.id);
+        if customer != live.customer_id.as_deref() {
+            return Err(Reason::OwnerChanged {
+                victim: live.victim_ip,
+                was: live.customer_id.clone(),
+                is: customer.map(str::to_owned),
+            });
+        }
+        self.guard_rules(&live.rules, owner)?;
+        self.guard_sources(&live.rules, &live.claims)
+    }
+
+    /// Brings a lease inside bounds that became narrower.
+    fn shorten(&mut self, live: &Arc<Mitigation>, filtered_since: Timestamp) {
+        let operator = lease::is_operators(live);
+        let limits = &self.policy.limits;
+        let max_ttl = if operator {
+            limits.max_ttl_operator
+        } else {
+            limits.max_ttl
+        };
+        // A hold-down may be longer than a lease.
+        let bound = live.ends_at.unwrap_or(self.now.saturating_add(max_ttl));
+        let cap = lease::lifetime_end(self.policy, filtered_since, operator);
+        let expires_at = live.expires_at.min(bound).min(cap);
+        if expires_at == live.expires_at {
+            return;
+        }
+        let mut next = Mitigation::clone(live);
+        next.expires_at = expires_at;
+        next.ends_at = next.ends_at.map(|at| at.min(expires_at));
+        next.ttl_seconds = next
+            .ttl_seconds
+            .min(u32::try_from(max_ttl.as_secs()).unwrap_or(u32::MAX));
+        if expires_at <= self.now {
+            let reason = Reason::LifetimeReached {
+                filtered_since,
+                max_lifetime_seconds: lease::max_lifetime(self.policy, operator).as_secs(),
+            };
+            self.end(live, next, EndReason::LifetimeReached, DAEMON, reason.to_string());
+            self.trace.note(reason);
+            return;
+        }
+        self.trace.note(Reason::LeaseCapped {
+            expires_at,
+            filtered_since,
+            max_lifetime_seconds: lease::max_lifetime(self.policy, operator).as_secs(),
+        });
+        self.change(MitigationEvent::Updated, DAEMON, Some(live), next);
+    }
+}

@@ -1,0 +1,140 @@
+//! From a playbook's step and what is reported to rules.
+
+use super::claims;
+use super::inventory::Owner;
+use super::playbooks::{Playbook, Situation, Step};
+use super::reason::Reason;
+use super::severity;
+use super::templates::{Input, Reported};
+use super::turn::Turn;
+use super::widen::widen;
+use prefixd_api::mitigation::{Claim, Mitigation, Observed, Severity};
+use prefixd_api::rule::{ActionType, Rule};
+use prefixd_api::victim::Victim;
+
+/// What rules are made for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target<'a> {
+    pub(super) victim: Victim,
+    pub(super) vector: &'a str,
+    pub(super) owner: Option<Owner<'a>>,
+}
+
+impl<'a> Turn<'a> {
+    /// The playbook of a situation.
+    pub(super) fn playbook(&self, target: Target<'_>, source: Option<&str>) -> Result<&'a Playbook, Reason> {
+        let situation = Situation {
+            vector: target.vector,
+            source,
+            customer: target.owner.map(|owner| &*owner.customer.id),
+            service: target
+                .owner
+                .and_then(|owner| owner.service)
+                .map(|service| service.id.as_str()),
+            profile: target.owner.map(|owner| owner.customer.profile.as_str()),
+        };
+        self.policy
+            .playbooks
+            .find(situation)
+            .ok_or_else(|| Reason::NoPlaybook {
+                vector: target.vector.to_owned(),
+            })
+    }
+
+    /// The rules of a step.
+    pub(super) fn plan(
+        &mut self,
+        target: Target<'_>,
+        step: &Step,
+        reported: &Reported,
+    ) -> Result<Vec<Rule>, Reason> {
+        let template = self.policy.templates.get(target.vector);
+        self.trace.note(Reason::Template {
+            vector: target.vector.to_owned(),
+            template: template.name(),
+        });
+        let input = Input {
+            victim: target.victim,
+            owner: target.owner,
+            vector: target.vector,
+            reported,
+            asked: step.asked(),
+            police_rate: step.police_rate,
+            on_allowed_port: step.on_allowed_port,
+            allow_host_wide: step.allow_host_wide,
+            max_ports: self.policy.limits.max_ports,
+        };
+        template.rules(&input, &mut self.trace)
+    }
+
+    /// The rules of a live mitigation for a step of its playbook and what is reported by now.
+    pub(super) fn replan(
+        &mut self,
+        mitigation: &Mitigation,
+        owner: Option<Owner<'_>>,
+        step: &Step,
+    ) -> Result<Vec<Rule>, Reason> {
+        let target = Target {
+            victim: mitigation.victim_ip,
+            vector: &mitigation.vector,
+            owner,
+        };
+        let mut reported = reported(&mitigation.claims, mitigation.observed, owner);
+        // Once it matches whatever the port, ports that are reported later do not narrow it.
+        if is_portless(mitigation, reported.dst_ports.is_empty()) {
+            reported.dst_ports = prefixd_api::rule::Ranges::default();
+        }
+        let new = self.plan(target, step, &reported)?;
+        let rules = widen(&mitigation.rules, new, self.policy.limits.max_ports);
+        self.guard_rules(&rules, owner)?;
+        self.guard_sources(&rules, &mitigation.claims)?;
+        Ok(rules)
+    }
+
+    /// Whether nothing is between the attack and the victim although something should.
+    pub(super) fn severity(&self, mitigation: &Mitigation, owner: Option<Owner<'_>>) -> Severity {
+        let link = owner.and_then(|owner| owner.customer.link);
+        let unprotected = mitigation.enforced && !self.facts.established;
+        severity::of(&mitigation.rules, mitigation.observed, link, unprotected)
+    }
+}
+
+/// What the claims report, and whether it is large.
+pub(super) fn reported<'c>(
+    claims: impl IntoIterator<Item = &'c Claim>,
+    observed: Observed,
+    owner: Option<Owner<'_>>,
+) -> Reported {
+    let mut reported = claims::reported(claims);
+    let link = owner.and_then(|owner| owner.customer.link);
+    reported.large = severity::of_rate(observed, link) >= Severity::Medium;
+    reported
+}
+
+/// Whether the mitigation began without reported ports, or outgrew them.
+fn is_portless(mitigation: &Mitigation, nothing_reported: bool) -> bool {
+    nothing_reported
+        || mitigation.rules.first().is_some_and(|rule| {
+            let ports = &rule.matches.dst_ports;
+            ports.is_empty() || (ports.contains(0) && ports.contains(u16::MAX))
+        })
+}
+
+/// The action of a mitigation: the strictest of its rules, with the rate of the first that polices.
+pub(super) fn set_rules(mitigation: &mut Mitigation, rules: Vec<Rule>) {
+    mitigation.action_type = rules
+        .iter()
+        .map(|rule| rule.action.kind())
+        .max()
+        .unwrap_or(ActionType::Police);
+    mitigation.rate_bps = match mitigation.action_type {
+        ActionType::Police => rules.iter().find_map(|rule| rule.action.rate()),
+        ActionType::Discard => None,
+    };
+    mitigation.rules = rules;
+}
+
+/// Rules as text, for a trace.
+pub(super) fn texts(rules: &[Rule]) -> Vec<String> {
+    rules.iter().map(ToString::to_string).collect()
+}

@@ -1,0 +1,136 @@
+//! Adding to the safelist and removing from it.
+
+use super::command::SafelistAdd;
+use super::effect::{Decision, Effect, Outcome};
+use super::reason::Reason;
+use super::turn::{Turn, refused, refused_with};
+use ipnet::IpNet;
+use prefixd_api::mitigation::{EndReason, Mitigation};
+use prefixd_api::problem::{Code, FieldError, Problem};
+use prefixd_api::resource::{SafelistAnswer, SafelistEntry, SafelistOrigin};
+use std::sync::Arc;
+
+/// Prefixes shorter than these take many victims at once: the operator says how many are expected.
+const COUNTED_BELOW_V4: u8 = 24;
+const COUNTED_BELOW_V6: u8 = 48;
+
+impl Turn<'_> {
+    /// Protects a prefix and withdraws every mitigation it overlaps.
+    pub(super) fn safelist_add(mut self, command: &SafelistAdd) -> Decision {
+        let prefix = command.prefix;
+        if let Some(error) = self.bad_entry(command) {
+            return refused(Problem::new(Code::RequestField, error.message.clone()).with_errors(vec![error]));
+        }
+        if let Some(owned) = self.policy.safelist.get(&prefix) {
+            let detail = format!(
+                "{prefix} is protected by the configuration already ({})",
+                owned.reason
+            );
+            return refused_with(Code::ConflictConfigOwned, detail);
+        }
+        let overlapped: Vec<_> = self
+            .state
+            .mitigations
+            .values()
+            .filter(|live| overlaps(prefix, live.victim_ip.prefix()))
+            .map(Arc::clone)
+            .collect();
+        let count = overlapped.len() as u64;
+        let is_short = match prefix {
+            IpNet::V4(net) => net.prefix_len() < COUNTED_BELOW_V4,
+            IpNet::V6(net) => net.prefix_len() < COUNTED_BELOW_V6,
+        };
+        match command.expect_count {
+            Some(expected) if expected != count => {
+                let detail = format!("{prefix} would withdraw {count} mitigations, not {expected}");
+                return refused_with(Code::ConflictExpectCount, detail);
+            }
+            None if is_short => {
+                let detail = format!(
+                    "{prefix} is wide and would withdraw {count} mitigations: repeat it with expect_count {count}"
+                );
+                return refused_with(Code::ConflictExpectCount, detail);
+            }
+            Some(_) | None => {}
+        }
+        let entry = SafelistEntry {
+            prefix,
+            reason: command.reason.clone(),
+            origin: SafelistOrigin::Api,
+            created_by: Some(command.actor.clone()),
+            created_at: Some(self.now),
+            expires_at: command.expires_at,
+        };
+        self.effects.push(Effect::SafelistAdded(Arc::new(entry.clone())));
+        for live in &overlapped {
+            let because = Reason::Safelisted {
+                victim: live.victim_ip.prefix(),
+                prefix,
+                reason: command.reason.clone(),
+                origin: SafelistOrigin::Api,
+            };
+            let ended = Mitigation::clone(live);
+            self.end(
+                live,
+                ended,
+                EndReason::Safelisted,
+                &command.actor,
+                because.to_string(),
+            );
+        }
+        let answer = SafelistAnswer {
+            entry,
+            withdrawn: count,
+        };
+        Decision {
+            outcome: Outcome::SafelistAdded(answer),
+            effects: self.effects,
+        }
+    }
+
+    fn bad_entry(&self, command: &SafelistAdd) -> Option<FieldError> {
+        let prefix = command.prefix;
+        if prefix.prefix_len() == 0 {
+            return Some(FieldError::new(
+                "prefix",
+                format!("{prefix} would protect everything, so nothing could be mitigated"),
+            ));
+        }
+        if prefix != prefix.trunc() {
+            return Some(FieldError::new(
+                "prefix",
+                format!("{prefix} has host bits; the prefix is {}", prefix.trunc()),
+            ));
+        }
+        let expired = command.expires_at.is_some_and(|at| at <= self.now);
+        expired.then(|| FieldError::new("expires_at", "is in the past"))
+    }
+
+    /// Removes an entry that was added; nothing comes back by that.
+    pub(super) fn safelist_remove(mut self, prefix: IpNet, actor: &str) -> Decision {
+        if self.state.safelist.contains_key(&prefix) {
+            self.effects.push(Effect::SafelistRemoved {
+                prefix,
+                actor: actor.to_owned(),
+            });
+            return Decision {
+                outcome: Outcome::SafelistRemoved,
+                effects: self.effects,
+            };
+        }
+        match self.policy.safelist.get(&prefix) {
+            Some(entry) => refused_with(
+                Code::ConflictConfigOwned,
+                format!(
+                    "{prefix} belongs to the configuration ({}): change it there and reload",
+                    entry.reason
+                ),
+            ),
+            None => refused_with(Code::NotFound, format!("{prefix} is not on the safelist")),
+        }
+    }
+}
+
+fn overlaps(a: IpNet, b: IpNet) -> bool {
+    a.contains(&b) || b.contains(&a)
+}

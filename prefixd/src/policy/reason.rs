@@ -1,0 +1,704 @@
+//! Reasons as values: problem detail, code, trace step and summary all come from the same one.
+
+use super::playbooks::OnAllowedPort;
+use super::sources::{Reporting, Visibility};
+use ipnet::IpNet;
+use prefixd_api::guardrail::Guardrail;
+use prefixd_api::ids::MitigationId;
+use prefixd_api::mitigation::Severity;
+use prefixd_api::problem::{Code, Problem};
+use prefixd_api::rate::BitsPerSecond;
+use prefixd_api::resource::{Mode, SafelistOrigin};
+use prefixd_api::rule::{Action, ActionType, Ranges};
+use prefixd_api::time::Timestamp;
+use prefixd_api::victim::Victim;
+use prefixd_api::why::{Verdict, WhyStep};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::fmt;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident { $($field:ident : $type:ty),* $(,)? }
+        $stage:literal $code:expr, $verdict:ident;)*) => {
+        /// Why a decision took a turn.
+        #[derive(Clone, Debug, Serialize)]
+        #[serde(untagged)]
+        pub(super) enum Reason { $($(#[$doc])* $variant { $($field: $type),* },)* }
+
+        impl Reason {
+            /// The part of the decision that speaks.
+            #[must_use]
+            pub(super) const fn stage(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => $stage,)* }
+            }
+
+            /// Stable code; a guardrail's code where one spoke.
+            #[must_use]
+            pub(super) const fn code(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => $code,)* }
+            }
+
+            /// What it meant for the outcome.
+            #[must_use]
+            pub(super) const fn verdict(&self) -> Verdict {
+                match self { $(Self::$variant { .. } => Verdict::$verdict,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Who reports.
+    Source { source: String, configured: bool, reporting: Reporting, visibility: Visibility, claim_ttl_seconds: u64 }
+        "source" "source", Noted;
+    /// The event is too old to act on.
+    Stale { age_seconds: u64, max_event_age_seconds: u64 }
+        "event" "stale", Refused;
+    /// The claim was cleared later than this ban was seen.
+    ClaimStale { seen_at: Timestamp, cleared_at: Timestamp }
+        "claim" "claim_stale", Refused;
+    /// A claim began or went on.
+    ClaimHeld { source: String, event_id: Option<String>, new: bool, lives_until: Option<Timestamp>, live_claims: usize }
+        "claim" "claim_held", Noted;
+    /// A claim made room.
+    ClaimForgotten { source: String, event_id: Option<String>, max_claims: usize }
+        "claim" "claim_forgotten", Noted;
+    /// A claim ended by an unban.
+    ClaimCleared { source: String, event_id: Option<String>, live_claims: usize }
+        "claim" "claim_cleared", Noted;
+    /// The unban names no live claim.
+    ClaimUnknown { source: String, event_id: Option<String> }
+        "claim" "claim_unknown", Noted;
+    /// There was nothing to end.
+    NothingLive {}
+        "claim" "no_active_mitigation", Noted;
+    /// Who owns the victim.
+    Owned { customer_id: String, prefix: IpNet, service_id: Option<String> }
+        "owner" "owned", Passed;
+    /// Nobody does, and nobody has to.
+    NotOwnedAllowed { victim: Victim }
+        "owner" "not_owned_allowed", Noted;
+    /// Nobody does.
+    NotOwned { victim: Victim }
+        "owner" "guardrail.ownership", Refused;
+    /// The owner is no longer the one the rule was made for.
+    OwnerChanged { victim: Victim, was: Option<String>, is: Option<String> }
+        "guardrail" "guardrail.ownership", Refused;
+    /// An operator withdrew this scope.
+    Suppressed { by: String, until: Timestamp, reason: String }
+        "suppression" "suppressed", Refused;
+    /// The step in force.
+    Playbook { playbook: String, step: u32, steps: usize, asks: Action, ttl_seconds: u64 }
+        "playbook" "playbook", Noted;
+    /// None matches.
+    NoPlaybook { vector: String }
+        "playbook" "no_playbook", Refused;
+    /// The playbook or step a mitigation was made by is gone from the configuration.
+    PlaybookGone { playbook: String, step: u32 }
+        "playbook" "playbook_gone", Noted;
+    /// Derived from the claims.
+    Confidence { confidence: Option<f64>, sources: usize }
+        "confidence" "confidence", Noted;
+    /// Too little of it for the step.
+    ConfidenceLow { confidence: Option<f64>, at_least: f64, step: u32 }
+        "confidence" "confidence_low", Refused;
+    /// Too few sources for the step.
+    SourcesFew { sources: usize, at_least: u32, step: u32 }
+        "confidence" "sources_few", Refused;
+    /// Nobody who may start a mitigation reports it.
+    MayNotTrigger { source: String }
+        "source" "may_not_trigger", Refused;
+    /// The mitigation is enforced, the source is not.
+    SourceNotEnforced { source: String }
+        "source" "source_not_enforced", Refused;
+    /// The template in use.
+    Template { vector: String, template: &'static str }
+        "template" "template", Noted;
+    /// The step asks for more than the template allows.
+    Capped { asked: ActionType, allowed: ActionType, rate_bps: BitsPerSecond, because: &'static str }
+        "template" "capped", Adjusted;
+    /// Nothing but a destination is known.
+    HostWide { vector: String }
+        "template" "host_wide", Refused;
+    /// Every reported port is the service's own, and the playbook says skip.
+    OnlyAllowedPorts { ports: Ranges }
+        "template" "only_allowed_ports", Refused;
+    /// The attack is on the service's own port.
+    OnAllowedPort { ports: Ranges, on_allowed_port: OnAllowedPort }
+        "template" "on_allowed_port", Adjusted;
+    /// The service's ports are kept out.
+    AllowedKeptOut { ports: Ranges }
+        "template" "allowed_kept_out", Adjusted;
+    /// More ports than a rule may hold: neighbours were joined.
+    PortsJoined { reported: usize, ports: Ranges, max_ports: usize }
+        "template" "ports_joined", Adjusted;
+    /// More ports than a rule may hold, even joined.
+    PortsDropped { max_ports: usize }
+        "template" "ports_dropped", Adjusted;
+    /// More ports than a rule may hold: several rules, which a discard may be.
+    PortsSplit { rules: usize, max_ports: usize }
+        "template" "ports_split", Adjusted;
+    /// Fragments carry no ports.
+    Companion { action: Action }
+        "template" "companion", Adjusted;
+    /// What is announced.
+    Rules { rules: Vec<String> }
+        "rules" "rules", Noted;
+    /// A live match only widens.
+    Widened { rules: Vec<String> }
+        "rules" "widened", Adjusted;
+    /// Nothing overlaps the victim.
+    SafelistClear {}
+        "guardrail" "guardrail.safelist", Passed;
+    /// An entry does.
+    Safelisted { victim: IpNet, prefix: IpNet, reason: String, origin: SafelistOrigin }
+        "guardrail" "guardrail.safelist", Refused;
+    /// The destination is not inside the owner's prefix.
+    OutsideOwner { destination: IpNet, prefix: IpNet }
+        "guardrail" "guardrail.ownership", Refused;
+    /// The destination is wider than allowed.
+    PrefixTooShort { destination: IpNet, min_length: u8 }
+        "guardrail" "guardrail.prefix_length", Refused;
+    /// A rule holds too many ports.
+    TooManyPorts { terms: usize, max_ports: usize }
+        "guardrail" "guardrail.ports", Refused;
+    /// Ports on a protocol that has none.
+    PortsCannotMatch { protocols: Vec<u8> }
+        "guardrail" "guardrail.ports", Refused;
+    /// A packet length the network does not carry.
+    PacketTooLong { lengths: Ranges, max_packet_length: u16 }
+        "guardrail" "guardrail.packet_length", Refused;
+    /// Every rule is within the bounds of rules.
+    RulesWithinBounds { rules: usize, max_ports: usize, max_packet_length: u16, min_police_bps: u64 }
+        "guardrail" "rules_within_bounds", Passed;
+    /// The lease is out of bounds.
+    TtlOutOfBounds { ttl_seconds: u64, min_seconds: u64, max_seconds: u64 }
+        "guardrail" "guardrail.ttl", Refused;
+    /// The scope was filtered for as long as it may be.
+    LifetimeReached { filtered_since: Timestamp, max_lifetime_seconds: u64 }
+        "guardrail" "guardrail.lifetime", Refused;
+    /// The quotas that were asked.
+    QuotasLeft { customer: u64, max_customer: u64, pop: u64, max_pop: u64, max_global: u64 }
+        "guardrail" "quotas", Passed;
+    /// The customer's is used up.
+    QuotaCustomer { customer_id: String, active: u64, max: u64 }
+        "guardrail" "guardrail.quota_customer", Refused;
+    /// One victim takes too much of it.
+    QuotaVictim { victim: Victim, vectors: u64, max: u64 }
+        "guardrail" "guardrail.quota_customer", Refused;
+    /// The POP's is used up.
+    QuotaPop { active: u64, max: u64 }
+        "guardrail" "guardrail.quota_pop", Refused;
+    /// All POPs' is used up.
+    QuotaGlobal { active: u64, max: u64 }
+        "guardrail" "guardrail.quota_global", Refused;
+    /// The rates of change that were asked.
+    RatesLeft { pop: u64, max_pop: u64, customer: u64, max_customer: u64, source: u64, max_source: u64 }
+        "guardrail" "rates_of_change", Passed;
+    /// Too many beginnings in a minute.
+    RateOfChange { of: &'static str, name: String, started: u64, max: u64 }
+        "guardrail" "guardrail.rate_of_change", Refused;
+    /// The sources may not ask for this action.
+    SourceAction { sources: Vec<String>, action: ActionType, max_action: ActionType }
+        "guardrail" "guardrail.source_action", Refused;
+    /// A combination that would finish the attack.
+    Impossible { rule: String, because: &'static str }
+        "guardrail" "guardrail.impossible", Refused;
+    /// The lease.
+    Lease { expires_at: Timestamp, ttl_seconds: u64 }
+        "lease" "lease", Noted;
+    /// The lease would outlast what the scope may be filtered for.
+    LeaseCapped { expires_at: Timestamp, filtered_since: Timestamp, max_lifetime_seconds: u64 }
+        "lease" "lease_capped", Adjusted;
+    /// No claim is left.
+    HoldDown { ends_at: Timestamp, hold_down_seconds: u64, recurrences: usize }
+        "lease" "hold_down", Noted;
+    /// The hold-down has passed.
+    HoldDownPassed { ending_since: Timestamp }
+        "lease" "claims_ended", Noted;
+    /// A claim came back during the hold-down.
+    Returned { ending_since: Timestamp }
+        "lease" "returned", Noted;
+    /// The lease ended without renewal.
+    LeaseEnded { expired_at: Timestamp }
+        "lease" "lease_expired", Noted;
+    /// A live claim of a source that reports once renewed it.
+    Renewed { expires_at: Timestamp, source: String }
+        "lease" "renewed", Noted;
+    /// Rules do not go to routers.
+    DryRun { mode: Mode, because: &'static str }
+        "mode" "dry_run", Noted;
+    /// The mitigation is of the other mode.
+    ModeChanged { was_enforced: bool, because: &'static str }
+        "mode" "mode_changed", Noted;
+    /// The next step waits.
+    EscalationWaits { step: u32, evidence_seconds: u64, needs_seconds: u64, at: Option<Timestamp> }
+        "escalation" "escalation_waits", Noted;
+    /// The next step is in force.
+    Escalated { from: u32, to: u32, evidence_seconds: u64, needs_seconds: u64 }
+        "escalation" "escalated", Noted;
+    /// How much it matters.
+    Severity { severity: Severity, established: bool }
+        "severity" "severity", Noted;
+    /// An operator's mitigation is lengthened, never changed.
+    OperatorHeld { mitigation_id: MitigationId }
+        "lease" "operator_held", Noted;
+    /// An operator asked for it.
+    OperatorAsked { actor: String, reason: String }
+        "operator" "operator", Noted;
+}
+
+impl Reason {
+    /// The guardrail that spoke, when one refused.
+    #[must_use]
+    pub(super) fn guardrail(&self) -> Option<Guardrail> {
+        match self.verdict() {
+            Verdict::Refused => Guardrail::from_code(self.code()),
+            Verdict::Noted | Verdict::Passed | Verdict::Adjusted => None,
+        }
+    }
+
+    /// The step of a trace that says this.
+    #[must_use]
+    pub(super) fn to_step(&self) -> WhyStep {
+        let data = match serde_json::to_value(self) {
+            Ok(Value::Object(data)) => data,
+            Ok(_) | Err(_) => Map::new(),
+        };
+        WhyStep {
+            stage: self.stage().to_owned(),
+            code: self.code().to_owned(),
+            verdict: self.verdict(),
+            text: self.to_string(),
+            data,
+        }
+    }
+
+    /// The answer to a request that this reason refused.
+    #[must_use]
+    pub(super) fn to_problem(&self) -> Problem {
+        let code = self.guardrail().map_or(Code::Internal, Code::Guardrail);
+        Problem::new(code, self.to_string())
+    }
+}
+
+/// A name a source gave to an attack, or that it gave none.
+fn named(event_id: Option<&String>) -> impl fmt::Display {
+    event_id.map_or_else(|| "without an event id".to_owned(), |id| format!("event {id:?}"))
+}
+
+fn percent(confidence: Option<f64>) -> String {
+    confidence.map_or_else(|| "unknown".to_owned(), |value| format!("{value:.2}"))
+}
+
+impl fmt::Display for Reason {
+    #[expect(clippy::too_many_lines, reason = "one sentence per reason")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source {
+                source,
+                configured,
+                reporting,
+                visibility,
+                claim_ttl_seconds,
+            } => {
+                let how = match reporting {
+                    Reporting::Once => "once",
+                    Reporting::Repeats => "again and again",
+                };
+                let sees = match visibility {
+                    Visibility::PreFilter => "still sees",
+                    Visibility::PostFilter => "no longer sees",
+                };
+                let default = if *configured {
+                    ""
+                } else {
+                    " (not configured: the default applies)"
+                };
+                write!(
+                    f,
+                    "{source}{default} reports {how}, {sees} filtered traffic, and its claims live {claim_ttl_seconds} s"
+                )
+            }
+            Self::Stale {
+                age_seconds,
+                max_event_age_seconds,
+            } => write!(
+                f,
+                "the event is {age_seconds} s old; only events up to {max_event_age_seconds} s old are acted on"
+            ),
+            Self::ClaimStale { seen_at, cleared_at } => write!(
+                f,
+                "this ban was seen at {seen_at}, not after the unban of its claim at {cleared_at}"
+            ),
+            Self::ClaimHeld {
+                source,
+                event_id,
+                new,
+                lives_until,
+                live_claims,
+            } => {
+                let what = if *new {
+                    "holds a new claim"
+                } else {
+                    "holds its claim"
+                };
+                write!(f, "{source} {what} ({})", named(event_id.as_ref()))?;
+                if let Some(until) = lives_until {
+                    write!(f, " until {until}")?;
+                }
+                write!(f, "; live claims: {live_claims}")
+            }
+            Self::ClaimForgotten {
+                source,
+                event_id,
+                max_claims,
+            } => write!(
+                f,
+                "the claim of {source} ({}) was forgotten to make room: {max_claims} are kept",
+                named(event_id.as_ref())
+            ),
+            Self::ClaimCleared {
+                source,
+                event_id,
+                live_claims,
+            } => write!(
+                f,
+                "{source} cleared its claim ({}); live claims: {live_claims}",
+                named(event_id.as_ref())
+            ),
+            Self::ClaimUnknown { source, event_id } => write!(
+                f,
+                "{source} holds no live claim here ({})",
+                named(event_id.as_ref())
+            ),
+            Self::NothingLive {} => f.write_str("no mitigation is live for this victim and vector"),
+            Self::Owned {
+                customer_id,
+                prefix,
+                service_id,
+            } => {
+                write!(f, "the victim belongs to {customer_id} by {prefix}")?;
+                match service_id {
+                    Some(service) => write!(f, ", service {service}"),
+                    None => Ok(()),
+                }
+            }
+            Self::NotOwnedAllowed { victim } => write!(
+                f,
+                "{victim} is in no customer's prefix, which require_owned: false allows"
+            ),
+            Self::NotOwned { victim } => write!(
+                f,
+                "{victim} is in no customer's prefix; add it to the inventory if it is yours"
+            ),
+            Self::OwnerChanged { victim, was, is } => write!(
+                f,
+                "{victim} belonged to {}, now to {}",
+                was.as_deref().unwrap_or("nobody"),
+                is.as_deref().unwrap_or("nobody")
+            ),
+            Self::Suppressed { by, until, reason } => write!(
+                f,
+                "{by} withdrew this victim and vector; automatic bans are not acted on until {until} ({reason})"
+            ),
+            Self::Playbook {
+                playbook,
+                step,
+                steps,
+                asks,
+                ttl_seconds,
+            } => write!(
+                f,
+                "playbook {playbook}, step {step} of {steps}, asks for {asks} for {ttl_seconds} s"
+            ),
+            Self::NoPlaybook { vector } => write!(
+                f,
+                "no playbook matches {vector}, and there is no default playbook"
+            ),
+            Self::PlaybookGone { playbook, step } => write!(
+                f,
+                "step {step} of playbook {playbook} is no longer configured; the rules stay as they are"
+            ),
+            Self::Confidence { confidence, sources } => {
+                write!(f, "confidence {} from {sources} source(s)", percent(*confidence))
+            }
+            Self::ConfidenceLow {
+                confidence,
+                at_least,
+                step,
+            } => write!(
+                f,
+                "step {step} needs confidence {at_least:.2}; it is {}",
+                percent(*confidence)
+            ),
+            Self::SourcesFew {
+                sources,
+                at_least,
+                step,
+            } => write!(f, "step {step} needs {at_least} sources; {sources} report it"),
+            Self::MayNotTrigger { source } => write!(
+                f,
+                "{source} may support a mitigation but not start one; it waits for another source"
+            ),
+            Self::SourceNotEnforced { source } => write!(
+                f,
+                "{source} is not enforced, so it does not hold the enforced mitigation of this victim and vector"
+            ),
+            Self::Template { vector, template } => {
+                write!(f, "{vector} is matched by the {template} template")
+            }
+            Self::Capped {
+                asked,
+                allowed,
+                rate_bps,
+                because,
+            } => write!(
+                f,
+                "{asked} was asked; {allowed} to {rate_bps} is what may be done automatically: {because}"
+            ),
+            Self::HostWide { vector } => write!(
+                f,
+                "nothing but the destination is known of {vector}; a rule on all its traffic needs allow_host_wide in the playbook, or an operator"
+            ),
+            Self::OnlyAllowedPorts { ports } => write!(
+                f,
+                "every reported port ({ports}) belongs to the service, and on_allowed_port is skip"
+            ),
+            Self::OnAllowedPort {
+                ports,
+                on_allowed_port,
+            } => {
+                let how = match on_allowed_port {
+                    OnAllowedPort::Police => "policed",
+                    OnAllowedPort::Include => "included",
+                    OnAllowedPort::Skip => "left alone",
+                };
+                write!(
+                    f,
+                    "the attack is on the service's own port {ports}: {how}, never discarded"
+                )
+            }
+            Self::AllowedKeptOut { ports } => write!(f, "ports of the service are kept out: {ports}"),
+            Self::PortsJoined {
+                reported,
+                ports,
+                max_ports,
+            } => write!(
+                f,
+                "{reported} port terms were widened to {ports}: a rule holds {max_ports}"
+            ),
+            Self::PortsDropped { max_ports } => write!(
+                f,
+                "the ports were widened to the whole protocol: a rule holds {max_ports}, and a police rule cannot be split without multiplying its rate"
+            ),
+            Self::PortsSplit { rules, max_ports } => write!(
+                f,
+                "the ports are split over {rules} rules: a rule holds {max_ports}"
+            ),
+            Self::Companion { action } => write!(
+                f,
+                "fragments carry no ports, so a companion rule takes them: {action}"
+            ),
+            Self::Rules { rules } => write!(f, "{}", rules.join("; ")),
+            Self::Widened { rules } => write!(f, "the match widened: {}", rules.join("; ")),
+            Self::SafelistClear {} => f.write_str("no safelist entry overlaps the victim"),
+            Self::Safelisted {
+                victim,
+                prefix,
+                reason,
+                origin,
+            } => {
+                let origin = match origin {
+                    SafelistOrigin::Implicit => "implicit",
+                    SafelistOrigin::Config => "configured",
+                    SafelistOrigin::Api => "added",
+                };
+                write!(
+                    f,
+                    "{victim} overlaps the {origin} safelist entry {prefix} ({reason})"
+                )
+            }
+            Self::OutsideOwner { destination, prefix } => {
+                write!(f, "{destination} is not inside the owner's prefix {prefix}")
+            }
+            Self::PrefixTooShort {
+                destination,
+                min_length,
+            } => write!(f, "{destination} is wider than /{min_length}"),
+            Self::TooManyPorts { terms, max_ports } => {
+                write!(f, "the rule has {terms} port terms; {max_ports} are allowed")
+            }
+            Self::PortsCannotMatch { protocols } => {
+                write!(f, "ports need TCP or UDP; protocols given: {protocols:?}")
+            }
+            Self::PacketTooLong {
+                lengths,
+                max_packet_length,
+            } => write!(
+                f,
+                "packet lengths {lengths} go beyond {max_packet_length} bytes, which the network does not carry"
+            ),
+            Self::RulesWithinBounds {
+                rules,
+                max_ports,
+                max_packet_length,
+                min_police_bps,
+            } => write!(
+                f,
+                "{rules} rule(s) within bounds: at most {max_ports} port terms, packets up to {max_packet_length} bytes, rates from {}",
+                BitsPerSecond(*min_police_bps)
+            ),
+            Self::TtlOutOfBounds {
+                ttl_seconds,
+                min_seconds,
+                max_seconds,
+            } => write!(
+                f,
+                "a lease of {ttl_seconds} s is outside {min_seconds} to {max_seconds} s"
+            ),
+            Self::LifetimeReached {
+                filtered_since,
+                max_lifetime_seconds,
+            } => write!(
+                f,
+                "this victim and vector is filtered since {filtered_since}, for as long as the {max_lifetime_seconds} s it may be; it must be quiet first"
+            ),
+            Self::QuotasLeft {
+                customer,
+                max_customer,
+                pop,
+                max_pop,
+                max_global,
+            } => write!(
+                f,
+                "quotas are not used up: customer {customer} of {max_customer}, POP {pop} of {max_pop}, all POPs {pop} of {max_global}"
+            ),
+            Self::QuotaCustomer {
+                customer_id,
+                active,
+                max,
+            } => write!(f, "{customer_id} has {active} active mitigations of {max}"),
+            Self::QuotaVictim { victim, vectors, max } => write!(
+                f,
+                "{vectors} vectors of {victim} are mitigated already; more than {max} need an operator"
+            ),
+            Self::QuotaPop { active, max } => write!(f, "this POP has {active} active mitigations of {max}"),
+            Self::QuotaGlobal { active, max } => {
+                write!(f, "all POPs have {active} active mitigations of {max}")
+            }
+            Self::RatesLeft {
+                pop,
+                max_pop,
+                customer,
+                max_customer,
+                source,
+                max_source,
+            } => write!(
+                f,
+                "new in the last minute: POP {pop} of {max_pop}, customer {customer} of {max_customer}, source {source} of {max_source}"
+            ),
+            Self::RateOfChange {
+                of,
+                name,
+                started,
+                max,
+            } => write!(
+                f,
+                "{of} {name} began {started} mitigations in the last minute; {max} are allowed"
+            ),
+            Self::SourceAction {
+                sources,
+                action,
+                max_action,
+            } => write!(
+                f,
+                "{} may ask for {max_action} at most, not {action}",
+                sources.join(", ")
+            ),
+            Self::Impossible { rule, because } => write!(f, "{rule} is refused: {because}"),
+            Self::Lease {
+                expires_at,
+                ttl_seconds,
+            } => write!(f, "the lease of {ttl_seconds} s ends at {expires_at}"),
+            Self::LeaseCapped {
+                expires_at,
+                filtered_since,
+                max_lifetime_seconds,
+            } => write!(
+                f,
+                "the lease ends at {expires_at}: filtered since {filtered_since}, {max_lifetime_seconds} s are allowed"
+            ),
+            Self::HoldDown {
+                ends_at,
+                hold_down_seconds,
+                recurrences,
+            } => write!(
+                f,
+                "no claim is left: the rules stay for a hold-down of {hold_down_seconds} s ({recurrences} recurrence(s) in 24 h) until {ends_at}"
+            ),
+            Self::HoldDownPassed { ending_since } => write!(f, "no claim came back since {ending_since}"),
+            Self::Returned { ending_since } => {
+                write!(f, "the attack came back; no claim was left since {ending_since}")
+            }
+            Self::LeaseEnded { expired_at } => {
+                write!(f, "the lease ended at {expired_at} and nothing renewed it")
+            }
+            Self::Renewed { expires_at, source } => write!(
+                f,
+                "the live claim of {source} renewed the lease until {expires_at}"
+            ),
+            Self::DryRun { mode, because } => write!(
+                f,
+                "dry-run ({because}; mode {mode}): decided and recorded, not announced"
+            ),
+            Self::ModeChanged {
+                was_enforced,
+                because,
+            } => {
+                let was = if *was_enforced { "enforced" } else { "dry-run" };
+                write!(f, "the {was} mitigation ends: {because}")
+            }
+            Self::EscalationWaits {
+                step,
+                evidence_seconds,
+                needs_seconds,
+                at,
+            } => {
+                write!(
+                    f,
+                    "step {step} needs {needs_seconds} s of evidence; there are {evidence_seconds} s"
+                )?;
+                match at {
+                    Some(at) => write!(f, ", due at {at}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Escalated {
+                from,
+                to,
+                evidence_seconds,
+                needs_seconds,
+            } => write!(
+                f,
+                "step {from} gives way to step {to}: {evidence_seconds} s of evidence, {needs_seconds} s needed"
+            ),
+            Self::Severity {
+                severity,
+                established,
+            } => {
+                write!(f, "severity {severity}")?;
+                if *established {
+                    Ok(())
+                } else {
+                    f.write_str(", one higher because no neighbour is established")
+                }
+            }
+            Self::OperatorHeld { mitigation_id } => write!(
+                f,
+                "an operator made {mitigation_id}: events may lengthen it, never change it"
+            ),
+            Self::OperatorAsked { actor, reason } => write!(f, "{actor} asked for it: {reason}"),
+        }
+    }
+}

@@ -1,0 +1,547 @@
+//! Vector templates: from a kind of attack to rules that stop it and leave the rest alone.
+
+use super::inventory::Owner;
+use super::playbooks::OnAllowedPort;
+use super::ports::{join, split};
+use super::reason::Reason;
+use super::trace::Trace;
+use prefixd_api::rate::BitsPerSecond;
+use prefixd_api::rule::{Action, ActionType, Fragment, Match, Range, Ranges, Rule, TcpFlags, protocol};
+use prefixd_api::victim::Victim;
+use std::collections::{BTreeSet, HashMap};
+
+/// ICMP echo reply and request (RFC 792); never unreachable or time exceeded, which carry path MTU discovery.
+const ICMP_ECHO: [u8; 2] = [0, 8];
+/// ICMPv6 echo request and reply (RFC 4443); never errors or neighbour discovery.
+const ICMPV6_ECHO: [u8; 2] = [128, 129];
+/// NTP monlist replies have 440 bytes and more; ordinary NTP packets have 76.
+const NTP_MIN_LENGTH: u16 = 100;
+/// Rules one mitigation may have. A discard that would need more is widened to a police rule instead.
+pub(super) const MAX_RULES: usize = 8;
+
+/// Built-in and configured templates.
+#[derive(Debug, Default)]
+pub(super) struct Templates {
+    pub(super) configured: HashMap<String, Configured>,
+}
+
+/// A template of the configuration.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Configured {
+    pub(super) protocols: BTreeSet<u8>,
+    pub(super) dst_ports: Ranges,
+    pub(super) src_ports: Ranges,
+    pub(super) tcp_flags: Option<TcpFlags>,
+    pub(super) packet_lengths: Ranges,
+}
+
+/// How a vector is matched.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Template<'a> {
+    UdpFlood,
+    SynFlood,
+    AckFlood,
+    IcmpFlood,
+    FragmentFlood,
+    GreFlood,
+    Reflection(Reflection),
+    Configured(&'a Configured),
+    Unknown,
+}
+
+/// An amplification attack: it comes from the port of the abused service.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reflection {
+    src_port: u16,
+    min_length: Option<u16>,
+    companion: bool,
+    /// The victim's own queries get replies from this port.
+    is_own_queries: bool,
+}
+
+const fn reflection(src_port: u16) -> Template<'static> {
+    Template::Reflection(Reflection {
+        src_port,
+        min_length: None,
+        companion: true,
+        is_own_queries: false,
+    })
+}
+
+impl Templates {
+    /// The template of a vector; a configured one comes before the built-in one of the same name.
+    pub(super) fn get(&self, vector: &str) -> Template<'_> {
+        if let Some(configured) = self.configured.get(vector) {
+            return Template::Configured(configured);
+        }
+        match vector {
+            "udp_flood" => Template::UdpFlood,
+            "syn_flood" => Template::SynFlood,
+            "ack_flood" => Template::AckFlood,
+            "icmp_flood" => Template::IcmpFlood,
+            "fragment_flood" => Template::FragmentFlood,
+            "gre_flood" => Template::GreFlood,
+            "dns_amplification" => Template::Reflection(Reflection {
+                src_port: 53,
+                min_length: None,
+                companion: true,
+                is_own_queries: true,
+            }),
+            // Its replies fit one packet: no fragments to take.
+            "ntp_amplification" => Template::Reflection(Reflection {
+                src_port: 123,
+                min_length: Some(NTP_MIN_LENGTH),
+                companion: false,
+                is_own_queries: false,
+            }),
+            "memcached_amplification" => reflection(11211),
+            "chargen_amplification" => reflection(19),
+            "ssdp_amplification" => reflection(1900),
+            "cldap_amplification" => reflection(389),
+            "snmp_amplification" => reflection(161),
+            _ => Template::Unknown,
+        }
+    }
+}
+
+/// What the claims report of the attack.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reported {
+    pub(super) dst_ports: Ranges,
+    pub(super) src_ports: Ranges,
+    pub(super) protocol: Option<u8>,
+    /// Large enough for fragments to matter.
+    pub(super) large: bool,
+}
+
+/// What a template works on.
+#[derive(Debug)]
+pub(super) struct Input<'a> {
+    pub(super) victim: Victim,
+    pub(super) owner: Option<Owner<'a>>,
+    pub(super) vector: &'a str,
+    pub(super) reported: &'a Reported,
+    pub(super) asked: Action,
+    /// The rate of what is policed although the step asks for a discard.
+    pub(super) police_rate: BitsPerSecond,
+    pub(super) on_allowed_port: OnAllowedPort,
+    pub(super) allow_host_wide: bool,
+    pub(super) max_ports: usize,
+}
+
+impl Template<'_> {
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::UdpFlood => "udp_flood",
+            Self::SynFlood => "syn_flood",
+            Self::AckFlood => "ack_flood",
+            Self::IcmpFlood => "icmp_flood",
+            Self::FragmentFlood => "fragment_flood",
+            Self::GreFlood => "gre_flood",
+            Self::Reflection(_) => "amplification",
+            Self::Configured(_) => "configured",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The rules against the attack, mildest interpretation first: what the template caps is policed.
+    ///
+    /// # Errors
+    /// The reason why no rule may be made automatically, or at all.
+    pub(super) fn rules(self, input: &Input<'_>, trace: &mut Trace) -> Result<Vec<Rule>, Reason> {
+        match self {
+            Self::UdpFlood => udp_flood(input, trace),
+            Self::SynFlood => syn_flood(input, trace),
+            Self::AckFlood => {
+                let action = input.police_only(trace, "an ACK rule matches every established connection");
+                let matches = Match {
+                    tcp_flags: Some(TcpFlags {
+                        set: TcpFlags::ACK,
+                        clear: 0,
+                    }),
+                    ..input.protocol(protocol::TCP)
+                };
+                Ok(vec![Rule { matches, action }])
+            }
+            Self::IcmpFlood => {
+                let (number, types) = if input.victim.is_ipv6() {
+                    (protocol::ICMPV6, ICMPV6_ECHO)
+                } else {
+                    (protocol::ICMP, ICMP_ECHO)
+                };
+                let matches = Match {
+                    icmp_types: types.into(),
+                    ..input.protocol(number)
+                };
+                Ok(vec![Rule {
+                    matches,
+                    action: input.asked,
+                }])
+            }
+            Self::FragmentFlood => {
+                let matches = Match {
+                    fragment: Some(Fragment::IsFragment),
+                    ..input.destination()
+                };
+                Ok(vec![Rule {
+                    matches,
+                    action: input.asked,
+                }])
+            }
+            Self::GreFlood => {
+                let action = input.police_only(trace, "tunnels of the victim are GRE, too");
+                Ok(vec![Rule {
+                    matches: input.protocol(protocol::GRE),
+                    action,
+                }])
+            }
+            Self::Reflection(reflection) => Ok(reflection.rules(input, trace)),
+            Self::Configured(configured) => configured.rules(input, trace),
+            Self::Unknown => unknown(input, trace),
+        }
+    }
+}
+
+fn udp_flood(input: &Input<'_>, trace: &mut Trace) -> Result<Vec<Rule>, Reason> {
+    let reported = &input.reported.dst_ports;
+    if reported.is_empty() {
+        return all_udp(input, trace);
+    }
+    let base = input.protocol(protocol::UDP);
+    let (ports, action) = input.off_allowed_ports(&base, reported, trace)?;
+    let mut rules = input.with_ports(&base, &ports, action, trace);
+    if input.reported.large && rules.iter().any(|rule| rule.matches.has_ports()) {
+        rules.push(input.companion(trace));
+    }
+    Ok(rules)
+}
+
+/// A UDP flood whose ports nobody reported: all but the service's own.
+fn all_udp(input: &Input<'_>, trace: &mut Trace) -> Result<Vec<Rule>, Reason> {
+    let base = input.protocol(protocol::UDP);
+    let allowed = input.allowed(&base);
+    let client = input.owner.is_none_or(|owner| owner.client_udp);
+    let action = if client {
+        input.police_only(
+            trace,
+            "replies to the victim's own queries come to any port (client_udp)",
+        )
+    } else if allowed.is_empty() {
+        input.police_only(trace, "without ports it would drop all UDP")
+    } else {
+        input.asked
+    };
+    if allowed.is_empty() {
+        return Ok(vec![Rule {
+            matches: base,
+            action,
+        }]);
+    }
+    trace.note(Reason::AllowedKeptOut {
+        ports: allowed.clone(),
+    });
+    let mut rules = input.with_ports(&base, &allowed.complement(), action, trace);
+    if rules.iter().any(|rule| !rule.matches.has_ports()) && input.on_allowed_port == OnAllowedPort::Skip {
+        return Err(Reason::OnlyAllowedPorts { ports: allowed });
+    }
+    if input.reported.large && rules.iter().all(|rule| rule.matches.has_ports()) {
+        rules.push(input.companion(trace));
+    }
+    Ok(rules)
+}
+
+fn syn_flood(input: &Input<'_>, trace: &mut Trace) -> Result<Vec<Rule>, Reason> {
+    let base = Match {
+        tcp_flags: Some(TcpFlags {
+            set: TcpFlags::SYN,
+            clear: TcpFlags::ACK,
+        }),
+        ..input.protocol(protocol::TCP)
+    };
+    let reported = &input.reported.dst_ports;
+    let known = input.owner.is_some_and(|owner| owner.service.is_some());
+    let wanted = if known {
+        input.asked
+    } else {
+        input.police_only(trace, "no service is known there, so every port may be one")
+    };
+    if wanted != Action::Discard {
+        let ports = if input.on_allowed_port == OnAllowedPort::Skip && !reported.is_empty() {
+            input.off_allowed_ports(&base, reported, trace)?.0
+        } else {
+            reported.clone()
+        };
+        return Ok(input.with_ports(&base, &ports, wanted, trace));
+    }
+    let allowed = input.allowed(&base);
+    let (inside, outside) = if reported.is_empty() {
+        (allowed.clone(), allowed.complement())
+    } else {
+        let outside = reported.minus(&allowed);
+        (reported.minus(&outside), outside)
+    };
+    let mut rules = Vec::new();
+    if !outside.is_empty() {
+        rules = input.with_ports(&base, &outside, Action::Discard, trace);
+    }
+    if !inside.is_empty() && input.on_allowed_port != OnAllowedPort::Skip {
+        if input.on_allowed_port == OnAllowedPort::Include {
+            return Err(input.include_with_discard(&base));
+        }
+        trace.note(Reason::OnAllowedPort {
+            ports: inside.clone(),
+            on_allowed_port: input.on_allowed_port,
+        });
+        rules.extend(input.with_ports(&base, &inside, input.police(), trace));
+    }
+    if rules.is_empty() {
+        return Err(Reason::OnlyAllowedPorts { ports: inside });
+    }
+    Ok(rules)
+}
+
+fn unknown(input: &Input<'_>, trace: &mut Trace) -> Result<Vec<Rule>, Reason> {
+    let reported = input.reported;
+    let carries_ports = !reported.dst_ports.is_empty() || !reported.src_ports.is_empty();
+    if reported.protocol.is_none() && !carries_ports {
+        if !input.allow_host_wide {
+            return Err(Reason::HostWide {
+                vector: input.vector.to_owned(),
+            });
+        }
+        let action = input.police_only(trace, "it matches all traffic of the victim");
+        return Ok(vec![Rule {
+            matches: input.destination(),
+            action,
+        }]);
+    }
+    let police = input.police_only(trace, "the vector has no template");
+    let mut base = input.destination();
+    base.protocols = match reported.protocol {
+        Some(number) => [number].into(),
+        None => [protocol::TCP, protocol::UDP].into(),
+    };
+    // ICMP and the like have no ports: a rule with both could never match.
+    if !has_ports(&base.protocols) {
+        return Ok(vec![Rule {
+            matches: base,
+            action: police,
+        }]);
+    }
+    if reported.dst_ports.is_empty() {
+        base.src_ports = join(&reported.src_ports, &Ranges::default(), input.max_ports).unwrap_or_default();
+        return Ok(vec![Rule {
+            matches: base,
+            action: police,
+        }]);
+    }
+    let (ports, _) = input.off_allowed_ports(&base, &reported.dst_ports, trace)?;
+    Ok(input.with_ports(&base, &ports, police, trace))
+}
+
+impl Reflection {
+    fn rules(self, input: &Input<'_>, trace: &mut Trace) -> Vec<Rule> {
+        let client = input.owner.is_none_or(|owner| owner.client_udp);
+        let action = if self.is_own_queries && client {
+            input.police_only(
+                trace,
+                "replies to the victim's own queries come from this port (client_udp)",
+            )
+        } else {
+            input.asked
+        };
+        let lengths = self.min_length.map(|first| Range {
+            first,
+            last: u16::MAX,
+        });
+        let matches = Match {
+            src_ports: [self.src_port].into_iter().collect(),
+            packet_lengths: lengths.into_iter().collect(),
+            ..input.protocol(protocol::UDP)
+        };
+        let mut rules = vec![Rule { matches, action }];
+        if self.companion {
+            rules.push(input.companion(trace));
+        }
+        rules
+    }
+}
+
+impl Configured {
+    fn rules(&self, input: &Input<'_>, trace: &mut Trace) -> Result<Vec<Rule>, Reason> {
+        let base = Match {
+            protocols: self.protocols.clone(),
+            src_ports: self.src_ports.clone(),
+            tcp_flags: self.tcp_flags,
+            packet_lengths: self.packet_lengths.clone(),
+            ..input.destination()
+        };
+        let narrow = base.has_ports() || !self.dst_ports.is_empty() || !self.packet_lengths.is_empty();
+        let wanted = if narrow {
+            input.asked
+        } else {
+            input.police_only(trace, "without ports it would drop the whole protocol")
+        };
+        if self.dst_ports.is_empty() {
+            return Ok(vec![Rule {
+                matches: base,
+                action: wanted,
+            }]);
+        }
+        let (ports, action) = input.off_allowed_ports(&base, &self.dst_ports, trace)?;
+        Ok(input.with_ports(&base, &ports, action, trace))
+    }
+}
+
+impl Input<'_> {
+    fn destination(&self) -> Match {
+        Match::destination(self.victim.prefix())
+    }
+
+    fn protocol(&self, number: u8) -> Match {
+        Match {
+            protocols: [number].into(),
+            ..self.destination()
+        }
+    }
+
+    fn police(&self) -> Action {
+        Action::Police {
+            rate_bps: self.police_rate,
+        }
+    }
+
+    /// The asked action when it is a police action, else a police action and a note why.
+    fn police_only(&self, trace: &mut Trace, because: &'static str) -> Action {
+        if self.asked != Action::Discard {
+            return self.asked;
+        }
+        trace.note(Reason::Capped {
+            asked: ActionType::Discard,
+            allowed: ActionType::Police,
+            rate_bps: self.police_rate,
+            because,
+        });
+        self.police()
+    }
+
+    /// Ports of the service at the victim, for the protocols of a match.
+    fn allowed(&self, base: &Match) -> Ranges {
+        let Some(service) = self.owner.and_then(|owner| owner.service) else {
+            return Ranges::default();
+        };
+        base.protocols
+            .iter()
+            .map(|number| service.allowed(*number))
+            .fold(Ranges::default(), |all, some| all.union(&some))
+    }
+
+    /// `ports` without the service's own, and the action on them. When the attack is on nothing else, the
+    /// playbook says what becomes of them; they are never discarded.
+    fn off_allowed_ports(
+        &self,
+        base: &Match,
+        ports: &Ranges,
+        trace: &mut Trace,
+    ) -> Result<(Ranges, Action), Reason> {
+        let allowed = self.allowed(base);
+        let left = ports.minus(&allowed);
+        let own = ports.minus(&left);
+        if own.is_empty() {
+            return Ok((left, self.asked));
+        }
+        match self.on_allowed_port {
+            OnAllowedPort::Include if self.asked == Action::Discard => Err(self.include_with_discard(base)),
+            OnAllowedPort::Include => {
+                trace.note(Reason::OnAllowedPort {
+                    ports: own,
+                    on_allowed_port: self.on_allowed_port,
+                });
+                Ok((ports.clone(), self.asked))
+            }
+            OnAllowedPort::Police | OnAllowedPort::Skip if !left.is_empty() => {
+                trace.note(Reason::AllowedKeptOut { ports: own });
+                Ok((left, self.asked))
+            }
+            OnAllowedPort::Skip => Err(Reason::OnlyAllowedPorts { ports: own }),
+            OnAllowedPort::Police => {
+                trace.note(Reason::OnAllowedPort {
+                    ports: own,
+                    on_allowed_port: self.on_allowed_port,
+                });
+                Ok((
+                    ports.clone(),
+                    self.police_only(trace, "the port belongs to the service"),
+                ))
+            }
+        }
+    }
+
+    fn include_with_discard(&self, base: &Match) -> Reason {
+        Reason::Impossible {
+            rule: format!("discard on {base}"),
+            because: "on_allowed_port: include would drop the service's own port",
+        }
+    }
+
+    /// `base` on these ports as one rule, or as several where a discard must be split.
+    fn with_ports(&self, base: &Match, ports: &Ranges, action: Action, trace: &mut Trace) -> Vec<Rule> {
+        let rule = |ports: Ranges, action| Rule {
+            matches: Match {
+                dst_ports: ports,
+                ..base.clone()
+            },
+            action,
+        };
+        if ports.operators() <= self.max_ports {
+            return vec![rule(ports.clone(), action)];
+        }
+        let keep_out = self.allowed(base).minus(ports);
+        if let Some(joined) = join(ports, &keep_out, self.max_ports) {
+            trace.note(Reason::PortsJoined {
+                reported: ports.operators(),
+                ports: joined.clone(),
+                max_ports: self.max_ports,
+            });
+            return vec![rule(joined, action)];
+        }
+        if action == Action::Discard {
+            let parts = split(ports, self.max_ports);
+            if !parts.is_empty() && parts.len() < MAX_RULES {
+                trace.note(Reason::PortsSplit {
+                    rules: parts.len(),
+                    max_ports: self.max_ports,
+                });
+                return parts.into_iter().map(|part| rule(part, action)).collect();
+            }
+        }
+        trace.note(Reason::PortsDropped {
+            max_ports: self.max_ports,
+        });
+        vec![rule(
+            Ranges::default(),
+            self.police_only(trace, "without ports it would drop the whole protocol"),
+        )]
+    }
+
+    /// Fragments but the first carry no ports, so a rule on ports lets them through (RFC 8955 section 4.2.2.4).
+    fn companion(&self, trace: &mut Trace) -> Rule {
+        let action = self.police();
+        trace.note(Reason::Companion { action });
+        Rule {
+            matches: Match {
+                fragment: Some(Fragment::IsFragment),
+                ..self.protocol(protocol::UDP)
+            },
+            action,
+        }
+    }
+}
+
+/// Whether every one of these protocols has ports.
+pub(super) fn has_ports(protocols: &BTreeSet<u8>) -> bool {
+    !protocols.is_empty()
+        && protocols
+            .iter()
+            .all(|number| matches!(*number, protocol::TCP | protocol::UDP))
+}

@@ -1,0 +1,242 @@
+//! One decision while it is being made: what it reads, what it has found, what it changes.
+
+use super::claims;
+use super::command::{EventCommand, FreshIds};
+use super::effect::{Decision, Effect, MitigationEvent, Outcome};
+use super::reason::Reason;
+use super::settings::Policy;
+use super::state::State;
+use super::trace::Trace;
+use prefixd_api::event::{EventOutcome, StoredEvent};
+use prefixd_api::ids::MitigationId;
+use prefixd_api::mitigation::{EndReason, Group, Mitigation, MitigationStatus, Scope};
+use prefixd_api::problem::{Code, Problem};
+use prefixd_api::time::Timestamp;
+use prefixd_api::why::Why;
+use std::sync::Arc;
+
+/// What the daemon knows of the routers when it decides; everything else is in the state.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts {
+    /// When a neighbour was first seen to have the rules of the scope's live mitigation.
+    pub advertised_at: Option<Timestamp>,
+    /// Whether any neighbour is established.
+    pub established: bool,
+}
+
+/// A decision being made.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    pub(super) state: &'a State,
+    pub(super) policy: &'a Policy,
+    pub(super) now: Timestamp,
+    pub(super) facts: &'a Facts,
+    pub(super) trace: Trace,
+    pub(super) effects: Vec<Effect>,
+}
+
+/// What an event's decision came to.
+pub(super) struct Conclusion {
+    pub(super) outcome: EventOutcome,
+    pub(super) reason: Reason,
+    pub(super) mitigation_id: Option<MitigationId>,
+    pub(super) ends_at: Option<Timestamp>,
+}
+
+impl Conclusion {
+    pub(super) fn new(outcome: EventOutcome, reason: Reason) -> Self {
+        Self {
+            outcome,
+            reason,
+            mitigation_id: None,
+            ends_at: None,
+        }
+    }
+
+    pub(super) fn on(mut self, mitigation_id: MitigationId) -> Self {
+        self.mitigation_id = Some(mitigation_id);
+        self
+    }
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn new(state: &'a State, policy: &'a Policy, now: Timestamp, facts: &'a Facts) -> Self {
+        Self {
+            state,
+            policy,
+            now,
+            facts,
+            trace: Trace::default(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// The open group of a scope, or a new one that remembers what counts of the one before.
+    pub(super) fn open_group(&self, scope: &Scope, ids: &FreshIds) -> Group {
+        let mut group = match self.state.groups.get(scope) {
+            Some(group) if group.closed_at.is_none() => Group::clone(group),
+            Some(closed) => Group {
+                group_id: ids.group,
+                opened_at: self.now,
+                closed_at: None,
+                ..Group::clone(closed)
+            },
+            None => Group {
+                group_id: ids.group,
+                pop: self.policy.pop.to_string(),
+                scope: scope.clone(),
+                claims: Vec::new(),
+                confidence: None,
+                opened_at: self.now,
+                last_event_at: self.now,
+                closed_at: None,
+                starts: Vec::new(),
+                filtered_since: None,
+                last_ban_at: None,
+            },
+        };
+        claims::settle(&mut group, self.now);
+        group
+    }
+
+    pub(super) fn change_group(&mut self, group: Group) {
+        self.effects.push(Effect::Group(Arc::new(group)));
+    }
+
+    /// Records a new or changed mitigation; counts the revision.
+    pub(super) fn change(
+        &mut self,
+        what: MitigationEvent,
+        actor: &str,
+        before: Option<&Arc<Mitigation>>,
+        mut after: Mitigation,
+    ) -> Arc<Mitigation> {
+        after.revision = before.map_or(1, |before| before.revision + 1);
+        after.updated_at = self.now;
+        let after = Arc::new(after);
+        self.effects.push(Effect::Mitigation {
+            what,
+            actor: actor.to_owned(),
+            before: before.map(Arc::clone),
+            after: Arc::clone(&after),
+            why: None,
+        });
+        after
+    }
+
+    /// Ends a mitigation.
+    pub(super) fn end(
+        &mut self,
+        before: &Arc<Mitigation>,
+        mut ended: Mitigation,
+        reason: EndReason,
+        actor: &str,
+        because: String,
+    ) -> Arc<Mitigation> {
+        let what = match reason {
+            EndReason::LeaseExpired | EndReason::LifetimeReached => MitigationEvent::Expired,
+            _ => MitigationEvent::Withdrawn,
+        };
+        ended.status = match what {
+            MitigationEvent::Expired => MitigationStatus::Expired,
+            _ => MitigationStatus::Withdrawn,
+        };
+        ended.ended_at = Some(self.now);
+        ended.ended_by = Some(actor.to_owned());
+        ended.end_reason = Some(reason);
+        ended.why_summary = because;
+        self.change(what, actor, Some(before), ended)
+    }
+
+    /// The decision on an event: the event first, then what it changed.
+    pub(super) fn conclude(
+        mut self,
+        command: &EventCommand,
+        group: Option<&Group>,
+        end: Conclusion,
+    ) -> Decision {
+        let event = &command.event;
+        let reason = end.reason.to_string();
+        let guardrail = match end.outcome {
+            EventOutcome::RejectedGuardrail => end.reason.guardrail(),
+            _ => None,
+        };
+        self.trace.note(end.reason);
+        let why = self
+            .trace
+            .into_why(self.now, end.outcome.as_str(), reason.clone());
+        let stored = StoredEvent {
+            event_id: command.ids.event,
+            external_event_id: event.external_id.clone(),
+            source: event.source.clone(),
+            actor: command.actor.clone(),
+            pop: self.policy.pop.to_string(),
+            action: event.action,
+            victim_ip: event.victim,
+            vector: event.vector.clone(),
+            bps: event.bps,
+            pps: event.pps,
+            confidence: event.confidence,
+            protocol: event.protocol,
+            top_dst_ports: event.dst_ports.clone(),
+            top_src_ports: event.src_ports.clone(),
+            timestamp: event.timestamp,
+            received_at: self.now,
+            outcome: end.outcome,
+            reason,
+            mitigation_id: end.mitigation_id,
+            group_id: group.map(|group| group.group_id),
+            raw_details: event.raw_details.clone(),
+        };
+        let answer = stored.answer(end.ends_at);
+        let mut effects = Vec::with_capacity(self.effects.len() + 1);
+        effects.push(Effect::Event(Arc::new(stored), Arc::clone(&why)));
+        effects.append(&mut self.effects);
+        Decision {
+            outcome: Outcome::Event {
+                answer,
+                refused: guardrail.map(|guardrail| (guardrail, why)),
+            },
+            effects,
+        }
+    }
+
+    /// The decision on a request that a reason refused: nothing changes.
+    pub(super) fn refuse(mut self, reason: Reason) -> Decision {
+        let problem = reason.to_problem();
+        let summary = problem.detail.clone();
+        self.trace.note(reason);
+        let why = self.trace.into_why(self.now, "refused", summary);
+        refused(problem.with_why(Why::clone(&why)))
+    }
+
+    /// The decision on something nobody waits for, or on an operator's request.
+    ///
+    /// The trace goes with the last change of a mitigation: an operator's request has no event to keep it.
+    pub(super) fn settle(mut self, outcome: Outcome, word: &str) -> Decision {
+        let trace = std::mem::take(&mut self.trace);
+        let last = self.effects.iter_mut().rev().find_map(|effect| match effect {
+            Effect::Mitigation { after, why, .. } => Some((after.why_summary.clone(), why)),
+            _ => None,
+        });
+        if let Some((summary, slot)) = last {
+            *slot = Some(trace.into_why(self.now, word, summary));
+        }
+        Decision {
+            outcome,
+            effects: self.effects,
+        }
+    }
+}
+
+/// A request that was not understood or came too late: nothing changes.
+pub(super) fn refused(problem: Problem) -> Decision {
+    Decision {
+        outcome: Outcome::Refused(Box::new(problem)),
+        effects: Vec::new(),
+    }
+}
+
+pub(super) fn refused_with(code: Code, detail: impl Into<String>) -> Decision {
+    refused(Problem::new(code, detail))
+}
