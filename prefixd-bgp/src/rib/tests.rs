@@ -305,12 +305,14 @@ proptest! {
                     rib.announce(route(n, if police_it { police } else { Action::Discard }, later(now)), now);
                 }
                 Step::Withdraw(n) => rib.withdraw(discard(n, now).rule.key()),
-                Step::Pull => if let (Some(generation), None) = (session, &in_flight) {
-                    if let Pull::Batch(batch) = rib.pull(generation, &attributes, now) {
+                Step::Pull => {
+                    if let (Some(generation), None) = (session, &in_flight)
+                        && let Pull::Batch(batch) = rib.pull(generation, &attributes, now)
+                    {
                         believe(&mut table, &batch.bytes);
                         in_flight = Some(batch);
                     }
-                },
+                }
                 Step::Written => if let Some(batch) = in_flight.take() {
                     rib.written(batch, now);
                 },
