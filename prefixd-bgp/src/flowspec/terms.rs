@@ -184,11 +184,16 @@ pub(super) fn canonical_bitmask(
 }
 
 /// Without the AND bit, which the position in its group decides. For a single bit "any" and "all" mean the same; it
-/// is written as "any", which no receiver can take for an equality of the whole field.
+/// is written as "all of it" and, negated, as "none of it": the pair that routers show as "set" and "not set".
 fn plain_bitmask(term: BitmaskTerm) -> BitmaskTerm {
+    let all = if term.bits.count_ones() == 1 {
+        !term.not
+    } else {
+        term.all
+    };
     BitmaskTerm {
         and: false,
-        all: term.all && term.bits.count_ones() > 1,
+        all,
         ..term
     }
 }

@@ -66,7 +66,7 @@ fn known_bytes() {
         ),
         // SYN and not ACK, as two terms joined by AND.
         (
-            "0e 0120cb00710a 038106 09 0002 c210",
+            "0e 0120cb00710a 038106 09 0102 c210",
             vec![
                 dst("203.0.113.10/32"),
                 Component::Protocol(vec![NumericTerm::equal(6)]),
@@ -74,7 +74,7 @@ fn known_bytes() {
             ],
         ),
         (
-            "09 0120cb00710a 0c8002",
+            "09 0120cb00710a 0c8102",
             vec![
                 dst("203.0.113.10/32"),
                 Component::Fragment(vec![BitmaskTerm::any(2)]),

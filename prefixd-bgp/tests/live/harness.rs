@@ -1,0 +1,160 @@
+//! A router and a speaker that are neighbours.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lab::routers::{Connect, Family, Kind, Router, RouterConfig, RouterRule};
+use prefixd_bgp::flowspec::{self, Action, Component, NumericTerm};
+use prefixd_bgp::{Change, HoldTime, NeighborConfig, Route, SessionPhase, Speaker, SpeakerConfig, Target};
+use tokio::time::Instant;
+
+/// Far above what any step takes.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const NAME: &str = "router";
+pub(crate) const MARKER: (u32, u32, u32) = (LOCAL_ASN, 8955, 1);
+const LOCAL_ASN: u32 = 65010;
+const EXTERNAL_ASN: u32 = 65002;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    WeDial,
+    RouterDials,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peering {
+    External,
+    Internal,
+}
+
+pub(crate) type Rule = Route;
+
+pub(crate) struct Pair {
+    pub(crate) router: Router,
+    pub(crate) speaker: Speaker,
+    config: SpeakerConfig,
+}
+
+impl Pair {
+    /// Established on both sides; `None` when the router is missing and that is allowed.
+    pub(crate) async fn start(kind: Kind, transport: Transport, peering: Peering) -> Option<Self> {
+        if !kind.available().unwrap() {
+            return None;
+        }
+        let asn = match peering {
+            Peering::External => EXTERNAL_ASN,
+            Peering::Internal => LOCAL_ASN,
+        };
+        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let port = lab::net::free_port(localhost).unwrap();
+        let connect = match transport {
+            Transport::WeDial => Connect::Accept,
+            Transport::RouterDials => Connect::Dial { port },
+        };
+        let router = Router::start(kind, RouterConfig::new(asn, LOCAL_ASN).connect(connect))
+            .await
+            .unwrap();
+        let neighbor = NeighborConfig {
+            port: router.address().port(),
+            local_address: Some(localhost),
+            passive: transport == Transport::RouterDials,
+            ..NeighborConfig::new(NAME, router.address().ip(), asn)
+        };
+        let config = SpeakerConfig {
+            local_asn: LOCAL_ASN,
+            router_id: Ipv4Addr::new(10, 255, 0, 1),
+            listen: vec![SocketAddr::new(localhost, port)],
+            hold_time: HoldTime::from_secs(30).unwrap(),
+            marker: Some("65010:8955:1".parse().unwrap()),
+            neighbors: vec![neighbor],
+        };
+        let speaker = Speaker::start(config.clone()).unwrap();
+        speaker.open();
+        let pair = Self {
+            router,
+            speaker,
+            config,
+        };
+        pair.wait_phase(|phase| phase == SessionPhase::Established).await;
+        pair.router.wait_established(LIMIT).await.unwrap();
+        Some(pair)
+    }
+
+    /// The same speaker again, with these rules before the first session.
+    pub(crate) fn restart_speaker(&mut self, changes: &[Change]) {
+        // The old one has closed its sessions but still owns its listening port; here only dialling matters.
+        let dialling = SpeakerConfig {
+            listen: vec![],
+            ..self.config.clone()
+        };
+        self.speaker = Speaker::start(dialling).unwrap();
+        self.speaker.apply(changes.iter().cloned()).unwrap();
+        self.speaker.open();
+    }
+
+    pub(crate) async fn wait_phase(&self, wanted: impl Fn(SessionPhase) -> bool) {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let status = self.speaker.peer(NAME).unwrap();
+            if wanted(status.phase) {
+                return;
+            }
+            if Instant::now() > deadline {
+                panic!("{status:#?}\n{}", self.router.log());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub(crate) async fn wait_rules(&self, family: Family, count: usize) -> Vec<RouterRule> {
+        match self
+            .router
+            .wait_rules(family, |rules| rules.len() == count, LIMIT)
+            .await
+        {
+            Ok(rules) => rules,
+            Err(error) => panic!("{error:#}\n{:#?}", self.speaker.peer(NAME)),
+        }
+    }
+}
+
+pub(crate) fn rule(destination: &str, action: Action, more: Vec<Component>) -> Rule {
+    let destination: ipnet::IpNet = destination.parse().unwrap();
+    let family = match destination {
+        ipnet::IpNet::V4(_) => flowspec::Family::Ipv4,
+        ipnet::IpNet::V6(_) => flowspec::Family::Ipv6,
+    };
+    let mut components = vec![Component::DestinationPrefix(destination)];
+    components.extend(more);
+    let rule = flowspec::Rule { family, components }.canonical().unwrap();
+    Route {
+        rule: Arc::new(rule),
+        action,
+        not_after: Instant::now() + Duration::from_secs(3600),
+    }
+}
+
+/// A rule for the n-th victim of many.
+pub(crate) fn numbered(n: u32) -> Rule {
+    let victim = Ipv4Addr::from(0x0A00_0000 + n);
+    rule(
+        &format!("{victim}/32"),
+        Action::Discard,
+        vec![Component::Protocol(vec![NumericTerm::equal(17)])],
+    )
+}
+
+pub(crate) fn announce(route: &Rule) -> Change {
+    Change::Announce {
+        target: Target::All,
+        route: route.clone(),
+    }
+}
+
+pub(crate) fn withdraw(route: &Rule) -> Change {
+    Change::Withdraw {
+        target: Target::All,
+        key: route.rule.key().clone(),
+    }
+}

@@ -1,0 +1,286 @@
+//! The speaker against real routers on loopback: BIRD, FRR, GoBGP and ExaBGP.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod harness;
+
+use lab::routers::{Component as C, Family, Kind, Match, NO_EXPORT, Op, RouterRule};
+use prefixd_bgp::flowspec::{Action, BitmaskTerm, BytesPerSecond, Comparison, Component, NumericTerm};
+use prefixd_bgp::{SessionPhase, Stop};
+
+use harness::*;
+
+const VICTIM_V4: &str = "203.0.113.10/32";
+const VICTIM_V6: &str = "2001:db8::10/128";
+
+fn police() -> Action {
+    Action::TrafficRateBytes(BytesPerSecond::from_bits_per_second(1_000_000).unwrap())
+}
+
+/// One rule per family that every router shows without loss of meaning.
+fn plain_rules() -> [(Rule, Match); 2] {
+    let udp = |destination, port| {
+        rule(
+            destination,
+            police(),
+            vec![
+                Component::Protocol(vec![NumericTerm::equal(17)]),
+                Component::DestinationPort(vec![NumericTerm::equal(port)]),
+            ],
+        )
+    };
+    let shown = |destination: &str, port| {
+        Match::to(destination.parse().unwrap())
+            .with(C::Protocol, &[(Op::Eq, 17)])
+            .with(C::DestinationPort, &[(Op::Eq, port)])
+    };
+    [
+        (udp(VICTIM_V4, 53), shown(VICTIM_V4, 53)),
+        (udp(VICTIM_V6, 443), shown(VICTIM_V6, 443)),
+    ]
+}
+
+/// Ranges, alternatives, AND-ed flags: what only BIRD and GoBGP show without loss.
+fn rich_rules() -> [(Rule, Match); 4] {
+    let ports = [
+        NumericTerm::range(1000, 2000).to_vec(),
+        vec![NumericTerm::equal(123), NumericTerm::equal(53)],
+    ];
+    [
+        (
+            rule(
+                VICTIM_V4,
+                police(),
+                vec![
+                    Component::DestinationPort(ports.concat()),
+                    Component::Protocol(vec![NumericTerm::equal(17)]),
+                    Component::PacketLength(vec![NumericTerm::or(Comparison::GreaterOrEqual, 100)]),
+                ],
+            ),
+            Match::to(VICTIM_V4.parse().unwrap())
+                .with(C::Protocol, &[(Op::Eq, 17)])
+                .with(C::DestinationPort, &[(Op::Eq, 53), (Op::Eq, 123), (Op::Ge, 1000)])
+                .and(C::DestinationPort, Op::Le, 2000)
+                .with(C::PacketLength, &[(Op::Ge, 100)]),
+        ),
+        (
+            rule(
+                VICTIM_V4,
+                Action::Discard,
+                vec![
+                    Component::TcpFlags(vec![BitmaskTerm::any(2), BitmaskTerm::and_none(16)]),
+                    Component::Protocol(vec![NumericTerm::equal(6)]),
+                ],
+            ),
+            Match::to(VICTIM_V4.parse().unwrap())
+                .with(C::Protocol, &[(Op::Eq, 6)])
+                .with(C::TcpFlags, &[(Op::AllOf, 2)])
+                .and(C::TcpFlags, Op::NoneOf, 16),
+        ),
+        (
+            rule(
+                VICTIM_V6,
+                Action::Discard,
+                vec![
+                    Component::IcmpType(vec![NumericTerm::equal(129), NumericTerm::equal(128)]),
+                    Component::Protocol(vec![NumericTerm::equal(58)]),
+                ],
+            ),
+            Match::to(VICTIM_V6.parse().unwrap())
+                .with(C::Protocol, &[(Op::Eq, 58)])
+                .with(C::IcmpType, &[(Op::Eq, 128), (Op::Eq, 129)]),
+        ),
+        (
+            rule(
+                VICTIM_V6,
+                Action::Discard,
+                vec![
+                    Component::Fragment(vec![BitmaskTerm::any(2)]),
+                    Component::SourcePrefix("2001:db8:bad::/48".parse().unwrap()),
+                ],
+            ),
+            Match {
+                source: Some("2001:db8:bad::/48".parse().unwrap()),
+                ..Match::to(VICTIM_V6.parse().unwrap()).with(C::Fragment, &[(Op::AllOf, 2)])
+            },
+        ),
+    ]
+}
+
+/// Communities where the router shows them: NO_EXPORT and the marker.
+fn assert_marked(rule: &RouterRule) {
+    if rule.communities.is_some() {
+        assert!(rule.has_community(NO_EXPORT), "{rule}");
+    }
+    if rule.large_communities.is_some() {
+        assert!(rule.has_large_community(MARKER), "{rule}");
+    }
+}
+
+/// Announce, exact readback, withdraw.
+async fn announce_and_withdraw(kind: Kind, transport: Transport, peering: Peering) {
+    let Some(pair) = Pair::start(kind, transport, peering).await else {
+        return;
+    };
+    let [(v4, shown_v4), (v6, shown_v6)] = plain_rules();
+    pair.speaker.apply([announce(&v4), announce(&v6)]).unwrap();
+    for (family, shown) in [(Family::Ipv4Flow, &shown_v4), (Family::Ipv6Flow, &shown_v6)] {
+        let rules = pair.wait_rules(family, 1).await;
+        assert_eq!(rules[0].matches, *shown);
+        assert_eq!(rules[0].actions, [lab::routers::Action::rate(125_000.0)].into());
+        assert_marked(&rules[0]);
+    }
+    pair.speaker.apply([withdraw(&v4), withdraw(&v6)]).unwrap();
+    pair.wait_rules(Family::Ipv4Flow, 0).await;
+    pair.wait_rules(Family::Ipv6Flow, 0).await;
+
+    if matches!(kind, Kind::Bird | Kind::GoBgp) {
+        let rich = rich_rules();
+        pair.speaker
+            .apply(rich.iter().map(|(rule, _)| announce(rule)))
+            .unwrap();
+        for family in [Family::Ipv4Flow, Family::Ipv6Flow] {
+            let mut held: Vec<_> = pair
+                .wait_rules(family, 2)
+                .await
+                .into_iter()
+                .map(|rule| rule.matches)
+                .collect();
+            let mut expected: Vec<_> = rich
+                .iter()
+                .map(|(_, shown)| shown.clone())
+                .filter(|shown| shown.destination.unwrap().addr().is_ipv4() == (family == Family::Ipv4Flow))
+                .collect();
+            held.sort();
+            expected.sort();
+            assert_eq!(held, expected);
+        }
+    }
+}
+
+/// The router dies and comes back empty: it must get everything again, soon.
+async fn router_restart(kind: Kind) {
+    let Some(mut pair) = Pair::start(kind, Transport::WeDial, Peering::External).await else {
+        return;
+    };
+    let [(v4, _), (v6, _)] = plain_rules();
+    pair.speaker.apply([announce(&v4), announce(&v6)]).unwrap();
+    pair.wait_rules(Family::Ipv4Flow, 1).await;
+    pair.router.kill9().unwrap();
+    pair.wait_phase(|phase| phase != SessionPhase::Established).await;
+    pair.router.restart().await.unwrap();
+    pair.wait_rules(Family::Ipv4Flow, 1).await;
+    pair.wait_rules(Family::Ipv6Flow, 1).await;
+    assert_eq!(pair.speaker.peer(NAME).unwrap().established_total, 2);
+}
+
+/// The speaker goes without a word and comes back with other rules: nothing of the old ones stays.
+async fn speaker_restart(kind: Kind) {
+    let Some(mut pair) = Pair::start(kind, Transport::WeDial, Peering::Internal).await else {
+        return;
+    };
+    let [(v4, shown_v4), (v6, _)] = plain_rules();
+    pair.speaker.apply([announce(&v4), announce(&v6)]).unwrap();
+    pair.wait_rules(Family::Ipv6Flow, 1).await;
+    assert!(pair.speaker.shutdown(Stop::Restart, LIMIT).await.is_empty());
+    pair.wait_rules(Family::Ipv4Flow, 0).await;
+
+    pair.restart_speaker(&[announce(&v4)]);
+    let rules = pair.wait_rules(Family::Ipv4Flow, 1).await;
+    assert_eq!(rules[0].matches, shown_v4);
+    pair.wait_rules(Family::Ipv6Flow, 0).await;
+}
+
+/// A withdrawing stop: the rules go, and the router sees an orderly end.
+async fn withdrawing_stop(kind: Kind) {
+    let Some(pair) = Pair::start(kind, Transport::WeDial, Peering::External).await else {
+        return;
+    };
+    let [(v4, _), (v6, _)] = plain_rules();
+    pair.speaker.apply([announce(&v4), announce(&v6)]).unwrap();
+    pair.wait_rules(Family::Ipv6Flow, 1).await;
+    let unfinished = pair
+        .speaker
+        .shutdown(
+            Stop::Withdraw {
+                text: "maintenance".into(),
+            },
+            LIMIT,
+        )
+        .await;
+    assert!(unfinished.is_empty());
+    pair.wait_rules(Family::Ipv4Flow, 0).await;
+    pair.wait_rules(Family::Ipv6Flow, 0).await;
+    pair.router.wait_down(LIMIT).await.unwrap();
+}
+
+/// A full table arrives complete.
+async fn many_rules(kind: Kind, count: u32) {
+    let Some(pair) = Pair::start(kind, Transport::WeDial, Peering::External).await else {
+        return;
+    };
+    pair.speaker
+        .apply((0..count).map(|n| announce(&numbered(n))))
+        .unwrap();
+    pair.wait_rules(Family::Ipv4Flow, count as usize).await;
+    pair.speaker
+        .apply((0..count).map(|n| withdraw(&numbered(n))))
+        .unwrap();
+    pair.wait_rules(Family::Ipv4Flow, 0).await;
+    assert_eq!(pair.speaker.peer(NAME).unwrap().flaps, 0);
+}
+
+macro_rules! live {
+    ($($name:ident = $kind:expr;)*) => {$(
+        mod $name {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn we_dial_ebgp() {
+                announce_and_withdraw($kind, Transport::WeDial, Peering::External).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn we_dial_ibgp() {
+                announce_and_withdraw($kind, Transport::WeDial, Peering::Internal).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn router_dials_ebgp() {
+                announce_and_withdraw($kind, Transport::RouterDials, Peering::External).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn router_dials_ibgp() {
+                announce_and_withdraw($kind, Transport::RouterDials, Peering::Internal).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn router_restart() {
+                super::router_restart($kind).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn speaker_restart() {
+                super::speaker_restart($kind).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn withdrawing_stop() {
+                super::withdrawing_stop($kind).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn many_rules() {
+                super::many_rules($kind, 2000).await;
+            }
+        }
+    )*};
+}
+
+live! {
+    bird = Kind::Bird;
+    frr = Kind::Frr;
+    gobgp = Kind::GoBgp;
+    exabgp = Kind::ExaBgp;
+}
