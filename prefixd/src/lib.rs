@@ -7,6 +7,7 @@
 //! | [`engine`] | the one task that decides, commits, announces and answers |
 //! | [`journal`] | the append-only, hash-chained record of every change |
 //! | [`policy`] | `decide()`: pure decisions over the state, and the state itself |
+//! | [`store`] | SQLite or PostgreSQL from one SQL text |
 //!
 //! Arrows point one way: `http -> engine -> {policy, store, announce}`, and `policy` knows only the vocabulary.
 
@@ -15,3 +16,4 @@ pub mod clock;
 pub mod engine;
 pub mod journal;
 pub mod policy;
+pub mod store;

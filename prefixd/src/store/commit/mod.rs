@@ -1,0 +1,66 @@
+//! A batch as one transaction, with a number of statements that does not depend on its size.
+
+mod postgres;
+mod rows;
+mod sqlite;
+
+pub(super) use postgres::LOCK_POP;
+
+use super::Store;
+use super::db::Db;
+use crate::journal::Entry;
+use crate::policy::Effect;
+use rows::Rows;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a commit may take. After that its outcome is unknown until [`Store::journal_head`] tells.
+pub const COMMIT_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What the engine decided in one go.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// The POP whose journal goes on.
+    pub pop: &'a str,
+    /// The effects of all decisions, in order. Of several on one row the last counts.
+    pub effects: &'a [Effect],
+    /// Their journal entries, which begin right after the POP's journal head.
+    pub entries: &'a [Entry],
+}
+
+/// Why a batch was not committed, or may not have been.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Certainly not applied; it may be tried again.
+    #[error("the database did not take the batch: {0}")]
+    Failed(String),
+    /// Certainly not applied: a row of the batch breaks a constraint. Alone, only its culprit fails.
+    #[error("the database refused a row of the batch: {0}")]
+    Constraint(String),
+    /// Certainly not applied: the POP's journal went on without this daemon, so another one runs the POP.
+    #[error("another prefixd writes the journal of this POP: {0}")]
+    Overtaken(String),
+    /// Applied or not: [`Store::journal_head`] tells.
+    #[error("the database did not say whether it took the batch: {0}")]
+    Unknown(String),
+}
+
+impl Store {
+    /// Makes a batch durable: all of it or nothing. Synced to disk when it returns.
+    ///
+    /// # Errors
+    /// See [`CommitError`]. After [`CommitError::Unknown`] nothing may be decided before
+    /// [`Store::journal_head`] has told the outcome.
+    pub async fn commit(&self, batch: &Batch<'_>) -> Result<(), CommitError> {
+        let deadline = Instant::now() + self.deadline;
+        let rows = Rows::of(batch).map_err(|error| CommitError::Constraint(error.to_string()))?;
+        match &self.db {
+            Db::Sqlite(sqlite) => sqlite::commit(sqlite, batch, &rows, deadline).await,
+            Db::Postgres(pool) => postgres::commit(pool, batch, &rows, deadline).await,
+        }
+    }
+}
+
+fn journal_number(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}

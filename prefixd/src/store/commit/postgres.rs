@@ -1,0 +1,174 @@
+//! PostgreSQL: one statement that commits by itself, so a batch costs one round trip and one sync.
+
+use super::rows::{MitigationRow, Rows};
+use super::{Batch, CommitError, journal_number};
+use crate::store::prefix::{bytes, family};
+use prefixd_api::time::Timestamp;
+use sqlx::postgres::{PgArguments, PgPool};
+use sqlx::query::Query;
+use sqlx::{PgConnection, Postgres};
+use tokio::time::{Instant, timeout_at};
+
+/// Taken by every commit of a POP and by whoever asks for its journal's end: the answer waits for a commit whose
+/// connection was given up.
+pub(in crate::store) const LOCK_POP: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
+
+/// What detectors' events touch. The SELECT at the end runs first: the lock is held before anything is written.
+const PLAIN: &str = concat!(
+    include_str!("postgres.sql"),
+    "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
+);
+/// What operators touch besides.
+const WHOLE: &str = concat!(
+    include_str!("postgres.sql"),
+    include_str!("postgres_whole.sql"),
+    "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
+);
+
+pub(super) async fn commit(
+    pool: &PgPool,
+    batch: &Batch<'_>,
+    rows: &Rows<'_>,
+    deadline: Instant,
+) -> Result<(), CommitError> {
+    let mut connection = match timeout_at(deadline, pool.acquire()).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return Err(CommitError::Failed(error.to_string())),
+        Err(_) => {
+            return Err(CommitError::Failed(
+                "no connection became free in time".to_owned(),
+            ));
+        }
+    };
+    let failure = match timeout_at(deadline, write(&mut connection, batch, rows)).await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => classify(&error),
+        Err(_) => CommitError::Unknown("it did not answer in time".to_owned()),
+    };
+    if matches!(failure, CommitError::Unknown(_)) {
+        // Its statement may still run: nobody else may get this connection.
+        drop(connection.detach());
+    }
+    Err(failure)
+}
+
+async fn write(connection: &mut PgConnection, batch: &Batch<'_>, rows: &Rows<'_>) -> Result<(), sqlx::Error> {
+    let plain = rows.is_plain();
+    let query = bind_plain(sqlx::query(if plain { PLAIN } else { WHOLE }), batch, rows);
+    let query = if plain { query } else { bind_rest(query, rows) };
+    query.execute(connection).await?;
+    Ok(())
+}
+
+type Statement<'q> = Query<'q, Postgres, PgArguments>;
+
+/// One array a column.
+fn column<'r, R, T>(rows: &'r [R], value: impl FnMut(&'r R) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}
+
+fn bind_plain<'q>(query: Statement<'q>, batch: &Batch<'_>, rows: &Rows<'_>) -> Statement<'q> {
+    let Rows {
+        events,
+        groups,
+        mitigations,
+        ..
+    } = rows;
+    let entries = batch.entries;
+    query
+        .bind(batch.pop.to_owned())
+        .bind(column(events, |row| row.event.event_id.0))
+        .bind(column(events, |row| row.event.received_at.as_micros()))
+        .bind(column(events, |row| row.event.source.clone()))
+        .bind(column(events, |row| row.event.external_event_id.clone()))
+        .bind(column(events, |row| row.event.action.as_str()))
+        .bind(column(events, |row| {
+            row.event.timestamp.map(Timestamp::as_micros)
+        }))
+        .bind(column(events, |row| family(row.event.victim_ip.address())))
+        .bind(column(events, |row| bytes(row.event.victim_ip.address())))
+        .bind(column(events, |row| row.event.vector.clone()))
+        .bind(column(events, |row| row.event.outcome.as_str().to_owned()))
+        .bind(column(events, |row| row.body.clone()))
+        .bind(column(events, |row| row.why.clone()))
+        .bind(column(groups, |row| row.group.group_id.0))
+        .bind(column(groups, |row| row.group.last_event_at.as_micros()))
+        .bind(column(groups, |row| {
+            row.group.closed_at.map(Timestamp::as_micros)
+        }))
+        .bind(column(groups, |row| row.body.clone()))
+        .bind(column(mitigations, |row| row.mitigation.mitigation_id.0))
+        .bind(column(mitigations, MitigationRow::is_live))
+        .bind(column(mitigations, |row| row.mitigation.status.as_str()))
+        .bind(column(mitigations, |row| row.mitigation.customer_id.clone()))
+        .bind(column(mitigations, |row| row.mitigation.service_id.clone()))
+        .bind(column(mitigations, |row| {
+            family(row.mitigation.victim_ip.address())
+        }))
+        .bind(column(mitigations, |row| {
+            bytes(row.mitigation.victim_ip.address())
+        }))
+        .bind(column(mitigations, |row| row.mitigation.vector.clone()))
+        .bind(column(mitigations, |row| row.mitigation.action_type.as_str()))
+        .bind(column(mitigations, |row| {
+            i16::from(row.mitigation.acknowledged_at.is_some())
+        }))
+        .bind(column(mitigations, |row| row.mitigation.created_at.as_micros()))
+        .bind(column(mitigations, MitigationRow::ended_at))
+        .bind(column(mitigations, |row| row.body.clone()))
+        .bind(column(mitigations, |row| row.why.clone()))
+        .bind(column(mitigations, |row| row.why_event.map(|event| event.0)))
+        .bind(column(entries, |entry| journal_number(entry.seq)))
+        .bind(column(entries, |entry| entry.at.as_micros()))
+        .bind(column(entries, |entry| entry.actor.clone()))
+        .bind(column(entries, |entry| entry.kind.as_str()))
+        .bind(column(entries, |entry| entry.subject.clone()))
+        .bind(column(entries, |entry| entry.body.clone()))
+        .bind(column(entries, |entry| entry.previous_hash.to_vec()))
+        .bind(column(entries, |entry| entry.hash.to_vec()))
+}
+
+fn bind_rest<'q>(query: Statement<'q>, rows: &Rows<'_>) -> Statement<'q> {
+    let Rows {
+        suppressed,
+        unsuppressed,
+        safelist_added,
+        safelist_removed,
+        ..
+    } = rows;
+    query
+        .bind(column(suppressed, |(row, _)| family(row.scope.victim.address())))
+        .bind(column(suppressed, |(row, _)| bytes(row.scope.victim.address())))
+        .bind(column(suppressed, |(row, _)| row.scope.vector.to_string()))
+        .bind(column(suppressed, |(row, _)| row.expires_at.as_micros()))
+        .bind(column(suppressed, |(_, body)| body.clone()))
+        .bind(column(unsuppressed, |scope| family(scope.victim.address())))
+        .bind(column(unsuppressed, |scope| bytes(scope.victim.address())))
+        .bind(column(unsuppressed, |scope| scope.vector.to_string()))
+        .bind(column(safelist_added, |(range, _)| range.af))
+        .bind(column(safelist_added, |(range, _)| range.lo.clone()))
+        .bind(column(safelist_added, |(range, _)| range.hi.clone()))
+        .bind(column(safelist_added, |(_, body)| body.clone()))
+        .bind(column(safelist_removed, |range| range.af))
+        .bind(column(safelist_removed, |range| range.lo.clone()))
+        .bind(column(safelist_removed, |range| range.hi.clone()))
+}
+
+/// What an error says about the batch (PostgreSQL, appendix A: error codes).
+fn classify(error: &sqlx::Error) -> CommitError {
+    let text = error.to_string();
+    let sqlx::Error::Database(refusal) = error else {
+        // The connection broke with the statement on its way.
+        return CommitError::Unknown(text);
+    };
+    if refusal.table() == Some("journal") && refusal.is_unique_violation() {
+        return CommitError::Overtaken(text);
+    }
+    match refusal.code().as_deref() {
+        // Integrity constraints, and values no column can hold.
+        Some(code) if code.starts_with("23") || code.starts_with("22") => CommitError::Constraint(text),
+        // The server is going down with the statement.
+        Some("57P01" | "57P02") => CommitError::Unknown(text),
+        _ => CommitError::Failed(text),
+    }
+}

@@ -1,0 +1,20 @@
+, suppressed AS (
+    INSERT INTO suppressions (pop, af, victim, vector, expires_at, body)
+    SELECT $1, af, victim, vector, expires_at, body
+    FROM unnest($41::smallint[], $42::bytea[], $43::text[], $44::bigint[], $45::text[])
+         AS r (af, victim, vector, expires_at, body)
+    ON CONFLICT (pop, af, victim, vector) DO UPDATE SET expires_at = excluded.expires_at, body = excluded.body
+), unsuppressed AS (
+    DELETE FROM suppressions t
+    USING unnest($46::smallint[], $47::bytea[], $48::text[]) AS r (af, victim, vector)
+    WHERE t.pop = $1 AND t.af = r.af AND t.victim = r.victim AND t.vector = r.vector
+), safelisted AS (
+    INSERT INTO safelist (af, lo, hi, body)
+    SELECT af, lo, hi, body FROM unnest($49::smallint[], $50::bytea[], $51::bytea[], $52::text[])
+         AS r (af, lo, hi, body)
+    ON CONFLICT (af, lo, hi) DO UPDATE SET body = excluded.body
+), unsafelisted AS (
+    DELETE FROM safelist t
+    USING unnest($53::smallint[], $54::bytea[], $55::bytea[]) AS r (af, lo, hi)
+    WHERE t.af = r.af AND t.lo = r.lo AND t.hi = r.hi
+)

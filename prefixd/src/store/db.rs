@@ -1,0 +1,223 @@
+//! The two engines behind one enum. A query is written once and compiled for each by [`on_db!`].
+
+use super::{StoreError, migrate};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, PgConnection, SqliteConnection};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// How long SQLite waits for somebody else's write lock before a commit fails for certain. Shorter than the
+/// commit's deadline, so that a held lock is a clear failure and not an unknown outcome.
+const SQLITE_BUSY: Duration = Duration::from_secs(1);
+/// How long PostgreSQL works on a statement before it gives up for certain; shorter than the commit's deadline
+/// for the same reason.
+const POSTGRES_STATEMENT: &str = "1500";
+/// How long a reader waits for a free connection.
+const ACQUIRE: Duration = Duration::from_secs(2);
+
+/// Either engine.
+#[derive(Debug)]
+pub(super) enum Db {
+    Sqlite(Box<Sqlite>),
+    Postgres(PgPool),
+}
+
+/// A SQLite file: one connection that writes, a pool that reads.
+#[derive(Debug)]
+pub(super) struct Sqlite {
+    pub(super) readers: SqlitePool,
+    /// Absent after a failure that left the connection in doubt; the next writer opens a new one.
+    writer: Mutex<Option<SqliteConnection>>,
+    options: SqliteConnectOptions,
+    /// Held for as long as this process owns the file.
+    _lock: File,
+}
+
+/// Runs a query on a pool of either engine: `on_db!(store, |db| ...)`, or `on_db!(store, |db: Engine| ...)` where
+/// the body has to name the engine's type.
+macro_rules! on_db {
+    ($store:expr, |$pool:ident| $body:expr) => {
+        match &$store.db {
+            $crate::store::db::Db::Sqlite(sqlite) => {
+                let $pool = &sqlite.readers;
+                $body
+            }
+            $crate::store::db::Db::Postgres($pool) => $body,
+        }
+    };
+    ($store:expr, |$pool:ident: $engine:ident| $body:expr) => {
+        match &$store.db {
+            $crate::store::db::Db::Sqlite(sqlite) => {
+                type $engine = sqlx::Sqlite;
+                let $pool = &sqlite.readers;
+                $body
+            }
+            $crate::store::db::Db::Postgres($pool) => {
+                type $engine = sqlx::Postgres;
+                $body
+            }
+        }
+    };
+}
+pub(super) use on_db;
+
+impl Db {
+    pub(super) async fn open(connection_string: &str, max_connections: u32) -> Result<Self, StoreError> {
+        if let Some(path) = sqlite_path(connection_string) {
+            return Ok(Self::Sqlite(Box::new(Sqlite::open(path, max_connections).await?)));
+        }
+        if connection_string.starts_with("postgres://") || connection_string.starts_with("postgresql://") {
+            let options = PgConnectOptions::from_str(connection_string)?
+                .application_name("prefixd")
+                .disable_statement_logging();
+            return Ok(Self::Postgres(open_postgres(options, max_connections).await?));
+        }
+        Err(StoreError::ConnectionString(without_password(connection_string)))
+    }
+
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Sqlite(sqlite) => {
+                sqlite.readers.close().await;
+                if let Some(writer) = sqlite.writer.lock().await.take()
+                    && let Err(error) = writer.close().await
+                {
+                    tracing::warn!(%error, "the database file was not closed cleanly; its log is replayed at the next start");
+                }
+            }
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+fn sqlite_path(connection_string: &str) -> Option<&Path> {
+    let path = connection_string.strip_prefix("sqlite:")?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    (!path.is_empty() && !path.starts_with(':')).then(|| Path::new(path))
+}
+
+/// The string up to where a password could begin.
+fn without_password(connection_string: &str) -> String {
+    connection_string
+        .split("//")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+impl Sqlite {
+    async fn open(path: &Path, max_connections: u32) -> Result<Self, StoreError> {
+        let file = |source| StoreError::File {
+            path: path.display().to_string(),
+            source,
+        };
+        // Made by hand, because SQLite would make it with the process's umask.
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(file)?;
+        let path = path.canonicalize().map_err(file)?;
+        let lock = lock(&path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(SQLITE_BUSY)
+            .pragma("cache_size", "-65536")
+            .pragma("temp_store", "memory")
+            .disable_statement_logging();
+        let mut writer = options.connect().await?;
+        migrate::run(&mut writer, &migrate::SQLITE).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(max_connections.max(1))
+            .acquire_timeout(ACQUIRE)
+            .test_before_acquire(false)
+            .connect_with(options.clone().read_only(true))
+            .await?;
+        Ok(Self {
+            readers,
+            writer: Mutex::new(Some(writer)),
+            options,
+            _lock: lock,
+        })
+    }
+
+    /// The writing connection, taken out: whoever is sure of its state puts it back with [`Self::put_back`].
+    /// Dropped instead, it is closed and its transaction with it.
+    pub(super) async fn take_writer(&self) -> Result<Writer<'_>, sqlx::Error> {
+        let mut slot = self.writer.lock().await;
+        let connection = match slot.take() {
+            Some(connection) => connection,
+            None => self.options.connect().await?,
+        };
+        Ok(Writer { slot, connection })
+    }
+}
+
+/// The writing connection while somebody uses it.
+pub(super) struct Writer<'a> {
+    slot: tokio::sync::MutexGuard<'a, Option<SqliteConnection>>,
+    pub(super) connection: SqliteConnection,
+}
+
+impl Writer<'_> {
+    /// The connection is outside any transaction and may be used again.
+    pub(super) fn put_back(mut self) {
+        *self.slot = Some(self.connection);
+    }
+}
+
+/// Takes the lock beside a SQLite file. Not on the file itself: closing a second descriptor of it would drop
+/// the locks that SQLite holds (POSIX record locks belong to the process).
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let failed = |source| StoreError::File {
+        path: name.display().to_string(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&name)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
+            path: path.display().to_string(),
+        }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+async fn open_postgres(options: PgConnectOptions, max_connections: u32) -> Result<PgPool, StoreError> {
+    // A connection of its own: migrating may take longer than a statement may, and its lock goes with it.
+    let mut migrator = PgConnection::connect_with(&options).await?;
+    migrate::run(&mut migrator, &migrate::POSTGRES).await?;
+    migrator.close().await?;
+    let options = options.options([
+        ("statement_timeout", POSTGRES_STATEMENT),
+        ("synchronous_commit", "on"),
+        ("jit", "off"),
+    ]);
+    Ok(PgPoolOptions::new()
+        .max_connections(max_connections.max(2))
+        .acquire_timeout(ACQUIRE)
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await?)
+}

@@ -1,0 +1,158 @@
+//! What a start needs.
+//!
+//! A row that cannot be read never goes unsaid, and never opens a door. A mitigation that cannot be read is
+//! reported and not announced; its scope stays taken in the database, so nothing takes its place unseen. A group
+//! is reported and begins anew with the next event. Safelist entries and suppressions hold rules back, so without
+//! one of them nothing may be announced: loading fails.
+
+use super::db::on_db;
+use super::{Store, StoreError};
+use crate::journal::Head;
+use prefixd_api::mitigation::{Group, Mitigation, Suppression};
+use prefixd_api::resource::SafelistEntry;
+use prefixd_api::time::Timestamp;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How long a closed group still counts: its starts double the hold-down for a day.
+const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What was stored.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Live mitigations, oldest first.
+    pub mitigations: Vec<Mitigation>,
+    /// The newest group of each scope that is open or had an event within a day.
+    pub groups: Vec<Group>,
+    /// Suppressions that have not expired.
+    pub suppressions: Vec<Suppression>,
+    /// Safelist entries added through the API, expired ones too.
+    pub safelist: Vec<SafelistEntry>,
+    /// The end of the POP's journal.
+    pub head: Head,
+    /// Rows that could not be read: mitigations among them are not announced.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A row that is in the store and cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// What it is: `mitigation`, `event`, ...
+    pub what: &'static str,
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it.
+    pub error: String,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the stored {} {} cannot be read: {}",
+            self.what, self.name, self.error
+        )
+    }
+}
+
+impl Store {
+    /// Reads what a POP's engine starts from.
+    ///
+    /// # Errors
+    /// When the store fails, or a safelist entry or suppression cannot be read.
+    pub async fn load(&self, pop: &str, now: Timestamp) -> Result<Loaded, StoreError> {
+        let mut unreadable = Vec::new();
+        let rows: Vec<(Uuid, String)> = on_db!(self, |db| {
+            sqlx::query_as(
+                "SELECT id, body FROM mitigations WHERE live = 1 AND pop = $1 ORDER BY created_at, id",
+            )
+            .bind(pop)
+            .fetch_all(db)
+            .await?
+        });
+        let mitigations = readable("mitigation", rows, &mut unreadable);
+        let rows: Vec<(Uuid, String)> = on_db!(self, |db| {
+            sqlx::query_as(
+                "SELECT id, body FROM signal_groups WHERE pop = $1 AND (closed_at IS NULL OR last_event_at >= $2) \
+                 ORDER BY last_event_at, id",
+            )
+            .bind(pop)
+            .bind(now.saturating_sub(REMEMBERED).as_micros())
+            .fetch_all(db)
+            .await?
+        });
+        let groups = newest_of_each_scope(readable("group", rows, &mut unreadable));
+        let rows: Vec<(String,)> = on_db!(self, |db| {
+            sqlx::query_as(
+                "SELECT body FROM suppressions WHERE pop = $1 AND expires_at > $2 ORDER BY expires_at",
+            )
+            .bind(pop)
+            .bind(now.as_micros())
+            .fetch_all(db)
+            .await?
+        });
+        let suppressions = all_or_nothing("suppression", rows)?;
+        let rows: Vec<(String,)> = on_db!(self, |db| {
+            sqlx::query_as("SELECT body FROM safelist ORDER BY af, lo, hi")
+                .fetch_all(db)
+                .await?
+        });
+        let safelist = all_or_nothing("safelist entry", rows)?;
+        Ok(Loaded {
+            mitigations,
+            groups,
+            suppressions,
+            safelist,
+            head: self.journal_head(pop).await?,
+            unreadable,
+        })
+    }
+}
+
+fn readable<T: DeserializeOwned>(
+    what: &'static str,
+    rows: Vec<(Uuid, String)>,
+    unreadable: &mut Vec<Unreadable>,
+) -> Vec<T> {
+    rows.into_iter()
+        .filter_map(|(id, body)| {
+            serde_json::from_str(&body)
+                .map_err(|error| {
+                    unreadable.push(Unreadable {
+                        what,
+                        name: id.to_string(),
+                        error: error.to_string(),
+                    });
+                })
+                .ok()
+        })
+        .collect()
+}
+
+fn all_or_nothing<T: DeserializeOwned>(
+    what: &'static str,
+    rows: Vec<(String,)>,
+) -> Result<Vec<T>, StoreError> {
+    rows.into_iter()
+        .map(|(body,)| {
+            serde_json::from_str(&body).map_err(|error| {
+                StoreError::Unreadable(Unreadable {
+                    what,
+                    name: body,
+                    error: error.to_string(),
+                })
+            })
+        })
+        .collect()
+}
+
+/// Ordered by last event, so a later group of a scope replaces an earlier one.
+fn newest_of_each_scope(groups: Vec<Group>) -> Vec<Group> {
+    let mut newest = std::collections::HashMap::with_capacity(groups.len());
+    for group in groups {
+        newest.insert(group.scope.clone(), group);
+    }
+    newest.into_values().collect()
+}

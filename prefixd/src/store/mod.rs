@@ -1,0 +1,126 @@
+//! The store: SQLite in a file, or PostgreSQL, from one SQL text (docs/adr/0003).
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `db` | the two engines: pools, the writing connection, the lock of a SQLite file |
+//! | [`migrate`] | the schema and its versions |
+//! | [`commit`] | a batch of effects as one transaction with a constant number of statements |
+//! | [`load`] | what a start needs |
+//! | [`list`], [`read`] | pages, single objects, replays |
+//! | [`chain`] | the journal: reading, its end, verification |
+//! | [`prune`] | retention |
+//!
+//! Only the engine commits. Everybody may read.
+
+pub mod chain;
+pub mod commit;
+mod db;
+pub mod list;
+pub mod load;
+mod migrate;
+mod prefix;
+pub mod prune;
+pub mod read;
+
+pub use chain::Verification;
+pub use commit::{Batch, COMMIT_DEADLINE, CommitError};
+pub use list::{Cursor, CursorError, EventFilter, MitigationFilter, Page, PageRequest};
+pub use load::{Loaded, Unreadable};
+pub use prune::Pruned;
+pub use read::EventKey;
+
+use db::Db;
+use std::time::Duration;
+
+/// The store. Cheap to share behind an `Arc`.
+#[derive(Debug)]
+pub struct Store {
+    db: Db,
+    deadline: Duration,
+}
+
+/// Why the store could not be opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The connection string names no engine.
+    #[error("{0:?} is no connection string: use sqlite:PATH or postgres://USER@HOST/DATABASE")]
+    ConnectionString(String),
+    /// The SQLite file cannot be made or opened.
+    #[error("cannot use the database file {path}: {source}")]
+    File {
+        /// Which file.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Another process holds the SQLite file.
+    #[error("{path} is in use by another prefixd: one daemon owns one database file")]
+    InUse {
+        /// Which file.
+        path: String,
+    },
+    /// The schema was written by a newer version.
+    #[error(
+        "the database has schema version {found}, this prefixd knows up to {known}: run the newer prefixd, or \
+         restore a backup taken before the upgrade"
+    )]
+    NewerSchema {
+        /// What the database has.
+        found: i64,
+        /// What this version knows.
+        known: i64,
+    },
+    /// The schema could not be brought up to date.
+    #[error("cannot bring the database schema up to date: {0}")]
+    Migration(#[source] sqlx::migrate::MigrateError),
+    /// A row that a guardrail depends on cannot be read.
+    #[error("{0}; it guards what may be announced, so prefixd does not start without it")]
+    Unreadable(Unreadable),
+    /// The engine refused or could not be reached.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+impl Store {
+    /// Opens the database, makes it when it is a SQLite file that does not exist, and brings the schema up to
+    /// date. `max_connections` bounds the readers of SQLite and all connections of PostgreSQL.
+    ///
+    /// # Errors
+    /// When the database cannot be opened, is held by another daemon, or is newer than this version.
+    pub async fn open(connection_string: &str, max_connections: u32) -> Result<Self, StoreError> {
+        let db = Db::open(connection_string, max_connections).await?;
+        Ok(Self {
+            db,
+            deadline: COMMIT_DEADLINE,
+        })
+    }
+
+    /// The engine's name: `sqlite` or `postgresql`.
+    #[must_use]
+    pub fn backend(&self) -> &'static str {
+        match &self.db {
+            Db::Sqlite(_) => "sqlite",
+            Db::Postgres(_) => "postgresql",
+        }
+    }
+
+    /// Asks the store for a sign of life.
+    ///
+    /// # Errors
+    /// When it does not answer within the commit deadline.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let question = async { db::on_db!(self, |db| sqlx::query("SELECT 1").execute(db).await.map(drop)) };
+        tokio::time::timeout(self.deadline, question)
+            .await
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        Ok(())
+    }
+
+    /// Ends all connections; a SQLite file is checkpointed.
+    pub async fn close(&self) {
+        self.db.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests;
