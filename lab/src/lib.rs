@@ -5,12 +5,18 @@
 //!
 //! - [`routers`]: BIRD, FRR, GoBGP and ExaBGP as BGP neighbours, with readback of the FlowSpec rules they hold
 //! - [`speaker`]: a minimal BGP endpoint that says exactly the bytes a test wants said
+//! - [`postgres`]: throw-away PostgreSQL clusters, one database per test
+//! - [`proxy`]: a TCP proxy that cuts or stalls what passes through it
+//! - [`debian`]: the programs the above need, and the package to install when one is missing
 //! - [`net`]: loopback addresses and ports that nobody else uses
 //! - [`process`]: child processes that never outlive the process that started them
 //!
 //! The crate depends on no other crate of the workspace, so that all of them can use it in their tests.
 
+pub mod debian;
 pub mod net;
+pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod routers;
 pub mod speaker;

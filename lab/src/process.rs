@@ -28,6 +28,8 @@ pub struct Process {
     child: Child,
     watcher: Child,
     log: PathBuf,
+    /// What ends it when it is dropped or orphaned.
+    last: Signal,
 }
 
 impl Process {
@@ -37,27 +39,25 @@ impl Process {
     ///
     /// # Errors
     /// When the log cannot be created or the program cannot be started.
-    pub fn spawn(name: &str, mut command: Command, dir: &Path) -> anyhow::Result<Self> {
-        let log = dir.join(format!("{name}.log"));
-        let out = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .with_context(|| format!("create {}", log.display()))?;
-        let err = out.try_clone().context("duplicate the log's descriptor")?;
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err)
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("start {name} ({})", command.get_program().display()))?;
-        match watch(child.id(), dir) {
+    pub fn spawn(name: &str, command: Command, dir: &Path) -> anyhow::Result<Self> {
+        Self::spawn_ending_by(Signal::SIGKILL, name, command, dir)
+    }
+
+    /// As [`Process::spawn`], for a child that must clean up when it is dropped or orphaned: it gets `last`, and
+    /// SIGKILL only when it is still there after five seconds.
+    ///
+    /// # Errors
+    /// As for [`Process::spawn`].
+    pub fn spawn_ending_by(last: Signal, name: &str, command: Command, dir: &Path) -> anyhow::Result<Self> {
+        let log = log_of(name, dir);
+        let mut child = spawn_unwatched(name, command, dir)?;
+        match watch(child.id(), last, dir) {
             Ok(watcher) => Ok(Self {
                 name: name.to_owned(),
                 child,
                 watcher,
                 log,
+                last,
             }),
             Err(error) => {
                 child.kill().context("stop a child that cannot be watched")?;
@@ -102,12 +102,20 @@ impl Process {
     ///
     /// # Errors
     /// When it had to be killed.
-    pub async fn stop(mut self) -> anyhow::Result<ExitStatus> {
-        self.signal(Signal::SIGTERM)?;
+    pub async fn stop(self) -> anyhow::Result<ExitStatus> {
+        self.stop_by(Signal::SIGTERM).await
+    }
+
+    /// Asks the child to end with another signal than SIGTERM.
+    ///
+    /// # Errors
+    /// When it had to be killed.
+    pub async fn stop_by(mut self, signal: Signal) -> anyhow::Result<ExitStatus> {
+        self.signal(signal)?;
         match self.wait(GRACE).await? {
             Some(status) => Ok(status),
             None => bail!(
-                "{} did not end within {GRACE:?} of SIGTERM; it was killed",
+                "{} did not end within {GRACE:?} of {signal}; it was killed",
                 self.name
             ),
         }
@@ -135,9 +143,15 @@ impl Process {
     }
 }
 
-/// Kills the child (SIGKILL, with its group) and waits for it.
+/// Ends the child with its group and waits for it.
 impl Drop for Process {
     fn drop(&mut self) {
+        if self.last != Signal::SIGKILL && self.signal(self.last).is_ok() {
+            let deadline = Instant::now() + GRACE;
+            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+                std::thread::sleep(POLL);
+            }
+        }
         // The group may be gone already; then there is nothing to kill. Waiting ends at once after SIGKILL.
         let _ = killpg(self.target(), Signal::SIGKILL);
         let _ = self.child.wait();
@@ -146,14 +160,33 @@ impl Drop for Process {
     }
 }
 
-fn watch(pid: u32, dir: &Path) -> anyhow::Result<Child> {
+/// Where [`Process::spawn`] puts the output of a child.
+pub(crate) fn log_of(name: &str, dir: &Path) -> PathBuf {
+    dir.join(format!("{name}.log"))
+}
+
+/// Starts a child in its own process group, for whose end the caller cares.
+pub(crate) fn spawn_unwatched(name: &str, mut command: Command, dir: &Path) -> anyhow::Result<Child> {
+    let log = log_of(name, dir);
+    let out = File::options().create(true).append(true).open(&log);
+    let out = out.with_context(|| format!("create {}", log.display()))?;
+    let err = out.try_clone().context("duplicate the log's descriptor")?;
+    command
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("start {name} ({})", command.get_program().display()))
+}
+
+fn watch(pid: u32, last: Signal, dir: &Path) -> anyhow::Result<Child> {
+    let script = r#"trap '' INT TERM HUP; read -r _; kill -s "$1" -- "-$2"
+        n=0; while kill -0 "-$2" 2>/dev/null && [ $n -lt 50 ]; do sleep 0.1; n=$((n+1)); done
+        kill -KILL "-$2" 2>/dev/null; rm -rf -- "$3""#;
+    let name = last.as_str().trim_start_matches("SIG");
     Command::new("/bin/sh")
-        .args([
-            "-c",
-            r#"trap '' INT TERM HUP; read -r _; kill -KILL "-$1"; rm -rf -- "$2""#,
-            "watcher",
-        ])
-        .arg(pid.to_string())
+        .args(["-c", script, "watcher", name, &pid.to_string()])
         .arg(dir)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

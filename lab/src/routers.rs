@@ -31,19 +31,16 @@ pub mod rule;
 mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use crate::debian::Tool;
 use crate::net;
 use crate::process::Process;
 pub use rule::{Action, BytesPerSecond, Component, Family, Match, NO_EXPORT, Op, RouterRule, Term};
-
-/// A comma list of router names whose absence is allowed; they are then skipped, and a line on standard error says so.
-pub const ALLOW_MISSING: &str = "PREFIXD_TEST_ALLOW_MISSING";
 
 /// Time a router has from its start to answering on its socket and its command line.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -65,67 +62,42 @@ impl Kind {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Bird, Self::Frr, Self::GoBgp, Self::ExaBgp];
 
-    /// The name that [`ALLOW_MISSING`] takes.
+    /// The name that [`ALLOW_MISSING`](crate::debian::ALLOW_MISSING) takes.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Bird => "bird",
-            Self::Frr => "frr",
-            Self::GoBgp => "gobgp",
-            Self::ExaBgp => "exabgp",
-        }
+        self.tool().name
     }
 
-    /// The Debian package that holds it.
-    pub const fn package(self) -> &'static str {
-        match self {
-            Self::Bird => "bird2",
-            Self::Frr => "frr",
-            Self::GoBgp => "gobgpd",
-            Self::ExaBgp => "exabgp",
-        }
-    }
-
-    /// Whether tests with this router can run. `Ok(false)` only when it is missing and [`ALLOW_MISSING`] names it.
+    /// Whether tests with this router can run: see [`Tool::available`].
     ///
     /// # Errors
     /// When it is missing and that is not allowed; the error names the Debian package.
     pub fn available(self) -> anyhow::Result<bool> {
-        let Err(error) = self.binary() else {
-            return Ok(true);
-        };
-        let allowed = std::env::var(ALLOW_MISSING).unwrap_or_default();
-        if !allowed.split(',').any(|name| name.trim() == self.name()) {
-            return Err(error);
-        }
-        #[expect(
-            clippy::print_stderr,
-            reason = "a skipped router must be seen in the test's output"
-        )]
-        {
-            eprintln!("SKIPPED: {error:#}; {ALLOW_MISSING} allows that");
-        }
-        Ok(false)
+        self.tool().available()
     }
 
-    fn binary(self) -> anyhow::Result<PathBuf> {
-        let program = match self {
-            Self::Bird => "bird",
-            Self::Frr => "bgpd",
-            Self::GoBgp => "gobgpd",
-            Self::ExaBgp => "exabgp",
-        };
-        // Debian keeps some daemons outside of an ordinary user's PATH.
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path)
-            .chain(["/usr/sbin", "/usr/local/sbin", "/usr/lib/frr"].map(PathBuf::from))
-            .map(|dir| dir.join(program))
-            .find(|file| file.is_file())
-            .with_context(|| {
-                format!(
-                    "{program} is not installed: apt-get install {} (or: make setup)",
-                    self.package()
-                )
-            })
+    const fn tool(self) -> Tool {
+        match self {
+            Self::Bird => Tool {
+                name: "bird",
+                program: "bird",
+                package: "bird2",
+            },
+            Self::Frr => Tool {
+                name: "frr",
+                program: "bgpd",
+                package: "frr",
+            },
+            Self::GoBgp => Tool {
+                name: "gobgp",
+                program: "gobgpd",
+                package: "gobgpd",
+            },
+            Self::ExaBgp => Tool {
+                name: "exabgp",
+                program: "exabgp",
+                package: "exabgp",
+            },
+        }
     }
 }
 
@@ -451,7 +423,7 @@ impl Router {
     }
 
     async fn launch(&mut self) -> anyhow::Result<()> {
-        let (binary, dir) = (self.kind.binary()?, self.dir.path());
+        let (binary, dir) = (self.kind.tool().find()?, self.dir.path());
         let command = match self.kind {
             Kind::Bird => bird::command(&binary, &self.config, &self.seat, dir),
             Kind::Frr => frr::command(&binary, &self.config, &self.seat, dir),

@@ -1,0 +1,46 @@
+# Every command a developer needs. `make` alone lists them.
+
+SHELL := /bin/sh
+CARGO ?= cargo
+
+# What tests, benchmarks and the demo need besides Rust, make and a C compiler: Debian packages.
+TEST_PACKAGES := bird2 frr gobgpd exabgp postgresql
+DEMO_PACKAGES := bird2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lint test bench demo lab clean
+
+help: ## List the commands
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make demo DEMO=plain       the demo without the console: prints each step, fails when a rule was wrong"
+	@echo "  PREFIXD_TEST_ALLOW_MISSING=bird,frr,gobgp,exabgp,postgresql make test"
+	@echo "                             skips what needs the named programs, and says so"
+
+setup: ## Install the routers and the database that the tests need (Debian packages)
+	@lab/install-packages $(TEST_PACKAGES)
+
+lint: ## Formatting, clippy, documentation, house rules
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+	lab/house-rules
+
+test: setup ## Run every test, with real routers and databases
+	@lab/run-tests
+
+bench: ## Measure and print the figures of docs/benchmarks.md (about 10 minutes; release build)
+	@lab/install-packages bird2 postgresql
+	$(CARGO) build --release --locked -p prefixd -p lab --bins
+	target/release/bench --prefixd target/release/prefixd --load target/release/load
+
+demo: ## Daemon, a real router, an attack wave, and the console on top (DEMO=plain: no console)
+	@lab/install-packages $(DEMO_PACKAGES)
+	$(CARGO) build --locked -p prefixd -p prefixd-tui -p lab --bins
+	@target/debug/demo --prefixd target/debug/prefixd --console target/debug/prefixd-tui $(if $(filter plain,$(DEMO)),--plain)
+
+lab: setup ## Only the tests of the lab itself: do the routers and the database work on this machine?
+	$(CARGO) test --locked -p lab
+
+clean: ## Remove what was built
+	$(CARGO) clean
