@@ -346,3 +346,6 @@ impl NeighborConfig {
             && *families == other.families
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,7 @@ const EVENTS: usize = 256;
 pub struct Speaker {
     inner: Arc<Inner>,
     local_addrs: Vec<SocketAddr>,
-    _listeners: Vec<AbortOnDropHandle<()>>,
+    listeners: Mutex<Vec<AbortOnDropHandle<()>>>,
 }
 
 struct Inner {
@@ -127,7 +127,7 @@ impl Speaker {
         Ok(Self {
             inner,
             local_addrs,
-            _listeners: listeners,
+            listeners: Mutex::new(listeners),
         })
     }
 
@@ -256,9 +256,11 @@ impl Speaker {
         self.inner.events.subscribe()
     }
 
-    /// Ends all sessions. A neighbour that does not finish in time is cut off; the names of those are returned.
+    /// Stops accepting and ends all sessions. A neighbour that does not finish in time is cut off; the names of those
+    /// are returned.
     pub async fn shutdown(&self, stop: Stop, deadline: Duration) -> Vec<Arc<str>> {
         self.inner.stopped.store(true, Ordering::SeqCst);
+        lock(&self.listeners).clear();
         let deadline = Instant::now() + deadline;
         let mut tasks = Vec::new();
         for (name, handle) in self.inner.neighbors().iter() {

@@ -230,3 +230,16 @@ pub(crate) fn clean(text: &str) -> String {
         .map(|c| if unsafe_on_a_screen(c) { ' ' } else { c })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::clean;
+
+    #[test]
+    fn text_from_outside_cannot_steer_a_terminal_or_grow() {
+        assert_eq!(clean("up\u{1b}[2Jgrade\nnow"), "up [2Jgrade now");
+        assert_eq!(clean("a\u{202e}b\u{200b}c\u{2066}d"), "a b c d");
+        assert_eq!(clean("Wartung Röhre 日本"), "Wartung Röhre 日本");
+        assert_eq!(clean(&"x".repeat(1000)).len(), 200);
+    }
+}

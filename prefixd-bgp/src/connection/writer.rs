@@ -29,29 +29,48 @@ pub(super) struct Blocked(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    since: Option<Instant>,
+    now: Option<Wait>,
+    /// Finished waits that nobody has taken yet.
     total: Duration,
+}
+
+#[derive(Debug)]
+struct Wait {
+    since: Instant,
+    /// Up to here it was taken into account.
+    taken: Instant,
 }
 
 impl Blocked {
     pub(super) fn since(&self) -> Option<Instant> {
-        lock(&self.0).since
+        lock(&self.0).now.as_ref().map(|wait| wait.since)
     }
 
+    /// Time waited since the last call, a wait that is still going on included.
     pub(super) fn take_total(&self) -> Duration {
-        std::mem::take(&mut lock(&self.0).total)
-    }
-
-    fn begin(&self) -> Instant {
-        let now = Instant::now();
-        lock(&self.0).since = Some(now);
-        now
-    }
-
-    fn end(&self, since: Instant) {
         let mut waiting = lock(&self.0);
-        waiting.since = None;
-        waiting.total += since.elapsed();
+        let mut total = std::mem::take(&mut waiting.total);
+        if let Some(wait) = waiting.now.as_mut() {
+            let now = Instant::now();
+            total += now.saturating_duration_since(wait.taken);
+            wait.taken = now;
+        }
+        total
+    }
+
+    fn begin(&self) {
+        let now = Instant::now();
+        lock(&self.0).now = Some(Wait {
+            since: now,
+            taken: now,
+        });
+    }
+
+    fn end(&self) {
+        let mut waiting = lock(&self.0);
+        if let Some(wait) = waiting.now.take() {
+            waiting.total += wait.taken.elapsed();
+        }
     }
 }
 
@@ -131,9 +150,9 @@ async fn write_all<W: AsyncWrite + Unpin>(
     blocked: &Blocked,
 ) -> io::Result<()> {
     while !bytes.is_empty() {
-        let since = blocked.begin();
+        blocked.begin();
         let written = stream.write(bytes).await;
-        blocked.end(since);
+        blocked.end();
         match written? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
             count => bytes = &bytes[count..],

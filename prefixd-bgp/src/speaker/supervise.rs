@@ -13,12 +13,20 @@ const MAX_RESTART_PAUSE: Duration = Duration::from_secs(30);
 
 /// Runs the task until it ends by an order.
 pub(super) async fn supervise(context: PeerContext) {
+    keep_alive(|| peer::run(context.clone()), || note_failure(&context)).await;
+}
+
+/// Starts a task again each time it panics.
+async fn keep_alive<F>(mut start: impl FnMut() -> F, mut failed: impl FnMut())
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let mut pause = RESTART_PAUSE;
-    while AbortOnDropHandle::new(tokio::spawn(peer::run(context.clone())))
+    while AbortOnDropHandle::new(tokio::spawn(start()))
         .await
         .is_err_and(|error| error.is_panic())
     {
-        note_failure(&context);
+        failed();
         sleep(pause).await;
         pause = (pause * 2).min(MAX_RESTART_PAUSE);
     }
@@ -43,5 +51,29 @@ fn note_failure(context: &PeerContext) {
         };
         // Nobody listening is fine: the same can be read from the status at any time.
         let _ = context.events.send(SessionEvent { neighbor, change });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_is_started_again_after_a_growing_pause() {
+        let runs = Arc::new(AtomicU32::new(0));
+        let begin = Instant::now();
+        let mut failures = Vec::new();
+        let start = || {
+            let runs = runs.clone();
+            async move {
+                assert!(runs.fetch_add(1, Ordering::SeqCst) == 7, "a fault");
+            }
+        };
+        keep_alive(start, || failures.push(begin.elapsed().as_secs())).await;
+        assert_eq!(failures, [0, 1, 3, 7, 15, 31, 61]);
+        assert_eq!(runs.load(Ordering::SeqCst), 8);
     }
 }

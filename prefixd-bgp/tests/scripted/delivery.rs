@@ -145,7 +145,7 @@ async fn the_speaker_ends_a_rule_by_itself() {
     let router = Router::bind().await;
     let speaker = start(vec![router.neighbor()]);
     let mut peer = router.session(&OpenScript::default()).await;
-    let end = Instant::now() + Duration::from_millis(300);
+    let end = Instant::now() + Duration::from_secs(1);
     let (long, short) = (route(1), route_until(2, end));
     speaker.apply([announce(long.clone())]).unwrap();
     peer.update().await;
@@ -162,7 +162,7 @@ async fn an_extended_rule_stays() {
     let router = Router::bind().await;
     let speaker = start(vec![router.neighbor()]);
     let mut peer = router.session(&OpenScript::default()).await;
-    let soon = Instant::now() + Duration::from_millis(200);
+    let soon = Instant::now() + Duration::from_millis(1500);
     let (extended, control) = (route_until(1, soon), route_until(2, soon));
     speaker
         .apply([announce(extended.clone()), announce(control.clone())])

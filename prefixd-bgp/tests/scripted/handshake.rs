@@ -152,3 +152,41 @@ async fn nothing_is_dialled_before_open() {
     speaker.open();
     router.session(&OpenScript::default()).await.initial_sync().await;
 }
+
+#[tokio::test]
+async fn sessions_run_over_ipv6() {
+    let router = Router::bind_to("[::1]:0").await;
+    let speaker = start(vec![router.neighbor()]);
+    speaker.apply([announce(route(1))]).unwrap();
+    let mut peer = router.session(&OpenScript::default()).await;
+    assert_eq!(peer.initial_sync().await.len(), 1);
+    wait_for_phase(&speaker, NAME, SessionPhase::Established).await;
+    assert!(speaker.peer(NAME).unwrap().session.unwrap().remote.is_ipv6());
+}
+
+#[tokio::test]
+async fn a_stopped_speaker_leaves_its_port_to_the_next() {
+    let neighbor = NeighborConfig {
+        passive: true,
+        ..NeighborConfig::new(NAME, [127, 0, 0, 2].into(), PEER_ASN)
+    };
+    let first = start(vec![neighbor.clone()]);
+    let listen = first.local_addrs().to_vec();
+    let again = || prefixd_bgp::SpeakerConfig {
+        listen: listen.clone(),
+        ..config(vec![neighbor.clone()])
+    };
+    let taken = prefixd_bgp::Speaker::start(again())
+        .map(drop)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        taken.starts_with(&format!("cannot accept BGP sessions on {}", listen[0])),
+        "{taken}"
+    );
+    first.shutdown(prefixd_bgp::Stop::Restart, PATIENCE).await;
+    wait_for("the port to be free", || {
+        prefixd_bgp::Speaker::start(again()).is_ok()
+    })
+    .await;
+}

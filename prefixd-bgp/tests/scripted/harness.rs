@@ -241,8 +241,12 @@ impl Router {
     }
 
     pub(crate) async fn bind_at(address: Ipv4Addr) -> Self {
+        Self::bind_to(&format!("{address}:0")).await
+    }
+
+    pub(crate) async fn bind_to(address: &str) -> Self {
         Self {
-            listener: TcpListener::bind((address, 0)).await.unwrap(),
+            listener: TcpListener::bind(address).await.unwrap(),
         }
     }
 

@@ -1,0 +1,163 @@
+use super::*;
+
+fn neighbor(name: &str, last: u8) -> NeighborConfig {
+    NeighborConfig::new(name, IpAddr::from([192, 0, 2, last]), 65001)
+}
+
+fn speaker(neighbors: Vec<NeighborConfig>) -> SpeakerConfig {
+    SpeakerConfig {
+        local_asn: 65010,
+        router_id: Ipv4Addr::new(10, 0, 0, 1),
+        listen: vec![],
+        hold_time: HoldTime(30),
+        marker: None,
+        neighbors,
+    }
+}
+
+fn refused(neighbor: NeighborConfig) -> String {
+    speaker(vec![neighbor]).validate().unwrap_err().to_string()
+}
+
+#[test]
+fn a_usual_configuration_is_accepted() {
+    assert_eq!(
+        speaker(vec![neighbor("one", 1), neighbor("two", 2)]).validate(),
+        Ok(())
+    );
+    assert_eq!(speaker(vec![]).validate(), Ok(()));
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_a_reason() {
+    let base = || neighbor("one", 1);
+    assert_eq!(
+        SpeakerConfig {
+            local_asn: 0,
+            ..speaker(vec![])
+        }
+        .validate(),
+        Err(ConfigError::LocalAsn)
+    );
+    let no_id = SpeakerConfig {
+        router_id: Ipv4Addr::UNSPECIFIED,
+        ..speaker(vec![])
+    };
+    assert_eq!(no_id.validate(), Err(ConfigError::RouterId));
+    let twice = speaker(vec![base(), neighbor("one", 2)]).validate().unwrap_err();
+    assert_eq!(
+        twice.to_string(),
+        "two neighbours are called one; names must be unique"
+    );
+    let mapped = NeighborConfig {
+        address: "::ffff:192.0.2.1".parse().unwrap(),
+        ..neighbor("two", 9)
+    };
+    let same = speaker(vec![base(), mapped]).validate().unwrap_err();
+    assert!(matches!(same, ConfigError::DuplicateAddress { .. }), "{same}");
+    assert_eq!(
+        refused(NeighborConfig {
+            peer_asn: 0,
+            ..base()
+        }),
+        "neighbour one has AS 0; set the AS of the router"
+    );
+    assert_eq!(
+        refused(NeighborConfig {
+            families: BTreeSet::new(),
+            ..base()
+        }),
+        "neighbour one has no address family; add ipv4-flowspec, ipv6-flowspec or both"
+    );
+    assert!(
+        refused(NeighborConfig {
+            passive: true,
+            ..base()
+        })
+        .contains("no address to accept sessions on")
+    );
+    let local_address = Some("2001:db8::1".parse().unwrap());
+    assert!(
+        refused(NeighborConfig {
+            local_address,
+            ..base()
+        })
+        .contains("different families")
+    );
+    assert!(
+        refused(NeighborConfig {
+            max_rules: Some(0),
+            ..base()
+        })
+        .contains("max_rules must not be 0")
+    );
+    for (limits, text) in [
+        (
+            Limits {
+                operators_per_component: 0,
+                ..Limits::default()
+            },
+            "operators_per_component must not be 0",
+        ),
+        (
+            Limits {
+                nlri_bytes: 0,
+                ..Limits::default()
+            },
+            "nlri_bytes must not be 0",
+        ),
+        (
+            Limits {
+                nlri_bytes: 4000,
+                ..Limits::default()
+            },
+            "does not fit in one UPDATE",
+        ),
+    ] {
+        assert!(
+            refused(NeighborConfig { limits, ..base() }).contains(text),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_passive_neighbour_is_fine_when_something_listens() {
+    let passive = NeighborConfig {
+        passive: true,
+        ..neighbor("one", 1)
+    };
+    let listen = vec!["0.0.0.0:179".parse().unwrap()];
+    assert_eq!(
+        SpeakerConfig {
+            listen,
+            ..speaker(vec![passive])
+        }
+        .validate(),
+        Ok(())
+    );
+}
+
+#[test]
+fn a_hold_time_is_at_least_three_seconds() {
+    assert_eq!(HoldTime::from_secs(0), Err(ConfigError::HoldTime { seconds: 0 }));
+    assert_eq!(HoldTime::from_secs(2), Err(ConfigError::HoldTime { seconds: 2 }));
+    assert_eq!(HoldTime::from_secs(3).map(HoldTime::as_secs), Ok(3));
+}
+
+#[test]
+fn a_large_community_is_three_numbers() {
+    let marker: LargeCommunity = "65010:8955:1".parse().unwrap();
+    assert_eq!(
+        marker,
+        LargeCommunity {
+            global: 65010,
+            local1: 8955,
+            local2: 1
+        }
+    );
+    assert_eq!(marker.to_string(), "65010:8955:1");
+    for bad in ["", "1:2", "1:2:3:4", "1:2:x", "1:2:4294967296", "1:2:-3"] {
+        assert!(bad.parse::<LargeCommunity>().is_err(), "{bad}");
+    }
+}
