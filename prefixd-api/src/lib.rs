@@ -20,6 +20,8 @@
 
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "config")]
+pub mod config;
 pub mod event;
 pub mod feed;
 pub mod guardrail;

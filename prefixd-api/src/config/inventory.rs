@@ -1,0 +1,99 @@
+//! `inventory.yaml`: whose prefixes may be filtered.
+
+use crate::rate::BitsPerSecond;
+use crate::rule::Ranges;
+use ipnet::IpNet;
+use serde::Deserialize;
+use std::net::IpAddr;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inventory {
+    /// The customers.
+    #[serde(default)]
+    pub customers: Vec<Customer>,
+}
+
+/// Who owns prefixes.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Customer {
+    /// Unique.
+    pub customer_id: String,
+    /// For people.
+    pub name: String,
+    /// What they own.
+    pub prefixes: Vec<IpNet>,
+    /// Playbooks can match on it.
+    #[serde(default)]
+    pub policy_profile: PolicyProfile,
+    /// Their link, for severity.
+    #[serde(default)]
+    pub link_bps: Option<BitsPerSecond>,
+    /// What they run.
+    #[serde(default)]
+    pub services: Vec<Service>,
+}
+
+/// How careful a customer wants to be treated; a playbook gives it a meaning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PolicyProfile {
+    /// Filter early.
+    Strict,
+    /// As the playbooks say.
+    #[default]
+    Normal,
+    /// Filter late.
+    Relaxed,
+}
+
+/// What a customer runs.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// Unique within the customer.
+    pub service_id: String,
+    /// For people.
+    pub name: String,
+    /// Where it runs.
+    pub assets: Vec<Asset>,
+    /// Ports that stay open.
+    #[serde(default)]
+    pub allowed_ports: AllowedPorts,
+}
+
+/// An address, or a range of them.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asset {
+    /// The address, or the first of the range.
+    pub ip: IpAddr,
+    /// The last of the range.
+    #[serde(default)]
+    pub range_end: Option<IpAddr>,
+    /// For people.
+    #[serde(default)]
+    pub role: Option<String>,
+    /// Whether it sends UDP queries of its own, whose replies come to ephemeral ports. False lets templates
+    /// discard UDP that a service does not offer.
+    #[serde(default = "yes")]
+    pub client_udp: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// Ports that stay open.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllowedPorts {
+    /// UDP.
+    #[serde(default)]
+    pub udp: Ranges,
+    /// TCP.
+    #[serde(default)]
+    pub tcp: Ranges,
+}

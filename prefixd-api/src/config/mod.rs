@@ -1,0 +1,204 @@
+//! Configuration documents: their types, their defaults and their validation.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`settings`] | `prefixd.yaml` |
+//! | [`inventory`] | `inventory.yaml`: whose prefixes may be filtered |
+//! | [`playbooks`] | `playbooks.yaml`: what to do for which attack |
+//! | `locate` | from a key's path to its line and column |
+//! | `validate` | what a document cannot say by its types alone |
+//!
+//! [`load`] reads a directory and answers a configuration that can be used, or every mistake it found.
+
+pub mod inventory;
+mod locate;
+pub mod playbooks;
+mod secret;
+pub mod settings;
+mod validate;
+
+pub use inventory::Inventory;
+pub use playbooks::Playbooks;
+pub use settings::Settings;
+
+use locate::Node;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::path::Path;
+use validate::Report;
+
+/// The file of [`Settings`].
+pub const SETTINGS: &str = "prefixd.yaml";
+/// The file of [`Inventory`].
+pub const INVENTORY: &str = "inventory.yaml";
+/// The file of [`Playbooks`].
+pub const PLAYBOOKS: &str = "playbooks.yaml";
+
+/// A configuration whose every value can be used.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `prefixd.yaml`.
+    pub settings: Settings,
+    /// `inventory.yaml`.
+    pub inventory: Inventory,
+    /// `playbooks.yaml`.
+    pub playbooks: Playbooks,
+    warnings: Vec<Mistake>,
+}
+
+/// Something wrong in a document, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The file.
+    pub file: String,
+    /// Line and column, from 1; absent when the file cannot be read.
+    pub at: Option<(u64, u64)>,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+/// Every mistake that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<Mistake>);
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.at {
+            Some((line, column)) => write!(f, "{}:{line}:{column}: {}", self.file, self.message),
+            None => write!(f, "{}: {}", self.file, self.message),
+        }
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, mistake) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            mistake.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Reads and checks the documents of a directory. Relative paths in them are relative to it.
+///
+/// # Errors
+/// Every mistake found: a document that is not well formed counts as one, the others are checked all the same.
+pub fn load(dir: &Path) -> Result<Config, ConfigErrors> {
+    let mut mistakes = Vec::new();
+    let mut read = |file: &str| {
+        std::fs::read_to_string(dir.join(file)).map_err(|error| {
+            mistakes.push(Mistake {
+                file: file.to_owned(),
+                at: None,
+                message: format!("cannot be read: {error}"),
+            });
+        })
+    };
+    let texts = (read(SETTINGS), read(INVENTORY), read(PLAYBOOKS));
+    let (Ok(settings), Ok(inventory), Ok(playbooks)) = texts else {
+        return Err(ConfigErrors(mistakes));
+    };
+    let mut config = Config::from_texts(&settings, &inventory, &playbooks)?;
+    config.settings.resolve_paths(dir);
+    config.settings.load_secrets(dir).map_err(|message| {
+        ConfigErrors(vec![Mistake {
+            file: SETTINGS.to_owned(),
+            at: None,
+            message,
+        }])
+    })?;
+    Ok(config)
+}
+
+impl Config {
+    /// Checks the documents. Secrets are not read yet.
+    ///
+    /// # Errors
+    /// Every mistake found.
+    pub fn from_texts(settings: &str, inventory: &str, playbooks: &str) -> Result<Self, ConfigErrors> {
+        let settings = Document::parse::<Settings>(SETTINGS, settings);
+        let inventory = Document::parse::<Inventory>(INVENTORY, inventory);
+        let playbooks = Document::parse::<Playbooks>(PLAYBOOKS, playbooks);
+        let (settings, inventory, playbooks) = match (settings, inventory, playbooks) {
+            (Ok(settings), Ok(inventory), Ok(playbooks)) => (settings, inventory, playbooks),
+            (settings, inventory, playbooks) => {
+                let mistakes = [settings.err(), inventory.err(), playbooks.err()];
+                return Err(ConfigErrors(mistakes.into_iter().flatten().collect()));
+            }
+        };
+        let mut errors = Vec::new();
+        let mut warnings = Vec::new();
+        settings.check(&mut errors, &mut warnings, |report| {
+            validate::settings(&settings.value, report);
+        });
+        inventory.check(&mut errors, &mut warnings, |report| {
+            validate::inventory(&inventory.value, report);
+        });
+        playbooks.check(&mut errors, &mut warnings, |report| {
+            validate::playbooks(&playbooks.value, &settings.value, report);
+        });
+        if !errors.is_empty() {
+            return Err(ConfigErrors(errors));
+        }
+        Ok(Self {
+            settings: settings.value,
+            inventory: inventory.value,
+            playbooks: playbooks.value,
+            warnings,
+        })
+    }
+
+    /// What is allowed but probably not meant.
+    #[must_use]
+    pub fn warnings(&self) -> &[Mistake] {
+        &self.warnings
+    }
+}
+
+/// A parsed document with the places of its keys.
+struct Document<T> {
+    file: &'static str,
+    value: T,
+    places: Node,
+}
+
+impl Document<()> {
+    fn parse<T: DeserializeOwned>(file: &'static str, text: &str) -> Result<Document<T>, Mistake> {
+        let mistake = |at, message| Mistake {
+            file: file.to_owned(),
+            at,
+            message,
+        };
+        let text = locate::expand_environment(text, |name| std::env::var(name).ok())
+            .map_err(|(line, column, message)| mistake(Some((line, column)), message))?;
+        let refused = |error: serde_saphyr::Error| {
+            let at = error.location().map(|at| (at.line(), at.column()));
+            mistake(at, locate::plain_message(&error))
+        };
+        let value = serde_saphyr::from_str(&text).map_err(refused)?;
+        let places = serde_saphyr::from_str(&text).map_err(refused)?;
+        Ok(Document { file, value, places })
+    }
+}
+
+impl<T> Document<T> {
+    fn check(&self, errors: &mut Vec<Mistake>, warnings: &mut Vec<Mistake>, judge: impl FnOnce(&mut Report)) {
+        let mut report = Report::default();
+        judge(&mut report);
+        let place = |(path, message): (Vec<validate::Step>, String)| Mistake {
+            file: self.file.to_owned(),
+            at: Some(self.places.place_of(&path)),
+            message: format!("{}: {message}", validate::written(&path)),
+        };
+        errors.extend(report.errors.into_iter().map(place));
+        warnings.extend(report.warnings.into_iter().map(place));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! `playbooks.yaml`: what to do for which attack.
+
+use super::inventory::PolicyProfile;
+use crate::rate::BitsPerSecond;
+use crate::rule::{Action, ActionType, Fragment, Ranges, TcpFlags};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Playbooks {
+    /// Additions to the built-in vector templates.
+    #[serde(default)]
+    pub vectors: BTreeMap<String, Vector>,
+    /// The most specific one that matches decides; among equals the first.
+    #[serde(default)]
+    pub playbooks: Vec<Playbook>,
+    /// For what none of them matches; absent: nothing is done.
+    #[serde(default)]
+    pub default_playbook: Option<DefaultPlaybook>,
+}
+
+/// A template of what a kind of attack looks like.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vector {
+    /// `tcp`, `udp`, `icmp`, `gre`, or a number.
+    pub protocol: Protocol,
+    /// Destination ports.
+    #[serde(default)]
+    pub dst_ports: Ranges,
+    /// Source ports.
+    #[serde(default)]
+    pub src_ports: Ranges,
+    /// Packet lengths.
+    #[serde(default)]
+    pub packet_lengths: Ranges,
+    /// TCP flags.
+    #[serde(default)]
+    pub tcp_flags: Option<TcpFlags>,
+    /// Fragments.
+    #[serde(default)]
+    pub fragment: Option<Fragment>,
+    /// The strictest action allowed automatically.
+    #[serde(default = "police")]
+    pub max_action: ActionType,
+}
+
+const fn police() -> ActionType {
+    ActionType::Police
+}
+
+/// An IP protocol, by name or number. `icmp` is ICMP or ICMPv6 as the victim is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "ProtocolText")]
+pub enum Protocol {
+    /// ICMP for IPv4, ICMPv6 for IPv6.
+    Icmp,
+    /// Another one.
+    Number(u8),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ProtocolText {
+    Number(u8),
+    Name(String),
+}
+
+impl TryFrom<ProtocolText> for Protocol {
+    type Error = String;
+
+    fn try_from(text: ProtocolText) -> Result<Self, Self::Error> {
+        use crate::rule::protocol::{GRE, ICMP, ICMPV6, TCP, UDP};
+        Ok(match text {
+            ProtocolText::Number(ICMP | ICMPV6) => Self::Icmp,
+            ProtocolText::Number(number) => Self::Number(number),
+            ProtocolText::Name(name) => match name.as_str() {
+                "icmp" => Self::Icmp,
+                "tcp" => Self::Number(TCP),
+                "udp" => Self::Number(UDP),
+                "gre" => Self::Number(GRE),
+                _ => {
+                    return Err(format!(
+                        "{name:?} is no protocol; known: tcp, udp, icmp, gre, or a number"
+                    ));
+                }
+            },
+        })
+    }
+}
+
+/// Policy for a kind of attack.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Playbook {
+    /// Unique.
+    pub name: String,
+    /// When it applies.
+    #[serde(rename = "match")]
+    pub matches: PlaybookMatch,
+    /// What it does, first step first.
+    pub steps: Vec<Step>,
+}
+
+/// When a playbook applies: every key that is there must be met.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlaybookMatch {
+    /// Kind of attack.
+    #[serde(default)]
+    pub vector: Option<String>,
+    /// Detector.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// Customer.
+    #[serde(default)]
+    pub customer_id: Option<String>,
+    /// Service.
+    #[serde(default)]
+    pub service_id: Option<String>,
+    /// Profile of the customer.
+    #[serde(default)]
+    pub profile: Option<PolicyProfile>,
+}
+
+/// The playbook for everything else.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DefaultPlaybook {
+    /// What it does, first step first.
+    pub steps: Vec<Step>,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// What happens to the traffic.
+    pub action: ActionType,
+    /// Rate, for police.
+    #[serde(default)]
+    pub rate_bps: Option<BitsPerSecond>,
+    /// Lease; `timers.default_ttl_seconds` when absent.
+    #[serde(default)]
+    pub ttl_seconds: Option<u32>,
+    /// Derived confidence that a later step needs.
+    #[serde(default)]
+    pub require_confidence_at_least: Option<f64>,
+    /// How long there must have been evidence before a later step.
+    #[serde(default)]
+    pub require_persistence_seconds: Option<u32>,
+    /// When the attack is on a port that must stay open.
+    #[serde(default)]
+    pub on_allowed_port: OnAllowedPort,
+    /// Whether an attack without any detail may be policed as a whole.
+    #[serde(default)]
+    pub allow_host_wide: bool,
+}
+
+impl Step {
+    /// The action with its rate; none when the rate is missing, which validation refuses.
+    #[must_use]
+    pub fn full_action(&self) -> Option<Action> {
+        match self.action {
+            ActionType::Discard => Some(Action::Discard),
+            ActionType::Police => self.rate_bps.map(|rate_bps| Action::Police { rate_bps }),
+        }
+    }
+}
+
+/// What to do when the attack is on a port that must stay open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnAllowedPort {
+    /// Limit the port.
+    #[default]
+    Police,
+    /// Leave it alone.
+    Skip,
+    /// Match it like any other; never with discard.
+    Include,
+}

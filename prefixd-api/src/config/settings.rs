@@ -1,0 +1,580 @@
+//! `prefixd.yaml`.
+
+use super::secret::Secret;
+use crate::rate::BitsPerSecond;
+use crate::resource::Mode;
+use crate::role::Role;
+use crate::rule::ActionType;
+use ipnet::IpNet;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $type:ty = $default:expr,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name { $($(#[$fdoc])* pub $field: $type,)* }
+
+        impl Default for $name {
+            fn default() -> Self { Self { $($field: $default,)* } }
+        }
+    };
+}
+
+/// The whole file. `pop` and `bgp` have no defaults.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Name of this point of presence. Needs a restart.
+    pub pop: String,
+    /// Whether rules go to routers. Needs a restart: going to dry-run withdraws everything.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Listeners and access.
+    #[serde(default)]
+    pub http: Http,
+    /// The speaker and its neighbours.
+    pub bgp: Bgp,
+    /// Detectors by name; `default` is for those that are not listed.
+    #[serde(default)]
+    pub sources: BTreeMap<String, Source>,
+    /// Bounds of every rule.
+    #[serde(default)]
+    pub guardrails: Guardrails,
+    /// How many mitigations.
+    #[serde(default)]
+    pub quotas: Quotas,
+    /// Spans of time.
+    #[serde(default)]
+    pub timers: Timers,
+    /// What a later step needs where it says nothing itself.
+    #[serde(default)]
+    pub escalation: Escalation,
+    /// The database. Needs a restart.
+    #[serde(default)]
+    pub storage: Storage,
+    /// Log.
+    #[serde(default)]
+    pub observability: Observability,
+    /// Prefixes that no rule may touch.
+    #[serde(default)]
+    pub safelist: Safelist,
+    /// How the daemon stops.
+    #[serde(default)]
+    pub shutdown: Shutdown,
+}
+
+section! {
+    /// Listeners and access.
+    Http {
+        /// TCP addresses. Needs a restart.
+        listen: Vec<SocketAddr> = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
+        /// The Unix socket; null switches it off. Needs a restart.
+        socket: Option<Socket> = Some(Socket::default()),
+        /// Who may come in over TCP.
+        auth: Auth = Auth::default(),
+        /// Events a principal or address may send.
+        rate_limit: RateLimit = RateLimit::default(),
+    }
+}
+
+section! {
+    /// The Unix socket: the kernel says who is at the other end.
+    Socket {
+        /// Where it is.
+        path: PathBuf = PathBuf::from("/run/prefixd/prefixd.sock"),
+        /// Its permissions, octal.
+        mode: FileMode = FileMode(0o660),
+        /// Members of this group are viewers.
+        viewer_group: Option<String> = None,
+        /// Members of this group are operators.
+        operator_group: Option<String> = Some("prefixd".to_owned()),
+        /// Members of this group are admins, as root is.
+        admin_group: Option<String> = Some("prefixd-admin".to_owned()),
+    }
+}
+
+/// Permissions of a file, written as octal text such as `"0660"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct FileMode(pub u32);
+
+impl TryFrom<String> for FileMode {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match u32::from_str_radix(&text, 8) {
+            Ok(mode) if mode <= 0o777 => Ok(Self(mode)),
+            _ => Err(format!(
+                "{text:?} are no permissions; write them as octal text such as \"0660\""
+            )),
+        }
+    }
+}
+
+section! {
+    /// Who may come in over TCP.
+    Auth {
+        /// How.
+        mode: AuthMode = AuthMode::None,
+        /// Static tokens, for `bearer`.
+        bearer_tokens: Vec<BearerToken> = Vec::new(),
+    }
+}
+
+/// How principals are known over TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// Everybody is an admin: only on loopback.
+    None,
+    /// By a token.
+    Bearer,
+}
+
+impl AuthMode {
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Bearer => "bearer",
+        }
+    }
+}
+
+/// A static token.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BearerToken {
+    /// Names the principal in the journal: `token:NAME`.
+    pub name: String,
+    /// Environment variable that holds it.
+    #[serde(default)]
+    pub env: Option<String>,
+    /// File that holds it; a newline at its end is not part of it.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    /// What it may do.
+    pub role: Role,
+    /// The token, once it is loaded.
+    #[serde(skip)]
+    pub secret: Secret,
+}
+
+section! {
+    /// Events a principal or address may send.
+    RateLimit {
+        /// In the long run.
+        events_per_second: u32 = 1000,
+        /// At once.
+        burst: u32 = 5000,
+    }
+}
+
+/// The speaker and its neighbours.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bgp {
+    /// Our AS. Needs a restart.
+    pub local_asn: u32,
+    /// Our BGP identifier. Needs a restart.
+    pub router_id: Ipv4Addr,
+    /// Where sessions are accepted; null: we only dial. Needs a restart.
+    #[serde(default = "default_bgp_listen")]
+    pub listen: Option<Vec<SocketAddr>>,
+    /// Offered to neighbours. Needs a restart.
+    #[serde(default = "default_hold_time")]
+    pub hold_time_seconds: u16,
+    /// On every route, so that routers can accept ours alone. Needs a restart.
+    #[serde(default)]
+    pub marker_large_community: Option<String>,
+    /// The routers.
+    #[serde(default)]
+    pub neighbors: Vec<Neighbor>,
+}
+
+fn default_bgp_listen() -> Option<Vec<SocketAddr>> {
+    Some(vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, 179))])
+}
+
+const fn default_hold_time() -> u16 {
+    30
+}
+
+/// A router.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Neighbor {
+    /// Its name, everywhere a person meets it.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// The port that is dialled.
+    #[serde(default = "default_bgp_port")]
+    pub port: u16,
+    /// Its AS; ours makes the session iBGP.
+    pub peer_asn: u32,
+    /// The address we dial from.
+    #[serde(default)]
+    pub local_address: Option<IpAddr>,
+    /// Never dial.
+    #[serde(default)]
+    pub passive: bool,
+    /// Address families.
+    #[serde(default = "default_families")]
+    pub afi_safi: Vec<AfiSafi>,
+    /// What it takes, and how fast.
+    #[serde(default)]
+    pub profile: Profile,
+    /// Most rules it may hold.
+    #[serde(default = "default_max_rules")]
+    pub max_rules: u32,
+    /// Whether rules go to it.
+    #[serde(default = "yes")]
+    pub enforce: bool,
+}
+
+const fn default_bgp_port() -> u16 {
+    179
+}
+
+fn default_families() -> Vec<AfiSafi> {
+    vec![AfiSafi::Ipv4Flowspec, AfiSafi::Ipv6Flowspec]
+}
+
+const fn default_max_rules() -> u32 {
+    1000
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AfiSafi {
+    /// AFI 1, SAFI 133.
+    Ipv4Flowspec,
+    /// AFI 2, SAFI 133.
+    Ipv6Flowspec,
+}
+
+/// What a kind of router takes, and how fast (docs/configuration.md has the table).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Safe for every router that was tried: 1,000 announcements a second.
+    #[default]
+    Generic,
+    /// Junos.
+    Junos,
+    /// IOS XR: 200 announcements a second.
+    Iosxr,
+    /// FRR; not paced.
+    Frr,
+    /// BIRD; not paced.
+    Bird,
+    /// GoBGP; not paced.
+    Gobgp,
+    /// ExaBGP; not paced.
+    Exabgp,
+}
+
+impl Profile {
+    /// Announcements a second; none: not paced. Withdrawals are never paced.
+    #[must_use]
+    pub const fn announcements_per_second(self) -> Option<u32> {
+        match self {
+            Self::Generic | Self::Junos => Some(1000),
+            Self::Iosxr => Some(200),
+            Self::Frr | Self::Bird | Self::Gobgp | Self::Exabgp => None,
+        }
+    }
+
+    /// Operators that one component of a rule may have. FRR 8.4 resets the session above 5; BIRD takes all.
+    #[must_use]
+    pub const fn operators_per_component(self) -> usize {
+        match self {
+            Self::Bird | Self::Gobgp | Self::Exabgp => 32,
+            Self::Generic | Self::Junos | Self::Iosxr | Self::Frr => 5,
+        }
+    }
+}
+
+section! {
+    /// A detector.
+    Source {
+        /// Whether it reports an attack once, or for as long as it lasts.
+        reporting: Reporting = Reporting::Repeats,
+        /// Whether it still sees the attack once it is filtered.
+        visibility: Visibility = Visibility::PreFilter,
+        /// How long a claim lives after its last report.
+        claim_ttl_seconds: u32 = 300,
+        /// Confidence of reports that carry none.
+        default_confidence: Option<f64> = None,
+        /// How much its confidence counts.
+        weight: f64 = 1.0,
+        /// Detectors fed by the same data share one.
+        domain: Option<String> = None,
+        /// Whether its reports may start a mitigation.
+        may_trigger: bool = true,
+        /// The strictest action that its reports may ask for.
+        max_action: ActionType = ActionType::Discard,
+        /// Whether mitigations it starts are enforced.
+        enforce: bool = true,
+    }
+}
+
+/// How a detector reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reporting {
+    /// Once at the start, and the end.
+    Once,
+    /// Again and again while it lasts.
+    Repeats,
+}
+
+/// Where a detector looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Visibility {
+    /// Before the filter: it sees the attack all the time.
+    PreFilter,
+    /// Behind it: a working filter looks like the end of the attack.
+    PostFilter,
+}
+
+section! {
+    /// Bounds of every rule.
+    Guardrails {
+        /// Shortest lease.
+        min_ttl_seconds: u32 = 60,
+        /// Longest lease of a playbook step.
+        max_ttl_seconds: u32 = 1800,
+        /// Longest lease that an operator may ask for.
+        max_ttl_operator_seconds: u32 = 14_400,
+        /// Longest time a scope is filtered, across successors.
+        max_lifetime_seconds: u32 = 21_600,
+        /// The same for what operators made.
+        max_lifetime_operator_seconds: u32 = 86_400,
+        /// Shortest destination prefix, IPv4.
+        dst_prefix_minlen: u8 = 32,
+        /// Shortest destination prefix, IPv6.
+        dst_prefix_minlen_v6: u8 = 128,
+        /// Most ports or ranges of one rule.
+        max_ports: u32 = 8,
+        /// Longest packet length that a rule may match.
+        max_packet_length: u16 = 9216,
+        /// Lowest police rate.
+        min_police_bps: BitsPerSecond = BitsPerSecond(1_000_000),
+        /// Whether a victim must be in the inventory.
+        require_owned: bool = true,
+        /// Prefixes of the network itself: never filtered.
+        infrastructure_prefixes: Vec<IpNet> = Vec::new(),
+    }
+}
+
+section! {
+    /// How many mitigations may be live at once, and begin in a minute. 0 lets none through.
+    Quotas {
+        /// Live, per customer.
+        max_active_per_customer: u32 = 20,
+        /// Live in this POP.
+        max_active_per_pop: u32 = 200,
+        /// Live in all POPs.
+        max_active_global: u32 = 500,
+        /// Beginning in a minute.
+        max_new_per_minute: NewPerMinute = NewPerMinute::default(),
+    }
+}
+
+section! {
+    /// How many mitigations may begin in a minute.
+    NewPerMinute {
+        /// In this POP.
+        pop: u32 = 60,
+        /// Per customer.
+        customer: u32 = 15,
+        /// Per source.
+        source: u32 = 30,
+    }
+}
+
+section! {
+    /// Spans of time.
+    Timers {
+        /// Lease of a step that names none.
+        default_ttl_seconds: u32 = 300,
+        /// How long a group stays open without events.
+        correlation_window_seconds: u32 = 300,
+        /// How often the RIB is compared with the committed mitigations.
+        reconciliation_interval_seconds: u32 = 30,
+        /// A longer gap of evidence ends persistence.
+        quiet_period_seconds: u32 = 300,
+        /// How long a mitigation stays after its last claim.
+        hold_down_seconds: u32 = 60,
+        /// How long bans are not acted on after an operator's withdrawal.
+        suppress_seconds: u32 = 900,
+        /// How far a source's clock may be ahead.
+        max_future_skew_seconds: u32 = 60,
+        /// Older events have no effect.
+        max_event_age_seconds: u32 = 300,
+    }
+}
+
+section! {
+    /// What a later step needs where it says nothing itself.
+    Escalation {
+        /// Whether there are later steps at all.
+        enabled: bool = true,
+        /// How long there must have been evidence.
+        min_persistence_seconds: u32 = 120,
+        /// Derived confidence.
+        min_confidence: f64 = 0.7,
+    }
+}
+
+section! {
+    /// The database.
+    Storage {
+        /// `sqlite:FILE` or `postgres://...`.
+        connection_string: String = "sqlite:prefixd.db".to_owned(),
+        /// Most connections.
+        max_connections: u32 = 10,
+        /// How long history is kept.
+        retention_days: u32 = 90,
+    }
+}
+
+section! {
+    /// Log. Needs a restart.
+    Observability {
+        /// How lines are written.
+        log_format: LogFormat = LogFormat::Json,
+        /// What is logged.
+        log_level: LogLevel = LogLevel::Info,
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What needs a person.
+    Error,
+    /// And what may.
+    Warn,
+    /// And what happened.
+    Info,
+    /// And why.
+    Debug,
+    /// And every step.
+    Trace,
+}
+
+impl LogLevel {
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+section! {
+    /// Prefixes that no rule may touch.
+    Safelist {
+        /// Host bits clear, not /0.
+        prefixes: Vec<IpNet> = Vec::new(),
+    }
+}
+
+section! {
+    /// How the daemon stops.
+    Shutdown {
+        /// How long queued work may take.
+        drain_timeout_seconds: u32 = 30,
+    }
+}
+
+impl Settings {
+    /// Makes the paths of this file absolute.
+    pub(super) fn resolve_paths(&mut self, dir: &Path) {
+        if let Some(path) = self.storage.connection_string.strip_prefix("sqlite:") {
+            let path = dir.join(path.trim_start_matches("//"));
+            self.storage.connection_string = format!("sqlite:{}", path.display());
+        }
+        if let Some(socket) = &mut self.http.socket {
+            socket.path = dir.join(&socket.path);
+        }
+    }
+
+    /// Reads the tokens from where the file says they are.
+    ///
+    /// # Errors
+    /// Which token cannot be read, and why.
+    pub(super) fn load_secrets(&mut self, dir: &Path) -> Result<(), String> {
+        for token in &mut self.http.auth.bearer_tokens {
+            let place = (token.env.as_deref(), token.file.as_deref());
+            token.secret = Secret::load(place.0, place.1.map(|file| dir.join(file)).as_deref())
+                .map_err(|why| format!("http.auth.bearer_tokens: token {:?}: {why}", token.name))?;
+        }
+        Ok(())
+    }
+
+    /// The keys that differ from `running` and that only a restart can change.
+    #[must_use]
+    pub fn needs_restart(&self, running: &Self) -> Vec<String> {
+        let keys = [
+            ("pop", self.pop != running.pop),
+            ("mode", self.mode != running.mode),
+            ("http.listen", self.http.listen != running.http.listen),
+            ("http.socket", self.http.socket != running.http.socket),
+            ("http.auth", self.http.auth != running.http.auth),
+            ("http.rate_limit", self.http.rate_limit != running.http.rate_limit),
+            ("bgp.local_asn", self.bgp.local_asn != running.bgp.local_asn),
+            ("bgp.router_id", self.bgp.router_id != running.bgp.router_id),
+            ("bgp.listen", self.bgp.listen != running.bgp.listen),
+            (
+                "bgp.hold_time_seconds",
+                self.bgp.hold_time_seconds != running.bgp.hold_time_seconds,
+            ),
+            (
+                "bgp.marker_large_community",
+                self.bgp.marker_large_community != running.bgp.marker_large_community,
+            ),
+            (
+                "storage",
+                self.storage.connection_string != running.storage.connection_string
+                    || self.storage.max_connections != running.storage.max_connections,
+            ),
+            ("observability", self.observability != running.observability),
+            ("shutdown", self.shutdown != running.shutdown),
+        ];
+        keys.into_iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(key, _)| key.to_owned())
+            .collect()
+    }
+}

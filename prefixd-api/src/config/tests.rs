@@ -1,0 +1,271 @@
+use super::*;
+
+const PLAIN: &str = "pop: iad1\nmode: dry-run\nbgp:\n  local_asn: 65010\n  router_id: 10.0.0.1\n";
+
+fn mistakes(settings: &str, inventory: &str, playbooks: &str) -> Vec<String> {
+    match Config::from_texts(settings, inventory, playbooks) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.0.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[track_caller]
+fn one(mistakes: &[String], place: &str, part: &str) {
+    assert_eq!(mistakes.len(), 1, "{mistakes:#?}");
+    assert!(
+        mistakes[0].starts_with(place) && mistakes[0].contains(part),
+        "{}",
+        mistakes[0]
+    );
+}
+
+#[test]
+fn the_least_that_works() {
+    let config = Config::from_texts(PLAIN, "{}", "{}").unwrap();
+    assert_eq!(config.settings.quotas.max_new_per_minute.source, 30);
+    assert_eq!(config.settings.guardrails.min_ttl_seconds, 60);
+}
+
+#[test]
+fn an_unknown_key_is_named_with_the_nearest_one() {
+    let text = format!("{PLAIN}timers:\n  hold_down_secnods: 5\n");
+    one(
+        &mistakes(&text, "{}", "{}"),
+        "prefixd.yaml:7:",
+        "did you mean `hold_down_seconds`?",
+    );
+}
+
+#[test]
+fn all_documents_are_checked_at_once() {
+    let found = mistakes(
+        &format!("{PLAIN}quotas: 7\n"),
+        "customers: x\n",
+        "playbooks: [{}]\n",
+    );
+    let files: Vec<_> = found
+        .iter()
+        .map(|mistake| mistake.split(':').next().unwrap())
+        .collect();
+    assert_eq!(files, [SETTINGS, INVENTORY, PLAYBOOKS]);
+}
+
+#[test]
+fn settings_that_are_refused() {
+    for (text, place, part) in [
+        (
+            "safelist: { prefixes: [\"10.0.0.0/8\", \"192.0.2.1/24\"] }\n",
+            "prefixd.yaml:6:38",
+            "did you mean 192.0.2.0/24",
+        ),
+        (
+            "safelist: { prefixes: [\"0.0.0.0/0\"] }\n",
+            "prefixd.yaml:6:",
+            "protect everything",
+        ),
+        (
+            "http: { listen: [\"0.0.0.0:8080\"] }\n",
+            "prefixd.yaml:6:",
+            "everybody be admin",
+        ),
+        (
+            "http: { auth: { mode: bearer } }\n",
+            "prefixd.yaml:6:",
+            "nobody could come in",
+        ),
+        (
+            "http: { auth: { mode: bearer, bearer_tokens: [{ name: a, role: viewer }] } }\n",
+            "prefixd.yaml:6:",
+            "needs env or file",
+        ),
+        (
+            "guardrails: { min_ttl_seconds: 0 }\n",
+            "prefixd.yaml:6:32",
+            "must not be 0",
+        ),
+        (
+            "guardrails: { max_packet_length: 9217 }\n",
+            "prefixd.yaml:6:",
+            "9216",
+        ),
+        (
+            "storage: { connection_string: \"mysql://x\" }\n",
+            "prefixd.yaml:6:",
+            "sqlite:",
+        ),
+        (
+            "sources: { fnm: { weight: 7 } }\n",
+            "prefixd.yaml:6:",
+            "between 0 and 1",
+        ),
+    ] {
+        one(&mistakes(&format!("{PLAIN}{text}"), "{}", "{}"), place, part);
+    }
+}
+
+#[test]
+fn neighbours_that_are_refused() {
+    let neighbors = |lines: &str| {
+        format!(
+            "pop: a\nmode: dry-run\nbgp:\n  local_asn: 1\n  router_id: 10.0.0.1\n  listen: null\n  neighbors:\n{lines}"
+        )
+    };
+    for (lines, part) in [
+        (
+            "    - { name: a, address: 192.0.2.1, peer_asn: 1 }\n    - { name: a, address: 192.0.2.2, peer_asn: 1 }\n",
+            "there twice",
+        ),
+        (
+            "    - { name: a, address: 192.0.2.1, peer_asn: 1 }\n    - { name: b, address: 192.0.2.1, peer_asn: 1 }\n",
+            "another neighbour's",
+        ),
+        (
+            "    - { name: a, address: 192.0.2.1, peer_asn: 0 }\n",
+            "must not be 0",
+        ),
+        (
+            "    - { name: a, address: 192.0.2.1, peer_asn: 1, passive: true }\n",
+            "bgp.listen is null",
+        ),
+        (
+            "    - { name: a, address: 192.0.2.1, peer_asn: 1, local_address: \"::1\" }\n",
+            "different families",
+        ),
+        (
+            "    - { name: a, address: 192.0.2.1, peer_asn: 1, max_rules: 0 }\n",
+            "enforce: false",
+        ),
+        (
+            "    - { name: a, address: 192.0.2.1, peer_asn: 1, afi_safi: [] }\n",
+            "is empty",
+        ),
+    ] {
+        one(&mistakes(&neighbors(lines), "{}", "{}"), "prefixd.yaml:", part);
+    }
+}
+
+#[test]
+fn enforcing_needs_a_marker() {
+    let text = PLAIN.replace("dry-run", "enforced");
+    one(
+        &mistakes(&text, "{}", "{}"),
+        "prefixd.yaml:",
+        "marker_large_community",
+    );
+    let bad = format!("{text}  marker_large_community: \"1:2\"\n");
+    one(
+        &mistakes(&bad, "{}", "{}"),
+        "prefixd.yaml:6:",
+        "no large community",
+    );
+}
+
+#[test]
+fn inventories_that_are_refused() {
+    let customer = |prefix: &str, rest: &str| {
+        format!(
+            "customers:\n  - {{ customer_id: a, name: A, prefixes: [\"192.0.2.0/24\"] }}\n  - {{ customer_id: b, name: B, prefixes: [\"{prefix}\"]{rest} }}\n"
+        )
+    };
+    let assets = |asset: &str| format!(", services: [{{ service_id: s, name: S, assets: [{asset}] }}]");
+    for (text, part) in [
+        (customer("192.0.2.0/24", ""), "belongs to a already"),
+        (customer("198.51.100.1/24", ""), "host bits"),
+        (
+            customer("198.51.100.0/24", &assets("{ ip: 203.0.113.1 }")),
+            "in no prefix of b",
+        ),
+        (
+            customer(
+                "198.51.100.0/24",
+                &assets("{ ip: 198.51.100.9, range_end: 198.51.101.1 }"),
+            ),
+            "leaves the prefix",
+        ),
+        (
+            customer(
+                "198.51.100.0/24",
+                &assets("{ ip: 198.51.100.9, range_end: 198.51.100.1 }"),
+            ),
+            "not before ip",
+        ),
+    ] {
+        one(&mistakes(PLAIN, &text, "{}"), "inventory.yaml:3:", part);
+    }
+}
+
+#[test]
+fn playbooks_that_are_refused() {
+    let playbook = |vector: &str, steps: &str| {
+        format!("playbooks:\n  - name: p\n    match: {{ vector: {vector} }}\n    steps: [{steps}]\n")
+    };
+    for (text, part) in [
+        (playbook("udp_flood", "{ action: police }"), "needs rate_bps"),
+        (
+            playbook("udp_flood", "{ action: police, rate_bps: 5 }"),
+            "below min_police_bps",
+        ),
+        (
+            playbook("udp_flood", "{ action: discard, rate_bps: 5000000 }"),
+            "belongs to police",
+        ),
+        (playbook("udp_flood", ""), "at least one step"),
+        (playbook("ack_flood", "{ action: discard }"), "never allowed"),
+        (playbook("unknown", "{ action: discard }"), "never allowed"),
+        (
+            playbook("udp_flood", "{ action: discard, on_allowed_port: include }"),
+            "drop the service",
+        ),
+        (
+            playbook("udp_flood", "{ action: discard, allow_host_wide: true }"),
+            "police only",
+        ),
+        (
+            playbook("udp_flood", "{ action: discard, ttl_seconds: 5 }"),
+            "outside of the guardrails",
+        ),
+        (
+            playbook(
+                "udp_flood",
+                "{ action: police, rate_bps: 5000000, ttl_seconds: 100 }, { action: discard, require_persistence_seconds: 100 }",
+            ),
+            "never be reached",
+        ),
+        (
+            "vectors: { quic: { protocol: udp, max_action: discard } }\n".to_owned(),
+            "drops all of it",
+        ),
+        (
+            "vectors: { x: { protocol: icmp, dst_ports: [5] } }\n".to_owned(),
+            "has no ports",
+        ),
+        (
+            "vectors: { x: { protocol: udp, packet_lengths: [\"100-9999\"] } }\n".to_owned(),
+            "max_packet_length",
+        ),
+        (playbook("udp_flood", "{ action: redirect_ip }"), "redirect_ip"),
+    ] {
+        one(&mistakes(PLAIN, "{}", &text), "playbooks.yaml:", part);
+    }
+}
+
+#[test]
+fn only_a_restart_changes_some_keys() {
+    let running = Config::from_texts(PLAIN, "{}", "{}").unwrap().settings;
+    let next = Config::from_texts(
+        &format!("{PLAIN}  hold_time_seconds: 9\ntimers: {{ hold_down_seconds: 1 }}\n"),
+        "{}",
+        "{}",
+    )
+    .unwrap()
+    .settings;
+    assert_eq!(next.needs_restart(&running), ["bgp.hold_time_seconds"]);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in "[a-z{}\\[\\]:,\\-\"'$\n #0-9./]{0,120}") {
+        let _ = Config::from_texts(&text, &text, &text);
+        let _ = Config::from_texts(&format!("{PLAIN}{text}"), &format!("customers:\n{text}"), &format!("playbooks:\n{text}"));
+    }
+}

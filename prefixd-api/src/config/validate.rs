@@ -1,0 +1,524 @@
+//! What a document cannot say by its types alone.
+
+use super::inventory::{Asset, Customer, Inventory};
+use super::playbooks::{OnAllowedPort, Playbooks, Step as PlaybookStep, Vector};
+use super::settings::{AuthMode, Guardrails, Http, Settings};
+use crate::resource::Mode;
+use crate::rule::ActionType;
+use ipnet::IpNet;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+/// One part of a key's path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// A path as people write it: `playbooks[0].steps[1].ttl_seconds`.
+pub(super) fn written(path: &[Step]) -> String {
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Step::Key(key) if text.is_empty() => text.push_str(key),
+            Step::Key(key) => text.push_str(&format!(".{key}")),
+            Step::Index(index) => text.push_str(&format!("[{index}]")),
+        }
+    }
+    text
+}
+
+/// What was found in one document.
+#[derive(Default)]
+pub(super) struct Report {
+    path: Vec<Step>,
+    pub(super) errors: Vec<(Vec<Step>, String)>,
+    pub(super) warnings: Vec<(Vec<Step>, String)>,
+}
+
+impl Report {
+    fn at(&mut self, path: &str, judge: impl FnOnce(&mut Self)) {
+        let depth = self.path.len();
+        self.path
+            .extend(path.split('.').map(|key| Step::Key(key.to_owned())));
+        judge(self);
+        self.path.truncate(depth);
+    }
+
+    fn each<'a, T>(&mut self, path: &str, items: &'a [T], mut judge: impl FnMut(&mut Self, &'a T)) {
+        self.at(path, |report| {
+            for (index, item) in items.iter().enumerate() {
+                report.path.push(Step::Index(index));
+                judge(report, item);
+                report.path.pop();
+            }
+        });
+    }
+
+    fn error(&mut self, message: impl Into<String>) {
+        self.errors.push((self.path.clone(), message.into()));
+    }
+
+    fn require(&mut self, path: &str, holds: bool, message: impl Into<String>) {
+        if !holds {
+            self.at(path, |report| report.error(message));
+        }
+    }
+
+    fn warn(&mut self, path: &str, message: impl Into<String>) {
+        self.at(path, |report| {
+            report.warnings.push((report.path.clone(), message.into()));
+        });
+    }
+}
+
+/// Names that are written into routes, metrics and files.
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 64
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+const NAME: &str = "must be 1 to 64 letters, digits, dots, dashes or underscores";
+
+pub(super) fn settings(settings: &Settings, report: &mut Report) {
+    report.require("pop", is_name(&settings.pop), NAME);
+    report.at("http", |report| http(&settings.http, report));
+    report.at("bgp", |report| bgp(settings, report));
+    for (name, source) in &settings.sources {
+        report.at("sources", |report| {
+            report.path.push(Step::Key(name.clone()));
+            report.require(
+                "claim_ttl_seconds",
+                source.claim_ttl_seconds > 0,
+                "must not be 0: every claim would be dead at once",
+            );
+            let confidence = source.default_confidence.unwrap_or(0.0);
+            report.require(
+                "default_confidence",
+                (0.0..=1.0).contains(&confidence),
+                "must be between 0 and 1",
+            );
+            report.require(
+                "weight",
+                (0.0..=1.0).contains(&source.weight),
+                "must be between 0 and 1",
+            );
+            report.path.pop();
+        });
+    }
+    report.at("guardrails", |report| guardrails(&settings.guardrails, report));
+    report.at("timers", |report| {
+        let (timers, bounds) = (&settings.timers, &settings.guardrails);
+        let ttl = timers.default_ttl_seconds;
+        report.require(
+            "default_ttl_seconds",
+            (bounds.min_ttl_seconds..=bounds.max_ttl_seconds).contains(&ttl),
+            format!(
+                "is outside of the guardrails' {} to {} s",
+                bounds.min_ttl_seconds, bounds.max_ttl_seconds
+            ),
+        );
+        report.require(
+            "reconciliation_interval_seconds",
+            timers.reconciliation_interval_seconds > 0,
+            "must not be 0",
+        );
+        report.require(
+            "suppress_seconds",
+            timers.suppress_seconds <= 86_400,
+            "must be at most 86400 (a day)",
+        );
+        report.require(
+            "hold_down_seconds",
+            timers.hold_down_seconds <= 3600,
+            "must be at most 3600 (an hour)",
+        );
+        report.require(
+            "max_event_age_seconds",
+            timers.max_event_age_seconds <= 86_400,
+            "must be at most 86400: older events are refused anyway",
+        );
+    });
+    report.require(
+        "escalation.min_confidence",
+        (0.0..=1.0).contains(&settings.escalation.min_confidence),
+        "must be between 0 and 1",
+    );
+    let storage = &settings.storage.connection_string;
+    let known = ["sqlite:", "postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| storage.starts_with(scheme));
+    report.require(
+        "storage.connection_string",
+        known,
+        "must begin with sqlite: or postgres://",
+    );
+    report.require(
+        "storage.max_connections",
+        settings.storage.max_connections >= 2,
+        "must be at least 2",
+    );
+    report.require(
+        "storage.retention_days",
+        settings.storage.retention_days > 0,
+        "must not be 0: nothing could be explained",
+    );
+    report.at("safelist", |report| {
+        report.each("prefixes", &settings.safelist.prefixes, protected_prefix);
+    });
+}
+
+fn http(http: &Http, report: &mut Report) {
+    let open = http.listen.iter().any(|address| !address.ip().is_loopback());
+    let without = http.auth.mode == AuthMode::None;
+    report.require("auth.mode", !(open && without), "none lets everybody be admin, and http.listen has an address that is not loopback: use bearer, or listen on 127.0.0.1");
+    if open {
+        report.warn(
+            "listen",
+            "tokens and answers cross the network in clear text: put a TLS proxy in front",
+        );
+    }
+    report.require(
+        "listen",
+        !http.listen.is_empty() || http.socket.is_some(),
+        "is empty and there is no socket: nobody could reach prefixd",
+    );
+    let tokens = &http.auth.bearer_tokens;
+    report.require(
+        "auth.bearer_tokens",
+        without || !tokens.is_empty(),
+        "is empty: nobody could come in over TCP",
+    );
+    let mut names = HashSet::new();
+    report.each("auth.bearer_tokens", tokens, |report, token| {
+        report.require("name", is_name(&token.name), NAME);
+        report.require(
+            "name",
+            names.insert(token.name.clone()),
+            format!("{:?} is there twice", token.name),
+        );
+        report.require(
+            "name",
+            token.env.is_some() != token.file.is_some(),
+            "needs env or file (one of them) to say where the token is",
+        );
+    });
+    report.require(
+        "rate_limit.events_per_second",
+        http.rate_limit.events_per_second > 0,
+        "must not be 0",
+    );
+    report.require("rate_limit.burst", http.rate_limit.burst > 0, "must not be 0");
+}
+
+fn bgp(settings: &Settings, report: &mut Report) {
+    let bgp = &settings.bgp;
+    report.require("local_asn", bgp.local_asn != 0, "must not be 0");
+    report.require(
+        "router_id",
+        !bgp.router_id.is_unspecified(),
+        "must not be 0.0.0.0",
+    );
+    report.require(
+        "hold_time_seconds",
+        bgp.hold_time_seconds >= 3,
+        "must be at least 3: without it a neighbour lost in silence keeps its rules for ever",
+    );
+    match &bgp.marker_large_community {
+        Some(marker) => {
+            let parts: Vec<&str> = marker.split(':').collect();
+            let valid = parts.len() == 3 && parts.iter().all(|part| part.parse::<u32>().is_ok());
+            report.require("marker_large_community", valid, format!("{marker:?} is no large community such as 65010:8955:1"));
+        }
+        None if settings.mode == Mode::Enforced => report.error(
+            "marker_large_community is missing; mode enforced needs it, so that routers can accept the routes of prefixd alone",
+        ),
+        None => {}
+    }
+    if bgp.neighbors.is_empty() {
+        report.warn("neighbors", "is empty: nothing will be announced");
+    }
+    let listens = bgp.listen.as_ref().is_some_and(|addresses| !addresses.is_empty());
+    let mut names = HashSet::new();
+    let mut addresses = HashSet::new();
+    report.each("neighbors", &bgp.neighbors, |report, neighbor| {
+        report.require("name", is_name(&neighbor.name), NAME);
+        report.require(
+            "name",
+            names.insert(neighbor.name.clone()),
+            format!("{:?} is there twice", neighbor.name),
+        );
+        report.require(
+            "address",
+            addresses.insert(neighbor.address.to_canonical()),
+            format!("{} is another neighbour's address too", neighbor.address),
+        );
+        report.require("peer_asn", neighbor.peer_asn != 0, "must not be 0");
+        report.require(
+            "afi_safi",
+            !neighbor.afi_safi.is_empty(),
+            "is empty; add ipv4-flowspec, ipv6-flowspec or both",
+        );
+        report.require(
+            "max_rules",
+            neighbor.max_rules != 0,
+            "must not be 0; use enforce: false to send it nothing",
+        );
+        report.require(
+            "passive",
+            listens || !neighbor.passive,
+            "is true, but bgp.listen is null: no session could ever begin",
+        );
+        if let Some(local) = neighbor.local_address {
+            report.require(
+                "local_address",
+                local.is_ipv4() == neighbor.address.is_ipv4(),
+                "and address are of different families",
+            );
+        }
+    });
+}
+
+fn guardrails(guardrails: &Guardrails, report: &mut Report) {
+    let (min, max) = (guardrails.min_ttl_seconds, guardrails.max_ttl_seconds);
+    report.require("min_ttl_seconds", min > 0, "must not be 0");
+    report.require("max_ttl_seconds", max >= min, "is below min_ttl_seconds");
+    report.require(
+        "max_ttl_operator_seconds",
+        guardrails.max_ttl_operator_seconds >= min,
+        "is below min_ttl_seconds",
+    );
+    report.require(
+        "max_lifetime_seconds",
+        guardrails.max_lifetime_seconds >= max,
+        "is below max_ttl_seconds",
+    );
+    report.require(
+        "max_lifetime_operator_seconds",
+        guardrails.max_lifetime_operator_seconds >= guardrails.max_ttl_operator_seconds,
+        "is below max_ttl_operator_seconds",
+    );
+    report.require(
+        "dst_prefix_minlen",
+        (1..=32).contains(&guardrails.dst_prefix_minlen),
+        "must be 1 to 32",
+    );
+    report.require(
+        "dst_prefix_minlen_v6",
+        (1..=128).contains(&guardrails.dst_prefix_minlen_v6),
+        "must be 1 to 128",
+    );
+    report.require(
+        "max_ports",
+        (1..=64).contains(&guardrails.max_ports),
+        "must be 1 to 64",
+    );
+    report.require(
+        "max_packet_length",
+        guardrails.max_packet_length <= 9216,
+        "must be at most 9216: longer matches once crashed edge routers",
+    );
+    report.require(
+        "min_police_bps",
+        guardrails.min_police_bps.0 > 0,
+        "must not be 0: it would mean discard",
+    );
+    if guardrails.infrastructure_prefixes.is_empty() {
+        report.warn(
+            "infrastructure_prefixes",
+            "is empty: list your loopbacks and link networks, so that no rule ever touches them",
+        );
+    }
+    report.each(
+        "infrastructure_prefixes",
+        &guardrails.infrastructure_prefixes,
+        protected_prefix,
+    );
+}
+
+fn protected_prefix(report: &mut Report, prefix: &IpNet) {
+    if prefix.prefix_len() == 0 {
+        report.error(
+            "0 bits would protect everything, so that nothing could be filtered; use mode: dry-run for that",
+        );
+    }
+    host_bits(report, prefix);
+}
+
+fn host_bits(report: &mut Report, prefix: &IpNet) {
+    if prefix.trunc() != *prefix {
+        report.error(format!(
+            "{prefix} has host bits set; did you mean {}?",
+            prefix.trunc()
+        ));
+    }
+}
+
+pub(super) fn inventory(inventory: &Inventory, report: &mut Report) {
+    let mut ids = HashSet::new();
+    let mut owners: HashMap<IpNet, &str> = HashMap::new();
+    report.each("customers", &inventory.customers, |report, customer| {
+        report.require("customer_id", is_name(&customer.customer_id), NAME);
+        report.require(
+            "customer_id",
+            ids.insert(&customer.customer_id),
+            format!("{:?} is there twice", customer.customer_id),
+        );
+        report.each("prefixes", &customer.prefixes, |report, prefix| {
+            host_bits(report, prefix);
+            if prefix.prefix_len() == 0 {
+                report.error("everything cannot belong to one customer");
+            }
+            if let Some(owner) = owners.insert(prefix.trunc(), &customer.customer_id) {
+                report.error(format!("{prefix} belongs to {owner} already"));
+            }
+        });
+        report.require(
+            "link_bps",
+            customer.link_bps.is_none_or(|link| link.0 > 0),
+            "must not be 0",
+        );
+        services(customer, report);
+    });
+}
+
+fn services(customer: &Customer, report: &mut Report) {
+    let mut ids = HashSet::new();
+    report.each("services", &customer.services, |report, service| {
+        report.require("service_id", is_name(&service.service_id), NAME);
+        report.require(
+            "service_id",
+            ids.insert(&service.service_id),
+            format!("{:?} is there twice", service.service_id),
+        );
+        report.each("assets", &service.assets, |report, asset| {
+            asset_is_owned(asset, customer, report);
+        });
+    });
+}
+
+fn asset_is_owned(asset: &Asset, customer: &Customer, report: &mut Report) {
+    let last = asset.range_end.unwrap_or(asset.ip);
+    report.require(
+        "range_end",
+        asset.ip.is_ipv4() == last.is_ipv4() && asset.ip <= last,
+        "must be an address of the same family, not before ip",
+    );
+    let inside = |address: IpAddr| customer.prefixes.iter().any(|prefix| prefix.contains(&address));
+    let one_prefix = customer
+        .prefixes
+        .iter()
+        .any(|prefix| prefix.contains(&asset.ip) && prefix.contains(&last));
+    if !inside(asset.ip) {
+        report.at("ip", |report| {
+            report.error(format!(
+                "{} is in no prefix of {}",
+                asset.ip, customer.customer_id
+            ));
+        });
+    } else if !one_prefix {
+        report.at("range_end", |report| {
+            report.error(format!("{last} leaves the prefix that {} is in", asset.ip));
+        });
+    }
+}
+
+/// Vectors of the built-in templates that may never be discarded: they would match established or unknown traffic.
+const NEVER_DISCARDED: [&str; 2] = ["unknown", "ack_flood"];
+
+pub(super) fn playbooks(playbooks: &Playbooks, settings: &Settings, report: &mut Report) {
+    for (name, vector) in &playbooks.vectors {
+        report.at("vectors", |report| {
+            report.path.push(Step::Key(name.clone()));
+            if !is_name(name) {
+                report.error(NAME);
+            }
+            template(vector, settings, report);
+            report.path.pop();
+        });
+    }
+    let mut names = HashSet::new();
+    report.each("playbooks", &playbooks.playbooks, |report, playbook| {
+        report.require("name", is_name(&playbook.name), NAME);
+        report.require(
+            "name",
+            names.insert(&playbook.name),
+            format!("{:?} is there twice", playbook.name),
+        );
+        let vector = playbook.matches.vector.as_deref();
+        steps(&playbook.steps, vector, settings, report);
+    });
+    if let Some(default) = &playbooks.default_playbook {
+        report.at("default_playbook", |report| {
+            steps(&default.steps, None, settings, report);
+        });
+    }
+}
+
+fn template(vector: &Vector, settings: &Settings, report: &mut Report) {
+    let longest = vector
+        .packet_lengths
+        .as_slice()
+        .last()
+        .map_or(0, |range| range.last);
+    let bound = settings.guardrails.max_packet_length;
+    report.require(
+        "packet_lengths",
+        longest <= bound || longest == u16::MAX,
+        format!("reach {longest}, beyond max_packet_length {bound}"),
+    );
+    let bare = vector.dst_ports.is_empty()
+        && vector.src_ports.is_empty()
+        && vector.packet_lengths.is_empty()
+        && vector.tcp_flags.is_none()
+        && vector.fragment.is_none();
+    let icmp = vector.protocol == super::playbooks::Protocol::Icmp;
+    report.require("max_action", !(bare && vector.max_action == ActionType::Discard), "discard with only a destination and a protocol drops all of it; add ports, lengths, flags or fragment, or use police");
+    report.require(
+        "protocol",
+        !(icmp && (!vector.dst_ports.is_empty() || !vector.src_ports.is_empty())),
+        "icmp has no ports: the rule could never match",
+    );
+}
+
+fn steps(steps: &[PlaybookStep], vector: Option<&str>, settings: &Settings, report: &mut Report) {
+    report.require(
+        "steps",
+        !steps.is_empty(),
+        "is empty; a playbook needs at least one step",
+    );
+    let limits = &settings.guardrails;
+    let ttl_of = |step: &PlaybookStep| step.ttl_seconds.unwrap_or(settings.timers.default_ttl_seconds);
+    let mut index = 0;
+    report.each("steps", steps, |report, step| {
+        match (step.action, step.rate_bps) {
+            (ActionType::Police, None) => report.error("police needs rate_bps"),
+            (ActionType::Police, Some(rate)) => report.require(
+                "rate_bps",
+                rate >= limits.min_police_bps,
+                format!("{rate} is below min_police_bps ({})", limits.min_police_bps),
+            ),
+            (ActionType::Discard, Some(_)) => report.require("rate_bps", false, "belongs to police, not to discard"),
+            (ActionType::Discard, None) => {}
+        }
+        if step.action == ActionType::Discard && vector.is_some_and(|vector| NEVER_DISCARDED.contains(&vector)) {
+            report.at("action", |report| report.error(format!("discard is never allowed for {}", vector.unwrap_or_default())));
+        }
+        report.require("on_allowed_port", !(step.on_allowed_port == OnAllowedPort::Include && step.action == ActionType::Discard), "include with discard would drop the service itself");
+        report.require("allow_host_wide", !step.allow_host_wide || step.action == ActionType::Police, "is for police only: discarding a whole host finishes the attack");
+        let ttl = ttl_of(step);
+        report.require("ttl_seconds", (limits.min_ttl_seconds..=limits.max_ttl_seconds).contains(&ttl), format!("{ttl} is outside of the guardrails' {} to {} s", limits.min_ttl_seconds, limits.max_ttl_seconds));
+        let confidence = step.require_confidence_at_least.unwrap_or(0.0);
+        report.require("require_confidence_at_least", (0.0..=1.0).contains(&confidence), "must be between 0 and 1");
+        if let Some(next) = steps.get(index + 1) {
+            let persistence = next.require_persistence_seconds.unwrap_or(settings.escalation.min_persistence_seconds);
+            let reachable = !settings.escalation.enabled || ttl > persistence;
+            report.require("ttl_seconds", reachable, format!("{ttl} s end before the next step may begin after {persistence} s: it could never be reached"));
+        }
+        index += 1;
+    });
+}
