@@ -284,8 +284,13 @@ fn terms(component: Component, value: &str) -> anyhow::Result<Vec<Term>> {
     Ok(found)
 }
 
-/// `[!]value/mask`, or the name of a fragment bit.
+/// `[!]value/mask`, or the name of a fragment bit. `!!name` is any-of; `!name` stands for both none-of and
+/// not-all-of, which are the same for one bit.
 fn bitmask(atom: &str) -> anyhow::Result<(Op, u64)> {
+    if let Some(name) = atom.strip_prefix("!!") {
+        let (_, bit) = bitmask(name)?;
+        return Ok((Op::AnyOf, bit));
+    }
     let (negated, rest) = match atom.strip_prefix('!') {
         Some(rest) => (true, rest),
         None => (false, atom),
