@@ -8,12 +8,17 @@
 //! - [`postgres`]: throw-away PostgreSQL clusters, one database per test
 //! - [`proxy`]: a TCP proxy that cuts or stalls what passes through it
 //! - [`debian`]: the programs the above need, and the package to install when one is missing
+//! - [`daemon`]: the daemon as a child process, for the demo and the benchmarks
+//! - [`load`]: events by the thousand, and what came of them; [`http`]: the client for that
 //! - [`net`]: loopback addresses and ports that nobody else uses
 //! - [`process`]: child processes that never outlive the process that started them
 //!
 //! The crate depends on no other crate of the workspace, so that all of them can use it in their tests.
 
+pub mod daemon;
 pub mod debian;
+pub mod http;
+pub mod load;
 pub mod net;
 pub mod postgres;
 pub mod process;

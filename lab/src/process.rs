@@ -72,6 +72,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Where the child's output goes.
+    pub fn log_path(&self) -> &Path {
+        &self.log
+    }
+
     /// What the child wrote so far.
     pub fn log(&self) -> String {
         match std::fs::read(&self.log) {

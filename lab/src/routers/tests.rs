@@ -92,7 +92,10 @@ fn lossless() -> Vec<RouterRule> {
         flags(Op::NotAllOf),
         rule(to().with(Component::Fragment, &[(Op::AnyOf, 2)]), Action::Discard),
         rule(to().with(Component::Fragment, &[(Op::AllOf, 2)]), Action::Discard),
-        rule(to().with(Component::Fragment, &[(Op::NotAllOf, 2)]), Action::Discard),
+        rule(
+            to().with(Component::Fragment, &[(Op::NotAllOf, 2)]),
+            Action::Discard,
+        ),
         rule(
             to().with(Component::Port, &[(Op::Gt, 10)])
                 .and(Component::Port, Op::Lt, 20),
