@@ -1,2 +1,76 @@
-//! Being built.
-fn main() {}
+//! The command line of prefixd.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`cli`] | global options and the command tree |
+//! | [`mitigations`], [`events`], [`safelist`], [`peers`], [`stats`], [`status`], [`health`], [`reload`], [`watch`] | one resource each |
+//! | [`completion`], [`man`], [`version`] | about the program itself |
+//! | [`output`] | tables, JSON, CSV |
+//! | [`session`] | the client, the way to show things, and consent |
+//! | [`lookup`] | short identifiers |
+//! | [`failure`] | what can go wrong, and the exit codes |
+//!
+//! Data goes to standard output, everything else to standard error.
+
+mod cli;
+mod completion;
+mod events;
+mod failure;
+mod health;
+mod lookup;
+mod man;
+mod mitigations;
+mod output;
+mod page;
+mod peers;
+mod reload;
+mod safelist;
+mod session;
+mod stats;
+mod status;
+mod version;
+mod watch;
+
+use clap::FromArgMatches;
+use cli::Cli;
+use failure::{Exit, Failure};
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        let report = format!("prefixdctl {} has a defect: {panic}\n", env!("CARGO_PKG_VERSION"));
+        // Nobody is left to tell when standard error is gone.
+        let _ = std::io::stderr().write_all(report.as_bytes());
+    }));
+    let exit = std::panic::catch_unwind(run).unwrap_or(Exit::Defect);
+    ExitCode::from(exit as u8)
+}
+
+fn run() -> Exit {
+    let matches = cli::command()
+        .infer_subcommands(std::io::stdin().is_terminal())
+        .try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let wrong = error.use_stderr();
+            // A reader that has seen enough of the help is no failure.
+            let _ = error.print();
+            return if wrong { Exit::Usage } else { Exit::Done };
+        }
+    };
+    let format = cli.global.output;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(cli.run()),
+        Err(error) => Err(Failure::Output(error)),
+    };
+    match done {
+        Ok(()) => Exit::Done,
+        Err(failure) => {
+            failure.report(format);
+            failure.exit()
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Short identifiers: the beginning or the end of one, as tables show it.
+
+use crate::failure::Failure;
+use crate::session::Session;
+use prefixd_api::client::{EventQuery, MitigationQuery, Page};
+use prefixd_api::ids::{EventId, MitigationId};
+use prefixd_api::mitigation::MitigationStatus;
+use prefixd_api::show::{MIN_ID_CHARS, id_matches};
+use std::fmt::Display;
+use std::str::FromStr;
+
+/// How many of the newest are searched for a short identifier.
+const SEARCHED: u16 = 1000;
+
+/// The mitigation a person means: live ones first, then the newest of all.
+pub(crate) async fn mitigation(session: &Session, typed: &str) -> Result<MitigationId, Failure> {
+    if let Ok(id) = typed.parse() {
+        return Ok(id);
+    }
+    let live: Vec<_> = MitigationStatus::ALL
+        .into_iter()
+        .filter(|status| status.is_live())
+        .collect();
+    for status in [live, Vec::new()] {
+        let query = MitigationQuery {
+            status,
+            page: newest(),
+            ..MitigationQuery::default()
+        };
+        let list = session.client.mitigations(&query).await?.value;
+        let ids = list.mitigations.iter().map(|mitigation| mitigation.mitigation_id);
+        if let Some(id) = only_match("mitigation", typed, ids)? {
+            return Ok(id);
+        }
+    }
+    Err(not_found("mitigation", typed))
+}
+
+/// The event a person means, among the newest.
+pub(crate) async fn event(session: &Session, typed: &str) -> Result<EventId, Failure> {
+    if let Ok(id) = typed.parse() {
+        return Ok(id);
+    }
+    let query = EventQuery {
+        page: newest(),
+        ..EventQuery::default()
+    };
+    let list = session.client.events(&query).await?.value;
+    only_match("event", typed, list.events.iter().map(|event| event.event_id))?
+        .ok_or_else(|| not_found("event", typed))
+}
+
+fn newest() -> Page {
+    Page {
+        limit: Some(SEARCHED),
+        ..Page::default()
+    }
+}
+
+fn only_match<I: Copy + Display + FromStr>(
+    what: &str,
+    typed: &str,
+    ids: impl Iterator<Item = I>,
+) -> Result<Option<I>, Failure> {
+    if typed.len() < MIN_ID_CHARS {
+        return Err(Failure::Input(format!(
+            "{typed:?} is too short for an identifier: give at least {MIN_ID_CHARS} characters"
+        )));
+    }
+    let found: Vec<_> = ids.filter(|id| id_matches(id, typed)).collect();
+    match found[..] {
+        [] => Ok(None),
+        [id] => Ok(Some(id)),
+        [first, second, ..] => Err(Failure::Input(format!(
+            "{typed:?} stands for {} {what}s, {first} and {second} among them: give more characters",
+            found.len()
+        ))),
+    }
+}
+
+fn not_found(what: &str, typed: &str) -> Failure {
+    Failure::NotFound(format!(
+        "no {what} begins or ends with {typed:?} among the newest {SEARCHED}; give the whole identifier"
+    ))
+}

@@ -1,0 +1,111 @@
+//! Mitigate now.
+
+use super::{action_type, sheet};
+use crate::failure::Failure;
+use crate::session::Session;
+use clap::Args;
+use prefixd_api::client::Error;
+use prefixd_api::mitigation::MitigationRequest;
+use prefixd_api::rate::BitsPerSecond;
+use prefixd_api::rule::{ActionType, Ranges};
+use prefixd_api::show::{parse_si, parse_span};
+use prefixd_api::victim::Victim;
+use std::time::Duration;
+
+/// Mitigate now, inside the guardrails
+#[derive(Args, Debug)]
+#[command(
+    visible_alias = "mitigate",
+    after_help = "\
+Examples:
+  prefixdctl mitigations create --victim 203.0.113.66 --vector udp_flood --reason \"ticket 4711\"
+  prefixdctl mit create --victim 203.0.113.66 --action police --rate 5M --protocol 17 --ports 27015 --ttl 10m --reason test --yes"
+)]
+pub(super) struct CreateArgs {
+    /// The attacked address
+    #[arg(long, value_name = "IP")]
+    victim: Victim,
+    /// The kind of attack; manual by default
+    #[arg(long, value_name = "VECTOR")]
+    vector: Option<String>,
+    /// police or discard; the playbook's by default
+    #[arg(long, value_parser = action_type, value_name = "ACTION")]
+    action: Option<ActionType>,
+    /// Bits per second, for police: 5M, 1.2G
+    #[arg(long, value_parser = parse_si, value_name = "BPS")]
+    rate: Option<u64>,
+    /// How long: 10m, 1h; the playbook's by default
+    #[arg(long, value_parser = parse_span, value_name = "TIME")]
+    ttl: Option<Duration>,
+    /// Destination ports: 53, 27015-27030
+    #[arg(long, value_delimiter = ',', value_name = "PORTS")]
+    ports: Vec<String>,
+    /// Source ports
+    #[arg(long, value_delimiter = ',', value_name = "PORTS")]
+    src_ports: Vec<String>,
+    /// IP protocol number
+    #[arg(long, value_name = "NUMBER")]
+    protocol: Option<u8>,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// A ticket or other name outside
+    #[arg(long, value_name = "TEXT")]
+    ticket: Option<String>,
+    /// Revise the live mitigation of this victim and vector, if there is one
+    #[arg(long)]
+    replace: bool,
+}
+
+impl CreateArgs {
+    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        session.may_change()?;
+        let victim = self.victim;
+        let request = self.into_request()?;
+        session.confirm(&format!("Mitigate {victim} now?"), 1)?;
+        let mitigation = session
+            .client
+            .create_mitigation(&request)
+            .await
+            .map_err(explain)?;
+        session
+            .out
+            .one(&mitigation, |view| sheet::summary(&mitigation, view))
+    }
+
+    fn into_request(self) -> Result<MitigationRequest, Failure> {
+        Ok(MitigationRequest {
+            victim_ip: self.victim.to_string(),
+            vector: self.vector,
+            action: self.action,
+            rate_bps: self.rate.map(BitsPerSecond),
+            ttl_seconds: self.ttl.map(seconds).transpose()?,
+            dst_ports: ranges(&self.ports)?,
+            src_ports: ranges(&self.src_ports)?,
+            protocol: self.protocol,
+            reason: self.reason,
+            external_ref: self.ticket,
+            replace: self.replace,
+        })
+    }
+}
+
+/// A change without an answer may have happened.
+pub(crate) fn explain(error: Error) -> Failure {
+    match error {
+        Error::Timeout { endpoint, after } => Failure::Api(Error::Protocol(format!(
+            "no answer from {endpoint} within {}s; the change may have happened: look before you repeat it",
+            after.as_secs()
+        ))),
+        other => other.into(),
+    }
+}
+
+/// Whole seconds that the API carries.
+pub(super) fn seconds(span: Duration) -> Result<u32, Failure> {
+    u32::try_from(span.as_secs()).map_err(|_| Failure::Input(format!("{}s is too long", span.as_secs())))
+}
+
+fn ranges(ports: &[String]) -> Result<Ranges, Failure> {
+    serde_json::from_value(ports.into()).map_err(|error| Failure::Input(format!("ports: {error}")))
+}

@@ -1,0 +1,177 @@
+//! One mitigation for people.
+
+use super::rows::{action, status};
+use crate::output::{View, sheet_of};
+use prefixd_api::mitigation::{Claim, Mitigation, MitigationDetail};
+use prefixd_api::show::{MAX_TEXT_CHARS, absolute, both, clean, confidence, remaining, si_unit};
+
+pub(super) fn detail(detail: &MitigationDetail, view: View) -> String {
+    let names = [detail.customer_name.as_deref(), detail.service_name.as_deref()];
+    let mut text = head(&detail.mitigation, names, view);
+    section(
+        &mut text,
+        "Rules",
+        detail.previews.iter().map(|preview| preview.text.clone()),
+    );
+    section(
+        &mut text,
+        "Announcements",
+        detail.announcements.iter().map(|announcement| {
+            let state = format!("{:?}", announcement.state).to_lowercase();
+            let reason = announcement
+                .reason
+                .as_ref()
+                .map_or_else(String::new, |reason| format!(": {reason}"));
+            format!(
+                "{}  {state}{reason}  {}",
+                announcement.neighbor, announcement.rule
+            )
+        }),
+    );
+    section(
+        &mut text,
+        "Claims",
+        detail
+            .mitigation
+            .claims
+            .iter()
+            .map(|claim| self::claim(claim, view)),
+    );
+    section(
+        &mut text,
+        "Timeline",
+        detail.timeline.iter().map(|entry| {
+            let at = absolute(entry.at, view.now, view.zone);
+            format!("{at}  {}  {}", entry.kind, entry.actor)
+        }),
+    );
+    text
+}
+
+/// A mitigation without what only its own route tells.
+pub(super) fn summary(mitigation: &Mitigation, view: View) -> String {
+    let mut text = head(mitigation, [None, None], view);
+    section(
+        &mut text,
+        "Rules",
+        mitigation.rules.iter().map(ToString::to_string),
+    );
+    text
+}
+
+fn head(m: &Mitigation, names: [Option<&str>; 2], view: View) -> String {
+    let [customer, service] = names;
+    let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let named = |id: &Option<String>, name: Option<&str>| match (id, name) {
+        (Some(id), Some(name)) => format!("{id} ({name})"),
+        (Some(id), None) => id.clone(),
+        (None, _) => "-".to_owned(),
+    };
+    let rates = match (m.observed.bps, m.observed.pps) {
+        (None, None) => "-".to_owned(),
+        (bps, pps) => [
+            bps.map(|bps| si_unit(bps.0, "bps")),
+            pps.map(|pps| si_unit(pps, "pps")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", "),
+    };
+    let mut pairs = vec![
+        ("Mitigation", m.mitigation_id.to_string()),
+        (
+            "Status",
+            format!("{}, step {}, revision {}", status(m).text, m.step, m.revision),
+        ),
+        ("Victim", m.victim_ip.to_string()),
+        ("Vector", m.vector.clone()),
+        ("Action", action(m)),
+        ("Observed", rates),
+        ("Customer", named(&m.customer_id, customer)),
+        ("Service", named(&m.service_id, service)),
+        ("Severity", m.severity.to_string()),
+        ("Confidence", confidence(m.confidence)),
+        ("Playbook", or_none(m.playbook.clone())),
+        ("POP", m.pop.clone()),
+        (
+            "Created",
+            format!(
+                "{} by {}",
+                both(m.created_at, view.now, view.zone),
+                m.origin.actor
+            ),
+        ),
+    ];
+    if let Some(delivery) = m.delivery {
+        let unsupported = match delivery.unsupported {
+            0 => String::new(),
+            n => format!(", {n} cannot take a rule"),
+        };
+        let neighbors = format!(
+            "{} of {} established{unsupported}",
+            delivery.advertised, delivery.established
+        );
+        pairs.push(("Neighbours", neighbors));
+    }
+    if m.status.is_live() {
+        let left = remaining(m.expires_at, view.now);
+        pairs.push((
+            "Expires",
+            format!("{} ({left} left)", absolute(m.expires_at, view.now, view.zone)),
+        ));
+    }
+    if let Some(ends_at) = m.ends_at.filter(|_| m.status.is_live()) {
+        pairs.push((
+            "Ends",
+            format!("{} unless a report comes", both(ends_at, view.now, view.zone)),
+        ));
+    }
+    if let Some(ended_at) = m.ended_at {
+        pairs.push(("Ended", both(ended_at, view.now, view.zone)));
+        pairs.push(("Ended by", or_none(m.ended_by.clone())));
+        pairs.push((
+            "End reason",
+            or_none(m.end_reason.as_ref().map(ToString::to_string)),
+        ));
+    }
+    if let Some(note) = &m.end_note {
+        pairs.push(("Note", note.clone()));
+    }
+    if let Some(reference) = &m.external_ref {
+        pairs.push(("Reference", reference.clone()));
+    }
+    if let (Some(at), Some(by)) = (m.acknowledged_at, &m.acknowledged_by) {
+        pairs.push((
+            "Acknowledged",
+            format!("{} by {by}", both(at, view.now, view.zone)),
+        ));
+    }
+    pairs.push(("Why", m.why_summary.clone()));
+    sheet_of(&pairs)
+}
+
+fn claim(claim: &Claim, view: View) -> String {
+    let id = claim.event_id.as_deref().unwrap_or("-");
+    let last = both(claim.last_report_at, view.now, view.zone);
+    let cleared = if claim.cleared_at.is_some() {
+        "  cleared"
+    } else {
+        ""
+    };
+    format!(
+        "{}  {id}  confidence {}  last report {last}{cleared}",
+        claim.source,
+        confidence(claim.confidence)
+    )
+}
+
+fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) {
+    let mut lines = lines.peekable();
+    if lines.peek().is_some() {
+        text.push_str(&format!("\n{title}\n"));
+    }
+    for line in lines {
+        text.push_str(&format!("  {}\n", clean(&line, MAX_TEXT_CHARS)));
+    }
+}
