@@ -1,0 +1,526 @@
+//! What commands send, print and exit with, against a scripted daemon.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod scripted;
+
+use scripted::{Answer, Daemon, Route, command, get, ok, post, problem};
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::process::Stdio;
+
+const FIRST: &str = "0199a8b2-7c31-7e55-8a4d-2f6b9c01d3e4";
+const SECOND: &str = "0199a8b2-7c31-7e55-8a4d-2f6b9c01aaaa";
+const LIVE: &str = "/v1/mitigations?status=pending%2Cactive%2Cescalated&limit=1000";
+
+fn mitigation(id: &str) -> Value {
+    let mut mitigation: Value = serde_json::from_str(include_str!("data/mitigation.json")).unwrap();
+    mitigation["mitigation_id"] = id.into();
+    mitigation
+}
+
+fn list(mitigations: &[Value], next_cursor: Option<&str>) -> Answer {
+    ok(&json!({"mitigations": mitigations, "count": mitigations.len(), "next_cursor": next_cursor}))
+}
+
+fn withdraw(id: &str) -> Route {
+    post(&format!("/v1/mitigations/{id}/withdraw"))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn refusals_have_their_exit_codes() {
+    for (status, code, exit) in [
+        (500, "internal", 1),
+        (503, "store.unavailable", 1),
+        (401, "auth.required", 3),
+        (404, "not_found", 4),
+        (400, "request.field", 5),
+        (422, "idempotency.mismatch", 5),
+        (422, "guardrail.safelist", 6),
+        (409, "conflict.ended", 7),
+        (403, "auth.forbidden", 8),
+        (429, "limit.rate", 9),
+        (503, "limit.queue", 9),
+    ] {
+        let daemon = Daemon::new([(withdraw(FIRST), problem(status, code, "no"))]);
+        assert_eq!(
+            daemon.exit(&["mit", "withdraw", FIRST, "--reason", "r", "--yes"]),
+            exit,
+            "{status} {code}"
+        );
+        assert_eq!(daemon.requests().len(), 1, "a change is sent once");
+    }
+}
+
+#[test]
+fn no_daemon_is_exit_2() {
+    let unused = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let output = command(&format!("http://{unused}"), &["--retries", "0", "stats"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = format!("unix:{}", dir.path().join("none.sock").display());
+    let output = command(&socket, &["--retries", "0", "stats"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(text(&output.stderr).contains(&socket), "{output:?}");
+}
+
+#[test]
+fn wrong_usage_is_exit_64() {
+    let daemon = Daemon::new([]);
+    for arguments in [
+        &["nonsense"][..],
+        &["mit", "list", "--status", "nonsense"],
+        &["mit", "withdraw", FIRST],
+        &["mit", "list", "--limit", "5", "--all"],
+        &[
+            "mit",
+            "withdraw",
+            FIRST,
+            SECOND,
+            "--reason",
+            "r",
+            "--if-revision",
+            "3",
+            "--yes",
+        ],
+        &["stats", "-o", "csv"],
+        &["mit", "create", "--victim", "127.0.0.1", "--reason", "r"],
+    ] {
+        assert_eq!(daemon.exit(arguments), 64, "{arguments:?}");
+    }
+    assert!(daemon.requests().is_empty());
+    assert_eq!(daemon.exit(&["--help"]), 0);
+}
+
+#[test]
+fn clear_text_over_the_network_is_refused() {
+    let output = command("http://192.0.2.1:8080", &["stats"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    assert!(text(&output.stderr).contains("--insecure"));
+}
+
+#[test]
+fn changes_need_consent() {
+    let daemon = Daemon::new([(get(&format!("/v1/mitigations/{FIRST}")), ok(&detail()))]);
+    for arguments in [
+        &["mit", "withdraw", FIRST, "--reason", "r"][..],
+        &["mit", "withdraw", FIRST, "--reason", "r", "--no-input"],
+        &["mit", "create", "--victim", "203.0.113.9", "--reason", "r"],
+        &["sl", "add", "203.0.113.9", "--reason", "r"],
+        &["sl", "remove", "203.0.113.9"],
+        &["--readonly", "mit", "withdraw", FIRST, "--reason", "r", "--yes"],
+        &["--readonly", "reload"],
+        &[
+            "--readonly",
+            "ev",
+            "send",
+            "--source",
+            "s",
+            "--victim",
+            "203.0.113.9",
+            "--vector",
+            "v",
+        ],
+    ] {
+        assert_eq!(daemon.exit(arguments), 13, "{arguments:?}");
+    }
+    let output = command(&daemon.url, &["reload"])
+        .env("PREFIXD_READONLY", "1")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(13));
+    assert!(
+        daemon
+            .requests()
+            .iter()
+            .all(|(route, _)| route.starts_with("GET")),
+        "{:?}",
+        daemon.requests()
+    );
+}
+
+fn detail() -> Value {
+    let mut detail = mitigation(FIRST);
+    for (field, value) in json!({
+        "previews": [{"text": "dst 203.0.113.10/32 proto udp dport 27015 then police 5 Mbit/s", "nlri": "01", "junos": "", "iosxr": ""}],
+        "announcements": [{"neighbor": "edge1", "rule": "dst 203.0.113.10/32", "nlri": "01", "state": "advertised", "reason": null}],
+        "customer_name": "Acme", "service_name": null,
+        "timeline": [{"seq": 7, "at": "2026-01-18T10:30:00Z", "actor": "token:fnm", "kind": "mitigation.created", "body": {}}]
+    })
+    .as_object()
+    .unwrap()
+    {
+        detail[field] = value.clone();
+    }
+    detail
+}
+
+#[test]
+fn a_withdrawal_carries_what_was_asked() {
+    let daemon = Daemon::new([
+        (get(LIVE), list(&[mitigation(FIRST), mitigation(SECOND)], None)),
+        (withdraw(FIRST), ok(&mitigation(FIRST))),
+    ]);
+    let arguments = [
+        "mit",
+        "withdraw",
+        "d3e4",
+        "--reason",
+        "fp",
+        "--suppress",
+        "15m",
+        "--if-revision",
+        "3",
+        "--yes",
+    ];
+    let output = daemon.ctl(&arguments);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        daemon.bodies(&format!("POST /v1/mitigations/{FIRST}/withdraw")),
+        [json!({"reason": "fp", "suppress_seconds": 900, "expected_revision": 3})]
+    );
+}
+
+#[test]
+fn an_identifier_must_stand_for_one() {
+    let daemon = Daemon::new([
+        (get(LIVE), list(&[mitigation(FIRST), mitigation(SECOND)], None)),
+        (get("/v1/mitigations?limit=1000"), list(&[], None)),
+    ]);
+    assert_eq!(daemon.exit(&["mit", "get", "0199a8b2"]), 5);
+    assert_eq!(daemon.exit(&["mit", "get", "ffff"]), 4);
+    assert_eq!(daemon.exit(&["mit", "get", "e4"]), 5);
+}
+
+#[test]
+fn several_withdrawals_are_judged_one_by_one() {
+    let daemon = Daemon::new([
+        (withdraw(FIRST), ok(&mitigation(FIRST))),
+        (withdraw(SECOND), problem(409, "conflict.ended", "it has ended")),
+    ]);
+    let output = daemon.ctl(&[
+        "mit", "withdraw", FIRST, SECOND, "--reason", "r", "--yes", "-o", "json",
+    ]);
+    assert_eq!(output.status.code(), Some(10), "{output:?}");
+    let results: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(results[0]["withdrawn"], true);
+    assert_eq!(
+        (&results[1]["withdrawn"], &results[1]["code"]),
+        (&json!(false), &json!("conflict.ended"))
+    );
+    let gone = daemon.ctl(&["mit", "withdraw", SECOND, SECOND, "--reason", "r", "--yes"]);
+    assert_eq!(
+        gone.status.code(),
+        Some(7),
+        "one, named twice, that fails is no part of success"
+    );
+}
+
+#[test]
+fn identifiers_come_from_a_file_and_are_counted() {
+    let daemon = Daemon::new([
+        (withdraw(FIRST), ok(&mitigation(FIRST))),
+        (withdraw(SECOND), ok(&mitigation(SECOND))),
+    ]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ids");
+    std::fs::write(&file, format!("# wave\n{FIRST}\n\n{SECOND} # second\n")).unwrap();
+    let base = [
+        "mit",
+        "withdraw",
+        "--from",
+        file.to_str().unwrap(),
+        "--reason",
+        "r",
+        "--yes",
+        "--expect-count",
+    ];
+    assert_eq!(daemon.exit(&[&base[..], &["3"]].concat()), 7);
+    assert!(daemon.requests().is_empty());
+    assert_eq!(daemon.exit(&[&base[..], &["2"]].concat()), 0);
+    assert_eq!(daemon.requests().len(), 2);
+}
+
+#[test]
+fn identifiers_come_from_standard_input() {
+    let daemon = Daemon::new([(withdraw(FIRST), ok(&mitigation(FIRST)))]);
+    let mut child = command(
+        &daemon.url,
+        &["mit", "withdraw", "--from", "-", "--reason", "r", "--yes"],
+    )
+    .stdin(Stdio::piped())
+    .spawn()
+    .unwrap();
+    child.stdin.take().unwrap().write_all(FIRST.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn lists_follow_pages_and_say_when_they_are_cut() {
+    let daemon = Daemon::new([
+        (
+            get("/v1/mitigations?limit=100"),
+            list(&[mitigation(FIRST)], Some("c2")),
+        ),
+        (
+            get("/v1/mitigations?limit=99&cursor=c2"),
+            list(&[mitigation(SECOND)], None),
+        ),
+        (
+            get("/v1/mitigations?limit=1"),
+            list(&[mitigation(FIRST)], Some("c2")),
+        ),
+    ]);
+    let ids = daemon.ctl(&["mit", "list", "-o", "ids"]);
+    assert_eq!(text(&ids.stdout), format!("{FIRST}\n{SECOND}\n"));
+    let cut = daemon.ctl(&["mit", "list", "--limit", "1", "-o", "json", "--envelope"]);
+    let envelope: Value = serde_json::from_slice(&cut.stdout).unwrap();
+    assert_eq!(
+        (&envelope["schema"], &envelope["truncated"]),
+        (&json!("prefixd.v1/mitigation_list"), &json!(true))
+    );
+    assert!(text(&cut.stderr).contains("--all"));
+    assert!(
+        daemon
+            .ctl(&["mit", "list", "--limit", "1", "-o", "ids", "-q"])
+            .stderr
+            .is_empty()
+    );
+}
+
+#[test]
+fn an_empty_list_is_an_empty_array() {
+    let daemon = Daemon::new([(get("/v1/mitigations?status=active&limit=100"), list(&[], None))]);
+    assert_eq!(
+        text(
+            &daemon
+                .ctl(&["mit", "list", "--status", "active", "-o", "json"])
+                .stdout
+        ),
+        "[]\n"
+    );
+}
+
+#[test]
+fn errors_are_json_where_the_output_is() {
+    let daemon = Daemon::new([(
+        post("/v1/config/reload"),
+        problem(400, "config.invalid", "prefixd.yaml:3:1: \u{1b}[2J"),
+    )]);
+    let output = daemon.ctl(&["reload", "-o", "json"]);
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(
+        error,
+        json!({"error": {"code": "config.invalid", "message": "prefixd.yaml:3:1: \u{1b}[2J", "details": [], "request_id": "r1"}})
+    );
+    let people = daemon.ctl(&["reload"]);
+    assert_eq!(
+        (people.status.code(), text(&people.stderr).contains('\u{1b}')),
+        (Some(5), false)
+    );
+}
+
+#[test]
+fn reads_are_repeated_as_the_daemon_asks() {
+    let mut busy = problem(503, "limit.queue", "busy");
+    busy.headers.push(("retry-after", "0".to_owned()));
+    let daemon = Daemon::new([(get("/v1/safelist"), busy)]);
+    assert_eq!(daemon.exit(&["--retries", "2", "sl", "list"]), 9);
+    assert_eq!(daemon.requests().len(), 3);
+}
+
+#[test]
+fn one_mitigation_for_people() {
+    let daemon = Daemon::new([(get(&format!("/v1/mitigations/{FIRST}")), ok(&detail()))]);
+    let shown = text(&daemon.ctl(&["mit", "get", FIRST]).stdout);
+    for part in [
+        "Customer",
+        "acme (Acme)",
+        "police 5.00M",
+        "edge1  advertised",
+        "mitigation.created  token:fnm",
+    ] {
+        assert!(shown.contains(part), "{part} is not in\n{shown}");
+    }
+}
+
+fn health(status: &str) -> Value {
+    json!({"status": status, "reasons": if status == "healthy" { json!([]) } else { json!(["edge1 is down"]) },
+        "version": "0.1.0", "pop": "iad1", "mode": "enforced", "now": "2026-01-18T10:30:00Z",
+        "started_at": "2026-01-18T09:30:00Z", "store": {"backend": "sqlite", "ok": true, "failing_since": null, "owed": 0},
+        "engine": {"queue": {"used": 0, "max": 1024}, "head": 7}, "peers_established": 1, "peers_total": 1,
+        "active": 3, "rules": {"intended": 4, "announced": 4}, "drift_total": 0, "role": "viewer"})
+}
+
+fn stats() -> Value {
+    json!({"pop": "iad1", "at": "2026-01-18T10:30:00Z", "active": 3, "escalated": 1, "ending": 0, "pending": 0,
+        "by_vector": {"udp_flood": 3}, "by_action": {"police": 3}, "by_severity": {"high": 3},
+        "by_customer": {"acme": {"used": 3, "max": 20}}, "quota_pop": {"used": 3, "max": 200},
+        "quota_global": {"used": 3, "max": 500}, "new_per_minute": {"used": 1, "max": 60}, "events_per_minute": 12,
+        "events_by_outcome": {"accepted": 3}, "rules": {"intended": 4, "announced": 4}})
+}
+
+fn daemon_that_is(status: &str) -> Daemon {
+    Daemon::new([
+        (get("/v1/health/detail"), ok(&health(status))),
+        (get("/v1/stats"), ok(&stats())),
+        (get("/v1/peers"), ok(&json!({"peers": [], "count": 0}))),
+    ])
+}
+
+#[test]
+fn status_tells_monitoring_how_it_is() {
+    assert_eq!(daemon_that_is("healthy").exit(&["status", "--exit-code"]), 0);
+    assert_eq!(daemon_that_is("degraded").exit(&["status", "--exit-code"]), 20);
+    assert_eq!(daemon_that_is("degraded").exit(&["status"]), 0);
+    assert_eq!(
+        Daemon::new([(get("/v1/health/detail"), problem(503, "store.unavailable", "no"))]).exit(&[
+            "--retries",
+            "0",
+            "status",
+            "--exit-code"
+        ]),
+        21
+    );
+    let unused = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let down = command(
+        &format!("http://{unused}"),
+        &["--retries", "0", "status", "--exit-code"],
+    )
+    .output()
+    .unwrap();
+    assert_eq!(down.status.code(), Some(21));
+    let shown = text(&daemon_that_is("degraded").ctl(&["status"]).stdout);
+    assert!(
+        shown.contains("edge1 is down") && shown.contains("3 of 200 (1%)"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn an_event_is_sent_as_it_was_typed() {
+    let answer = json!({"event_id": FIRST, "external_event_id": null, "status": "accepted", "mitigation_id": SECOND,
+        "group_id": null, "reason": "a playbook matches"});
+    let daemon = Daemon::new([(
+        post("/v1/events"),
+        Answer {
+            status: 202,
+            ..ok(&answer)
+        },
+    )]);
+    let output = daemon.ctl(&[
+        "ev",
+        "send",
+        "--source",
+        "t",
+        "--victim",
+        "2001:db8::1",
+        "--vector",
+        "udp_flood",
+        "--bps",
+        "1.2G",
+        "--ports",
+        "53,80",
+        "-o",
+        "ids",
+    ]);
+    assert_eq!(text(&output.stdout), format!("{FIRST}\n"), "{output:?}");
+    assert_eq!(
+        daemon.bodies("POST /v1/events"),
+        [
+            json!({"source": "t", "action": "ban", "victim_ip": "2001:db8::1", "vector": "udp_flood", "bps": 1_200_000_000, "top_dst_ports": [53, 80]})
+        ]
+    );
+}
+
+#[test]
+fn a_batch_says_what_became_of_each_line() {
+    let results = json!({"results": [
+        {"http_status": 202, "event_id": FIRST, "external_event_id": null, "status": "accepted", "mitigation_id": null, "group_id": null, "reason": "ok"},
+        {"http_status": 400, "code": "request.field", "detail": "bps: is -1"}]});
+    let daemon = Daemon::new([(post("/v1/events/batch"), ok(&results))]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("events.jsonl");
+    std::fs::write(&file, "{\"source\":\"a\"}\n\n{\"source\":\"b\"}\n").unwrap();
+    let output = daemon.ctl(&["ev", "batch", "--from", file.to_str().unwrap(), "-o", "csv"]);
+    assert_eq!(output.status.code(), Some(10), "{output:?}");
+    let rows = text(&output.stdout);
+    assert!(
+        rows.contains("1,202,accepted") && rows.contains("3,400,"),
+        "{rows}"
+    );
+    std::fs::write(&file, "{\"source\":\"a\"}\nnonsense\n").unwrap();
+    assert_eq!(daemon.exit(&["ev", "batch", "--from", file.to_str().unwrap()]), 5);
+    assert_eq!(daemon.requests().len(), 1, "nothing is sent when a line is bad");
+}
+
+#[test]
+fn the_safelist_is_checked_by_overlap() {
+    let entry = json!({"prefix": "203.0.113.0/28", "reason": "loopbacks", "origin": "config", "created_by": null, "created_at": null, "expires_at": null});
+    let daemon = Daemon::new([(get("/v1/safelist"), ok(&json!({"entries": [entry], "count": 1})))]);
+    let output = daemon.ctl(&[
+        "sl",
+        "check",
+        "203.0.113.5",
+        "203.0.113.0/24",
+        "198.51.100.1",
+        "-o",
+        "json",
+    ]);
+    let checks: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let said: Vec<_> = checks
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|check| check["safelisted"].as_bool().unwrap())
+        .collect();
+    assert_eq!(said, [true, true, false]);
+}
+
+#[test]
+fn the_token_comes_from_a_file() {
+    let daemon = Daemon::new([(get("/v1/safelist"), ok(&json!({"entries": [], "count": 0})))]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    assert_eq!(
+        daemon.exit(&["--token-file", file.to_str().unwrap(), "sl", "list"]),
+        5
+    );
+    std::fs::write(&file, "secret\n").unwrap();
+    assert_eq!(
+        daemon.exit(&["--token-file", file.to_str().unwrap(), "sl", "list"]),
+        0
+    );
+    std::fs::write(&file, "\n").unwrap();
+    assert_eq!(
+        daemon.exit(&["--token-file", file.to_str().unwrap(), "sl", "list"]),
+        5
+    );
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let many: Vec<_> = (0..1000).map(|_| mitigation(FIRST)).collect();
+    let daemon = Daemon::new([(get("/v1/mitigations?limit=1000"), list(&many, None))]);
+    let mut child = command(&daemon.url, &["mit", "list", "--limit", "1000", "-o", "json"])
+        .spawn()
+        .unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 10]).unwrap();
+    drop(stdout);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}

@@ -1,0 +1,156 @@
+//! A daemon that says what a test wants: each route has one answer, every request is remembered.
+
+use serde_json::Value;
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// Method and path with query, as requested.
+pub(crate) type Route = (&'static str, String);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: String,
+}
+
+pub(crate) struct Daemon {
+    pub(crate) url: String,
+    requests: Arc<Mutex<Vec<(String, String)>>>,
+}
+
+impl Daemon {
+    /// Answers each route; other routes are a 404 problem.
+    pub(crate) fn new(routes: impl IntoIterator<Item = (Route, Answer)>) -> Self {
+        let routes: HashMap<_, _> = routes.into_iter().collect();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        // Ends with the test's process.
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (routes, seen) = (routes.clone(), Arc::clone(&seen));
+                thread::spawn(move || serve(stream.unwrap(), &routes, &seen));
+            }
+        });
+        Self { url, requests }
+    }
+
+    /// `METHOD PATH` and body of all requests.
+    pub(crate) fn requests(&self) -> Vec<(String, String)> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    /// Bodies of the requests to one route.
+    pub(crate) fn bodies(&self, route: &str) -> Vec<Value> {
+        self.requests()
+            .into_iter()
+            .filter(|(requested, _)| requested == route)
+            .map(|(_, body)| serde_json::from_str(&body).unwrap())
+            .collect()
+    }
+
+    pub(crate) fn ctl(&self, arguments: &[&str]) -> Output {
+        command(&self.url, arguments).output().unwrap()
+    }
+
+    pub(crate) fn exit(&self, arguments: &[&str]) -> i32 {
+        let output = self.ctl(arguments);
+        output.status.code().unwrap_or_else(|| panic!("{output:?}"))
+    }
+}
+
+/// The program without a terminal and without settings from outside.
+pub(crate) fn command(api: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_prefixdctl"));
+    command
+        .env_clear()
+        .args(["--api", api])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+pub(crate) fn ok(body: &Value) -> Answer {
+    Answer {
+        status: 200,
+        headers: vec![("x-prefixd-head", "41".to_owned())],
+        body: body.to_string(),
+    }
+}
+
+pub(crate) fn problem(status: u16, code: &str, detail: &str) -> Answer {
+    let body = serde_json::json!({"type": "about:blank", "title": "t", "status": status, "code": code,
+        "detail": detail, "request_id": "r1", "retry_after_seconds": null});
+    Answer {
+        status,
+        headers: Vec::new(),
+        body: body.to_string(),
+    }
+}
+
+pub(crate) fn get(path: &str) -> Route {
+    ("GET", path.to_owned())
+}
+
+pub(crate) fn post(path: &str) -> Route {
+    ("POST", path.to_owned())
+}
+
+fn serve(stream: TcpStream, routes: &HashMap<Route, Answer>, seen: &Mutex<Vec<(String, String)>>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut writer = stream;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return;
+        }
+        let mut words = line.split(' ');
+        let (method, path) = (words.next().unwrap().to_owned(), words.next().unwrap().to_owned());
+        let mut length = 0;
+        loop {
+            let mut header = String::new();
+            reader.read_line(&mut header).unwrap();
+            if header.trim().is_empty() {
+                break;
+            }
+            if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        seen.lock()
+            .unwrap()
+            .push((format!("{method} {path}"), String::from_utf8(body).unwrap()));
+        let found = routes
+            .iter()
+            .find(|((known, route), _)| *known == method && *route == path)
+            .map(|(_, answer)| answer.clone());
+        let answer = found.unwrap_or_else(|| problem(404, "not_found", "no such route"));
+        let headers: String = answer
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        let head = format!(
+            "HTTP/1.1 {} X\r\ncontent-length: {}\r\n{headers}\r\n",
+            answer.status,
+            answer.body.len()
+        );
+        if writer
+            .write_all(head.as_bytes())
+            .and_then(|()| writer.write_all(answer.body.as_bytes()))
+            .is_err()
+        {
+            return;
+        }
+    }
+}
