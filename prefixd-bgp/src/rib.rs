@@ -15,8 +15,10 @@
 //! session start or a refresh, each in order of arrival. Only announcements are paced.
 
 mod batch;
+mod entry;
 mod latency;
 mod pace;
+mod policy;
 #[cfg(test)]
 mod tests;
 
@@ -25,11 +27,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio::time::{Duration, Instant};
 
 pub(crate) use batch::{Batch, Pull};
+use entry::{Admission, Desired, Entry, Queue, Turn};
 pub use latency::{LATENCY_BUCKETS_SECONDS, Latency};
 use pace::Pace;
+use policy::Policy;
 
 use crate::config::NeighborConfig;
-use crate::flowspec::{Action, Family, NlriKey};
+use crate::flowspec::{Family, NlriKey};
 use crate::route::{Delivery, Refusal, Route, RouteStatus};
 use crate::wire::SessionKind;
 
@@ -86,14 +90,6 @@ pub struct RibTotals {
     pub time_to_end_of_rib: Option<Duration>,
 }
 
-/// The part of the configuration that decides what is sent.
-struct Policy {
-    families: BTreeSet<Family>,
-    operators: usize,
-    bytes: usize,
-    max_rules: usize,
-}
-
 struct Session {
     generation: Generation,
     kind: SessionKind,
@@ -113,47 +109,6 @@ struct Marks {
     end_refresh: bool,
     last_refresh: Option<Instant>,
     refresh_due: Option<Instant>,
-}
-
-#[derive(Default)]
-struct Entry {
-    desired: Option<Desired>,
-    told: Option<Action>,
-    written_at: Option<Instant>,
-    /// In a batch that the writer has pulled and not confirmed.
-    in_flight: bool,
-    /// Send although the neighbour was told already (refresh).
-    resend: bool,
-    turn: Option<Turn>,
-}
-
-struct Desired {
-    route: Route,
-    since: Instant,
-    admission: Admission,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Admission {
-    Admitted,
-    OverBudget,
-    Refused(Refusal),
-}
-
-/// Place in the order of sending: first the queue, then the age.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Turn {
-    queue: Queue,
-    number: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Queue {
-    Withdraw,
-    Fresh,
-    Resync,
-    /// Not sent; kept here in order of age to move up.
-    OverBudget,
 }
 
 impl Rib {
@@ -423,153 +378,5 @@ impl Rib {
         for (_, key) in keys {
             self.update(&key, Queue::Resync, |entry| entry.resend = entry.told.is_some());
         }
-    }
-
-    /// The one place where an entry changes: keeps turns, deadlines and figures in step with it.
-    fn update(&mut self, key: &NlriKey, queue: Queue, change: impl FnOnce(&mut Entry)) {
-        let mut entry = self.entries.remove(key).unwrap_or_default();
-        let before = entry
-            .desired
-            .as_ref()
-            .map(|desired| (desired.route.not_after, desired.admission));
-        self.count(&entry, false);
-        change(&mut entry);
-        let after = entry
-            .desired
-            .as_ref()
-            .map(|desired| (desired.route.not_after, desired.admission));
-
-        if before.map(|(at, _)| at) != after.map(|(at, _)| at) {
-            if let Some((at, _)) = before {
-                self.deadlines.remove(&(at, key.clone()));
-            }
-            if let Some((at, _)) = after {
-                self.deadlines.insert((at, key.clone()));
-            }
-        }
-        let admitted =
-            |side: Option<(Instant, Admission)>| usize::from(matches!(side, Some((_, Admission::Admitted))));
-        self.admitted = (self.admitted + admitted(after)).saturating_sub(admitted(before));
-
-        self.set_turn(key, &mut entry, queue);
-        self.count(&entry, true);
-        if entry.desired.is_some() || entry.told.is_some() || entry.in_flight {
-            self.entries.insert(key.clone(), entry);
-        }
-    }
-
-    fn set_turn(&mut self, key: &NlriKey, entry: &mut Entry, queue: Queue) {
-        let wanted = self.wanted_queue(key, entry, queue);
-        let kept = entry.turn.filter(|turn| {
-            let announces = |queue| matches!(queue, Queue::Fresh | Queue::Resync);
-            wanted.is_some_and(|wanted| wanted == turn.queue || (announces(wanted) && announces(turn.queue)))
-        });
-        if kept.is_some() {
-            return;
-        }
-        if let Some(turn) = entry.turn.take() {
-            self.turns.remove(&turn);
-            if turn.queue == Queue::Resync {
-                self.resync_left(key, -1);
-            }
-        }
-        if let Some(queue) = wanted {
-            self.last_turn += 1;
-            let turn = Turn {
-                queue,
-                number: self.last_turn,
-            };
-            self.turns.insert(turn, key.clone());
-            entry.turn = Some(turn);
-            if queue == Queue::Resync {
-                self.resync_left(key, 1);
-            }
-        }
-    }
-
-    /// Which message the entry needs, if any.
-    fn wanted_queue(&self, key: &NlriKey, entry: &Entry, queue: Queue) -> Option<Queue> {
-        let admission = entry.desired.as_ref().map(|desired| desired.admission);
-        let waiting = (admission == Some(Admission::OverBudget)).then_some(Queue::OverBudget);
-        let Some(session) = &self.session else {
-            return waiting;
-        };
-        if entry.in_flight || !session.families.contains(&key.family()) {
-            return waiting;
-        }
-        match (&entry.desired, admission) {
-            (Some(desired), Some(Admission::Admitted)) => {
-                (entry.resend || entry.told != Some(desired.route.action)).then_some(queue)
-            }
-            _ if entry.told.is_some() => Some(Queue::Withdraw),
-            _ => waiting,
-        }
-    }
-
-    fn resync_left(&mut self, key: &NlriKey, by: isize) {
-        if let Some(session) = self.session.as_mut() {
-            let left = &mut session.marks[key.family().index()].left;
-            *left = left.saturating_add_signed(by);
-        }
-    }
-
-    fn count(&mut self, entry: &Entry, add: bool) {
-        let admission = entry.desired.as_ref().map(|desired| desired.admission);
-        let step = |figure: &mut usize, applies: bool| {
-            if applies {
-                *figure = if add {
-                    *figure + 1
-                } else {
-                    figure.saturating_sub(1)
-                };
-            }
-        };
-        let as_desired = entry.told.is_some()
-            && entry.told == entry.desired.as_ref().map(|desired| desired.route.action)
-            && !entry.in_flight;
-        step(&mut self.counts.desired, entry.desired.is_some());
-        step(&mut self.counts.advertised, as_desired);
-        step(
-            &mut self.counts.dirty,
-            entry.in_flight || entry.turn.is_some_and(|turn| turn.queue != Queue::OverBudget),
-        );
-        step(
-            &mut self.counts.refused,
-            matches!(admission, Some(Admission::Refused(_))),
-        );
-        step(
-            &mut self.counts.over_budget,
-            admission == Some(Admission::OverBudget),
-        );
-    }
-}
-
-impl Policy {
-    fn new(config: &NeighborConfig) -> Self {
-        Self {
-            families: config.families.clone(),
-            operators: config.limits.operators_per_component,
-            bytes: config.limits.nlri_bytes,
-            max_rules: config.max_rules.unwrap_or(usize::MAX),
-        }
-    }
-
-    fn refusal(&self, route: &Route) -> Option<Refusal> {
-        if !self.families.contains(&route.rule.family()) {
-            return Some(Refusal::FamilyNotConfigured);
-        }
-        let (component, operators) = route.rule.widest_component();
-        if operators > self.operators {
-            return Some(Refusal::TooManyOperators {
-                component,
-                operators,
-                limit: self.operators,
-            });
-        }
-        let bytes = route.rule.key().component_bytes();
-        (bytes > self.bytes).then_some(Refusal::TooLong {
-            bytes,
-            limit: self.bytes,
-        })
     }
 }

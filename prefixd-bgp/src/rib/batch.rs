@@ -2,7 +2,8 @@
 
 use tokio::time::Instant;
 
-use super::{Generation, Queue, Rib, Turn};
+use super::entry::{Queue, Turn};
+use super::{Generation, Rib};
 use crate::flowspec::{Action, Family, NlriKey};
 use crate::wire::{AttributeSet, Packer, RefreshSubtype, end_of_rib, route_refresh};
 

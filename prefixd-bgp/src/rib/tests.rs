@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::flowspec::{BytesPerSecond, Component, Rule};
+use crate::flowspec::{Action, BytesPerSecond, Component, Rule};
 use crate::wire::AttributeSet;
 
 const KIND: SessionKind = SessionKind {
