@@ -44,6 +44,9 @@ mod unban;
 mod widen;
 mod withdraw;
 
+#[cfg(test)]
+mod tests;
+
 pub use command::{Command, CreateCommand, EventCommand, FreshIds, SafelistAdd, WithdrawCommand};
 pub use decide::decide;
 pub use due::next_deadline;

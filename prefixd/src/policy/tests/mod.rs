@@ -1,0 +1,301 @@
+//! A small world to decide in: a policy, a state, and a clock that stops at every deadline.
+
+mod properties;
+
+use super::inventory::{Asset, Customer, Inventory, Service};
+use super::playbooks::{Condition, OnAllowedPort, Playbook, Playbooks, Step};
+use super::safelist::FixedSafelist;
+use super::settings::{EscalationDefaults, Limits, Policy, Quotas, Timers};
+use super::sources::{Reporting, Source, Sources, Visibility};
+use super::state::{State, Tally};
+use super::templates::Templates;
+use super::{Command, Decision, EventCommand, Facts, FreshIds, decide, next_deadline};
+use ipnet::IpNet;
+use prefixd_api::event::{Event, EventAction, EventRequest};
+use prefixd_api::mitigation::{Mitigation, OriginKind, Scope};
+use prefixd_api::rate::BitsPerSecond;
+use prefixd_api::resource::{Mode, SafelistEntry, SafelistOrigin};
+use prefixd_api::rule::ActionType;
+use prefixd_api::time::Timestamp;
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+pub(super) fn seconds(count: u64) -> Duration {
+    SECOND * u32::try_from(count).unwrap()
+}
+
+pub(super) fn step(action: ActionType, ttl: u64) -> Step {
+    Step {
+        action,
+        police_rate: BitsPerSecond(5_000_000),
+        ttl: seconds(ttl),
+        confidence_at_least: None,
+        persistence: None,
+        sources_at_least: None,
+        on_allowed_port: OnAllowedPort::Police,
+        allow_host_wide: false,
+    }
+}
+
+pub(super) fn source(reporting: Reporting, visibility: Visibility) -> Source {
+    Source {
+        reporting,
+        visibility,
+        claim_ttl: seconds(300),
+        default_confidence: Some(0.8),
+        weight: 1.0,
+        domain: None,
+        may_trigger: true,
+        max_action: ActionType::Discard,
+        enforce: true,
+    }
+}
+
+/// Two customers, a safelisted host in one of them, small quotas, two steps.
+pub(super) fn policy() -> Policy {
+    let mut inventory = Inventory {
+        customers: vec![customer("acme", true), customer("bolt", false)],
+        ..Inventory::default()
+    };
+    for (prefix, index) in [("203.0.113.0/24", 0), ("2001:db8:acce::/48", 0), ("198.51.100.0/24", 1)] {
+        inventory.owners.insert(prefix.parse().unwrap(), index);
+    }
+    for (host, client_udp) in [("203.0.113.1/32", true), ("203.0.113.2/32", false)] {
+        let asset = Asset {
+            customer: 0,
+            service: 0,
+            client_udp,
+        };
+        inventory.assets.insert(host.parse().unwrap(), asset);
+    }
+    let mut safelist = FixedSafelist::default();
+    safelist.add(SafelistEntry {
+        prefix: "203.0.113.4/32".parse().unwrap(),
+        reason: "a router".to_owned(),
+        origin: SafelistOrigin::Config,
+        created_by: None,
+        created_at: None,
+        expires_at: None,
+    });
+    let named = [
+        ("once", source(Reporting::Once, Visibility::PreFilter)),
+        ("blind", source(Reporting::Repeats, Visibility::PostFilter)),
+        (
+            "trial",
+            Source {
+                enforce: false,
+                ..source(Reporting::Once, Visibility::PreFilter)
+            },
+        ),
+        (
+            "mild",
+            Source {
+                max_action: ActionType::Police,
+                ..source(Reporting::Repeats, Visibility::PreFilter)
+            },
+        ),
+    ];
+    Policy {
+        pop: "iad1".into(),
+        mode: Mode::Enforced,
+        limits: Limits {
+            min_ttl: seconds(30),
+            max_ttl: seconds(1800),
+            max_ttl_operator: seconds(14400),
+            max_lifetime: seconds(3600),
+            max_lifetime_operator: seconds(86400),
+            min_length_v4: 32,
+            min_length_v6: 128,
+            max_ports: 8,
+            max_packet_length: 9216,
+            min_police_bps: 1_000_000,
+            require_owned: true,
+        },
+        quotas: Quotas {
+            per_customer: 3,
+            per_pop: 5,
+            global: 6,
+            new_pop: 6,
+            new_customer: 5,
+            new_source: 4,
+        },
+        timers: Timers {
+            window: seconds(300),
+            quiet: seconds(300),
+            hold_down: seconds(60),
+            suppress: seconds(900),
+            max_event_age: seconds(300),
+        },
+        escalation: EscalationDefaults {
+            enabled: true,
+            min_persistence: seconds(120),
+            min_confidence: 0.7,
+        },
+        sources: Sources {
+            default: source(Reporting::Repeats, Visibility::PreFilter),
+            named: named.map(|(name, source)| (name.to_owned(), source)).into(),
+        },
+        inventory,
+        safelist,
+        playbooks: Playbooks {
+            ordered: Vec::new(),
+            default: Some(Playbook {
+                name: "default".into(),
+                when: Condition::default(),
+                steps: vec![step(ActionType::Police, 300), step(ActionType::Discard, 300)],
+            }),
+        },
+        templates: Templates::default(),
+    }
+}
+
+fn customer(id: &str, serves: bool) -> Customer {
+    let dns = Service {
+        id: "dns".to_owned(),
+        name: "DNS".to_owned(),
+        allowed_tcp: [53].into_iter().collect(),
+        allowed_udp: [53].into_iter().collect(),
+    };
+    Customer {
+        id: id.into(),
+        name: id.to_uppercase(),
+        profile: "normal".to_owned(),
+        link: Some(BitsPerSecond(10_000_000_000)),
+        services: serves.then_some(dns).into_iter().collect(),
+    }
+}
+
+/// A state under a policy, at a time.
+pub(super) struct World {
+    pub(super) state: State,
+    pub(super) policy: Policy,
+    pub(super) now: Timestamp,
+    /// Whether routers get rules at once.
+    pub(super) established: bool,
+}
+
+impl World {
+    pub(super) fn new(policy: Policy) -> Self {
+        Self {
+            state: State::default(),
+            policy,
+            now: Timestamp::from_micros(1_700_000_000_000_000),
+            established: true,
+        }
+    }
+
+    pub(super) fn run(&mut self, command: &Command, scope: Option<&Scope>) -> Decision {
+        self.state.advance(self.now);
+        let live = scope.and_then(|scope| self.state.mitigation_of(scope));
+        let facts = Facts {
+            advertised_at: live
+                .filter(|live| self.established && live.enforced)
+                .map(|live| live.created_at),
+            established: self.established,
+        };
+        let decision = decide(&self.state, &self.policy, command, self.now, &facts);
+        self.state.apply(&decision.effects);
+        decision
+    }
+
+    pub(super) fn event(&mut self, request: EventRequest) -> Decision {
+        let event = Event::try_from(request).unwrap();
+        let scope = Scope {
+            victim: event.victim,
+            vector: event.vector.as_str().into(),
+        };
+        let command = EventCommand {
+            ids: FreshIds::new(),
+            seen_at: event.timestamp,
+            event,
+            actor: "token:test".to_owned(),
+        };
+        self.run(&Command::Event(Box::new(command)), Some(&scope))
+    }
+
+    /// Scopes that something is known of.
+    pub(super) fn scopes(&self) -> BTreeSet<Scope> {
+        let state = &self.state;
+        let groups = state.groups.keys().chain(state.suppressions.keys());
+        groups.chain(state.by_scope.keys()).cloned().collect()
+    }
+
+    pub(super) fn next(&self) -> Option<(Timestamp, Scope)> {
+        let due = |scope: Scope| next_deadline(&self.state, &self.policy, &scope).map(|at| (at, scope));
+        self.scopes().into_iter().filter_map(due).min()
+    }
+
+    /// Lets time pass; every deadline is met when it comes. Panics when one does not move on.
+    pub(super) fn pass(&mut self, span: Duration) {
+        let until = self.now.saturating_add(span);
+        let mut stuck = 0;
+        while let Some((at, scope)) = self.next().filter(|(at, _)| *at <= until) {
+            stuck = if at > self.now { 0 } else { stuck + 1 };
+            assert!(stuck < 20, "the deadline of {scope} at {at} does not move on");
+            self.now = self.now.max(at);
+            self.run(&Command::Due(scope.clone()), Some(&scope));
+        }
+        self.now = until;
+    }
+
+    pub(super) fn live(&self) -> Vec<&Mitigation> {
+        self.state.mitigations.values().map(|live| &**live).collect()
+    }
+
+    /// What must hold whatever happened.
+    pub(super) fn check(&self) {
+        for live in self.live() {
+            let scope = live.scope();
+            let deadline = next_deadline(&self.state, &self.policy, &scope).expect("a live rule has an end");
+            assert!(deadline <= live.expires_at, "{scope}: {deadline} is after {}", live.expires_at);
+            assert_eq!(self.state.mitigation_of(&scope).map(|of| of.mitigation_id), Some(live.mitigation_id));
+            assert!(!live.rules.is_empty());
+            assert!(live.ends_at.is_none_or(|at| at <= live.expires_at));
+            let group = self.state.groups.get(&scope).expect("a live mitigation has its group");
+            assert!(group.claims.len() <= super::claims::MAX_CLAIMS);
+            let operator = live.claims.iter().any(|claim| claim.kind == OriginKind::Operator);
+            let since = group.filtered_since.expect("its lifetime is counted");
+            let most = if operator { self.policy.limits.max_lifetime_operator } else { self.policy.limits.max_lifetime };
+            assert!(live.expires_at <= since.saturating_add(most), "{scope} outlives its lifetime");
+        }
+        assert_eq!(self.state.by_scope.len(), self.state.mitigations.len());
+        self.recount(&self.state.counts.enforced, true);
+        self.recount(&self.state.counts.dry_run, false);
+    }
+
+    fn recount(&self, tally: &Tally, enforced: bool) {
+        let live: Vec<_> = self.live().into_iter().filter(|live| live.enforced == enforced).collect();
+        assert_eq!(tally.pop, live.len() as u64);
+        let mut customers: HashMap<&str, u64> = HashMap::new();
+        let mut victims: HashMap<IpNet, u64> = HashMap::new();
+        for live in &live {
+            *customers.entry(live.customer_id.as_deref().unwrap_or_default()).or_default() += 1;
+            *victims.entry(live.victim_ip.prefix()).or_default() += 1;
+        }
+        assert_eq!(tally.customers.len(), customers.len());
+        assert!(customers.iter().all(|(id, count)| tally.customer(id) == *count));
+        assert_eq!(tally.victims.len(), victims.len());
+        assert!(tally.victims.iter().all(|(victim, count)| victims[&victim.prefix()] == *count));
+        let horizon = self.now.saturating_sub(seconds(60));
+        let recent = live.iter().filter(|live| live.created_at > horizon).count() as u64;
+        assert!(tally.starts.pop() >= recent, "live beginnings of the last minute are counted");
+    }
+}
+
+pub(super) fn ban(source: &str, victim: &str, vector: &str) -> EventRequest {
+    EventRequest {
+        source: source.to_owned(),
+        victim_ip: victim.to_owned(),
+        vector: vector.to_owned(),
+        ..EventRequest::default()
+    }
+}
+
+pub(super) fn unban(source: &str, victim: &str, vector: &str) -> EventRequest {
+    EventRequest {
+        action: EventAction::Unban,
+        ..ban(source, victim, vector)
+    }
+}

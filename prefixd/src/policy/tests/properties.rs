@@ -1,0 +1,292 @@
+//! What holds for every sequence of commands.
+
+use super::super::guard::MAX_VECTORS;
+use super::super::{CreateCommand, Effect, Outcome, SafelistAdd, WithdrawCommand};
+use super::*;
+use prefixd_api::mitigation::MitigationRequest;
+use proptest::prelude::*;
+
+const VICTIMS: [&str; 8] = [
+    "203.0.113.1",
+    "203.0.113.2",
+    "203.0.113.3",
+    "203.0.113.4",
+    "198.51.100.1",
+    "198.51.100.2",
+    "192.0.2.1",
+    "2001:db8:acce::1",
+];
+const VECTORS: [&str; 8] = [
+    "udp_flood",
+    "syn_flood",
+    "ack_flood",
+    "dns_amplification",
+    "icmp_flood",
+    "ntp_amplification",
+    "unknown",
+    "carrot",
+];
+const SOURCES: [&str; 5] = ["once", "blind", "trial", "mild", "other"];
+
+#[derive(Clone, Debug)]
+enum Act {
+    Event(EventRequest, Option<i64>),
+    Create(usize, usize, MitigationRequest),
+    Withdraw(usize, Option<u64>),
+    Protect(IpNet, Option<u64>),
+    Unprotect(IpNet),
+    Pass(u64),
+    Judge(usize),
+    Established(bool),
+}
+
+fn prefixes() -> impl Strategy<Value = IpNet> {
+    prop::sample::select(vec!["203.0.113.2/32", "203.0.113.0/30", "198.51.100.0/31", "2001:db8:acce::/64"])
+        .prop_map(|text| text.parse().unwrap())
+}
+
+fn acts() -> impl Strategy<Value = Act> {
+    let request = (
+        (0..SOURCES.len(), prop::option::of(0u8..3), any::<bool>()),
+        (0..VICTIMS.len(), 0..VECTORS.len()),
+        prop::collection::vec(prop::sample::select(vec![53u16, 80, 443, 1000, 2000, 3000, 40000]), 0..12),
+        (prop::option::of(0.0..=1.0), prop::option::of(0i64..20_000_000_000), prop::option::of(prop::sample::select(vec![1u8, 6, 17, 47]))),
+        prop::option::of(-400i64..20),
+    )
+        .prop_map(|((source, id, ends), (victim, vector), ports, (confidence, bps, protocol), age)| {
+            let mut request = ban(SOURCES[source], VICTIMS[victim], VECTORS[vector]);
+            request.event_id = id.map(|id| id.to_string());
+            request.action = if ends { EventAction::Unban } else { EventAction::Ban };
+            request.top_dst_ports = ports;
+            request.confidence = confidence;
+            request.bps = bps;
+            request.protocol = protocol;
+            Act::Event(request, age)
+        });
+    let create = (
+        (0..VICTIMS.len(), 0..VECTORS.len()),
+        prop::option::of(prop::sample::select(vec![ActionType::Police, ActionType::Discard])),
+        prop::option::of(0u64..10_000_000),
+        prop::option::of(0u32..20_000),
+        (prop::collection::vec(any::<u16>(), 0..10), prop::option::of(prop::sample::select(vec![1u8, 6, 17]))),
+        any::<bool>(),
+    )
+        .prop_map(|((victim, vector), action, rate, ttl, (ports, protocol), replace)| {
+            let request = MitigationRequest {
+                action,
+                rate_bps: rate.map(BitsPerSecond),
+                ttl_seconds: ttl,
+                dst_ports: ports.into_iter().collect(),
+                protocol,
+                replace,
+                reason: "test".to_owned(),
+                ..MitigationRequest::default()
+            };
+            Act::Create(victim, vector, request)
+        });
+    prop_oneof![
+        12 => request,
+        2 => create,
+        2 => (any::<usize>(), prop::option::of(0u64..2000)).prop_map(|(which, suppress)| Act::Withdraw(which, suppress)),
+        1 => (prefixes(), prop::option::of(0u64..600)).prop_map(|(prefix, ttl)| Act::Protect(prefix, ttl)),
+        1 => prefixes().prop_map(Act::Unprotect),
+        5 => prop_oneof![Just(0u64), 1..90u64, 90..1000u64, 1000..100_000u64].prop_map(Act::Pass),
+        1 => any::<usize>().prop_map(Act::Judge),
+        1 => any::<bool>().prop_map(Act::Established),
+    ]
+}
+
+impl World {
+    fn act(&mut self, act: Act) -> Option<Decision> {
+        Some(match act {
+            Act::Event(mut request, age) => {
+                request.timestamp = age.map(|age| {
+                    Timestamp::from_micros(self.now.as_micros() + age * 1_000_000)
+                });
+                self.event(request)
+            }
+            Act::Create(victim, vector, request) => {
+                let victim = VICTIMS[victim].parse().unwrap();
+                let scope = Scope {
+                    victim,
+                    vector: VECTORS[vector].into(),
+                };
+                let command = CreateCommand {
+                    ids: FreshIds::new(),
+                    victim,
+                    request: MitigationRequest {
+                        vector: Some(VECTORS[vector].to_owned()),
+                        ..request
+                    },
+                    actor: "anna".to_owned(),
+                };
+                self.run(&Command::Create(Box::new(command)), Some(&scope))
+            }
+            Act::Withdraw(which, suppress) => {
+                let mitigation = self.live().get(which % self.live().len().max(1))?.mitigation_id;
+                self.withdraw(mitigation, suppress)
+            }
+            Act::Protect(prefix, ttl) => {
+                let command = SafelistAdd {
+                    prefix,
+                    reason: "test".to_owned(),
+                    expires_at: ttl.map(|ttl| self.now.saturating_add(seconds(ttl))),
+                    expect_count: None,
+                    actor: "anna".to_owned(),
+                };
+                self.run(&Command::SafelistAdd(command), None)
+            }
+            Act::Unprotect(prefix) => {
+                let actor = "anna".to_owned();
+                self.run(&Command::SafelistRemove { prefix, actor }, None)
+            }
+            Act::Pass(span) => {
+                self.pass(seconds(span));
+                return None;
+            }
+            Act::Judge(which) => {
+                let scope = self.live().get(which % self.live().len().max(1))?.scope();
+                self.run(&Command::Judge(scope.clone()), Some(&scope))
+            }
+            Act::Established(is) => {
+                self.established = is;
+                return None;
+            }
+        })
+    }
+
+    fn withdraw(&mut self, mitigation: prefixd_api::ids::MitigationId, suppress: Option<u64>) -> Decision {
+        let command = WithdrawCommand {
+            ids: FreshIds::new(),
+            mitigation,
+            reason: "test".to_owned(),
+            suppress: suppress.map(seconds),
+            expected_revision: None,
+            actor: "anna".to_owned(),
+        };
+        self.run(&Command::Withdraw(command), None)
+    }
+
+    /// Guardrails, asked of the outcome and not of the code that should have asked them.
+    fn check_guardrails(&self, decision: &Decision, before: &State) {
+        for effect in &decision.effects {
+            let Effect::Mitigation { before: was, after, .. } = effect else { continue };
+            if !after.status.is_live() {
+                continue;
+            }
+            let host = after.victim_ip.prefix();
+            assert!(["203.0.113.0/24", "198.51.100.0/24", "2001:db8:acce::/48"]
+                .iter()
+                .any(|owned| owned.parse::<IpNet>().unwrap().contains(&host)));
+            assert_ne!(host, "203.0.113.4/32".parse().unwrap());
+            for rule in &after.rules {
+                assert_eq!(rule.matches.dst_prefix, host);
+                assert!(rule.matches.dst_ports.operators() <= 8);
+                assert!(rule.action.rate().is_none_or(|rate| rate.0 >= 1_000_000), "{rule}");
+                let bare = format!("dst {host} then discard");
+                assert_ne!(rule.to_string(), bare);
+            }
+            let safelisted = before.safelist.values().any(|entry| {
+                entry.prefix.contains(&host) && entry.expires_at.is_none_or(|at| at > self.now)
+            });
+            // What only takes time from a claim or a lease is no new permission.
+            let reaches_further = was.as_ref().is_none_or(|was| was.expires_at < after.expires_at || was.rules != after.rules);
+            assert!(!(safelisted && reaches_further && after.ending_since.is_none()), "{host} is safelisted");
+            if was.is_none() {
+                let quotas = self.policy.quotas;
+                let tally = if after.enforced { &self.state.counts.enforced } else { &self.state.counts.dry_run };
+                assert!(tally.pop <= quotas.per_pop.min(quotas.global));
+                assert!(tally.customer(after.customer_id.as_deref().unwrap()) <= quotas.per_customer);
+                assert!(tally.starts.pop() <= quotas.new_pop);
+                if after.origin.kind == OriginKind::Event {
+                    assert!(tally.victim(after.victim_ip) <= MAX_VECTORS);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn guardrails_and_counters_hold_for_any_sequence(acts in prop::collection::vec(acts(), 1..60), dry in any::<bool>()) {
+        let mut policy = policy();
+        if dry {
+            policy.mode = Mode::DryRun;
+        }
+        let mut world = World::new(policy);
+        for act in acts {
+            let before = world.state.clone();
+            if let Some(decision) = world.act(act) {
+                world.check_guardrails(&decision, &before);
+            }
+            world.check();
+        }
+        // Left alone, everything ends and nothing is remembered for ever.
+        world.pass(seconds(10 * 86_400));
+        prop_assert!(world.live().is_empty());
+        prop_assert!(world.scopes().is_empty(), "{:?}", world.scopes());
+    }
+
+    /// Removing needs nothing that adding needs.
+    #[test]
+    fn removing_works_under_any_configuration(acts in prop::collection::vec(acts(), 1..40)) {
+        let mut world = World::new(policy());
+        for act in acts {
+            world.act(act);
+        }
+        world.policy.inventory = Inventory::default();
+        world.policy.playbooks = Playbooks::default();
+        world.policy.sources.named.clear();
+        world.policy.quotas = Quotas { per_customer: 0, per_pop: 0, global: 0, new_pop: 0, new_customer: 0, new_source: 0 };
+        world.policy.safelist.add(SafelistEntry {
+            prefix: "192.0.0.0/2".parse().unwrap(),
+            reason: String::new(),
+            origin: SafelistOrigin::Implicit,
+            created_by: None,
+            created_at: None,
+            expires_at: None,
+        });
+        world.policy.timers.hold_down = Duration::ZERO;
+        let live: Vec<_> = world.live().into_iter().cloned().collect();
+        for (index, live) in live.iter().enumerate() {
+            let operator = live.claims.iter().any(|claim| claim.kind == OriginKind::Operator);
+            if index % 2 == 0 || operator {
+                let decision = world.withdraw(live.mitigation_id, None);
+                prop_assert!(matches!(decision.outcome, Outcome::Withdrawn(_)), "{:?}", decision.outcome);
+            } else {
+                let claims = world.state.groups.get(&live.scope()).unwrap().claims.clone();
+                for claim in claims {
+                    let mut request = unban(&claim.source, &live.victim_ip.to_string(), &live.vector);
+                    request.event_id = claim.event_id;
+                    world.event(request);
+                }
+                world.run(&Command::Due(live.scope()), Some(&live.scope()));
+            }
+            prop_assert!(world.state.mitigation_of(&live.scope()).is_none());
+            world.check();
+        }
+    }
+
+    /// Scopes of different victims do not see each other while quotas are not reached.
+    #[test]
+    fn independent_scopes_commute(ports in prop::collection::vec(1u16..100, 0..5), pause in 0u64..200) {
+        let attack = |world: &mut World, victim: &str| {
+            let mut request = ban("once", victim, "udp_flood");
+            request.top_dst_ports = ports.clone();
+            world.event(request);
+        };
+        let end = |order: [&str; 2]| {
+            let mut world = World::new(policy());
+            for victim in order {
+                attack(&mut world, victim);
+            }
+            world.pass(seconds(pause));
+            let mut seen: Vec<_> = world.live().into_iter().map(|live| (live.victim_ip, live.rules.clone(), live.step, live.expires_at)).collect();
+            seen.sort_by_key(|one| one.0);
+            seen
+        };
+        prop_assert_eq!(end(["203.0.113.2", "198.51.100.2"]), end(["198.51.100.2", "203.0.113.2"]));
+    }
+}
