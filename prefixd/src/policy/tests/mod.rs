@@ -59,7 +59,11 @@ pub(super) fn policy() -> Policy {
         customers: vec![customer("acme", true), customer("bolt", false)],
         ..Inventory::default()
     };
-    for (prefix, index) in [("203.0.113.0/24", 0), ("2001:db8:acce::/48", 0), ("198.51.100.0/24", 1)] {
+    for (prefix, index) in [
+        ("203.0.113.0/24", 0),
+        ("2001:db8:acce::/48", 0),
+        ("198.51.100.0/24", 1),
+    ] {
         inventory.owners.insert(prefix.parse().unwrap(), index);
     }
     for (host, client_udp) in [("203.0.113.1/32", true), ("203.0.113.2/32", false)] {
@@ -249,16 +253,34 @@ impl World {
         for live in self.live() {
             let scope = live.scope();
             let deadline = next_deadline(&self.state, &self.policy, &scope).expect("a live rule has an end");
-            assert!(deadline <= live.expires_at, "{scope}: {deadline} is after {}", live.expires_at);
-            assert_eq!(self.state.mitigation_of(&scope).map(|of| of.mitigation_id), Some(live.mitigation_id));
+            assert!(
+                deadline <= live.expires_at,
+                "{scope}: {deadline} is after {}",
+                live.expires_at
+            );
+            assert_eq!(
+                self.state.mitigation_of(&scope).map(|of| of.mitigation_id),
+                Some(live.mitigation_id)
+            );
             assert!(!live.rules.is_empty());
             assert!(live.ends_at.is_none_or(|at| at <= live.expires_at));
-            let group = self.state.groups.get(&scope).expect("a live mitigation has its group");
+            let group = self
+                .state
+                .groups
+                .get(&scope)
+                .expect("a live mitigation has its group");
             assert!(group.claims.len() <= super::claims::MAX_CLAIMS);
             let operator = live.claims.iter().any(|claim| claim.kind == OriginKind::Operator);
             let since = group.filtered_since.expect("its lifetime is counted");
-            let most = if operator { self.policy.limits.max_lifetime_operator } else { self.policy.limits.max_lifetime };
-            assert!(live.expires_at <= since.saturating_add(most), "{scope} outlives its lifetime");
+            let most = if operator {
+                self.policy.limits.max_lifetime_operator
+            } else {
+                self.policy.limits.max_lifetime
+            };
+            assert!(
+                live.expires_at <= since.saturating_add(most),
+                "{scope} outlives its lifetime"
+            );
         }
         assert_eq!(self.state.by_scope.len(), self.state.mitigations.len());
         self.recount(&self.state.counts.enforced, true);
@@ -266,21 +288,35 @@ impl World {
     }
 
     fn recount(&self, tally: &Tally, enforced: bool) {
-        let live: Vec<_> = self.live().into_iter().filter(|live| live.enforced == enforced).collect();
+        let live: Vec<_> = self
+            .live()
+            .into_iter()
+            .filter(|live| live.enforced == enforced)
+            .collect();
         assert_eq!(tally.pop, live.len() as u64);
         let mut customers: HashMap<&str, u64> = HashMap::new();
         let mut victims: HashMap<IpNet, u64> = HashMap::new();
         for live in &live {
-            *customers.entry(live.customer_id.as_deref().unwrap_or_default()).or_default() += 1;
+            *customers
+                .entry(live.customer_id.as_deref().unwrap_or_default())
+                .or_default() += 1;
             *victims.entry(live.victim_ip.prefix()).or_default() += 1;
         }
         assert_eq!(tally.customers.len(), customers.len());
         assert!(customers.iter().all(|(id, count)| tally.customer(id) == *count));
         assert_eq!(tally.victims.len(), victims.len());
-        assert!(tally.victims.iter().all(|(victim, count)| victims[&victim.prefix()] == *count));
+        assert!(
+            tally
+                .victims
+                .iter()
+                .all(|(victim, count)| victims[&victim.prefix()] == *count)
+        );
         let horizon = self.now.saturating_sub(seconds(60));
         let recent = live.iter().filter(|live| live.created_at > horizon).count() as u64;
-        assert!(tally.starts.pop() >= recent, "live beginnings of the last minute are counted");
+        assert!(
+            tally.starts.pop() >= recent,
+            "live beginnings of the last minute are counted"
+        );
     }
 }
 
