@@ -121,7 +121,10 @@ pub async fn run(load: Load) -> anyhow::Result<Report> {
     }
     if load.mode == Mode::Replay {
         // What is to be replayed must have been said once.
-        Client::connect(load.target).await?.exchange(&bytes(&load, 0)).await?;
+        Client::connect(load.target)
+            .await?
+            .exchange(&bytes(&load, 0))
+            .await?;
     }
     let next = Rc::new(Cell::new(0_u64));
     let start = Instant::now();

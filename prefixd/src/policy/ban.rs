@@ -226,7 +226,7 @@ impl Turn<'_> {
             confidence: mitigation.confidence,
             sources: claims::source_count(&mitigation.claims),
         });
-        evidence::enough(step, step.confidence_at_least, &mitigation, 1)?;
+        evidence::enough(step.confidence_at_least, &mitigation, 1)?;
         let rules = self.plan(target, step, &reported(&mitigation.claims, observed, owner))?;
         let within = self.guard_rules(&rules, owner)?;
         self.trace.note(within);

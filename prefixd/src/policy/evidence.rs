@@ -1,6 +1,6 @@
 //! Evidence that the attack goes on, and the next step when there is enough of it.
 
-use super::claims::{self, witnesses};
+use super::claims::witnesses;
 use super::lease::is_operators;
 use super::playbooks::Step;
 use super::reason::Reason;
@@ -66,7 +66,7 @@ pub(super) fn next<'p>(policy: &'p Policy, mitigation: &Mitigation, now: Timesta
     let at_least = step
         .confidence_at_least
         .unwrap_or(policy.escalation.min_confidence);
-    if let Err(reason) = enough(step, Some(at_least), mitigation, number) {
+    if let Err(reason) = enough(Some(at_least), mitigation, number) {
         return Next::Blocked(reason);
     }
     let started = if mitigation.enforced {
@@ -121,7 +121,6 @@ pub(super) fn due_at(policy: &Policy, live: &Mitigation) -> Option<Timestamp> {
 
 /// Whether the claims suffice for a step.
 pub(super) fn enough(
-    step: &Step,
     confidence_at_least: Option<f64>,
     mitigation: &Mitigation,
     number: u32,
@@ -137,15 +136,5 @@ pub(super) fn enough(
             step: number,
         });
     }
-    let sources = claims::source_count(&mitigation.claims);
-    match step.sources_at_least {
-        Some(at_least) if sources < usize::try_from(at_least).unwrap_or(usize::MAX) => {
-            Err(Reason::SourcesFew {
-                sources,
-                at_least,
-                step: number,
-            })
-        }
-        Some(_) | None => Ok(()),
-    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixMap;
+use prefixd_api::config::inventory::PolicyProfile;
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::rule::{Ranges, protocol};
 use prefixd_api::victim::Victim;
@@ -20,7 +21,7 @@ pub(super) struct Inventory {
 pub(super) struct Customer {
     pub(super) id: Arc<str>,
     pub(super) name: String,
-    pub(super) profile: String,
+    pub(super) profile: PolicyProfile,
     pub(super) link: Option<BitsPerSecond>,
     pub(super) services: Vec<Service>,
 }

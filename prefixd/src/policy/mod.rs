@@ -17,6 +17,7 @@
 mod ban;
 mod claims;
 mod command;
+mod compile;
 mod create;
 mod decide;
 mod due;
@@ -48,6 +49,7 @@ mod withdraw;
 mod tests;
 
 pub use command::{Command, CreateCommand, EventCommand, FreshIds, SafelistAdd, WithdrawCommand};
+pub use compile::Implicit;
 pub use decide::decide;
 pub use due::next_deadline;
 pub use effect::{Decision, Effect, MitigationEvent, Outcome};

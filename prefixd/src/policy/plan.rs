@@ -31,7 +31,7 @@ impl<'a> Turn<'a> {
                 .owner
                 .and_then(|owner| owner.service)
                 .map(|service| service.id.as_str()),
-            profile: target.owner.map(|owner| owner.customer.profile.as_str()),
+            profile: target.owner.map(|owner| owner.customer.profile),
         };
         self.policy
             .playbooks

@@ -1,5 +1,6 @@
 //! Playbooks: for a vector, the steps from the mildest to the strictest.
 
+use prefixd_api::config::inventory::PolicyProfile;
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::rule::{Action, ActionType};
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub(super) struct Condition {
     pub(super) source: Option<String>,
     pub(super) customer: Option<String>,
     pub(super) service: Option<String>,
-    pub(super) profile: Option<String>,
+    pub(super) profile: Option<PolicyProfile>,
 }
 
 /// What is being matched.
@@ -37,7 +38,7 @@ pub(super) struct Situation<'a> {
     pub(super) source: Option<&'a str>,
     pub(super) customer: Option<&'a str>,
     pub(super) service: Option<&'a str>,
-    pub(super) profile: Option<&'a str>,
+    pub(super) profile: Option<PolicyProfile>,
 }
 
 /// One step.
@@ -50,7 +51,6 @@ pub(super) struct Step {
     pub(super) ttl: Duration,
     pub(super) confidence_at_least: Option<f64>,
     pub(super) persistence: Option<Duration>,
-    pub(super) sources_at_least: Option<u32>,
     pub(super) on_allowed_port: OnAllowedPort,
     pub(super) allow_host_wide: bool,
 }
@@ -105,22 +105,20 @@ impl Condition {
             && one(&self.source, situation.source)
             && one(&self.customer, situation.customer)
             && one(&self.service, situation.service)
-            && one(&self.profile, situation.profile)
+            && (self.profile.is_none() || self.profile == situation.profile)
     }
 
     /// More parts are more specific; a service says more than its customer, a customer more than its profile.
     fn specificity(&self) -> (usize, u8) {
         let parts = [
-            &self.service,
-            &self.customer,
-            &self.source,
-            &self.vector,
-            &self.profile,
+            self.service.is_some(),
+            self.customer.is_some(),
+            self.source.is_some(),
+            self.vector.is_some(),
+            self.profile.is_some(),
         ];
-        let weight = parts
-            .iter()
-            .fold(0, |weight, part| weight << 1 | u8::from(part.is_some()));
-        (parts.iter().filter(|part| part.is_some()).count(), weight)
+        let weight = parts.iter().fold(0, |weight, part| weight << 1 | u8::from(*part));
+        (parts.iter().filter(|part| **part).count(), weight)
     }
 }
 

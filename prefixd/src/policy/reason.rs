@@ -102,9 +102,6 @@ reasons! {
     /// Too little of it for the step.
     ConfidenceLow { confidence: Option<f64>, at_least: f64, step: u32 }
         "confidence" "confidence_low", Refused;
-    /// Too few sources for the step.
-    SourcesFew { sources: usize, at_least: u32, step: u32 }
-        "confidence" "sources_few", Refused;
     /// Nobody who may start a mitigation reports it.
     MayNotTrigger { source: String }
         "source" "may_not_trigger", Refused;
@@ -432,11 +429,6 @@ impl fmt::Display for Reason {
                 "step {step} needs confidence {at_least:.2}; it is {}",
                 percent(*confidence)
             ),
-            Self::SourcesFew {
-                sources,
-                at_least,
-                step,
-            } => write!(f, "step {step} needs {at_least} sources; {sources} report it"),
             Self::MayNotTrigger { source } => write!(
                 f,
                 "{source} may support a mitigation but not start one; it waits for another source"

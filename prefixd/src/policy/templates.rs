@@ -5,6 +5,7 @@ use super::playbooks::OnAllowedPort;
 use super::ports::{join, split};
 use super::reason::Reason;
 use super::trace::Trace;
+use prefixd_api::config::playbooks::Protocol;
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::rule::{Action, ActionType, Fragment, Match, Range, Ranges, Rule, TcpFlags, protocol};
 use prefixd_api::victim::Victim;
@@ -26,13 +27,16 @@ pub(super) struct Templates {
 }
 
 /// A template of the configuration.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Configured {
-    pub(super) protocols: BTreeSet<u8>,
+    pub(super) protocol: Protocol,
     pub(super) dst_ports: Ranges,
     pub(super) src_ports: Ranges,
     pub(super) tcp_flags: Option<TcpFlags>,
     pub(super) packet_lengths: Ranges,
+    pub(super) fragment: Option<Fragment>,
+    /// The strictest action it may take automatically.
+    pub(super) max_action: ActionType,
 }
 
 /// How a vector is matched.
@@ -115,7 +119,7 @@ pub(super) struct Reported {
 }
 
 /// What a template works on.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Input<'a> {
     pub(super) victim: Victim,
     pub(super) owner: Option<Owner<'a>>,
@@ -369,18 +373,23 @@ impl Reflection {
 
 impl Configured {
     fn rules(&self, input: &Input<'_>, trace: &mut Trace) -> Result<Vec<Rule>, Reason> {
+        let number = match self.protocol {
+            Protocol::Number(number) => number,
+            Protocol::Icmp if input.victim.is_ipv6() => protocol::ICMPV6,
+            Protocol::Icmp => protocol::ICMP,
+        };
         let base = Match {
-            protocols: self.protocols.clone(),
+            protocols: [number].into(),
             src_ports: self.src_ports.clone(),
             tcp_flags: self.tcp_flags,
             packet_lengths: self.packet_lengths.clone(),
+            fragment: self.fragment,
             ..input.destination()
         };
-        let narrow = base.has_ports() || !self.dst_ports.is_empty() || !self.packet_lengths.is_empty();
-        let wanted = if narrow {
+        let wanted = if self.max_action == ActionType::Discard {
             input.asked
         } else {
-            input.police_only(trace, "without ports it would drop the whole protocol")
+            input.police_only(trace, "max_action of the configured vector")
         };
         if self.dst_ports.is_empty() {
             return Ok(vec![Rule {
@@ -388,8 +397,12 @@ impl Configured {
                 action: wanted,
             }]);
         }
-        let (ports, action) = input.off_allowed_ports(&base, &self.dst_ports, trace)?;
-        Ok(input.with_ports(&base, &ports, action, trace))
+        let capped = Input {
+            asked: wanted,
+            ..*input
+        };
+        let (ports, action) = capped.off_allowed_ports(&base, &self.dst_ports, trace)?;
+        Ok(capped.with_ports(&base, &ports, action, trace))
     }
 }
 

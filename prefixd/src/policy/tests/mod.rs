@@ -11,6 +11,7 @@ use super::state::{State, Tally};
 use super::templates::Templates;
 use super::{Command, Decision, EventCommand, Facts, FreshIds, decide, next_deadline};
 use ipnet::IpNet;
+use prefixd_api::config::inventory::PolicyProfile;
 use prefixd_api::event::{Event, EventAction, EventRequest};
 use prefixd_api::mitigation::{Mitigation, OriginKind, Scope};
 use prefixd_api::rate::BitsPerSecond;
@@ -33,7 +34,6 @@ pub(super) fn step(action: ActionType, ttl: u64) -> Step {
         ttl: seconds(ttl),
         confidence_at_least: None,
         persistence: None,
-        sources_at_least: None,
         on_allowed_port: OnAllowedPort::Police,
         allow_host_wide: false,
     }
@@ -165,7 +165,7 @@ fn customer(id: &str, serves: bool) -> Customer {
     Customer {
         id: id.into(),
         name: id.to_uppercase(),
-        profile: "normal".to_owned(),
+        profile: PolicyProfile::Normal,
         link: Some(BitsPerSecond(10_000_000_000)),
         services: serves.then_some(dns).into_iter().collect(),
     }
