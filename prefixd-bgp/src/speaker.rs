@@ -21,7 +21,7 @@ use crate::peer::{Order, PeerContext, StopReason};
 use crate::rib::RibCounts;
 use crate::route::{Change, Delivery, Route, RouteStatus, Target};
 use crate::shared::{NeighborShared, lock};
-use crate::status::{PeerStatus, SessionEvent};
+use crate::status::{PeerStatus, SessionEvent, SessionPhase};
 use crate::wire::{AttributeSet, FsmConfig};
 pub use reconfigure::Reconfigured;
 use supervise::supervise;
@@ -229,6 +229,13 @@ impl Speaker {
     #[must_use]
     pub fn route(&self, neighbor: &str, key: &NlriKey) -> Option<RouteStatus> {
         self.inner.neighbors().get(neighbor)?.shared.rib().route(key)
+    }
+
+    /// Whether the session with a neighbour is established. Cheap.
+    #[must_use]
+    pub fn is_established(&self, neighbor: &str) -> bool {
+        let phase = |handle: &Handle| handle.shared.observed().phase;
+        self.inner.neighbors().get(neighbor).map(phase) == Some(SessionPhase::Established)
     }
 
     /// Every neighbour, in order of name.

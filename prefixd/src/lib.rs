@@ -6,6 +6,7 @@
 //! | [`clock`] | wall-clock time that runs on the monotonic clock |
 //! | [`engine`] | the one task that decides, commits, announces and answers |
 //! | [`journal`] | the append-only, hash-chained record of every change |
+//! | [`metrics`] | what is counted |
 //! | [`policy`] | `decide()`: pure decisions over the state, and the state itself |
 //! | [`store`] | SQLite or PostgreSQL from one SQL text |
 //!
@@ -15,5 +16,6 @@ pub mod announce;
 pub mod clock;
 pub mod engine;
 pub mod journal;
+pub mod metrics;
 pub mod policy;
 pub mod store;

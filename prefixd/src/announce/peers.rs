@@ -26,6 +26,15 @@ impl Announcer {
             .collect()
     }
 
+    /// Whether any session is established.
+    #[must_use]
+    pub fn any_established(&self) -> bool {
+        self.inner()
+            .neighbors
+            .iter()
+            .any(|neighbor| self.speaker.is_established(&neighbor.name))
+    }
+
     /// How the rules of a mitigation stand, counted by neighbour.
     #[must_use]
     pub fn delivery(&self, mitigation: &Mitigation) -> Delivery {

@@ -4,8 +4,15 @@
 //!   http ──Command──▶ queue ──▶ decide each on a working copy ──▶ one commit ──▶ state, RIB, feed, answers
 //! ```
 
+mod batch;
+mod deadlines;
+mod known;
+mod run;
+
+pub use run::{Engine, EngineError, Parts, Reload, Settings};
+
 use crate::journal::Entry;
-use crate::policy::{Command, Outcome, State};
+use crate::policy::{Command, Outcome, Policy, State};
 use arc_swap::ArcSwap;
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
@@ -22,6 +29,8 @@ pub const FEED_BACKLOG: usize = 4096;
 pub struct Snapshot {
     /// The committed state.
     pub state: State,
+    /// The policy in force.
+    pub policy: Arc<Policy>,
     /// Position of the newest journal entry.
     pub head: u64,
     /// Time of the last commit.
@@ -30,6 +39,10 @@ pub struct Snapshot {
     pub store_failing_since: Option<Timestamp>,
     /// Removals that happened and are not recorded yet.
     pub owed: u64,
+    /// The system clock was set while the daemon ran.
+    pub clock_stepped: bool,
+    /// Stored mitigations that could not be read at start, and so are not announced.
+    pub unreadable: u64,
 }
 
 /// What a caller gets once its command is durable.
@@ -43,7 +56,8 @@ pub struct Answer {
     pub head: u64,
 }
 
-/// Why a command has no outcome. Nothing was done, but for [`SubmitError::Unknown`].
+/// Why a command has no outcome. Callers may retry: nothing was done, or (when the store went away during the
+/// commit) what was done is found by the retry.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SubmitError {
     /// The queue is full.
@@ -63,16 +77,25 @@ pub enum SubmitError {
 /// How the rest of the daemon reaches the engine.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    commands: mpsc::Sender<Request>,
+    requests: mpsc::Sender<Request>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     feed: broadcast::Sender<Arc<Entry>>,
 }
 
-/// A command and who waits for it.
+/// Who waits for a command.
+pub(crate) type Reply = oneshot::Sender<Result<Answer, SubmitError>>;
+
+/// What waits in the queue.
 #[derive(Debug)]
-pub(crate) struct Request {
-    pub(crate) command: Command,
-    pub(crate) reply: oneshot::Sender<Result<Answer, SubmitError>>,
+pub(crate) enum Request {
+    /// Decide.
+    Command { command: Command, reply: Reply },
+    /// Decide by this policy from now on.
+    Reload {
+        next: Box<Reload>,
+        actor: String,
+        reply: oneshot::Sender<Result<u64, SubmitError>>,
+    },
 }
 
 impl Handle {
@@ -82,13 +105,26 @@ impl Handle {
     /// See [`SubmitError`].
     pub async fn submit(&self, command: Command) -> Result<Answer, SubmitError> {
         let (reply, answer) = oneshot::channel();
-        self.commands
-            .try_send(Request { command, reply })
-            .map_err(|refused| match refused {
-                mpsc::error::TrySendError::Full(_) => SubmitError::QueueFull,
-                mpsc::error::TrySendError::Closed(_) => SubmitError::Stopping,
-            })?;
+        self.send(Request::Command { command, reply })?;
         answer.await.unwrap_or(Err(SubmitError::Stopping))
+    }
+
+    /// Puts a configuration into force and answers the position of its journal entry. Live rules are judged by it
+    /// after that, in batches.
+    ///
+    /// # Errors
+    /// See [`SubmitError`].
+    pub async fn reload(&self, next: Box<Reload>, actor: String) -> Result<u64, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Reload { next, actor, reply })?;
+        answer.await.unwrap_or(Err(SubmitError::Stopping))
+    }
+
+    fn send(&self, request: Request) -> Result<(), SubmitError> {
+        self.requests.try_send(request).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => SubmitError::QueueFull,
+            mpsc::error::TrySendError::Closed(_) => SubmitError::Stopping,
+        })
     }
 
     /// The state as of the last commit.
@@ -106,6 +142,6 @@ impl Handle {
     /// How many commands wait.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.commands.max_capacity() - self.commands.capacity()
+        self.requests.max_capacity() - self.requests.capacity()
     }
 }

@@ -72,6 +72,17 @@ pub struct EventCommand {
     pub seen_at: Option<Timestamp>,
 }
 
+impl EventCommand {
+    /// What the report is about.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        Scope {
+            victim: self.event.victim,
+            vector: self.event.vector.as_str().into(),
+        }
+    }
+}
+
 /// An operator's request to mitigate, authenticated.
 #[derive(Clone, Debug)]
 pub struct CreateCommand {

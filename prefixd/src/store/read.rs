@@ -2,7 +2,7 @@
 
 use super::db::on_db;
 use super::{Store, StoreError, Unreadable};
-use prefixd_api::event::{EventAction, StoredEvent};
+use prefixd_api::event::{Event, EventAction, StoredEvent};
 use prefixd_api::ids::{EventId, MitigationId};
 use prefixd_api::mitigation::{Mitigation, TimelineEntry};
 use prefixd_api::time::Timestamp;
@@ -28,6 +28,17 @@ pub struct EventKey {
 }
 
 impl EventKey {
+    /// The key of a report, when it has one.
+    #[must_use]
+    pub fn of_report(event: &Event) -> Option<Self> {
+        Some(Self {
+            source: event.source.clone(),
+            external_id: event.external_id.clone()?,
+            action: event.action,
+            timestamp: event.timestamp?,
+        })
+    }
+
     /// The key of a stored event, when it has one.
     #[must_use]
     pub fn of(event: &StoredEvent) -> Option<Self> {

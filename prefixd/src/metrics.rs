@@ -1,0 +1,328 @@
+//! What is counted. Every label has a bounded set of values: no address, no name from outside.
+
+use crate::announce::Drift;
+use crate::policy::Effect;
+use prefixd_api::event::EventOutcome;
+use prefixd_api::guardrail::Guardrail;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use std::sync::atomic::AtomicU64;
+
+/// One label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Label {
+    /// Its value.
+    pub kind: String,
+}
+
+/// A route and a status.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RouteLabel {
+    /// Method and route template.
+    pub route: String,
+    /// HTTP status.
+    pub status: u16,
+}
+
+/// A neighbour.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NeighborLabel {
+    /// Its name in the configuration.
+    pub neighbor: String,
+}
+
+/// All counters of the daemon.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Events by outcome.
+    pub events: Family<Label, Counter>,
+    /// Exact duplicates.
+    pub replays: Counter,
+    /// Refusals by guardrail.
+    pub guardrails: Family<Label, Counter>,
+    /// Changes of mitigations by kind.
+    pub mitigations: Family<Label, Counter>,
+    /// Time of a commit.
+    pub commit_seconds: Histogram,
+    /// Commands in a batch.
+    pub batch_commands: Histogram,
+    /// Commits that failed.
+    pub store_errors: Counter,
+    /// Decisions that failed by a defect.
+    pub defects: Counter,
+    /// Differences that reconciliation repaired, by kind.
+    pub drift: Family<Label, Counter>,
+    /// Requests by route and status.
+    pub requests: Family<RouteLabel, Counter>,
+    /// Refused credentials.
+    pub auth_failures: Counter,
+    /// Requests refused by the rate limit.
+    pub rate_limited: Counter,
+    /// Feed subscribers now.
+    pub feed_subscribers: Gauge,
+    /// Subscribers that fell behind and had to resync.
+    pub feed_resyncs: Counter,
+    /// Gauges that are set when they are asked for.
+    pub now: Now,
+}
+
+/// Gauges that are set when they are asked for.
+#[derive(Debug, Default)]
+pub struct Now {
+    /// Live mitigations by status.
+    pub active: Family<Label, Gauge>,
+    /// Commands that wait.
+    pub queue: Gauge,
+    /// Position of the newest journal entry.
+    pub head: Gauge,
+    /// Removals that are not recorded yet.
+    pub owed: Gauge,
+    /// Whether the store takes changes.
+    pub store_up: Gauge,
+    /// Whether the session is established.
+    pub peer_up: Family<NeighborLabel, Gauge>,
+    /// Rules the neighbour should have.
+    pub peer_desired: Family<NeighborLabel, Gauge>,
+    /// Rules sent and not taken back.
+    pub peer_advertised: Family<NeighborLabel, Gauge>,
+    /// Rules it cannot take.
+    pub peer_unsupported: Family<NeighborLabel, Gauge>,
+    /// Sessions lost since the start.
+    pub peer_flaps: Family<NeighborLabel, Gauge>,
+    /// Largest time from a change to the socket, in the last bucket that has an entry.
+    pub peer_blocked_seconds: Family<NeighborLabel, Gauge<f64, AtomicU64>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("prefixd"),
+            events: Family::default(),
+            replays: Counter::default(),
+            guardrails: Family::default(),
+            mitigations: Family::default(),
+            commit_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 14)),
+            batch_commands: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
+            store_errors: Counter::default(),
+            defects: Counter::default(),
+            drift: Family::default(),
+            requests: Family::default(),
+            auth_failures: Counter::default(),
+            rate_limited: Counter::default(),
+            feed_subscribers: Gauge::default(),
+            feed_resyncs: Counter::default(),
+            now: Now::default(),
+        };
+        metrics.register();
+        metrics.start_at_zero();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let Self { registry, now, .. } = self;
+        registry.register("events", "Events by outcome", self.events.clone());
+        registry.register(
+            "event_replays",
+            "Exact duplicates of events",
+            self.replays.clone(),
+        );
+        registry.register(
+            "guardrail_refusals",
+            "Refusals by guardrail",
+            self.guardrails.clone(),
+        );
+        registry.register(
+            "mitigation_changes",
+            "Changes of mitigations by kind",
+            self.mitigations.clone(),
+        );
+        registry.register_with_unit(
+            "commit",
+            "Time of a durable commit",
+            Unit::Seconds,
+            self.commit_seconds.clone(),
+        );
+        registry.register(
+            "batch_commands",
+            "Commands decided in one batch",
+            self.batch_commands.clone(),
+        );
+        registry.register("store_errors", "Commits that failed", self.store_errors.clone());
+        registry.register(
+            "defects",
+            "Decisions that failed by a defect",
+            self.defects.clone(),
+        );
+        registry.register(
+            "drift_repairs",
+            "Differences that reconciliation repaired, by kind",
+            self.drift.clone(),
+        );
+        registry.register(
+            "http_requests",
+            "Requests by route and status",
+            self.requests.clone(),
+        );
+        registry.register("auth_failures", "Refused credentials", self.auth_failures.clone());
+        registry.register(
+            "rate_limited",
+            "Requests refused by the rate limit",
+            self.rate_limited.clone(),
+        );
+        registry.register(
+            "feed_subscribers",
+            "Feed subscribers",
+            self.feed_subscribers.clone(),
+        );
+        registry.register(
+            "feed_resyncs",
+            "Feed subscribers that fell behind",
+            self.feed_resyncs.clone(),
+        );
+        registry.register("mitigations", "Live mitigations by status", now.active.clone());
+        registry.register(
+            "queue_commands",
+            "Commands that wait for the engine",
+            now.queue.clone(),
+        );
+        registry.register(
+            "journal_head",
+            "Position of the newest journal entry",
+            now.head.clone(),
+        );
+        registry.register(
+            "owed_removals",
+            "Rules that ended and are not recorded yet",
+            now.owed.clone(),
+        );
+        registry.register(
+            "store_up",
+            "Whether the store takes changes",
+            now.store_up.clone(),
+        );
+        registry.register(
+            "peer_up",
+            "Whether the session is established",
+            now.peer_up.clone(),
+        );
+        registry.register(
+            "peer_rules_desired",
+            "Rules the neighbour should have",
+            now.peer_desired.clone(),
+        );
+        registry.register(
+            "peer_rules_advertised",
+            "Rules written to the neighbour",
+            now.peer_advertised.clone(),
+        );
+        registry.register(
+            "peer_rules_unsupported",
+            "Rules it cannot take",
+            now.peer_unsupported.clone(),
+        );
+        registry.register(
+            "peer_flaps",
+            "Sessions lost since the start",
+            now.peer_flaps.clone(),
+        );
+        registry.register_with_unit(
+            "peer_writer_blocked",
+            "Time its socket was full",
+            Unit::Seconds,
+            now.peer_blocked_seconds.clone(),
+        );
+    }
+
+    /// Every value of a bounded label is there from the start, so that an alert can tell zero from absent.
+    fn start_at_zero(&self) {
+        for outcome in EventOutcome::NAMES {
+            drop(self.events.get_or_create(&label(outcome)));
+        }
+        for guardrail in Guardrail::ALL {
+            drop(self.guardrails.get_or_create(&label(guardrail.code())));
+        }
+        for kind in ["missing", "unexplained"] {
+            drop(self.drift.get_or_create(&label(kind)));
+        }
+    }
+
+    /// Counts what a committed effect is.
+    pub fn count(&self, effect: &Effect) {
+        match effect {
+            Effect::Event(event, _) => {
+                self.events.get_or_create(&label(event.outcome.as_str())).inc();
+            }
+            Effect::Mitigation { what, .. } => {
+                let kind = crate::journal::Kind::from(*what).as_str();
+                self.mitigations
+                    .get_or_create(&label(kind.trim_start_matches("mitigation.")))
+                    .inc();
+            }
+            Effect::Group(_)
+            | Effect::Suppressed(_)
+            | Effect::Unsuppressed(_)
+            | Effect::SafelistAdded(_)
+            | Effect::SafelistRemoved { .. } => {}
+        }
+    }
+
+    /// Counts a refusal.
+    pub fn count_refusal(&self, guardrail: Guardrail) {
+        self.guardrails.get_or_create(&label(guardrail.code())).inc();
+    }
+
+    /// Counts what reconciliation repaired.
+    pub fn count_drift(&self, drift: &Drift) {
+        self.drift.get_or_create(&label("missing")).inc_by(drift.missing);
+        self.drift
+            .get_or_create(&label("unexplained"))
+            .inc_by(drift.unexplained);
+    }
+
+    /// What reconciliation has repaired since the start.
+    #[must_use]
+    pub fn drift_total(&self) -> u64 {
+        ["missing", "unexplained"]
+            .iter()
+            .map(|kind| self.drift.get_or_create(&label(kind)).get())
+            .sum()
+    }
+
+    /// Events by outcome since the start.
+    #[must_use]
+    pub fn events_by_outcome(&self) -> std::collections::BTreeMap<String, u64> {
+        let count = |name: &&str| ((*name).to_owned(), self.events.get_or_create(&label(name)).get());
+        EventOutcome::NAMES.iter().map(count).collect()
+    }
+
+    /// The text that Prometheus reads.
+    ///
+    /// # Errors
+    /// When a metric cannot be written, which is a defect.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// A label of one value.
+#[must_use]
+pub fn label(kind: &str) -> Label {
+    Label {
+        kind: kind.to_owned(),
+    }
+}
