@@ -483,7 +483,7 @@ pub struct MitigationRequest {
 }
 
 /// The body of `POST /v1/mitigations/{id}/withdraw`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WithdrawRequest {

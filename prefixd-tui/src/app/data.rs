@@ -1,0 +1,499 @@
+//! What comes from the daemon: the feed, answers, and the rhythm of asking.
+
+use super::{App, Modal, Screen, requests};
+use crate::contact;
+use crate::event::{Answer, Effect, Failure, Page, Request};
+use crate::store::Applied;
+use crate::theme::Meaning;
+use prefixd_api::feed::{FeedBody, FeedMessage, MitigationChange};
+use prefixd_api::ids::MitigationId;
+use prefixd_api::mitigation::Mitigation;
+use prefixd_api::resource::{HealthDetail, Mode, PeerState};
+use prefixd_api::role::Role;
+use prefixd_api::show::{count, short_id};
+use prefixd_api::time::Timestamp;
+use std::time::Duration;
+
+/// News kept for the overview; the oldest are forgotten.
+const MAX_NEWS: usize = 100;
+const STATS_EVERY: Duration = Duration::from_secs(2);
+const PEERS_EVERY: Duration = Duration::from_secs(5);
+/// How often the list is read while the feed is down.
+const LIST_EVERY: Duration = Duration::from_secs(5);
+
+/// Which requests are on their way, and when the next are due.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Polls {
+    health: bool,
+    stats: Poll,
+    peers: Poll,
+    live: Poll,
+    ended: bool,
+    /// Everything is to be read again as soon as the daemon answers.
+    all_after_contact: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Poll {
+    asked: bool,
+    last: Duration,
+}
+
+impl Poll {
+    fn is_due(self, now: Duration, every: Duration) -> bool {
+        !self.asked && now.saturating_sub(self.last) >= every
+    }
+}
+
+/// A line of the overview's feed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct News {
+    pub(crate) at: Timestamp,
+    pub(crate) text: String,
+    pub(crate) meaning: Meaning,
+}
+
+impl App {
+    /// Once a second: the heartbeat of requests, and messages that go away.
+    pub(super) fn tick(&mut self) -> Vec<Effect> {
+        let now = self.now.uptime;
+        if self.flash.as_ref().is_some_and(|flash| now >= flash.until) {
+            self.flash = None;
+        }
+        // Ages and leases are filtered and sorted by.
+        self.unsettled = true;
+        let mut wanted = Vec::new();
+        if !self.polls.health && self.contact.may_try(now) {
+            self.polls.health = true;
+            wanted.push(Request::Health);
+        }
+        let state = self.contact_state();
+        if state.is_current() {
+            if self.polls.stats.is_due(now, STATS_EVERY) {
+                wanted.push(self.ask_stats());
+            }
+            if self.polls.peers.is_due(now, PEERS_EVERY) {
+                wanted.push(self.ask_peers());
+            }
+            if matches!(state, contact::State::Poll(_)) && self.polls.live.is_due(now, LIST_EVERY) {
+                wanted.push(self.ask_live());
+            }
+            wanted.extend(self.ask_detail_if_old());
+        }
+        requests(wanted)
+    }
+
+    /// Asks for everything that is shown.
+    pub(super) fn read_all(&mut self) -> Vec<Effect> {
+        self.contact.set_resync(true);
+        let mut wanted: Vec<_> = self
+            .changes
+            .check_unknown()
+            .into_iter()
+            .map(Request::One)
+            .collect();
+        if !self.polls.health {
+            self.polls.health = true;
+            wanted.push(Request::Health);
+        }
+        wanted.extend([self.ask_live(), self.ask_stats(), self.ask_peers()]);
+        wanted.extend(self.ask_ended_if_wanted());
+        if let Screen::Detail(view) = &mut self.screen {
+            view.is_old = true;
+        }
+        wanted.extend(self.ask_detail_if_old());
+        requests(wanted)
+    }
+
+    fn ask_live(&mut self) -> Request {
+        self.polls.live = Poll {
+            asked: true,
+            last: self.now.uptime,
+        };
+        Request::Live {
+            round: self.store.begin_round(),
+        }
+    }
+
+    fn ask_stats(&mut self) -> Request {
+        self.polls.stats = Poll {
+            asked: true,
+            last: self.now.uptime,
+        };
+        Request::Stats
+    }
+
+    fn ask_peers(&mut self) -> Request {
+        self.polls.peers = Poll {
+            asked: true,
+            last: self.now.uptime,
+        };
+        Request::Peers
+    }
+
+    /// Ended ones are read when the filter could show them.
+    pub(super) fn ask_ended_if_wanted(&mut self) -> Option<Request> {
+        let ask = !self.polls.ended && self.list.filter.wants_ended();
+        self.polls.ended |= ask;
+        ask.then_some(Request::Ended)
+    }
+
+    pub(super) fn feed_up(
+        &mut self,
+        server_time: Timestamp,
+        pop: String,
+        mode: Mode,
+        role: Role,
+    ) -> Vec<Effect> {
+        self.contact.feed_heard(self.now.uptime);
+        self.take_clock(server_time);
+        self.identity = super::Identity {
+            pop: Some(pop),
+            mode: Some(mode),
+            role: Some(role),
+        };
+        if self.polls.all_after_contact {
+            self.contact_is_back()
+        } else {
+            Vec::new()
+        }
+    }
+
+    pub(super) fn feed_lost(&mut self, reason: &str) -> Vec<Effect> {
+        self.contact.feed_lost();
+        self.polls.all_after_contact = true;
+        self.news(self.server_now(), Meaning::Down, format!("feed lost: {reason}"));
+        // Whether requests still work is worth knowing at once.
+        if self.polls.health {
+            return Vec::new();
+        }
+        self.polls.health = true;
+        requests([Request::Health])
+    }
+
+    /// First the changes with an unknown outcome, then what is on the screen, then the rest.
+    fn contact_is_back(&mut self) -> Vec<Effect> {
+        self.polls.all_after_contact = false;
+        let mut effects = self.read_all();
+        effects.push(Effect::RetryFeed);
+        effects
+    }
+
+    pub(super) fn feed(&mut self, message: FeedMessage) -> Vec<Effect> {
+        self.contact.feed_heard(self.now.uptime);
+        self.report(&message);
+        let wanted = match message.body {
+            FeedBody::MitigationCreated { mitigation } => {
+                self.take(*mitigation);
+                None
+            }
+            FeedBody::MitigationUpdated(change)
+            | FeedBody::MitigationEscalated(change)
+            | FeedBody::MitigationWithdrawn(change)
+            | FeedBody::MitigationExpired(change)
+            | FeedBody::MitigationRejected(change) => return self.change(&change),
+            FeedBody::DeliveryChanged {
+                mitigation_id,
+                delivery,
+            } => {
+                self.store.deliver(mitigation_id, delivery);
+                self.detail_is_old(mitigation_id);
+                None
+            }
+            FeedBody::PeerChanged { .. } => Some(self.ask_peers()),
+            // The client has already acted on the first two.
+            FeedBody::Hello { .. }
+            | FeedBody::ResyncRequired { .. }
+            | FeedBody::EventIngested { .. }
+            | FeedBody::SafelistChanged { .. }
+            | FeedBody::ConfigReloaded {}
+            | FeedBody::DriftDetected { .. }
+            | FeedBody::Ping {}
+            | FeedBody::Unknown => None,
+        };
+        requests(wanted)
+    }
+
+    fn change(&mut self, change: &MitigationChange) -> Vec<Effect> {
+        let id = change.mitigation_id;
+        match self.store.apply(change) {
+            Applied::Done => {
+                self.unsettled = true;
+                self.detail_is_old(id);
+                self.follow_change(id)
+            }
+            Applied::Old => Vec::new(),
+            Applied::Fetch => requests([Request::One(id)]),
+        }
+    }
+
+    /// A whole mitigation.
+    fn take(&mut self, mitigation: Mitigation) {
+        self.detail_is_old(mitigation.mitigation_id);
+        self.store.insert(mitigation);
+        self.unsettled = true;
+    }
+
+    pub(super) fn answer(&mut self, answer: Answer) -> Vec<Effect> {
+        match answer {
+            Answer::Health(result) => {
+                self.polls.health = false;
+                let broken = !self.contact_state().is_current();
+                match self.heard(result) {
+                    Some(health) => {
+                        self.take_health(*health);
+                        if broken || self.polls.all_after_contact {
+                            return self.contact_is_back();
+                        }
+                    }
+                    None => self.polls.all_after_contact = true,
+                }
+                Vec::new()
+            }
+            Answer::Stats(result) => {
+                self.polls.stats.asked = false;
+                if let Some(stats) = self.heard(result) {
+                    self.stats = Some(*stats);
+                }
+                Vec::new()
+            }
+            Answer::Peers(result) => {
+                self.polls.peers.asked = false;
+                if let Some(peers) = self.heard(result) {
+                    self.peers = peers;
+                }
+                Vec::new()
+            }
+            Answer::Live { round, result } => {
+                self.polls.live.asked = false;
+                let Some(page) = self.heard(result) else {
+                    return Vec::new();
+                };
+                self.contact.set_resync(false);
+                self.take_live(round, page)
+            }
+            Answer::Ended(result) => {
+                self.polls.ended = false;
+                if let Some(page) = self.heard(result) {
+                    self.store.add_ended(page.mitigations, page.more);
+                    self.unsettled = true;
+                }
+                Vec::new()
+            }
+            Answer::One(id, result) => match self.heard(result) {
+                Some(mitigation) => {
+                    let effects = self.resolve(&mitigation);
+                    self.take(*mitigation);
+                    effects
+                }
+                None => {
+                    self.changes.check_failed(id);
+                    Vec::new()
+                }
+            },
+            Answer::Detail(id, result) => {
+                let loaded = self.heard_or_words(result);
+                if let Ok(detail) = &loaded {
+                    self.take(detail.mitigation.clone());
+                }
+                if let Screen::Detail(view) = &mut self.screen
+                    && view.id == id
+                {
+                    view.take_detail(loaded.map(|detail| *detail));
+                }
+                Vec::new()
+            }
+            Answer::Why(id, result) => {
+                let loaded = self.heard_or_words(result);
+                if let Screen::Detail(view) = &mut self.screen
+                    && view.id == id
+                {
+                    view.take_why(loaded.map(|why| *why));
+                }
+                Vec::new()
+            }
+            Answer::Withdraw(id, result) => self.withdrawn(id, result),
+        }
+    }
+
+    fn take_health(&mut self, health: HealthDetail) {
+        self.take_clock(health.now);
+        self.identity.pop = Some(health.pop.clone());
+        self.identity.mode = Some(health.mode);
+        self.identity.role = Some(health.role);
+        self.health = Some(health);
+    }
+
+    fn take_clock(&mut self, server_time: Timestamp) {
+        self.skew = server_time.as_micros().saturating_sub(self.now.wall.as_micros());
+    }
+
+    fn take_live(&mut self, round: u64, page: Page) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for mitigation in &page.mitigations {
+            effects.extend(self.resolve(mitigation));
+        }
+        let mut gone = self.store.replace_live(round, page.mitigations);
+        self.unsettled = true;
+        if page.more {
+            self.say(
+                Meaning::Warn,
+                "more mitigations are live than this console holds: filter with prefixdctl",
+            );
+        }
+        // What a person looks at or has changed is read once more, to show how it ended.
+        let looked_at = [
+            self.list.selection.cursor(),
+            self.overview.cursor(),
+            self.detail_id(),
+        ];
+        gone.retain(|id| looked_at.contains(&Some(*id)) || self.changes.shown(*id).is_some());
+        effects.extend(requests(gone.into_iter().map(Request::One)));
+        if self.list.filter.wants_ended() {
+            effects.extend(requests(self.ask_ended_if_wanted()));
+        }
+        effects
+    }
+
+    /// Notes that an answer came or did not.
+    pub(super) fn heard<T>(&mut self, result: Result<T, Failure>) -> Option<T> {
+        self.heard_or_words(result).ok()
+    }
+
+    fn heard_or_words<T>(&mut self, result: Result<T, Failure>) -> Result<T, String> {
+        let now = self.now.uptime;
+        match &result {
+            Ok(_) | Err(Failure::Refused { .. }) => self.contact.answered(now),
+            Err(Failure::Unauthorized(words)) => {
+                self.contact.refused(now, words.clone());
+                self.lock();
+            }
+            Err(Failure::Unreachable(words) | Failure::NotSent(words)) => {
+                self.contact.unreachable(now, words.clone());
+                self.polls.all_after_contact = true;
+                self.lock();
+            }
+        }
+        result.map_err(|failure| failure.words().to_owned())
+    }
+
+    /// Without contact nothing may be changed: an open panel would act on what may no longer be true.
+    fn lock(&mut self) {
+        if matches!(self.modal, Modal::Withdraw(_)) && !self.contact_state().is_current() {
+            self.modal = Modal::None;
+            self.say(
+                Meaning::Warn,
+                "contact was lost: the withdraw panel is closed, nothing was sent",
+            );
+        }
+    }
+
+    fn detail_id(&self) -> Option<MitigationId> {
+        match &self.screen {
+            Screen::Detail(view) => Some(view.id),
+            _ => None,
+        }
+    }
+
+    fn news(&mut self, at: Timestamp, meaning: Meaning, text: String) {
+        self.news.push_front(News { at, text, meaning });
+        self.news.truncate(MAX_NEWS);
+    }
+
+    fn report(&mut self, message: &FeedMessage) {
+        let victim = |id| {
+            self.store
+                .get(id)
+                .map_or_else(|| short_id(id), |held| held.victim_ip.to_string())
+        };
+        let actor = message
+            .actor
+            .as_deref()
+            .map(|actor| format!(" by {actor}"))
+            .unwrap_or_default();
+        let (meaning, text) = match &message.body {
+            FeedBody::MitigationCreated { mitigation: made } => (
+                crate::view::severity_meaning(made.severity),
+                format!(
+                    "MIT {} {} {}",
+                    made.victim_ip,
+                    made.vector,
+                    crate::view::action_words(made)
+                ),
+            ),
+            FeedBody::MitigationEscalated(change) => (
+                Meaning::Critical,
+                format!(
+                    "ESC {} step {}",
+                    victim(change.mitigation_id),
+                    field(change, "step")
+                ),
+            ),
+            FeedBody::MitigationWithdrawn(change) => (
+                Meaning::Plain,
+                format!("wdr {}{actor}", victim(change.mitigation_id)),
+            ),
+            FeedBody::MitigationExpired(change) => {
+                (Meaning::Low, format!("exp {}", victim(change.mitigation_id)))
+            }
+            FeedBody::MitigationRejected(change) => (
+                Meaning::Warn,
+                format!(
+                    "REJ {} {}",
+                    victim(change.mitigation_id),
+                    field(change, "end_reason")
+                ),
+            ),
+            FeedBody::EventIngested {
+                source,
+                victim_ip,
+                vector,
+                outcome,
+                ..
+            } => (
+                Meaning::Low,
+                format!("evt {victim_ip} {vector} {source}: {outcome}"),
+            ),
+            FeedBody::SafelistChanged { prefix, added } => (
+                Meaning::Info,
+                format!("saf {} {prefix}{actor}", if *added { "+" } else { "-" }),
+            ),
+            FeedBody::ConfigReloaded {} => (Meaning::Info, format!("cfg reloaded{actor}")),
+            FeedBody::PeerChanged {
+                neighbor,
+                state: PeerState::Established,
+                ..
+            } => (Meaning::Ok, format!("BGP {neighbor} up")),
+            FeedBody::PeerChanged {
+                neighbor,
+                state,
+                reason,
+            } => {
+                let reason = reason
+                    .as_deref()
+                    .map(|reason| format!(": {reason}"))
+                    .unwrap_or_default();
+                (Meaning::Down, format!("BGP {neighbor} {state} !!{reason}"))
+            }
+            FeedBody::DriftDetected { missing, unexplained } => (
+                Meaning::Warn,
+                format!(
+                    "drift repaired: {} missing, {} unexplained",
+                    count(*missing),
+                    count(*unexplained)
+                ),
+            ),
+            _ => return,
+        };
+        self.news(message.at, meaning, text);
+    }
+}
+
+/// A changed field as text, for one line.
+fn field(change: &MitigationChange, name: &str) -> String {
+    match change.changes.get(name) {
+        Some(serde_json::Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => String::new(),
+    }
+}

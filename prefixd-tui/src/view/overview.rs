@@ -1,0 +1,398 @@
+//! The first screen: are we under attack, are we filtering, does anything need a person.
+
+use super::list::table;
+use super::pane::{self, Line, boxed, line, pair};
+use super::{Class, frame, put, style};
+use crate::app::App;
+use crate::text;
+use crate::theme::Meaning;
+use prefixd_api::resource::{PeerState, Usage};
+use prefixd_api::show::{count, relative};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+/// Where everything is. Panes without room are empty.
+struct Parts {
+    system: Rect,
+    counts: Rect,
+    quotas: Rect,
+    vectors: Rect,
+    customers: Rect,
+    outcomes: Rect,
+    worst: Rect,
+    feed: Rect,
+}
+
+fn parts(app: &App) -> Parts {
+    let body = frame::areas(app).body;
+    let none = Rect::new(body.x, body.y, 0, 0);
+    let third = |index: u16, y: u16, height: u16| {
+        let width = body.width / 3;
+        let x = body.x + index * width;
+        let width = if index == 2 { body.right() - x } else { width };
+        Rect { x, y, width, height }
+    };
+    let below = |rows: u16| Rect {
+        y: body.y + rows.min(body.height),
+        height: body.height.saturating_sub(rows),
+        ..body
+    };
+    let mut parts = Parts {
+        system: none,
+        counts: none,
+        quotas: none,
+        vectors: none,
+        customers: none,
+        outcomes: none,
+        worst: body,
+        feed: none,
+    };
+    match Class::of(app.area) {
+        Class::Tiny | Class::Small => {}
+        Class::Normal => {
+            let half = body.width / 2;
+            parts.system = Rect {
+                height: 8,
+                width: half,
+                ..body
+            };
+            parts.counts = Rect {
+                x: body.x + half,
+                height: 8,
+                width: body.width - half,
+                ..body
+            };
+            parts.worst = below(8);
+        }
+        Class::Wide => {
+            (parts.system, parts.counts, parts.quotas) =
+                (third(0, body.y, 9), third(1, body.y, 9), third(2, body.y, 9));
+            let y = body.y + 9;
+            (parts.vectors, parts.customers, parts.outcomes) =
+                (third(0, y, 10), third(1, y, 10), third(2, y, 10));
+            let rest = below(19);
+            let feed = third(2, rest.y, rest.height);
+            parts.worst = Rect {
+                width: body.width - feed.width,
+                ..rest
+            };
+            parts.feed = feed;
+        }
+    }
+    parts
+}
+
+/// The inside of the table of the worst ones: boxed where there is room.
+fn worst_inside(app: &App) -> Rect {
+    let area = parts(app).worst;
+    if Class::of(app.area) < Class::Normal || area.width < 4 || area.height < 2 {
+        return area;
+    }
+    Rect {
+        x: area.x + 1,
+        y: area.y + 1,
+        width: area.width - 2,
+        height: area.height - 2,
+    }
+}
+
+/// Rows of mitigations on the screen.
+pub(crate) fn page(app: &App) -> usize {
+    usize::from(worst_inside(app).height.saturating_sub(1))
+}
+
+/// The row of the table at a cell.
+pub(crate) fn row_at(app: &App, x: u16, y: u16) -> Option<usize> {
+    let area = worst_inside(app);
+    let inside = (area.x..area.right()).contains(&x) && (area.y + 1..area.bottom()).contains(&y);
+    inside.then(|| app.overview.offset() + usize::from(y - area.y - 1))
+}
+
+pub(super) fn draw(app: &App, buffer: &mut Buffer, _body: Rect) {
+    let parts = parts(app);
+    for (area, title, content) in [
+        (parts.system, "System", system as fn(&App, Rect) -> Vec<Line>),
+        (parts.counts, "Counts", counts),
+        (parts.quotas, "Quotas", quotas),
+        (parts.vectors, "By vector", vectors),
+        (parts.customers, "By customer", customers),
+        (parts.outcomes, "Events since start, by outcome", outcomes),
+        (parts.feed, "Feed", feed),
+    ] {
+        if area.width > 0 {
+            let inside = boxed(app, buffer, area, false, title, "");
+            pane::lines(app, buffer, inside, &content(app, inside), 0);
+        }
+    }
+    if Class::of(app.area) >= Class::Normal {
+        let shown = app.overview.order().len();
+        let note = if shown == 0 {
+            String::new()
+        } else {
+            format!("{} announced", count(shown as u64))
+        };
+        boxed(app, buffer, parts.worst, true, "Announced, worst first", &note);
+    }
+    let area = worst_inside(app);
+    let without: &[&str] = if Class::of(app.area) == Class::Wide {
+        &["CONF", "PPS", "AGE", "PEERS"]
+    } else {
+        &["PPS", "AGE", "CONF"]
+    };
+    table(app, buffer, area, &app.overview, None, without);
+    if app.overview.order().is_empty() && app.store.is_loaded() {
+        let words = "Nothing is announced: no attack is being filtered.";
+        put(
+            buffer,
+            area.x + 2,
+            area.y + 2,
+            area.width.saturating_sub(2),
+            words,
+            style(app, Meaning::Ok),
+        );
+    }
+}
+
+fn system(app: &App, inside: Rect) -> Vec<Line> {
+    let current = app.contact_state().is_current();
+    let mut lines = Vec::new();
+    let room = usize::from(inside.height);
+    // The ones that are down first: they are what a person must see.
+    let mut peers: Vec<_> = app.peers.iter().collect();
+    peers.sort_by_key(|peer| peer.state == PeerState::Established);
+    let peer_rows = room.saturating_sub(4).max(1);
+    for peer in peers.iter().take(peer_rows) {
+        let since = relative(app.server_now().since(peer.since));
+        let (state, meaning) = match peer.state {
+            _ if !current => ("?".to_owned(), Meaning::Warn),
+            PeerState::Established => (
+                format!("up {since}  {} rules", count(peer.rules_advertised)),
+                Meaning::Ok,
+            ),
+            state => (
+                format!("{} !! {since}", state.as_str().to_uppercase()),
+                Meaning::Down,
+            ),
+        };
+        lines.push(vec![
+            (format!("{:<12} ", text::cut(&peer.name, 12)), Meaning::Plain),
+            (state, meaning),
+        ]);
+    }
+    if peers.len() > peer_rows {
+        lines.push(line(
+            Meaning::Low,
+            format!("and {} more neighbours", peers.len() - peer_rows),
+        ));
+    }
+    if app.peers.is_empty() {
+        lines.push(line(Meaning::Low, "no neighbours known"));
+    }
+    let Some(health) = &app.health else {
+        lines.push(line(Meaning::Low, "reading..."));
+        return lines;
+    };
+    let store = if health.store.ok {
+        (format!("{} ok", health.store.backend), Meaning::Ok)
+    } else {
+        let since = health
+            .store
+            .failing_since
+            .map(|at| relative(app.server_now().since(at)))
+            .unwrap_or_default();
+        (format!("{} FAILS {since}", health.store.backend), Meaning::Down)
+    };
+    lines.push(pair(
+        "store",
+        if current { store.0 } else { "?".to_owned() },
+        if current { store.1 } else { Meaning::Warn },
+    ));
+    let queue = health.engine.queue;
+    lines.push(pair(
+        "queue",
+        format!("{} of {}", count(queue.used), count(queue.max)),
+        Meaning::Plain,
+    ));
+    let drift = if health.drift_total == 0 {
+        Meaning::Ok
+    } else {
+        Meaning::Warn
+    };
+    lines.push(pair(
+        "drift",
+        format!("{} repaired since start", count(health.drift_total)),
+        drift,
+    ));
+    for reason in &health.reasons {
+        lines.push(line(Meaning::Down, reason.clone()));
+    }
+    lines
+}
+
+fn counts(app: &App, _inside: Rect) -> Vec<Line> {
+    let Some(stats) = &app.stats else {
+        return vec![line(Meaning::Low, "reading...")];
+    };
+    let listed = |parts: Vec<String>| {
+        if parts.is_empty() {
+            "none".to_owned()
+        } else {
+            parts.join(", ")
+        }
+    };
+    let actions = stats
+        .by_action
+        .iter()
+        .rev()
+        .map(|(action, used)| format!("{action} {}", count(*used)))
+        .collect();
+    let severities = stats
+        .by_severity
+        .iter()
+        .rev()
+        .map(|(severity, used)| format!("{severity} {}", count(*used)))
+        .collect();
+    let waiting = if stats.pending > 0 {
+        Meaning::Warn
+    } else {
+        Meaning::Plain
+    };
+    vec![
+        vec![
+            (format!("{:<11}", "announced"), Meaning::Low),
+            (count(stats.active), Meaning::Title),
+            (format!(", escalated {}", count(stats.escalated)), Meaning::Plain),
+        ],
+        pair("actions", listed(actions), Meaning::Plain),
+        pair("severity", listed(severities), Meaning::Plain),
+        pair(
+            "waiting",
+            format!("pending {}, ending {}", count(stats.pending), count(stats.ending)),
+            waiting,
+        ),
+        pair("events/min", count(stats.events_per_minute), Meaning::Plain),
+        usage_line(app, "new/min", stats.new_per_minute, 9),
+        usage_line(app, "quota", stats.quota_pop, 9),
+    ]
+}
+
+/// `name  [####......]  102/500`; a bound that is reached says so.
+fn usage_line(app: &App, name: &str, usage: Usage, width: usize) -> Line {
+    let full = usage.max > 0 && usage.used >= usage.max;
+    let meaning = match usage {
+        _ if full => Meaning::Down,
+        Usage { used, max } if used.saturating_mul(5) >= max.saturating_mul(4) && max > 0 => Meaning::Warn,
+        _ => Meaning::Ok,
+    };
+    let bar = app.settings.glyphs.bar(usage.used, usage.max, width);
+    let word = if full { " FULL" } else { "" };
+    vec![
+        (format!("{:<10} ", text::cut(name, 10)), Meaning::Low),
+        (bar, meaning),
+        (
+            format!(" {}/{}{word}", count(usage.used), count(usage.max)),
+            if full { Meaning::Down } else { Meaning::Plain },
+        ),
+    ]
+}
+
+fn quotas(app: &App, inside: Rect) -> Vec<Line> {
+    let Some(stats) = &app.stats else {
+        return vec![line(Meaning::Low, "reading...")];
+    };
+    let mut lines = vec![
+        usage_line(app, "global", stats.quota_global, 10),
+        usage_line(app, &stats.pop, stats.quota_pop, 10),
+        usage_line(app, "new/min", stats.new_per_minute, 10),
+    ];
+    let room = usize::from(inside.height).saturating_sub(lines.len());
+    lines.extend(
+        fullest(stats)
+            .into_iter()
+            .take(room)
+            .map(|(name, usage)| usage_line(app, name, usage, 10)),
+    );
+    lines
+}
+
+/// Customers by how much of their quota is used.
+fn fullest(stats: &prefixd_api::resource::Stats) -> Vec<(&str, Usage)> {
+    let mut customers: Vec<_> = stats
+        .by_customer
+        .iter()
+        .map(|(name, usage)| (name.as_str(), *usage))
+        .collect();
+    customers
+        .sort_by_key(|(_, usage)| std::cmp::Reverse(usage.used.saturating_mul(1_000) / usage.max.max(1)));
+    customers
+}
+
+fn bars<'a>(app: &App, inside: Rect, rows: impl Iterator<Item = (&'a str, u64)>) -> Vec<Line> {
+    let mut rows: Vec<_> = rows.collect();
+    rows.sort_by_key(|(_, used)| std::cmp::Reverse(*used));
+    let most = rows.first().map_or(1, |(_, used)| *used);
+    let width = usize::from(inside.width).saturating_sub(29).clamp(4, 30);
+    rows.into_iter()
+        .take(usize::from(inside.height))
+        .map(|(name, used)| {
+            vec![
+                (format!("{:<20} ", text::cut(name, 20)), Meaning::Plain),
+                (format!("{:>6} ", count(used)), Meaning::Title),
+                (app.settings.glyphs.bar(used, most, width), Meaning::Medium),
+            ]
+        })
+        .collect()
+}
+
+fn vectors(app: &App, inside: Rect) -> Vec<Line> {
+    app.stats.as_ref().map_or_else(Vec::new, |stats| {
+        bars(
+            app,
+            inside,
+            stats.by_vector.iter().map(|(name, used)| (name.as_str(), *used)),
+        )
+    })
+}
+
+fn customers(app: &App, inside: Rect) -> Vec<Line> {
+    app.stats.as_ref().map_or_else(Vec::new, |stats| {
+        bars(
+            app,
+            inside,
+            stats
+                .by_customer
+                .iter()
+                .map(|(name, usage)| (name.as_str(), usage.used)),
+        )
+    })
+}
+
+fn outcomes(app: &App, inside: Rect) -> Vec<Line> {
+    app.stats.as_ref().map_or_else(Vec::new, |stats| {
+        bars(
+            app,
+            inside,
+            stats
+                .events_by_outcome
+                .iter()
+                .map(|(name, used)| (name.as_str(), *used)),
+        )
+    })
+}
+
+fn feed(app: &App, inside: Rect) -> Vec<Line> {
+    if app.news.is_empty() {
+        return vec![line(Meaning::Low, "nothing happened since the console started")];
+    }
+    app.news
+        .iter()
+        .take(usize::from(inside.height))
+        .map(|news| {
+            let at = text::short_moment(news.at, app.server_now(), app.settings.zone);
+            vec![
+                (format!("{at} "), Meaning::Low),
+                (news.text.clone(), news.meaning),
+            ]
+        })
+        .collect()
+}

@@ -1,0 +1,306 @@
+//! The withdraw panel: which, how many, what it lets through, and what is still missing.
+
+use super::pane::{self, Line, line, overlay};
+use super::{Class, action_words, put, severity_meaning, style};
+use crate::app::App;
+use crate::panel::{Focus, Reason, WithdrawPanel};
+use crate::text;
+use crate::theme::Meaning;
+use prefixd_api::mitigation::Mitigation;
+use prefixd_api::show::{relative, si_unit};
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Position, Rect};
+use std::collections::BTreeSet;
+
+/// Targets shown at once.
+const SHOWN: usize = 8;
+/// Text of fields starts here.
+const FIELD_AT: u16 = 12;
+
+/// Draws it; returns the text cursor of the field that has the focus.
+pub(super) fn draw(app: &App, panel: &WithdrawPanel, buffer: &mut Buffer, body: Rect) -> Option<Position> {
+    let count = panel.targets.len();
+    let what = match (panel.marked, count) {
+        (true, 1) => "WITHDRAW 1 MARKED MITIGATION (not only the cursor row)".to_owned(),
+        (true, _) => format!("WITHDRAW {count} MARKED MITIGATIONS (not only the cursor row)"),
+        (false, _) => "WITHDRAW 1 MITIGATION".to_owned(),
+    };
+    let small = Class::of(app.area) < Class::Normal;
+    let shown = count.min(if small { 2 } else { SHOWN });
+    let room = usize::from(body.width.min(96).saturating_sub(4));
+    let head = head_lines(app, panel, shown, room);
+    let fields = field_lines(app, panel, room);
+    let height = u16::try_from(head.len() + fields.lines.len() + 2).unwrap_or(u16::MAX);
+    let area = if small {
+        body
+    } else {
+        pane::centred(body, 96, height)
+    };
+    let inside = overlay(app, buffer, area, &what, "Esc cancels");
+    // What has to be typed and pressed never scrolls away; what it is about gives way.
+    let kept = usize::from(inside.height)
+        .saturating_sub(fields.lines.len())
+        .min(head.len());
+    pane::lines(app, buffer, inside, &head[..kept], 0);
+    let fields_at = inside.y + u16::try_from(kept).unwrap_or(0);
+    let below = Rect {
+        y: fields_at,
+        height: inside.bottom().saturating_sub(fields_at),
+        ..inside
+    };
+    pane::lines(app, buffer, below, &fields.lines, 0);
+    draw_fields(app, panel, &fields, buffer, below)
+}
+
+/// The targets and what withdrawing them does.
+fn head_lines(app: &App, panel: &WithdrawPanel, shown: usize, width: usize) -> Vec<Line> {
+    let count = panel.targets.len();
+    let mut head = Vec::new();
+    let first = panel.scroll.min(count.saturating_sub(shown));
+    for target in panel.targets.iter().skip(first).take(shown) {
+        let row = app.store.get(target.id).unwrap_or(&target.shown);
+        head.push(vec![
+            (
+                format!("{:<16}", text::cut_middle(&row.victim_ip.to_string(), 16)),
+                Meaning::Title,
+            ),
+            (format!(" {:<12}", text::cut(&row.vector, 12)), Meaning::Plain),
+            (
+                format!(" {:<12}", text::cut(&action_words(row), 12)),
+                severity_meaning(row.severity),
+            ),
+            (
+                text::cut(&format!(" {}", attack_words(app, row)), width.saturating_sub(42)),
+                Meaning::Plain,
+            ),
+        ]);
+    }
+    if count > shown {
+        head.push(line(
+            Meaning::Low,
+            format!("{}-{} of {count}; j k scroll", first + 1, first + shown),
+        ));
+    }
+    if panel.ended > 0 || panel.changed {
+        let mut words = Vec::new();
+        if panel.ended > 0 {
+            words.push(format!("{} ended meanwhile", panel.ended));
+        }
+        if panel.changed {
+            words.push("a rule changed meanwhile: look again".to_owned());
+        }
+        head.push(line(Meaning::Warn, words.join("; ")));
+    }
+    head.push(Vec::new());
+    head.extend(effect_lines(panel, width));
+    head.push(Vec::new());
+
+    head
+}
+
+/// The fields, and in which of their lines text is typed.
+struct Fields {
+    lines: Vec<Line>,
+    words_row: u16,
+    count_row: u16,
+}
+
+fn field_lines(app: &App, panel: &WithdrawPanel, width: usize) -> Fields {
+    let count = panel.targets.len();
+    let choices: Vec<_> = Reason::ALL
+        .iter()
+        .enumerate()
+        .map(|(index, reason)| format!("{} {}", index + 1, reason.words()))
+        .collect();
+    let mut lines: Vec<Line> = pane::wrap(&choices.join("  "), width)
+        .into_iter()
+        .map(|text| line(Meaning::Plain, text))
+        .collect();
+    let words_row = u16::try_from(lines.len()).unwrap_or(0);
+    lines.push(match panel.reason {
+        None => vec![
+            ("reason:     ".to_owned(), Meaning::Low),
+            ("required: 1 to 5".to_owned(), Meaning::Warn),
+        ],
+        Some(Reason::Other) => line(Meaning::Low, "reason:     "),
+        Some(reason) => vec![
+            ("reason:     ".to_owned(), Meaning::Low),
+            (reason.words().to_owned(), Meaning::Title),
+        ],
+    });
+    let count_row = words_row + 1;
+    if panel.needs_count() {
+        lines.push(line(
+            Meaning::Warn,
+            format!("count:      [      ] type {count} to go on"),
+        ));
+    }
+    let suppress = match panel.suppression.seconds() {
+        0 => "off".to_owned(),
+        _ => format!("{}: reports are not acted on", panel.suppression.words()),
+    };
+    lines.push(vec![
+        ("suppress:   ".to_owned(), Meaning::Low),
+        (suppress, Meaning::Plain),
+        ("  (s changes)".to_owned(), Meaning::Info),
+    ]);
+    lines.push(Vec::new());
+    let act = match panel.held {
+        Some(hold) => (hold.words().to_owned(), Meaning::Down),
+        None if panel.is_live(app.now.uptime) => (String::new(), Meaning::Plain),
+        None => ("read first: y is live in 0.25 s".to_owned(), Meaning::Low),
+    };
+    lines.push(vec![
+        ("[ Cancel ] Enter".to_owned(), Meaning::Focus),
+        (format!("   [ Withdraw {count} ] y   "), Meaning::High),
+        act,
+    ]);
+    Fields {
+        lines,
+        words_row,
+        count_row,
+    }
+}
+
+/// Whether the attack seems to go on: what the panel can say without asking a router.
+fn attack_words(app: &App, row: &Mitigation) -> String {
+    let rate = row
+        .observed
+        .bps
+        .map_or_else(|| "rate unknown".to_owned(), |bps| si_unit(bps.0, "bps"));
+    let live: Vec<_> = row
+        .claims
+        .iter()
+        .filter(|claim| claim.cleared_at.is_none())
+        .collect();
+    match live.iter().max_by_key(|claim| claim.last_report_at) {
+        Some(claim) => {
+            let ago = relative(app.server_now().since(claim.last_report_at));
+            format!("{rate}  STILL REPORTED {ago} ago, {}", claim.source)
+        }
+        None => format!("{rate}  no detector reports it"),
+    }
+}
+
+/// What it lets through, where to, and whether it will come back.
+fn effect_lines(panel: &WithdrawPanel, width: usize) -> Vec<Line> {
+    let rows = || panel.targets.iter().map(|target| &target.shown);
+    let rates: u64 = rows()
+        .filter_map(|row| row.observed.bps)
+        .fold(0, |sum, bps| sum.saturating_add(bps.0));
+    let known = rows().filter(|row| row.observed.bps.is_some()).count();
+    let owners: BTreeSet<_> = rows()
+        .filter_map(|row| {
+            let customer = row.customer_id.as_deref()?;
+            Some(
+                row.service_id
+                    .as_deref()
+                    .map_or_else(|| customer.to_owned(), |service| format!("{customer}/{service}")),
+            )
+        })
+        .collect();
+    let toward = owners.into_iter().collect::<Vec<_>>().join(", ");
+    let rules: usize = rows().map(|row| row.rules.len()).sum();
+    let freed = if known == 0 {
+        "an unknown rate".to_owned()
+    } else {
+        format!("up to {} (highest reported)", si_unit(rates, "bps"))
+    };
+    let reported = rows()
+        .filter(|row| row.claims.iter().any(|claim| claim.cleared_at.is_none()))
+        .count();
+    let back = match (reported, panel.suppression.seconds()) {
+        (0, _) => "no detector reports them now".to_owned(),
+        (some, 0) => format!(
+            "{some} of {} still reported: AGAIN with the next report",
+            panel.targets.len()
+        ),
+        (some, _) => {
+            format!(
+                "{some} of {} still reported: again after {}",
+                panel.targets.len(),
+                panel.suppression.words()
+            )
+        }
+    };
+    let effect = |name: &str, words: String, meaning| {
+        vec![
+            (format!("{name:<12}"), Meaning::Low),
+            (text::cut(&words, width.saturating_sub(12)), meaning),
+        ]
+    };
+    vec![
+        effect("frees", format!("{freed} toward {toward}"), Meaning::High),
+        effect(
+            "takes back",
+            format!(
+                "{rules} {} from every neighbour",
+                if rules == 1 { "rule" } else { "rules" }
+            ),
+            Meaning::Plain,
+        ),
+        effect(
+            "comes back",
+            back,
+            if reported > 0 {
+                Meaning::Warn
+            } else {
+                Meaning::Plain
+            },
+        ),
+    ]
+}
+
+/// The texts of the fields over the lines made for them.
+fn draw_fields(
+    app: &App,
+    panel: &WithdrawPanel,
+    fields: &Fields,
+    buffer: &mut Buffer,
+    area: Rect,
+) -> Option<Position> {
+    let mut cursor = None;
+    if panel.reason == Some(Reason::Other) {
+        let room = area.width.saturating_sub(FIELD_AT + 1);
+        let scroll = panel.words.visual_scroll(usize::from(room));
+        let words = super::frame::text_from(panel.words.value(), scroll);
+        let shown = if words.is_empty() && panel.focus != Focus::Words {
+            "(no words yet: 5)".to_owned()
+        } else {
+            words
+        };
+        put(
+            buffer,
+            area.x + FIELD_AT,
+            area.y + fields.words_row,
+            room,
+            &shown,
+            style(app, Meaning::Title),
+        );
+        if panel.focus == Focus::Words {
+            let at = u16::try_from(panel.words.visual_cursor().saturating_sub(scroll)).unwrap_or(0);
+            cursor = Some(Position {
+                x: (area.x + FIELD_AT + at).min(area.right()),
+                y: area.y + fields.words_row,
+            });
+        }
+    }
+    if panel.needs_count() {
+        put(
+            buffer,
+            area.x + FIELD_AT + 1,
+            area.y + fields.count_row,
+            6,
+            panel.count.value(),
+            style(app, Meaning::Title),
+        );
+        if panel.focus == Focus::Count {
+            let at = u16::try_from(panel.count.visual_cursor()).unwrap_or(0);
+            cursor = Some(Position {
+                x: area.x + FIELD_AT + 1 + at,
+                y: area.y + fields.count_row,
+            });
+        }
+    }
+    cursor.filter(|at| at.y < area.bottom())
+}

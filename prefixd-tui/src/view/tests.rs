@@ -1,0 +1,244 @@
+use crate::app::App;
+use crate::event::{Answer, Event};
+use crate::fixture::{self, Console};
+use crate::glyphs::Glyphs;
+use crate::theme::{Depth, Meaning, Theme};
+use prefixd_api::role::Role;
+use ratatui::buffer::Buffer;
+use ratatui::style::Modifier;
+
+/// A screen by its name, and how to get there.
+type Prepared = (&'static str, fn(&mut Console));
+
+const SCREENS: [Prepared; 13] = [
+    ("overview", |_| {}),
+    ("list", |console| drop(console.keys("2 j j"))),
+    ("list_marks_filter", |console| {
+        drop(console.keys("2 / ' bps>1G' Enter j Space Space j"));
+    }),
+    ("filter_line", |console| {
+        drop(console.keys("2 / ' cust:acme bps>'"));
+    }),
+    ("sort_menu", |console| drop(console.keys("2 s j"))),
+    ("help_list", |console| drop(console.keys("2 ?"))),
+    ("withdraw_one", |console| drop(console.keys("2 j j w"))),
+    ("withdraw_marked", |console| {
+        drop(console.keys("2 j Space j Space Space w 5 'cust called'"));
+    }),
+    ("detail", |console| open_detail(console, "")),
+    ("detail_why", |console| open_detail(console, "Tab Tab Tab")),
+    ("detail_junos", |console| open_detail(console, "V z")),
+    ("stale", |console| {
+        console.keys("2 j j");
+        console.lose_contact();
+        console.wait(46_000);
+    }),
+    ("empty", |console| {
+        *console = Console::live_with(
+            console.app.area.width,
+            console.app.area.height,
+            Role::Viewer,
+            Vec::new(),
+        );
+    }),
+];
+
+fn open_detail(console: &mut Console, keys: &str) {
+    console.keys("2 j j Enter");
+    let row = fixture::wave().remove(2);
+    console.answers(Answer::Detail(
+        row.mitigation_id,
+        Ok(Box::new(fixture::detail(&row))),
+    ));
+    console.answers(Answer::Why(row.mitigation_id, Ok(Box::new(fixture::why()))));
+    if !keys.is_empty() {
+        console.keys(keys);
+    }
+}
+
+fn at(width: u16, height: u16, prepare: fn(&mut Console)) -> Console {
+    let mut console = Console::live(width, height);
+    prepare(&mut console);
+    console
+}
+
+/// The cells of a buffer as runs of one style: the first row that differs is found by its number.
+fn styles(app: &App, buffer: &Buffer) -> String {
+    let name = |cell: &ratatui::buffer::Cell| {
+        Meaning::ALL
+            .into_iter()
+            .find(|meaning| {
+                let style = app.settings.theme.style(*meaning);
+                style.fg.unwrap_or_default() == cell.fg && style.add_modifier == cell.modifier
+            })
+            .map_or_else(|| format!("{:?}", cell.style()), |meaning| format!("{meaning:?}"))
+    };
+    let mut out = String::new();
+    for y in 0..buffer.area.height {
+        let mut runs: Vec<(String, u16)> = Vec::new();
+        for x in 0..buffer.area.width {
+            let name = name(&buffer[(x, y)]);
+            match runs.last_mut() {
+                Some((last, length)) if *last == name => *length += 1,
+                _ => runs.push((name, 1)),
+            }
+        }
+        let runs: Vec<_> = runs
+            .into_iter()
+            .map(|(name, length)| format!("{name}*{length}"))
+            .collect();
+        out.push_str(&format!("{y:2} {}\n", runs.join(" ")));
+    }
+    out
+}
+
+#[test]
+fn screens() {
+    for (width, height) in [(80, 24), (120, 40)] {
+        for (name, prepare) in SCREENS {
+            insta::assert_snapshot!(
+                format!("{name}_{width}x{height}"),
+                at(width, height, prepare).screen()
+            );
+        }
+    }
+}
+
+#[test]
+fn small_screens() {
+    for (name, prepare) in SCREENS {
+        insta::assert_snapshot!(format!("{name}_60x15"), at(60, 15, prepare).screen());
+    }
+    insta::assert_snapshot!("tiny_40x10", at(40, 10, |_| {}).screen());
+}
+
+#[test]
+fn styles_in_dark_and_mono() {
+    for (theme_name, theme) in [("dark", Theme::Dark(Depth::True)), ("mono", Theme::Mono)] {
+        for (name, prepare) in SCREENS
+            .into_iter()
+            .filter(|(name, _)| ["list", "stale", "withdraw_one"].contains(name))
+        {
+            let mut console = at(80, 24, prepare);
+            console.app.settings.theme = theme;
+            let buffer = console.buffer();
+            insta::assert_snapshot!(
+                format!("styles_{theme_name}_{name}"),
+                styles(&console.app, &buffer)
+            );
+        }
+    }
+}
+
+/// Every size from 1x1 to 200x60 with one screen, the tiny ones with all.
+#[test]
+fn no_size_panics() {
+    for (index, (_, prepare)) in (0_u16..).zip(SCREENS) {
+        let mut console = at(80, 24, prepare);
+        for width in 1..=200 {
+            for height in 1..=60 {
+                if (width + 3 * height + index) % 13 == 0 || (width <= 20 && height <= 12) {
+                    console.happens(Event::Resize { width, height });
+                    assert_eq!(console.buffer().area.as_size(), (width, height).into());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn ascii_is_ascii() {
+    for (name, prepare) in SCREENS {
+        let mut console = at(120, 40, prepare);
+        console.app.settings.glyphs = Glyphs::Ascii;
+        for cell in console.buffer().content() {
+            assert!(
+                cell.symbol().bytes().all(|byte| (0x20..0x7F).contains(&byte)),
+                "{name}: {:?}",
+                cell.symbol()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_selected_row_is_reversed_from_end_to_end_without_colour() {
+    let mut console = at(80, 24, |console| drop(console.keys("2 j")));
+    console.app.settings.theme = Theme::Mono;
+    let buffer = console.buffer();
+    let row = (0..24)
+        .find(|y| buffer[(0, *y)].symbol() == ">")
+        .expect("a selected row");
+    for x in 0..80 {
+        assert!(buffer[(x, row)].modifier.contains(Modifier::REVERSED), "cell {x}");
+    }
+}
+
+/// Texts that a terminal, or a reader, would obey.
+const HOSTILE: [&str; 6] = [
+    "\x1b]52;c;ZXZpbA==\x07",
+    "\x1b[2J\x1b[H",
+    "a\u{9b}31mb\u{85}c",
+    "evil\u{202e}txt.exe\u{2066}\u{200b}",
+    "\x1b]8;;http://example.net\x1b\\link",
+    "one\r\ntwo\x08\x08\x08three\x7f",
+];
+
+#[test]
+fn outside_text_cannot_reach_the_terminal_as_control() {
+    let long = "x".repeat(10_000);
+    for hostile in HOSTILE.into_iter().chain([long.as_str()]) {
+        let mut rows = fixture::wave();
+        for row in &mut rows {
+            row.vector = hostile.to_owned();
+            row.customer_id = Some(hostile.to_owned());
+            row.service_id = Some(hostile.to_owned());
+            row.why_summary = hostile.to_owned();
+            row.origin.actor = hostile.to_owned();
+            row.playbook = Some(hostile.to_owned());
+            row.pop = hostile.to_owned();
+            for claim in &mut row.claims {
+                claim.source = hostile.to_owned();
+                claim.event_id = Some(hostile.to_owned());
+            }
+        }
+        for keys in ["1", "2", "2 w 1", "2 Enter"] {
+            let mut console = Console::live_with(120, 40, Role::Operator, rows.clone());
+            let mut stats = fixture::stats();
+            stats.by_customer.insert(
+                hostile.to_owned(),
+                prefixd_api::resource::Usage { used: 9, max: 9 },
+            );
+            console.answers(Answer::Stats(Ok(Box::new(stats))));
+            console.keys(keys);
+            if keys.ends_with("Enter") {
+                let mut detail = fixture::detail(&rows[0]);
+                detail.previews[0].junos = hostile.to_owned();
+                detail.timeline[0].actor = hostile.to_owned();
+                detail.announcements[1].reason = Some(hostile.to_owned());
+                let mut why = fixture::why();
+                why.steps[0].text = hostile.to_owned();
+                console.answers(Answer::Detail(rows[0].mitigation_id, Ok(Box::new(detail))));
+                console.answers(Answer::Why(rows[0].mitigation_id, Ok(Box::new(why))));
+            }
+            for cell in console.buffer().content() {
+                for letter in cell.symbol().chars() {
+                    let hidden = matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+                    assert!(
+                        !letter.is_control() && !hidden,
+                        "{letter:?} of {hostile:?} after {keys:?}"
+                    );
+                }
+            }
+        }
+        let mut console = Console::live_with(80, 24, Role::Operator, rows);
+        for effect in console.keys("2 y t") {
+            if let crate::event::Effect::Copy(text) = effect {
+                assert!(
+                    !text.contains(|letter: char| letter.is_control() && letter != '\n'),
+                    "{text:?}"
+                );
+            }
+        }
+    }
+}
