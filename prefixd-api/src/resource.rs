@@ -211,6 +211,27 @@ pub enum AnnouncementState {
     Refused,
 }
 
+impl AnnouncementState {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Advertised => "advertised",
+            Self::Withdrawing => "withdrawing",
+            Self::SessionDown => "session_down",
+            Self::OverBudget => "over_budget",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl fmt::Display for AnnouncementState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// A rule at one neighbour.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]

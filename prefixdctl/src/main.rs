@@ -43,8 +43,12 @@ fn main() -> ExitCode {
         // Nobody is left to tell when standard error is gone.
         let _ = std::io::stderr().write_all(report.as_bytes());
     }));
-    let exit = std::panic::catch_unwind(run).unwrap_or(Exit::Defect);
-    ExitCode::from(exit as u8)
+    ExitCode::from(guarded(run) as u8)
+}
+
+/// A panic is a defect, not the shell's 101.
+fn guarded(run: impl FnOnce() -> Exit + std::panic::UnwindSafe) -> Exit {
+    std::panic::catch_unwind(run).unwrap_or(Exit::Defect)
 }
 
 fn run() -> Exit {
@@ -72,5 +76,16 @@ fn run() -> Exit {
             failure.report(format);
             failure.exit()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_defect() {
+        assert_eq!(guarded(|| panic!("as the test wants")) as u8, 70);
+        assert_eq!(guarded(|| Exit::Done) as u8, 0);
     }
 }

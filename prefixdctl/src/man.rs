@@ -22,7 +22,7 @@ pub(crate) struct ManArgs {
 impl ManArgs {
     pub(crate) fn run(self) -> Result<(), Failure> {
         // The version stands in `prefixdctl version`; without it a release changes no page.
-        let mut command = cli::command().version(None::<&str>);
+        let mut command = in_full(cli::command().version(None::<&str>));
         let Some(dir) = self.dir else {
             let mut page = Vec::new();
             Man::new(command).render(&mut page)?;
@@ -31,6 +31,13 @@ impl ManArgs {
         command.build();
         pages(command, &dir)
     }
+}
+
+/// Options that `-h` leaves out are described in the manual.
+fn in_full(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| arg.hide_short_help(false))
+        .mut_subcommands(in_full)
 }
 
 fn pages(command: clap::Command, dir: &std::path::Path) -> Result<(), Failure> {

@@ -17,7 +17,7 @@ pub(super) fn detail(detail: &MitigationDetail, view: View) -> String {
         &mut text,
         "Announcements",
         detail.announcements.iter().map(|announcement| {
-            let state = format!("{:?}", announcement.state).to_lowercase();
+            let state = announcement.state;
             let reason = announcement
                 .reason
                 .as_ref()

@@ -1,10 +1,6 @@
 //! What commands send, print and exit with, against a scripted daemon.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod scripted;
-
-use scripted::{Answer, Daemon, Route, command, get, ok, post, problem};
+use crate::scripted::{Answer, Daemon, Route, command, get, ok, post, problem};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::process::Stdio;
@@ -14,7 +10,7 @@ const SECOND: &str = "0199a8b2-7c31-7e55-8a4d-2f6b9c01aaaa";
 const LIVE: &str = "/v1/mitigations?status=pending%2Cactive%2Cescalated&limit=1000";
 
 fn mitigation(id: &str) -> Value {
-    let mut mitigation: Value = serde_json::from_str(include_str!("data/mitigation.json")).unwrap();
+    let mut mitigation: Value = serde_json::from_str(include_str!("../data/mitigation.json")).unwrap();
     mitigation["mitigation_id"] = id.into();
     mitigation
 }

@@ -1,0 +1,8 @@
+//! The program as a shell runs it.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod commands;
+mod man;
+mod scripted;
+mod terminal;
