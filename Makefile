@@ -32,7 +32,7 @@ test: setup ## Run every test, with real routers and databases
 bench: ## Measure and print the figures of docs/benchmarks.md (about 10 minutes; release build)
 	@lab/install-packages bird2 postgresql
 	$(CARGO) build --release --locked -p prefixd -p lab --bins
-	target/release/bench --prefixd target/release/prefixd --load target/release/load
+	target/release/bench --prefixd target/release/prefixd
 
 demo: ## Daemon, a real router, an attack wave, and the console on top (DEMO=plain: no console)
 	@lab/install-packages $(DEMO_PACKAGES)

@@ -90,6 +90,16 @@ pub(super) async fn table_text(dir: &Path, family: Family) -> anyhow::Result<Str
     ask(dir, &format!("show route table {}tab all", channel(family))).await
 }
 
+/// How many routes a table holds, without listing them.
+pub(super) async fn count(dir: &Path, family: Family) -> anyhow::Result<usize> {
+    let text = ask(dir, &format!("show route table {}tab count", channel(family))).await?;
+    let first = text
+        .split_ascii_whitespace()
+        .next()
+        .context("BIRD answered nothing")?;
+    first.parse().with_context(|| format!("BIRD answered {text:?}"))
+}
+
 /// One command over the control socket. Lines of an answer start with a four-digit code and `-` (more follows) or
 /// a space (the last one); continuation lines start with a space. Codes 8 and 9 are errors.
 async fn ask(dir: &Path, question: &str) -> anyhow::Result<String> {

@@ -141,6 +141,7 @@ async fn announce_and_withdraw(
     let text = |rules: &[RouterRule]| rules.iter().map(|rule| format!("{rule}\n")).collect::<String>();
     assert_eq!(text(&held), text(&expected));
     assert_eq!(held, expected);
+    assert_eq!(router.count(family).await.unwrap(), rules.len());
     for rule in &rules {
         speaker.withdraw(family, &rule.matches).await.unwrap();
     }

@@ -1,0 +1,80 @@
+//! `bench`: measures the figures of docs/benchmarks.md and prints them as a table.
+//!
+//! Daemon, router, database and load share this machine; the documentation says which it was.
+#![expect(clippy::print_stdout, reason = "the figures are the program's output")]
+#![expect(clippy::print_stderr, reason = "progress goes beside the figures")]
+
+mod ingest;
+mod list;
+mod rig;
+mod rules;
+mod update;
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+use rig::Store;
+
+/// Measures a release build of the daemon.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The daemon's program, built for release.
+    #[arg(long)]
+    prefixd: PathBuf,
+    /// Where databases go: a directory on a real disk.
+    #[arg(long, default_value = "/var/tmp")]
+    directory: PathBuf,
+    /// Only these groups of figures.
+    #[arg(long, value_enum)]
+    only: Vec<Group>,
+}
+
+/// Figures that are measured together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Group {
+    /// Events per second, by what they do.
+    Ingest,
+    /// From an event to the UPDATE at a neighbour.
+    Update,
+    /// 10,000 active rules.
+    Rules,
+    /// Lists over many rows.
+    List,
+}
+
+/// One line of the table.
+struct Figure {
+    what: String,
+    value: String,
+    detail: String,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    println!("| figure | measured | detail |\n|---|---|---|");
+    for group in Group::value_variants() {
+        if !arguments.only.is_empty() && !arguments.only.contains(group) {
+            continue;
+        }
+        match group {
+            Group::Ingest => {
+                for store in Store::ALL {
+                    eprintln!("measuring ingest on {store} ...");
+                    print(ingest::measure(&arguments, store).await?);
+                }
+            }
+            Group::Update => print(update::measure(&arguments).await?),
+            Group::Rules => print(rules::measure(&arguments).await?),
+            Group::List => print(list::measure(&arguments).await?),
+        }
+    }
+    Ok(())
+}
+
+fn print(figures: Vec<Figure>) {
+    for Figure { what, value, detail } in figures {
+        println!("| {what} | {value} | {detail} |");
+    }
+}
