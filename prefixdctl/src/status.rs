@@ -46,11 +46,13 @@ impl StatusArgs {
 }
 
 async fn fetch(session: &Session) -> Result<Status, Error> {
-    let (health, stats, peers) = tokio::try_join!(
+    let (health, stats, peers) = tokio::join!(
         session.client.health_detail(),
         session.client.stats(),
         session.client.peers()
-    )?;
+    );
+    // Asked at once, judged in this order: what health says does not depend on which answer is first.
+    let (health, stats, peers) = (health?, stats?, peers?);
     Ok(Status {
         health,
         stats: stats.value,

@@ -6,3 +6,4 @@ mod commands;
 mod man;
 mod scripted;
 mod terminal;
+mod watch;

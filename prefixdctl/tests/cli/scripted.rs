@@ -7,6 +7,8 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
 /// Method and path with query, as requested.
 pub(crate) type Route = (&'static str, String);
@@ -26,6 +28,10 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Answers each route; other routes are a 404 problem.
     pub(crate) fn new(routes: impl IntoIterator<Item = (Route, Answer)>) -> Self {
+        Self::start(routes, None)
+    }
+
+    fn start(routes: impl IntoIterator<Item = (Route, Answer)>, feed: Option<Vec<Value>>) -> Self {
         let routes: HashMap<_, _> = routes.into_iter().collect();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -34,11 +40,21 @@ impl Daemon {
         // Ends with the test's process.
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (routes, seen) = (routes.clone(), Arc::clone(&seen));
-                thread::spawn(move || serve(stream.unwrap(), &routes, &seen));
+                let (routes, seen, feed) = (routes.clone(), Arc::clone(&seen), feed.clone());
+                thread::spawn(move || match feed {
+                    Some(messages) if wants_feed(stream.as_ref().unwrap()) => {
+                        say(stream.unwrap(), messages, &seen);
+                    }
+                    _ => serve(stream.unwrap(), &routes, &seen),
+                });
             }
         });
         Self { url, requests }
+    }
+
+    /// The same, with a feed that says these messages and then nothing more.
+    pub(crate) fn with_feed(routes: impl IntoIterator<Item = (Route, Answer)>, messages: Vec<Value>) -> Self {
+        Self::start(routes, Some(messages))
     }
 
     /// `METHOD PATH` and body of all requests.
@@ -102,6 +118,30 @@ pub(crate) fn get(path: &str) -> Route {
 
 pub(crate) fn post(path: &str) -> Route {
     ("POST", path.to_owned())
+}
+
+fn wants_feed(stream: &TcpStream) -> bool {
+    let start = b"GET /v1/ws/feed";
+    let mut bytes = [0; 15];
+    while stream.peek(&mut bytes).unwrap() < start.len() {}
+    bytes == *start
+}
+
+#[expect(clippy::result_large_err, reason = "the callback's type is given")]
+fn say(stream: TcpStream, messages: Vec<Value>, seen: &Mutex<Vec<(String, String)>>) {
+    let remember = |request: &Request, response: Response| {
+        let route = format!("GET {}", request.uri());
+        seen.lock().unwrap().push((route, String::new()));
+        Ok(response)
+    };
+    let mut socket = tungstenite::accept_hdr(stream, remember).unwrap();
+    for message in messages {
+        socket
+            .send(tungstenite::Message::text(message.to_string()))
+            .unwrap();
+    }
+    // Until the other side leaves.
+    while socket.read().is_ok() {}
 }
 
 fn serve(stream: TcpStream, routes: &HashMap<Route, Answer>, seen: &Mutex<Vec<(String, String)>>) {
