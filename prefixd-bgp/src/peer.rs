@@ -252,6 +252,11 @@ impl Peer {
                     observed.flaps += 1;
                 }
                 self.shared.record(loss.clone(), Instant::now());
+                if let Loss::NotificationReceived(info) = &loss
+                    && loss.is_prefix_limit()
+                {
+                    self.shared.rib().prefix_limit_reached(info.prefix_limit);
+                }
                 self.down(Some(loss));
             }
             Effect::Failed(loss) => {

@@ -68,8 +68,8 @@ pub(crate) struct Rib {
     session: Option<Session>,
     last_turn: u64,
     generation: u64,
-    /// Desired rules inside the budget.
-    admitted: usize,
+    /// Desired rules inside the budget, by family.
+    admitted: [usize; 2],
     counts: RibCounts,
     latency: Latency,
     totals: RibTotals,
@@ -122,7 +122,7 @@ impl Rib {
             session: None,
             last_turn: 0,
             generation: 0,
-            admitted: 0,
+            admitted: [0; 2],
             counts: RibCounts::default(),
             latency: Latency::default(),
             totals: RibTotals::default(),
@@ -218,8 +218,7 @@ impl Rib {
         if self.session.take().is_none() {
             return;
         }
-        let keys: Vec<_> = self.entries.keys().cloned().collect();
-        for key in keys {
+        for key in self.keys_by_age() {
             self.update(&key, Queue::Resync, |entry| {
                 entry.told = None;
                 entry.written_at = None;
@@ -249,21 +248,38 @@ impl Rib {
     pub(crate) fn reconfigure(&mut self, config: &NeighborConfig) {
         self.policy = Policy::new(config);
         self.pace = config.pace.map(Pace::new);
-        let mut keys: Vec<_> = self
-            .entries
-            .iter()
-            .filter_map(|(key, entry)| entry.desired.as_ref().map(|desired| (desired.since, key.clone())))
-            .collect();
-        keys.sort_unstable();
-        let mut room = self.policy.max_rules;
-        for (_, key) in keys {
+        self.readmit();
+    }
+
+    /// The router ended the session because it holds as many routes as it takes (Cease/1). It may have named the family
+    /// and its bound (RFC 4486 section 4); otherwise what it was told is the bound. Until the neighbour is configured
+    /// anew it is told at most nine tenths of that, oldest rules first. To be called before [`Rib::session_down`].
+    pub(crate) fn prefix_limit_reached(&mut self, named: Option<(Family, usize)>) {
+        let told = |family| {
+            let told = |(key, entry): &(&NlriKey, &Entry)| key.family() == family && entry.told.is_some();
+            self.entries.iter().filter(told).count()
+        };
+        let bounds = match named {
+            Some(named) => vec![named],
+            None => Family::ALL.map(|family| (family, told(family))).to_vec(),
+        };
+        for (family, bound) in bounds {
+            self.policy.set_ceiling(family, bound);
+        }
+        self.readmit();
+    }
+
+    /// Decides again for every desired rule, oldest first.
+    fn readmit(&mut self) {
+        let mut admitted = [0; 2];
+        for key in self.keys_by_age() {
             let Some(desired) = self.entries.get(&key).and_then(|entry| entry.desired.as_ref()) else {
                 continue;
             };
             let admission = match self.policy.refusal(&desired.route) {
                 Some(refusal) => Admission::Refused(refusal),
-                None if room > 0 => {
-                    room -= 1;
+                None if self.policy.has_room(admitted, key.family()) => {
+                    admitted[key.family().index()] += 1;
                     Admission::Admitted
                 }
                 None => Admission::OverBudget,
@@ -343,40 +359,55 @@ impl Rib {
     fn admit(&self, route: &Route) -> Admission {
         match self.policy.refusal(route) {
             Some(refusal) => Admission::Refused(refusal),
-            None if self.admitted < self.policy.max_rules => Admission::Admitted,
+            None if self.policy.has_room(self.admitted, route.rule.family()) => Admission::Admitted,
             None => Admission::OverBudget,
         }
     }
 
     /// Moves rules that wait for room in the budget up, oldest first. They queue behind fresh changes.
     fn promote(&mut self) {
-        while self.admitted < self.policy.max_rules {
-            let over_budget = Turn {
-                queue: Queue::OverBudget,
-                number: 0,
-            };
-            let Some(key) = self.turns.range(over_budget..).next().map(|(_, key)| key.clone()) else {
-                return;
-            };
-            self.update(&key, Queue::Resync, |entry| {
-                if let Some(desired) = entry.desired.as_mut() {
-                    desired.admission = Admission::Admitted;
-                }
-            });
+        for family in Family::ALL {
+            while self.policy.has_room(self.admitted, family) {
+                let Some(key) = self.oldest_over_budget(family) else {
+                    break;
+                };
+                self.update(&key, Queue::Resync, |entry| {
+                    if let Some(desired) = entry.desired.as_mut() {
+                        desired.admission = Admission::Admitted;
+                    }
+                });
+            }
         }
+    }
+
+    fn oldest_over_budget(&self, family: Family) -> Option<NlriKey> {
+        let first = Turn {
+            queue: Queue::OverBudget,
+            number: 0,
+        };
+        self.turns
+            .range(first..)
+            .map(|(_, key)| key)
+            .find(|key| key.family() == family)
+            .cloned()
     }
 
     /// Marks every entry the filter takes for (re)sending behind fresh changes.
     fn requeue(&mut self, filter: impl Fn(&NlriKey) -> bool) {
+        for key in self.keys_by_age().into_iter().filter(filter) {
+            self.update(&key, Queue::Resync, |entry| entry.resend = entry.told.is_some());
+        }
+    }
+
+    /// Every key, the oldest wish first; what is only being withdrawn comes before all.
+    fn keys_by_age(&self) -> Vec<NlriKey> {
+        let since = |entry: &Entry| entry.desired.as_ref().map(|desired| desired.since);
         let mut keys: Vec<_> = self
             .entries
             .iter()
-            .filter(|(key, entry)| entry.desired.is_some() && filter(key))
-            .map(|(key, entry)| (entry.desired.as_ref().map(|desired| desired.since), key.clone()))
+            .map(|(key, entry)| (since(entry), key.clone()))
             .collect();
         keys.sort_unstable();
-        for (_, key) in keys {
-            self.update(&key, Queue::Resync, |entry| entry.resend = entry.told.is_some());
-        }
+        keys.into_iter().map(|(_, key)| key).collect()
     }
 }

@@ -247,6 +247,9 @@ fn info(notification: &Notification, text: Option<String>) -> NotificationInfo {
         code: notification.code,
         subcode: notification.subcode,
         meaning: notification.meaning(),
+        prefix_limit: notification
+            .prefix_limit()
+            .filter(|_| notification.is_prefix_limit()),
         text,
     }
 }

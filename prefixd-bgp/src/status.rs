@@ -151,8 +151,18 @@ pub struct NotificationInfo {
     pub subcode: u8,
     /// The registered meaning.
     pub meaning: &'static str,
+    /// For Cease/1 (maximum number of prefixes reached): the family and the bound, if they were named.
+    pub prefix_limit: Option<(Family, usize)>,
     /// The router operator's text (RFC 9003) or our own detail, cleaned.
     pub text: Option<String>,
+}
+
+impl Loss {
+    /// The router said that it holds as many of our rules as it takes.
+    #[must_use]
+    pub fn is_prefix_limit(&self) -> bool {
+        matches!(self, Self::NotificationReceived(info) if (info.code, info.subcode) == (6, 1))
+    }
 }
 
 impl fmt::Display for Loss {

@@ -21,7 +21,7 @@ const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
 /// An OPEN or UPDATE error comes back until a person or a changed rule helps: doubled each time, up to the maximum.
 const HOLD_DOWN: Duration = Duration::from_secs(10);
 const MAX_HOLD_DOWN: Duration = Duration::from_secs(300);
-/// The router holds as many of our routes as it takes (Cease/1).
+/// One side holds as many routes of the other as it takes (Cease/1).
 const PREFIX_LIMIT_HOLD_DOWN: Duration = Duration::from_secs(300);
 
 const CODE_OPEN: u8 = 2;
@@ -92,7 +92,6 @@ impl Retry {
         let (Loss::NotificationReceived(info) | Loss::NotificationSent(info)) = loss else {
             return;
         };
-        let received = matches!(loss, Loss::NotificationReceived(_));
         let hold_down = match (info.code, info.subcode) {
             (CODE_OPEN | CODE_UPDATE, _) => {
                 let delay = HOLD_DOWN
@@ -101,9 +100,8 @@ impl Retry {
                 self.rejections += 1;
                 delay
             }
-            (CODE_CEASE, CEASE_MAX_PREFIXES) if received => PREFIX_LIMIT_HOLD_DOWN,
-            // They announce too much to us; the next session would end the same way.
-            (CODE_CEASE, CEASE_MAX_PREFIXES) => MAX_HOLD_DOWN,
+            // Either side announced more than the other takes; the next session would end the same way.
+            (CODE_CEASE, CEASE_MAX_PREFIXES) => PREFIX_LIMIT_HOLD_DOWN,
             _ => return,
         };
         self.held_down_until = Some(now + hold_down);

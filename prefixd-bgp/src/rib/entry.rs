@@ -72,7 +72,8 @@ impl Rib {
         }
         let admitted =
             |side: Option<(Instant, Admission)>| usize::from(matches!(side, Some((_, Admission::Admitted))));
-        self.admitted = (self.admitted + admitted(after)).saturating_sub(admitted(before));
+        let figure = &mut self.admitted[key.family().index()];
+        *figure = (*figure + admitted(after)).saturating_sub(admitted(before));
 
         self.set_turn(key, &mut entry, queue);
         self.count(&entry, true);

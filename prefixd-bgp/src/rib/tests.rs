@@ -232,6 +232,64 @@ fn a_rule_of_a_family_that_is_not_configured_is_refused() {
     assert_eq!(rib.delivery(route.rule.key()), refused);
 }
 
+fn discard_v6(n: u8, now: Instant) -> Route {
+    let victim: std::net::Ipv6Addr = [0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(n)].into();
+    let rule = Rule {
+        family: Family::Ipv6,
+        components: vec![Component::DestinationPrefix(
+            ipnet::IpNet::new(victim.into(), 128).unwrap(),
+        )],
+    };
+    Route {
+        rule: Arc::new(rule.canonical().unwrap()),
+        action: Action::Discard,
+        not_after: later(now),
+    }
+}
+
+#[test]
+fn after_a_prefix_limit_the_neighbour_is_told_nine_tenths_and_the_oldest_stay() {
+    let now = Instant::now();
+    for (named, admitted_v4) in [(Some((Family::Ipv4, 10)), 9), (None, 18)] {
+        let mut rib = Rib::new(&config());
+        for n in 0..20 {
+            rib.announce(discard(n, now), now + Duration::from_secs(u64::from(n)));
+        }
+        let v6 = discard_v6(1, now);
+        rib.announce(v6.clone(), now);
+        let generation = up(&mut rib, now);
+        drain(&mut rib, generation, now);
+        rib.prefix_limit_reached(named);
+        rib.session_down();
+        let generation = up(&mut rib, now);
+        drain(&mut rib, generation, now);
+        let advertised = |n| rib.delivery(discard(n, now).rule.key()) == Some(Delivery::Advertised);
+        assert_eq!(
+            (0..20).filter(|n| advertised(*n)).collect::<Vec<_>>(),
+            (0..admitted_v4).collect::<Vec<_>>()
+        );
+        let other_family = if named.is_some() {
+            Delivery::Advertised
+        } else {
+            Delivery::OverBudget
+        };
+        assert_eq!(rib.delivery(v6.rule.key()), Some(other_family));
+
+        rib.withdraw(discard(0, now).rule.key());
+        drain(&mut rib, generation, now);
+        assert_eq!(
+            rib.delivery(discard(admitted_v4, now).rule.key()),
+            Some(Delivery::Advertised)
+        );
+        rib.reconfigure(&config());
+        assert_eq!(
+            rib.counts().over_budget,
+            0,
+            "a new configuration is a new attempt"
+        );
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Announce(u32, bool),

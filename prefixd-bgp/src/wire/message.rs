@@ -6,7 +6,7 @@ use rustbgpd_wire::notification::{
     description, encode_shutdown_communication, extract_shutdown_communication,
 };
 use rustbgpd_wire::{
-    DecodeError, Message, MessageType, NotificationCode, NotificationMessage, RouteRefreshMessage,
+    Afi, DecodeError, Message, MessageType, NotificationCode, NotificationMessage, RouteRefreshMessage,
     RouteRefreshSubtype, Safi, decode_message, peek_message_length,
 };
 
@@ -148,6 +148,19 @@ impl Notification {
     /// The registered meaning of code and subcode.
     pub(crate) fn meaning(&self) -> &'static str {
         description(NotificationCode::from_u8(self.code), self.subcode)
+    }
+
+    /// Cease/1, Maximum Number of Prefixes Reached.
+    pub(crate) fn is_prefix_limit(&self) -> bool {
+        (self.code, self.subcode) == (6, 1)
+    }
+
+    /// For Cease/1: the family and the bound the neighbour names (RFC 4486 section 4), if it names one of ours.
+    pub(crate) fn prefix_limit(&self) -> Option<(Family, usize)> {
+        let [afi_high, afi_low, safi, bound @ ..] = *self.data.first_chunk::<7>()?;
+        let afi = Afi::from_u16(u16::from_be_bytes([afi_high, afi_low]))?;
+        let bound = usize::try_from(u32::from_be_bytes(bound)).unwrap_or(usize::MAX);
+        Some((family((afi, Safi::from_u8(safi)?))?, bound))
     }
 
     /// The text an operator of the other side left (RFC 9003), if it is well formed. Not cleaned.

@@ -267,3 +267,17 @@ async fn an_update_error_holds_the_neighbour_down() {
         "turned away although it dials"
     );
 }
+
+#[tokio::test]
+async fn a_router_that_is_full_is_told_less_the_next_time() {
+    let router = Router::bind().await;
+    let speaker = start(vec![router.neighbor()]);
+    speaker.apply((1..=20).map(route).map(announce)).unwrap();
+    let mut peer = router.session(&OpenScript::default()).await;
+    peer.initial_sync().await;
+    peer.send(&message(NOTIFICATION, &[6, 1, 0, 1, 133, 0, 0, 0, 10]))
+        .await;
+    wait_for("the bound", || speaker.counts(NAME).unwrap().over_budget == 11).await;
+    let loss = speaker.peer(NAME).unwrap().last_error.unwrap().loss;
+    assert!(loss.is_prefix_limit(), "{loss}");
+}
