@@ -9,12 +9,12 @@
 //! the shared RIB. Rules past their `not_after` are withdrawn here, with or without a session.
 
 mod dial;
+mod orders;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::net::TcpStream;
@@ -28,37 +28,14 @@ use crate::neighbor::{ConnectionId, Effect, Input, Neighbor};
 use crate::rib::Generation;
 use crate::session::Control;
 use crate::shared::{Accepted, NeighborShared};
-use crate::speaker::Stop;
 use crate::status::{Loss, SessionChange, SessionEvent, SessionPhase, SessionStatus};
-use crate::wire::{FsmConfig, Inbound, Negotiated, Notification, SessionKind, shutdown_text};
+use crate::wire::{FsmConfig, Inbound, Negotiated, Notification, SessionKind};
 use dial::{Dial, tune};
+use orders::stop_order;
+pub(crate) use orders::{Order, StopReason};
 
 /// How long a closing connection may take to get its last message out.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
-
-const CEASE_SHUTDOWN: u8 = 2;
-const CEASE_DECONFIGURED: u8 = 3;
-const CEASE_CONFIGURATION_CHANGE: u8 = 6;
-
-/// What the handle wants of the task.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// Wait; the desired rules are not complete yet.
-    Wait,
-    /// Make sessions.
-    Run,
-    /// End, for good.
-    Stop(StopReason),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum StopReason {
-    Speaker(Stop),
-    /// The neighbour left the configuration.
-    Removed,
-    /// The session has to start again with other settings.
-    Changed,
-}
 
 /// What the task needs from the speaker.
 #[derive(Clone)]
@@ -260,7 +237,17 @@ impl Peer {
                 self.down(Some(loss));
             }
             Effect::Failed(loss) => {
-                debug!(neighbor = %self.name, reason = %loss, "no session yet");
+                let known = self
+                    .shared
+                    .observed()
+                    .last_error
+                    .as_ref()
+                    .is_some_and(|last| last.loss == loss);
+                if known {
+                    debug!(neighbor = %self.name, reason = %loss, "still no session");
+                } else {
+                    warn!(neighbor = %self.name, reason = %loss, "no session; it is tried again");
+                }
                 self.shared.record(loss, Instant::now());
             }
             Effect::Refresh(family) => {
@@ -375,77 +362,12 @@ impl Peer {
             observed.session = None;
         }
     }
-
-    /// Ends the session as asked. The caller bounds the time; being aborted halfway equals a lost connection.
-    async fn stop(mut self, reason: StopReason) {
-        let notification = match &reason {
-            StopReason::Speaker(Stop::Restart) => None,
-            StopReason::Speaker(Stop::Withdraw { text }) => {
-                let data: Bytes = shutdown_text(text);
-                Some(Notification {
-                    data,
-                    ..Notification::cease(CEASE_SHUTDOWN)
-                })
-            }
-            StopReason::Removed => Some(Notification::cease(CEASE_DECONFIGURED)),
-            StopReason::Changed => Some(Notification::cease(CEASE_CONFIGURATION_CHANGE)),
-        };
-        if matches!(
-            reason,
-            StopReason::Speaker(Stop::Withdraw { .. }) | StopReason::Removed
-        ) {
-            self.withdraw_all().await;
-        }
-        match notification {
-            Some(notification) => {
-                for effect in self.machine.stop(Some(&notification)) {
-                    self.carry_out(effect);
-                }
-                while self.closing.join_next().await.is_some() {}
-            }
-            None => {
-                self.machine.stop(None);
-                self.connections.clear();
-            }
-        }
-        self.down(None);
-        self.shared.observed().phase = SessionPhase::Idle;
-        info!(neighbor = %self.name, "stopped");
-    }
-
-    /// Takes every rule from the router, explicitly, and waits until that is written or the session is lost.
-    async fn withdraw_all(&mut self) {
-        self.shared.rib().withdraw_all();
-        self.shared.changed.send_replace(());
-        while self.established.is_some() && !self.shared.rib().is_settled() {
-            let effects = tokio::select! {
-                () = self.shared.written.notified() => Vec::new(),
-                Some((id, report)) = self.reports_rx.recv() => self.report(id, report),
-                () = sleep_until_some(self.machine.deadline()) => self.tick(),
-            };
-            for effect in effects {
-                self.carry_out(effect);
-            }
-        }
-    }
 }
 
 /// The lane is empty but for an OPEN and a KEEPALIVE when a session is established, so this always fits.
 fn open_bulk(name: &Arc<str>, live: &Live, generation: Generation) {
     if !live.connection.open_bulk(generation) {
         warn!(neighbor = %name, "the connection was lost at the moment it was established");
-    }
-}
-
-async fn stop_order(orders: &mut watch::Receiver<Order>) -> StopReason {
-    // A handle that is gone without an order means a restart: close, leave the rules to the router.
-    match orders
-        .wait_for(|order| matches!(order, Order::Stop(_)))
-        .await
-        .map(|order| order.clone())
-    {
-        Ok(Order::Stop(reason)) => reason,
-        Ok(_) | Err(_) => StopReason::Speaker(Stop::Restart),
     }
 }
 
