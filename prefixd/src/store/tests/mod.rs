@@ -1,0 +1,69 @@
+//! One story on both engines.
+
+mod fixture;
+mod sqlite;
+mod story;
+
+use super::*;
+use crate::journal::{Entry, Head, Writer};
+use crate::policy::{Effect, MitigationEvent};
+use fixture::{POP, entries};
+
+/// A moment of the story, in seconds after its start.
+fn at(seconds: u64) -> prefixd_api::time::Timestamp {
+    fixture::START.saturating_add(Duration::from_secs(seconds))
+}
+
+/// A store, and what keeps its database alive.
+struct Place {
+    store: Store,
+    connection: String,
+    _directory: Option<tempfile::TempDir>,
+}
+
+async fn sqlite() -> Place {
+    let directory = tempfile::tempdir().unwrap();
+    let connection = format!("sqlite:{}", directory.path().join("prefixd.db").display());
+    Place {
+        store: Store::open(&connection, 4).await.unwrap(),
+        connection,
+        _directory: Some(directory),
+    }
+}
+
+/// Absent only where the run allows that PostgreSQL is missing; otherwise missing is a failure.
+async fn postgres() -> Option<Place> {
+    if !lab::postgres::available().unwrap() {
+        return None;
+    }
+    let connection = lab::postgres::Postgres::shared()
+        .await
+        .unwrap()
+        .database()
+        .await
+        .unwrap();
+    Some(Place {
+        store: Store::open(&connection, 4).await.unwrap(),
+        connection,
+        _directory: None,
+    })
+}
+
+impl Place {
+    async fn commit(&self, decisions: &[Vec<Effect>]) -> Result<Head, CommitError> {
+        let head = self.store.journal_head(POP).await.unwrap();
+        let entries = entries(head, fixture::START, decisions);
+        self.store
+            .commit(&Batch {
+                pop: POP,
+                effects: &decisions.concat(),
+                entries: &entries,
+            })
+            .await?;
+        let last = entries.last().unwrap();
+        Ok(Head {
+            seq: last.seq,
+            hash: last.hash,
+        })
+    }
+}

@@ -1,0 +1,333 @@
+//! Told to each engine.
+
+use super::fixture::{Attack, host};
+use super::*;
+use prefixd_api::mitigation::MitigationStatus;
+use prefixd_api::rule::ActionType;
+
+macro_rules! both {
+    ($($name:ident)*) => {
+        mod on_sqlite { $(#[tokio::test] async fn $name() { super::$name(super::sqlite().await).await; })* }
+        mod on_postgres {
+            $(#[tokio::test] async fn $name() {
+                if let Some(place) = super::postgres().await { super::$name(place).await; }
+            })*
+        }
+    };
+}
+both!(what_is_committed_is_loaded a_culprit_fails_alone_and_the_head_fences lists_page_and_filter
+      retention_keeps_the_chain_verifiable a_newer_schema_is_refused);
+
+async fn what_is_committed_is_loaded(place: Place) {
+    let attacks = [
+        Attack::new(host(1), "udp_flood", at(1)),
+        Attack::new("2001:db8::1".parse().unwrap(), "syn_flood", at(2)),
+    ];
+    let head = place
+        .commit(&attacks.each_ref().map(|attack| attack.effects().to_vec()))
+        .await
+        .unwrap();
+    let loaded = place.store.load(POP, at(3)).await.unwrap();
+    assert_eq!(
+        loaded.mitigations,
+        attacks.each_ref().map(|attack| (*attack.mitigation).clone())
+    );
+    assert_eq!((loaded.groups.len(), loaded.head), (2, head));
+    assert!(loaded.unreadable.is_empty());
+    let [first, _] = &attacks;
+    assert_eq!(
+        place
+            .store
+            .event_why(first.event.event_id)
+            .await
+            .unwrap()
+            .as_ref(),
+        Some(&*first.why)
+    );
+    assert_eq!(
+        place
+            .store
+            .mitigation_why(first.mitigation.mitigation_id)
+            .await
+            .unwrap()
+            .as_ref(),
+        Some(&*first.why)
+    );
+    let key = EventKey::of(&first.event).unwrap();
+    let mut later = key.clone();
+    later.timestamp = at(9);
+    let known = place.store.find_replays(POP, &[key, later]).await.unwrap();
+    assert_eq!(
+        known.iter().map(|event| event.event_id).collect::<Vec<_>>(),
+        [first.event.event_id]
+    );
+    // Ended and begun again in one batch: the scope's one live row changes hands.
+    let successor = Attack::new(host(1), "udp_flood", at(4));
+    place
+        .commit(&[vec![first.withdrawal(at(4))], successor.effects().to_vec()])
+        .await
+        .unwrap();
+    let loaded = place.store.load(POP, at(5)).await.unwrap();
+    assert_eq!(loaded.mitigations.last(), Some(&*successor.mitigation));
+    let kinds: Vec<_> = place
+        .store
+        .timeline(first.mitigation.mitigation_id)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|entry| entry.kind)
+        .collect();
+    assert_eq!(kinds, ["mitigation.created", "mitigation.withdrawn"]);
+}
+
+async fn a_culprit_fails_alone_and_the_head_fences(place: Place) {
+    let attack = Attack::new(host(1), "udp_flood", at(1));
+    let head = place.commit(&[attack.effects().to_vec()]).await.unwrap();
+    let rival = Attack::new(host(1), "udp_flood", at(2));
+    let innocent = Attack::new(host(2), "udp_flood", at(2));
+    let refused = place
+        .commit(&[innocent.effects().to_vec(), rival.effects().to_vec()])
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, CommitError::Constraint(_)), "{refused}");
+    assert_eq!(place.store.journal_head(POP).await.unwrap(), head);
+    place.commit(&[innocent.effects().to_vec()]).await.unwrap();
+    let other = Attack::new(host(3), "udp_flood", at(3)).effects();
+    let entries = entries(head, at(3), &[other.to_vec()]);
+    let overtaken = place
+        .store
+        .commit(&Batch {
+            pop: POP,
+            effects: &other,
+            entries: &entries,
+        })
+        .await
+        .unwrap_err();
+    assert!(matches!(overtaken, CommitError::Overtaken(_)), "{overtaken}");
+}
+
+async fn lists_page_and_filter(place: Place) {
+    let attacks: Vec<_> = (0..7)
+        .map(|n| Attack::new(host(n), "udp_flood", at(u64::from(n) / 2)))
+        .collect();
+    let mut decisions: Vec<_> = attacks.iter().map(|attack| attack.effects().to_vec()).collect();
+    decisions.push(vec![attacks[0].withdrawal(at(9))]);
+    place.commit(&decisions).await.unwrap();
+    let (mut cursor, mut seen) = (None, Vec::new());
+    loop {
+        let page = place
+            .store
+            .list_events(&EventFilter::default(), PageRequest { cursor, limit: 3 })
+            .await
+            .unwrap();
+        seen.extend(page.items.iter().map(|event| event.event_id));
+        // A newcomer in front of the list shifts no page.
+        let newcomer = Attack::new(
+            host(100 + u32::try_from(seen.len()).unwrap()),
+            "udp_flood",
+            at(100),
+        );
+        place.commit(&[newcomer.effects().to_vec()]).await.unwrap();
+        cursor = page.next.map(|next| next.to_string().parse().unwrap());
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let mut all: Vec<_> = attacks
+        .iter()
+        .map(|attack| (attack.event.received_at, attack.event.event_id))
+        .collect();
+    all.sort_unstable();
+    assert_eq!(seen, all.into_iter().rev().map(|(_, id)| id).collect::<Vec<_>>());
+    let count = async |filter: MitigationFilter| {
+        let page = place
+            .store
+            .list_mitigations(
+                &filter,
+                PageRequest {
+                    cursor: None,
+                    limit: 100,
+                },
+            )
+            .await
+            .unwrap();
+        assert_eq!(page.next, None);
+        page.items.len()
+    };
+    let none = MitigationFilter::default;
+    let before = Some(at(50));
+    assert_eq!(
+        count(MitigationFilter {
+            statuses: vec![MitigationStatus::Withdrawn],
+            ..none()
+        })
+        .await,
+        1
+    );
+    assert_eq!(
+        count(MitigationFilter {
+            statuses: vec![MitigationStatus::Active],
+            end: before,
+            ..none()
+        })
+        .await,
+        6
+    );
+    assert_eq!(
+        count(MitigationFilter {
+            victim: Some("10.0.0.0/30".parse().unwrap()),
+            ..none()
+        })
+        .await,
+        4
+    );
+    assert_eq!(
+        count(MitigationFilter {
+            victim: Some("10.0.0.6/32".parse().unwrap()),
+            ..none()
+        })
+        .await,
+        1
+    );
+    assert_eq!(
+        count(MitigationFilter {
+            customer_id: Some("acme".into()),
+            end: before,
+            ..none()
+        })
+        .await,
+        7
+    );
+    assert_eq!(
+        count(MitigationFilter {
+            service_id: Some("web".into()),
+            ..none()
+        })
+        .await,
+        0
+    );
+    assert_eq!(
+        count(MitigationFilter {
+            pop: Some("fra1".into()),
+            ..none()
+        })
+        .await,
+        0
+    );
+    assert_eq!(
+        count(MitigationFilter {
+            vector: Some("syn_flood".into()),
+            ..none()
+        })
+        .await,
+        0
+    );
+    assert_eq!(
+        count(MitigationFilter {
+            acknowledged: Some(true),
+            ..none()
+        })
+        .await,
+        0
+    );
+    assert_eq!(
+        count(MitigationFilter {
+            action_type: Some(ActionType::Discard),
+            ..none()
+        })
+        .await,
+        0
+    );
+    assert_eq!(
+        count(MitigationFilter {
+            start: Some(at(3)),
+            end: before,
+            ..none()
+        })
+        .await,
+        1
+    );
+}
+
+async fn retention_keeps_the_chain_verifiable(place: Place) {
+    let attacks: Vec<_> = (0..5)
+        .map(|n| Attack::new(host(n), "udp_flood", at(n.into())))
+        .collect();
+    let mut decisions: Vec<_> = attacks.iter().map(|attack| attack.effects().to_vec()).collect();
+    decisions.push(
+        attacks[1..]
+            .iter()
+            .map(|attack| attack.withdrawal(at(9)))
+            .collect(),
+    );
+    let head = place.commit(&decisions).await.unwrap();
+    let mut passes = 0;
+    while !place.store.prune(POP, at(60), 3).await.unwrap().is_done() {
+        passes += 1;
+    }
+    assert!(passes > 1);
+    let live = &attacks[0];
+    assert_eq!(
+        place.store.load(POP, at(60)).await.unwrap().mitigations,
+        [(*live.mitigation).clone()]
+    );
+    assert!(
+        place
+            .store
+            .mitigation_why(live.mitigation.mitigation_id)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        place
+            .store
+            .get_mitigation(attacks[1].mitigation.mitigation_id)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let found = place.store.verify_chain(POP, None).await.unwrap();
+    assert!(
+        matches!(found, Verification::Intact { from, to } if from.seq + 1 == head.seq && to == head),
+        "{found:?}"
+    );
+    place
+        .commit(&[Attack::new(host(9), "udp_flood", at(90)).effects().to_vec()])
+        .await
+        .unwrap();
+    assert!(matches!(
+        place.store.verify_chain(POP, None).await.unwrap(),
+        Verification::Intact { .. }
+    ));
+}
+
+async fn a_newer_schema_is_refused(place: Place) {
+    let sql = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+               VALUES (999, 'later', true, $1, 0)";
+    match &place.store.db {
+        Db::Sqlite(sqlite) => {
+            let mut writer = sqlite.take_writer().await.unwrap();
+            sqlx::query(sql)
+                .bind(vec![0u8])
+                .execute(&mut writer.connection)
+                .await
+                .unwrap();
+        }
+        Db::Postgres(pool) => {
+            sqlx::query(sql).bind(vec![0u8]).execute(pool).await.unwrap();
+        }
+    }
+    let Place {
+        store,
+        connection,
+        _directory,
+    } = place;
+    store.close().await;
+    drop(store);
+    let refused = Store::open(&connection, 4).await.unwrap_err();
+    assert!(
+        matches!(refused, StoreError::NewerSchema { found: 999, .. }),
+        "{refused}"
+    );
+}
