@@ -45,22 +45,13 @@ impl Endpoint {
 
     /// What request paths are appended to.
     pub(super) fn http_base(&self) -> String {
-        self.base("http")
-    }
-
-    /// The same for the feed.
-    pub(super) fn feed_base(&self) -> String {
-        self.base("ws")
-    }
-
-    fn base(&self, scheme: &str) -> String {
         match self {
             Self::Tcp { tls, host, port } => {
-                let secure = if *tls { "s" } else { "" };
+                let scheme = if *tls { "https" } else { "http" };
                 let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-                format!("{scheme}{secure}://{open}{host}{close}:{port}")
+                format!("{scheme}://{open}{host}{close}:{port}")
             }
-            Self::Unix(_) => format!("{scheme}://localhost"),
+            Self::Unix(_) => "http://localhost".to_owned(),
         }
     }
 }

@@ -81,6 +81,7 @@ pub struct Read<T> {
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
+    feed_http: reqwest::Client,
     options: Arc<Options>,
 }
 
@@ -97,20 +98,23 @@ impl Client {
         if let Some(token) = &options.token {
             headers.insert(header::AUTHORIZATION, bearer(token)?);
         }
-        let builder = reqwest::Client::builder()
-            .user_agent(options.user_agent)
-            .default_headers(headers)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy();
-        let http = match &options.endpoint {
-            Endpoint::Unix(path) => builder.unix_socket(path.as_path()).tls_certs_only([]),
-            Endpoint::Tcp { tls: false, .. } => builder.tls_certs_only([]),
-            Endpoint::Tcp { tls: true, .. } => builder,
-        }
-        .build()
-        .map_err(|error| Error::Setup(error::chain(&error)))?;
+        let builder = || {
+            let builder = reqwest::Client::builder()
+                .user_agent(options.user_agent)
+                .default_headers(headers.clone())
+                .redirect(reqwest::redirect::Policy::none())
+                .no_proxy();
+            match &options.endpoint {
+                Endpoint::Unix(path) => builder.unix_socket(path.as_path()).tls_certs_only([]),
+                Endpoint::Tcp { tls: false, .. } => builder.tls_certs_only([]),
+                Endpoint::Tcp { tls: true, .. } => builder,
+            }
+        };
+        let setup = |error: reqwest::Error| Error::Setup(error::chain(&error));
         Ok(Self {
-            http,
+            http: builder().build().map_err(setup)?,
+            // The upgrade to a WebSocket exists in HTTP/1.1 alone (RFC 6455 section 4.1).
+            feed_http: builder().http1_only().build().map_err(setup)?,
             options: Arc::new(options),
         })
     }
@@ -139,6 +143,18 @@ impl Client {
             .map_err(|error| Error::Setup(format!("the request cannot be written as JSON: {error}")))?;
         let answer = self.send(Method::POST, path, Some(body.into()), repeat).await?;
         decode(&answer.body)
+    }
+
+    /// Why there is no answer.
+    fn unanswered(&self, error: &reqwest::Error) -> Error {
+        if error.is_connect() {
+            Error::Connect {
+                endpoint: self.options.endpoint.to_string(),
+                why: error::chain(error),
+            }
+        } else {
+            Error::Protocol(error::chain(error))
+        }
     }
 
     async fn send(
@@ -186,32 +202,19 @@ impl Client {
                 .body(body);
         }
         let mut response = request.send().await.map_err(|error| {
-            if error.is_connect() {
-                Failure::unsent(Error::Connect {
-                    endpoint: self.options.endpoint.to_string(),
-                    why: error::chain(&error),
-                })
+            let unsent = error.is_connect();
+            let error = self.unanswered(&error);
+            if unsent {
+                Failure::unsent(error)
             } else {
-                Failure::sent(Error::Protocol(error::chain(&error)))
+                Failure::sent(error)
             }
         })?;
-        let mut body = BytesMut::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| Failure::sent(Error::Protocol(error::chain(&error))))?
-        {
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(Failure::sent(Error::Protocol(format!(
-                    "the answer is longer than {MAX_ANSWER_BYTES} bytes"
-                ))));
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = read_body(&mut response).await.map_err(Failure::sent)?;
         let status = response.status();
         if status.is_success() {
             return Ok(Answer {
-                body: body.freeze(),
+                body,
                 head: response.headers().get(HEAD).and_then(position),
             });
         }
@@ -226,6 +229,24 @@ impl Client {
             error: refusal(status, &body),
         })
     }
+}
+
+/// All of the body.
+async fn read_body(response: &mut reqwest::Response) -> Result<Bytes, Error> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| Error::Protocol(error::chain(&error)))?
+    {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(Error::Protocol(format!(
+                "the answer is longer than {MAX_ANSWER_BYTES} bytes"
+            )));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
 }
 
 /// A 2xx answer.

@@ -152,11 +152,14 @@ async fn a_refusal_is_final_and_says_why() {
     let mut request = vec![0; 4096];
     assert!(stream.read(&mut request).await.unwrap() > 0);
     let body = r#"{"type":"about:blank","title":"t","status":401,"code":"auth.required","detail":"sign in","request_id":null,"retry_after_seconds":null}"#;
-    let answer = format!(
-        "HTTP/1.1 401 Unauthorized\r\ncontent-length: {}\r\n\r\n{body}",
+    let head = format!(
+        "HTTP/1.1 401 Unauthorized\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    stream.write_all(answer.as_bytes()).await.unwrap();
+    // In two pieces, as networks cut it.
+    stream.set_nodelay(true).unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body.as_bytes()).await.unwrap();
     let FeedItem::Refused(why) = next(&mut feed).await else {
         panic!("not refused")
     };

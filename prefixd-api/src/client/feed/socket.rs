@@ -1,81 +1,68 @@
-//! Opening the WebSocket, over TCP, TLS or a Unix socket alike.
+//! Opening the WebSocket (RFC 6455 section 4.1), over TCP, TLS or a Unix socket alike.
 
 use super::super::query::PathBuilder;
-use super::super::{Endpoint, Error, bearer, error, refusal};
+use super::super::{Client, Error, error, read_body, refusal};
 use super::FeedOptions;
-use crate::client::Client;
-use reqwest::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
-use tokio_tungstenite::tungstenite;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::handshake::client::Request;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use reqwest::header::{
+    CONNECTION, HeaderMap, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use reqwest::{StatusCode, Upgraded};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 /// Longest message that is read, in bytes; a longer one ends the connection.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<Box<dyn Stream>>>;
+pub(super) type Socket = WebSocketStream<Upgraded>;
 
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
-/// Connects and subscribes, beginning after `since`.
+/// Connects and subscribes, beginning after `since`. The upgrade is an ordinary request, so that a refusal arrives
+/// whole, in the daemon's own words.
 pub(super) async fn open(
     client: &Client,
     options: &FeedOptions,
     since: Option<u64>,
 ) -> Result<Socket, Error> {
-    let request = request(client, options, since)?;
-    let endpoint = &client.options.endpoint;
-    let unreachable = |error: std::io::Error| Error::Connect {
-        endpoint: endpoint.to_string(),
-        why: error::chain(&error),
-    };
-    let stream: Box<dyn Stream> = match endpoint {
-        Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(unreachable)?),
-        Endpoint::Tcp { host, port, .. } => {
-            let stream = TcpStream::connect((host.as_str(), *port))
-                .await
-                .map_err(unreachable)?;
-            stream.set_nodelay(true).map_err(unreachable)?;
-            Box::new(stream)
-        }
-    };
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(MAX_MESSAGE_BYTES))
-        .max_frame_size(Some(MAX_MESSAGE_BYTES));
-    match tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), None).await {
-        Ok((socket, _)) => Ok(socket),
-        Err(tungstenite::Error::Http(response)) => {
-            let body = response.body().as_deref().unwrap_or_default();
-            Err(refusal(response.status(), body))
-        }
-        Err(error @ (tungstenite::Error::Io(_) | tungstenite::Error::Tls(_))) => Err(Error::Connect {
-            endpoint: endpoint.to_string(),
-            why: error::chain(&error),
-        }),
-        Err(error) => Err(Error::Protocol(error::chain(&error))),
-    }
-}
-
-fn request(client: &Client, options: &FeedOptions, since: Option<u64>) -> Result<Request, Error> {
-    let mut url = PathBuilder::new(&format!("{}/v1/ws/feed", client.options.endpoint.feed_base()));
-    url.add("since", since);
-    url.add(
+    let mut path = PathBuilder::new("/v1/ws/feed");
+    path.add("since", since);
+    path.add(
         "types",
         (!options.types.is_empty()).then(|| options.types.join(",")),
     );
-    let mut request = url
-        .0
-        .into_client_request()
-        .map_err(|error| Error::Setup(error::chain(&error)))?;
-    let headers = request.headers_mut();
-    headers.insert(USER_AGENT, HeaderValue::from_static(client.options.user_agent));
-    if let Some(token) = &client.options.token {
-        headers.insert(AUTHORIZATION, bearer(token)?);
+    let key = generate_key();
+    let mut response = client
+        .feed_http
+        .get(format!("{}{}", client.options.endpoint.http_base(), path.0))
+        .header(CONNECTION, "Upgrade")
+        .header(UPGRADE, "websocket")
+        .header(SEC_WEBSOCKET_VERSION, "13")
+        .header(SEC_WEBSOCKET_KEY, &key)
+        .send()
+        .await
+        .map_err(|error| client.unanswered(&error))?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let body = read_body(&mut response).await?;
+        return Err(refusal(response.status(), &body));
     }
-    Ok(request)
+    if !is_accepted(response.headers(), &key) {
+        return Err(Error::Protocol(
+            "the answer is no WebSocket handshake; is this prefixd's address?".to_owned(),
+        ));
+    }
+    let upgraded = response
+        .upgrade()
+        .await
+        .map_err(|error| Error::Protocol(error::chain(&error)))?;
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MAX_MESSAGE_BYTES))
+        .max_frame_size(Some(MAX_MESSAGE_BYTES));
+    Ok(WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(config)).await)
+}
+
+/// Whether the other side understood the key.
+fn is_accepted(headers: &HeaderMap, key: &str) -> bool {
+    headers
+        .get(SEC_WEBSOCKET_ACCEPT)
+        .is_some_and(|accept| accept.as_bytes() == derive_accept_key(key.as_bytes()).as_bytes())
 }
