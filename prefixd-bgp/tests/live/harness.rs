@@ -20,6 +20,8 @@ const EXTERNAL_ASN: u32 = 65002;
 pub(crate) enum Transport {
     WeDial,
     RouterDials,
+    /// Collisions are likely.
+    Both,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +52,7 @@ impl Pair {
         let port = lab::net::free_port(localhost).unwrap();
         let connect = match transport {
             Transport::WeDial => Connect::Accept,
-            Transport::RouterDials => Connect::Dial { port },
+            Transport::RouterDials | Transport::Both => Connect::Dial { port },
         };
         let router = Router::start(kind, RouterConfig::new(asn, LOCAL_ASN).connect(connect))
             .await

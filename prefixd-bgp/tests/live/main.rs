@@ -256,6 +256,11 @@ macro_rules! live {
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn both_dial() {
+                announce_and_withdraw($kind, Transport::Both, Peering::External).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn router_restart() {
                 super::router_restart($kind).await;
             }
