@@ -257,3 +257,6 @@ fn write_update(out: &mut Vec<u8>, header: &MpHeader, attributes: &[u8], keys: &
 fn length(bytes: usize) -> [u8; 2] {
     u16::try_from(bytes).unwrap_or(u16::MAX).to_be_bytes()
 }
+
+#[cfg(test)]
+mod tests;
