@@ -23,7 +23,7 @@ setup: ## Install the routers and the database that the tests need (Debian packa
 lint: ## Formatting, clippy, documentation, house rules
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
 	lab/house-rules
 
 test: setup ## Run every test, with real routers and databases

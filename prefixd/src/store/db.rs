@@ -153,7 +153,7 @@ impl Sqlite {
         })
     }
 
-    /// The writing connection, taken out: whoever is sure of its state puts it back with [`Self::put_back`].
+    /// The writing connection, taken out: whoever is sure of its state puts it back with [`Writer::put_back`].
     /// Dropped instead, it is closed and its transaction with it.
     pub(super) async fn take_writer(&self) -> Result<Writer<'_>, sqlx::Error> {
         let mut slot = self.writer.lock().await;

@@ -286,7 +286,7 @@ async fn holds(site: &Site, expected: &BTreeSet<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A rule of the router as match and action, in the words of [`line`].
+/// A rule of the router as match and action, in the words of [`line()`].
 fn shown(rule: &RouterRule) -> String {
     let mut actions = rule.actions.iter();
     match (actions.next(), actions.next()) {
