@@ -3,6 +3,12 @@
 //! Times are seconds from the start of a case. Between two steps every deadline is met when it comes. A file's
 //! `config` changes `base.yaml`, a case's `config` changes the file's.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a case that cannot be read is a failed test"
+)]
+
 use ipnet::IpNet;
 use prefixd::policy::{
     Command, CreateCommand, Decision, Effect, EventCommand, Facts, FreshIds, Implicit, Outcome, Policy,
