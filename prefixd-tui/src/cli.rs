@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "prefixd-tui", version, about)]
 pub struct Options {
-    /// The daemon: http://HOST:PORT, https://HOST[:PORT], or unix:/PATH. The default is the daemon's socket,
+    /// The daemon: http://HOST:PORT, https://HOST:PORT, or unix:/PATH. The default is the daemon's socket,
     /// unix:/run/prefixd/prefixd.sock, when it is there, and http://127.0.0.1:8080 otherwise
     #[arg(long, env = "PREFIXD_API", value_name = "URL")]
     pub api: Option<String>,
