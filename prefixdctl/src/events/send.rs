@@ -8,7 +8,9 @@ use crate::output::{Cell, Column, Place, Row, Tone};
 use crate::page::Pages;
 use crate::session::{Session, read_text};
 use clap::Args;
+use prefixd_api::client::Error;
 use prefixd_api::event::{EventAction, EventBatch, EventRequest};
+use prefixd_api::problem::Problem;
 use prefixd_api::show::{parse_si, short_id};
 use prefixd_api::time::Timestamp;
 use prefixd_api::victim::Victim;
@@ -138,16 +140,39 @@ impl BatchArgs {
                     .map(|(line, result)| Outcome { line, result }),
             );
         }
-        let failed = outcomes
-            .iter()
-            .filter(|outcome| outcome.result.http_status >= 300)
-            .count();
         let total = outcomes.len();
+        let refusals: Vec<_> = outcomes.iter().filter_map(Outcome::refusal).collect();
         session.out.list(&Pages::whole(outcomes))?;
-        if failed > 0 {
-            return Err(Failure::Partial { failed, total });
+        match refusals.first() {
+            None => Ok(()),
+            Some(first) if refusals.len() == total => Err(Error::Problem(Box::new(first.clone())).into()),
+            Some(_) => Err(Failure::Partial {
+                failed: refusals.len(),
+                total,
+            }),
         }
-        Ok(())
+    }
+}
+
+impl Outcome {
+    /// The problem that this event would have got by itself.
+    fn refusal(&self) -> Option<Problem> {
+        let result = &self.result;
+        (result.http_status >= 300).then(|| Problem {
+            kind: "about:blank".to_owned(),
+            title: "The event was refused".to_owned(),
+            status: result.http_status,
+            code: result.code.clone().unwrap_or_default(),
+            detail: format!(
+                "line {}: {}",
+                self.line,
+                result.detail.as_deref().unwrap_or("refused")
+            ),
+            request_id: None,
+            retry_after_seconds: None,
+            errors: Vec::new(),
+            why: None,
+        })
     }
 }
 

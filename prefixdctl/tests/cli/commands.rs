@@ -457,6 +457,12 @@ fn a_batch_says_what_became_of_each_line() {
         rows.contains("1,202,accepted") && rows.contains("3,400,"),
         "{rows}"
     );
+    let refused =
+        json!({"results": [{"http_status": 422, "code": "guardrail.safelist", "detail": "covered"}]});
+    let strict = Daemon::new([(post("/v1/events/batch"), ok(&refused))]);
+    let one = dir.path().join("one.jsonl");
+    std::fs::write(&one, "{}").unwrap();
+    assert_eq!(strict.exit(&["ev", "batch", "--from", one.to_str().unwrap()]), 6);
     std::fs::write(&file, "{\"source\":\"a\"}\nnonsense\n").unwrap();
     assert_eq!(daemon.exit(&["ev", "batch", "--from", file.to_str().unwrap()]), 5);
     assert_eq!(daemon.requests().len(), 1, "nothing is sent when a line is bad");
