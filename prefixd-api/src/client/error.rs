@@ -74,3 +74,12 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// What an error comes from: between it and the last cause, libraries only name themselves.
+pub(super) fn root(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}

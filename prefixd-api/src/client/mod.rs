@@ -150,7 +150,7 @@ impl Client {
         if error.is_connect() {
             Error::Connect {
                 endpoint: self.options.endpoint.to_string(),
-                why: error::chain(error),
+                why: error::root(error),
             }
         } else {
             Error::Protocol(error::chain(error))
