@@ -341,7 +341,7 @@ fn one_mitigation_for_people() {
     for part in [
         "Customer",
         "acme (Acme)",
-        "police 5.00M",
+        "police to 5.00 Mbps",
         "edge1  advertised",
         "mitigation.created  token:fnm",
     ] {
