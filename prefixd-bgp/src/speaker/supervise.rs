@@ -46,6 +46,7 @@ fn note_failure(context: &PeerContext) {
     };
     shared.record(Loss::TaskFailed, Instant::now());
     if was_established {
+        shared.observed().count_flap(&Loss::TaskFailed);
         let change = SessionChange::Down {
             loss: Some(Loss::TaskFailed),
         };
