@@ -81,6 +81,6 @@ pub use rib::{LATENCY_BUCKETS_SECONDS, Latency, RibCounts, RibTotals};
 pub use route::{Change, Delivery, Refusal, Route, RouteStatus, Target};
 pub use speaker::{Reconfigured, Speaker, StartError, Stop, UnknownNeighbor};
 pub use status::{
-    FlapCause, Loss, MessageCounts, NotificationInfo, PeerStatus, SessionChange, SessionError, SessionEvent,
+    Loss, MessageCounts, NotificationInfo, PeerStatus, SessionChange, SessionError, SessionEvent,
     SessionPhase, SessionStatus,
 };

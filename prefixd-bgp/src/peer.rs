@@ -224,7 +224,10 @@ impl Peer {
             Effect::Up(id, negotiated) => self.up(id, negotiated),
             Effect::Down(loss) => {
                 warn!(neighbor = %self.name, reason = %loss, "session lost; the router has dropped our rules");
-                self.shared.observed().count_flap(&loss);
+                {
+                    let mut observed = self.shared.observed();
+                    observed.flaps += 1;
+                }
                 self.shared.record(loss.clone(), Instant::now());
                 if let Loss::NotificationReceived(info) = &loss
                     && loss.is_prefix_limit()

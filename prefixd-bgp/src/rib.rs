@@ -59,20 +59,6 @@ pub struct RibCounts {
     pub over_budget: usize,
 }
 
-impl std::ops::Add for RibCounts {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            desired: self.desired + other.desired,
-            advertised: self.advertised + other.advertised,
-            dirty: self.dirty + other.dirty,
-            refused: self.refused + other.refused,
-            over_budget: self.over_budget + other.over_budget,
-        }
-    }
-}
-
 pub(crate) struct Rib {
     policy: Policy,
     pace: Option<Pace>,
@@ -84,7 +70,7 @@ pub(crate) struct Rib {
     generation: u64,
     /// Desired rules inside the budget, by family.
     admitted: [usize; 2],
-    counts: [RibCounts; 2],
+    counts: RibCounts,
     latency: Latency,
     totals: RibTotals,
 }
@@ -137,7 +123,7 @@ impl Rib {
             last_turn: 0,
             generation: 0,
             admitted: [0; 2],
-            counts: [RibCounts::default(); 2],
+            counts: RibCounts::default(),
             latency: Latency::default(),
             totals: RibTotals::default(),
         }
@@ -308,17 +294,11 @@ impl Rib {
 
     /// True if nothing is left to be sent or confirmed.
     pub(crate) fn is_settled(&self) -> bool {
-        self.counts().dirty == 0
+        self.counts.dirty == 0
     }
 
-    /// Figures of both families together.
     pub(crate) fn counts(&self) -> RibCounts {
-        let [v4, v6] = self.counts;
-        v4 + v6
-    }
-
-    pub(crate) fn counts_of(&self, family: Family) -> RibCounts {
-        self.counts[family.index()]
+        self.counts
     }
 
     pub(crate) fn latency(&self) -> &Latency {

@@ -2,7 +2,6 @@
 //!
 //! The locks are held for the time of a map operation or of encoding one batch, never across an await.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,13 +10,10 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Duration, Instant};
 
 use crate::config::NeighborConfig;
-use crate::flowspec::Family;
 use crate::rib::Rib;
-use crate::status::{FlapCause, Loss, MessageCounts, PeerStatus, SessionError, SessionPhase, SessionStatus};
+use crate::status::{Loss, MessageCounts, PeerStatus, SessionError, SessionPhase, SessionStatus};
 use crate::wire::AttributeSet;
 
-/// Causes of flaps that are told apart; a router cannot make the figures grow without bound.
-const FLAP_CAUSES: usize = 32;
 /// Accepted connections waiting for the neighbour's task; one more is closed at once.
 const ACCEPT_QUEUE: usize = 4;
 
@@ -50,7 +46,7 @@ pub(crate) struct Observed {
     pub(crate) phase: SessionPhase,
     pub(crate) session: Option<SessionStatus>,
     pub(crate) established_total: u64,
-    pub(crate) flaps: BTreeMap<FlapCause, u64>,
+    pub(crate) flaps: u64,
     pub(crate) last_error: Option<SessionError>,
     pub(crate) retry_at: Option<Instant>,
     pub(crate) received: MessageCounts,
@@ -58,18 +54,6 @@ pub(crate) struct Observed {
     pub(crate) inbound_routes: usize,
     pub(crate) writer_blocked: Duration,
     pub(crate) task_restarts: u64,
-}
-
-impl Observed {
-    /// Counts the loss of an established session.
-    pub(crate) fn count_flap(&mut self, loss: &Loss) {
-        let cause = FlapCause::from(loss);
-        let known = self.flaps.contains_key(&cause) || self.flaps.len() < FLAP_CAUSES;
-        *self
-            .flaps
-            .entry(if known { cause } else { FlapCause::Other })
-            .or_default() += 1;
-    }
 }
 
 impl NeighborShared {
@@ -114,15 +98,9 @@ impl NeighborShared {
 
     pub(crate) fn status(&self) -> PeerStatus {
         let config = self.config();
-        let (rules, rules_by_family, totals, latency) = {
+        let (rules, totals, latency) = {
             let rib = self.rib();
-            let by_family = Family::ALL.map(|family| (family, rib.counts_of(family)));
-            (
-                rib.counts(),
-                by_family.into(),
-                rib.totals(),
-                rib.latency().clone(),
-            )
+            (rib.counts(), rib.totals(), rib.latency().clone())
         };
         let observed = self.observed();
         PeerStatus {
@@ -132,8 +110,7 @@ impl NeighborShared {
             phase: observed.phase,
             session: observed.session.clone(),
             established_total: observed.established_total,
-            flaps: observed.flaps.values().sum(),
-            flaps_by_cause: observed.flaps.clone(),
+            flaps: observed.flaps,
             last_error: observed.last_error.clone(),
             retry_at: observed.retry_at,
             received: observed.received,
@@ -142,7 +119,6 @@ impl NeighborShared {
             writer_blocked: observed.writer_blocked,
             task_restarts: observed.task_restarts,
             rules,
-            rules_by_family,
             totals,
             latency,
         }
@@ -152,21 +128,4 @@ impl NeighborShared {
 /// A panic while a lock was held leaves plain data behind; going on with it beats dropping every session.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::Notification;
-
-    #[test]
-    fn a_router_cannot_make_the_causes_of_flaps_grow() {
-        let mut observed = Observed::default();
-        for subcode in 0..100 {
-            let end = crate::session::End::sent(Notification::new(6, subcode), None);
-            observed.count_flap(&end.loss);
-        }
-        assert_eq!(observed.flaps.len(), FLAP_CAUSES + 1);
-        assert_eq!(observed.flaps[&FlapCause::Other], 68);
-    }
 }

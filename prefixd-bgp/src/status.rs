@@ -1,6 +1,6 @@
 //! What can be seen of a neighbour: plain data, copied out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -69,8 +69,6 @@ pub struct PeerStatus {
     pub established_total: u64,
     /// Established sessions lost without our asking.
     pub flaps: u64,
-    /// The same by cause; causes after the first 32 are counted as [`FlapCause::Other`].
-    pub flaps_by_cause: BTreeMap<FlapCause, u64>,
     /// The last thing that went wrong, kept while the session is up again.
     pub last_error: Option<SessionError>,
     /// When the next attempt to dial is due, while there is none.
@@ -87,8 +85,6 @@ pub struct PeerStatus {
     pub task_restarts: u64,
     /// Rules desired, advertised and waiting.
     pub rules: RibCounts,
-    /// The same by family.
-    pub rules_by_family: BTreeMap<Family, RibCounts>,
     /// Rules since the neighbour was configured.
     pub totals: RibTotals,
     /// From the change of a rule to the socket.
@@ -144,48 +140,6 @@ pub enum Loss {
     ConnectTimeout,
     /// The task of the neighbour ended by a fault of this program.
     TaskFailed,
-}
-
-/// A [`Loss`] without its texts, for counting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FlapCause {
-    /// The router sent this NOTIFICATION.
-    Received {
-        /// Code (RFC 4271 section 4.5).
-        code: u8,
-        /// Subcode.
-        subcode: u8,
-    },
-    /// We sent this NOTIFICATION.
-    Sent {
-        /// Code (RFC 4271 section 4.5).
-        code: u8,
-        /// Subcode.
-        subcode: u8,
-    },
-    /// The connection was closed or reset.
-    Connection,
-    /// A fault of this program, or one cause too many to be counted by itself.
-    Other,
-}
-
-impl From<&Loss> for FlapCause {
-    fn from(loss: &Loss) -> Self {
-        match loss {
-            Loss::NotificationReceived(info) => Self::Received {
-                code: info.code,
-                subcode: info.subcode,
-            },
-            Loss::NotificationSent(info) => Self::Sent {
-                code: info.code,
-                subcode: info.subcode,
-            },
-            Loss::ConnectionLost { .. } | Loss::ConnectFailed { .. } | Loss::ConnectTimeout => {
-                Self::Connection
-            }
-            Loss::TaskFailed => Self::Other,
-        }
-    }
 }
 
 /// A NOTIFICATION in words.

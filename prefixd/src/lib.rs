@@ -4,7 +4,9 @@
 //! |---|---|
 //! | [`announce`] | the rules of live mitigations as routes at the neighbours |
 //! | [`clock`] | wall-clock time that runs on the monotonic clock |
+//! | [`daemon`] | starting, reloading and stopping |
 //! | [`engine`] | the one task that decides, commits, announces and answers |
+//! | [`http`] | REST, the feed, who may do what |
 //! | [`journal`] | the append-only, hash-chained record of every change |
 //! | [`metrics`] | what is counted |
 //! | [`policy`] | `decide()`: pure decisions over the state, and the state itself |
@@ -14,7 +16,9 @@
 
 pub mod announce;
 pub mod clock;
+pub mod daemon;
 pub mod engine;
+pub mod http;
 pub mod journal;
 pub mod metrics;
 pub mod policy;

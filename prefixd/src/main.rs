@@ -1,2 +1,96 @@
-//! Being built.
-fn main() {}
+//! `prefixd`: see [`prefixd`] for the parts.
+
+use clap::Parser;
+use prefixd_api::config::{self, Config};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// DDoS mitigation daemon: signals in, guarded BGP FlowSpec rules out.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Examples:\n  prefixd --check --config /etc/prefixd\n  prefixd --config /etc/prefixd"
+)]
+struct Arguments {
+    /// Directory with prefixd.yaml, inventory.yaml and playbooks.yaml.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "PREFIXD_CONFIG",
+        default_value = "/etc/prefixd"
+    )]
+    config: PathBuf,
+    /// Check everything a start would, print what is wrong, and exit with 0 or 2.
+    #[arg(long)]
+    check: bool,
+}
+
+/// The configuration is wrong; nothing was started.
+const EXIT_CONFIG: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match config::load(&arguments.config) {
+        Ok(config) => config,
+        Err(errors) => {
+            say(&errors);
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    for warning in config.warnings() {
+        say(&format_args!("warning: {warning}"));
+    }
+    if arguments.check {
+        return match prefixd::daemon::check(&config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                say(&format_args!("{error:#}"));
+                ExitCode::from(EXIT_CONFIG)
+            }
+        };
+    }
+    prefixd::daemon::start_log(&config.settings.observability);
+    match serve(&arguments, config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "prefixd ends");
+            say(&format_args!("prefixd: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(arguments: &Arguments, config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        tokio::spawn(shut_down_on_signal(shutdown.clone())?);
+        prefixd::daemon::run(&arguments.config, config, shutdown).await
+    })
+}
+
+/// SIGTERM and SIGINT stop the daemon in order.
+fn shut_down_on_signal(shutdown: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        info!(signal = name, "stopping");
+        shutdown.cancel();
+    })
+}
+
+/// To standard error, before there is a log and for what a person must see.
+#[expect(clippy::print_stderr, reason = "the one place that speaks to the terminal")]
+fn say(text: &dyn std::fmt::Display) {
+    eprintln!("{text}");
+}

@@ -10,7 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 /// One label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -67,8 +68,52 @@ pub struct Metrics {
     pub feed_subscribers: Gauge,
     /// Subscribers that fell behind and had to resync.
     pub feed_resyncs: Counter,
+    /// Events of the last minute.
+    pub events_per_minute: LastMinute,
     /// Gauges that are set when they are asked for.
     pub now: Now,
+}
+
+/// Counts what happened in the last sixty whole seconds.
+#[derive(Debug)]
+pub struct LastMinute {
+    started: Instant,
+    seconds: Mutex<[(u64, u64); 60]>,
+}
+
+impl Default for LastMinute {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            seconds: Mutex::new([(0, 0); 60]),
+        }
+    }
+}
+
+impl LastMinute {
+    /// Counts one.
+    pub fn inc(&self) {
+        let second = self.started.elapsed().as_secs();
+        let mut seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = &mut seconds[usize::try_from(second % 60).unwrap_or(0)];
+        *slot = if slot.0 == second {
+            (second, slot.1 + 1)
+        } else {
+            (second, 1)
+        };
+    }
+
+    /// How many there were.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        let second = self.started.elapsed().as_secs();
+        let seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
+        seconds
+            .iter()
+            .filter(|(at, _)| second - at < 60)
+            .map(|(_, count)| count)
+            .sum()
+    }
 }
 
 /// Gauges that are set when they are asked for.
@@ -94,8 +139,21 @@ pub struct Now {
     pub peer_unsupported: Family<NeighborLabel, Gauge>,
     /// Sessions lost since the start.
     pub peer_flaps: Family<NeighborLabel, Gauge>,
-    /// Largest time from a change to the socket, in the last bucket that has an entry.
-    pub peer_blocked_seconds: Family<NeighborLabel, Gauge<f64, AtomicU64>>,
+}
+
+impl Now {
+    /// Forgets every neighbour, before those that there are now are set.
+    pub fn forget_peers(&self) {
+        for family in [
+            &self.peer_up,
+            &self.peer_desired,
+            &self.peer_advertised,
+            &self.peer_unsupported,
+            &self.peer_flaps,
+        ] {
+            family.clear();
+        }
+    }
 }
 
 impl Default for Metrics {
@@ -124,6 +182,7 @@ impl Metrics {
             rate_limited: Counter::default(),
             feed_subscribers: Gauge::default(),
             feed_resyncs: Counter::default(),
+            events_per_minute: LastMinute::default(),
             now: Now::default(),
         };
         metrics.register();
@@ -237,12 +296,6 @@ impl Metrics {
             "peer_flaps",
             "Sessions lost since the start",
             now.peer_flaps.clone(),
-        );
-        registry.register_with_unit(
-            "peer_writer_blocked",
-            "Time its socket was full",
-            Unit::Seconds,
-            now.peer_blocked_seconds.clone(),
         );
     }
 

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::Rib;
-use crate::flowspec::{Action, Family, NlriKey};
+use crate::flowspec::{Action, NlriKey};
 use crate::route::{Refusal, Route};
 
 #[derive(Default)]
@@ -55,7 +55,7 @@ impl Rib {
             .desired
             .as_ref()
             .map(|desired| (desired.route.not_after, desired.admission));
-        self.count(key.family(), &entry, false);
+        self.count(&entry, false);
         change(&mut entry);
         let after = entry
             .desired
@@ -76,7 +76,7 @@ impl Rib {
         *figure = (*figure + admitted(after)).saturating_sub(admitted(before));
 
         self.set_turn(key, &mut entry, queue);
-        self.count(key.family(), &entry, true);
+        self.count(&entry, true);
         if entry.desired.is_some() || entry.told.is_some() || entry.in_flight {
             self.entries.insert(key.clone(), entry);
         }
@@ -137,8 +137,7 @@ impl Rib {
         }
     }
 
-    fn count(&mut self, family: Family, entry: &Entry, add: bool) {
-        let counts = &mut self.counts[family.index()];
+    fn count(&mut self, entry: &Entry, add: bool) {
         let admission = entry.desired.as_ref().map(|desired| desired.admission);
         let step = |figure: &mut usize, applies: bool| {
             if applies {
@@ -152,16 +151,19 @@ impl Rib {
         let as_desired = entry.told.is_some()
             && entry.told == entry.desired.as_ref().map(|desired| desired.route.action)
             && !entry.in_flight;
-        step(&mut counts.desired, entry.desired.is_some());
-        step(&mut counts.advertised, as_desired);
+        step(&mut self.counts.desired, entry.desired.is_some());
+        step(&mut self.counts.advertised, as_desired);
         step(
-            &mut counts.dirty,
+            &mut self.counts.dirty,
             entry.in_flight || entry.turn.is_some_and(|turn| turn.queue != Queue::OverBudget),
         );
         step(
-            &mut counts.refused,
+            &mut self.counts.refused,
             matches!(admission, Some(Admission::Refused(_))),
         );
-        step(&mut counts.over_budget, admission == Some(Admission::OverBudget));
+        step(
+            &mut self.counts.over_budget,
+            admission == Some(Admission::OverBudget),
+        );
     }
 }

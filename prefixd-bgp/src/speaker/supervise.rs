@@ -46,7 +46,6 @@ fn note_failure(context: &PeerContext) {
     };
     shared.record(Loss::TaskFailed, Instant::now());
     if was_established {
-        shared.observed().count_flap(&Loss::TaskFailed);
         let change = SessionChange::Down {
             loss: Some(Loss::TaskFailed),
         };

@@ -34,7 +34,7 @@ async fn dials_announces_and_ends_the_transfer() {
     assert_eq!(status.established_total, 1);
     let session = status.session.unwrap();
     assert_eq!(session.router_id, Ipv4Addr::new(10, 0, 0, 2));
-    assert_eq!(session.hold_time, Duration::from_secs(90));
+    assert_eq!(session.hold_time, Duration::from_secs(30));
     assert!(session.capabilities.contains(&"route-refresh".to_owned()));
 }
 
@@ -60,7 +60,7 @@ async fn offers_exactly_what_it_can_do() {
     assert_eq!(
         open.body,
         [
-            4, 0xFD, 0xF2, 0, 90, 10, 0, 0, 1, 24, 2, 22,
+            4, 0xFD, 0xF2, 0, 30, 10, 0, 0, 1, 24, 2, 22,
             1, 4, 0, 1, 0, 133,
             1, 4, 0, 2, 0, 133,
             2, 0,

@@ -289,8 +289,7 @@ pub(crate) fn config(neighbors: Vec<NeighborConfig>) -> SpeakerConfig {
         local_asn: LOCAL_ASN,
         router_id: Ipv4Addr::new(10, 0, 0, 1),
         listen: vec!["127.0.0.1:0".parse().unwrap()],
-        // A keepalive interval above PATIENCE: no timer of the session hides a missing wake-up.
-        hold_time: HoldTime::from_secs(90).unwrap(),
+        hold_time: HoldTime::from_secs(30).unwrap(),
         marker: Some("65010:8955:1".parse().unwrap()),
         neighbors,
     }

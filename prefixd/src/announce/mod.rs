@@ -5,9 +5,12 @@
 
 mod compile;
 mod peers;
+mod preview;
 mod table;
 
 pub use compile::CompileError;
+pub use peers::Deliveries;
+pub use preview::preview;
 
 use crate::clock::Clock;
 use crate::policy::State;

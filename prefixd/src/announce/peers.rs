@@ -1,6 +1,6 @@
 //! The neighbours and the rules at them, in the words of the API.
 
-use super::{Announcer, is_announced, wanted};
+use super::{Announcer, Neighbor, is_announced, wanted};
 use prefixd_api::feed::FeedBody;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Delivery, Mitigation};
@@ -35,42 +35,19 @@ impl Announcer {
             .any(|neighbor| self.speaker.is_established(&neighbor.name))
     }
 
-    /// How the rules of a mitigation stand, counted by neighbour.
+    /// How rules stand at the neighbours, for as many mitigations as are asked about.
     #[must_use]
-    pub fn delivery(&self, mitigation: &Mitigation) -> Delivery {
-        let established = self
-            .speaker
-            .peers()
+    pub fn deliveries(&self) -> Deliveries<'_> {
+        let neighbors = self.inner().neighbors.clone();
+        let established = neighbors
             .iter()
-            .filter(|peer| peer.phase == SessionPhase::Established)
+            .filter(|neighbor| self.speaker.is_established(&neighbor.name))
             .count();
-        let mut delivery = Delivery {
+        Deliveries {
+            announcer: self,
             established: u32::try_from(established).unwrap_or(u32::MAX),
-            ..Delivery::default()
-        };
-        if !is_announced(mitigation) {
-            return delivery;
+            neighbors,
         }
-        let (keys, neighbors) = {
-            let inner = self.inner();
-            (
-                inner.table.keys_of(mitigation.mitigation_id).to_vec(),
-                inner.neighbors.clone(),
-            )
-        };
-        for neighbor in neighbors.iter().filter(|neighbor| neighbor.enforce) {
-            let at = |key| {
-                self.speaker
-                    .route(&neighbor.name, key)
-                    .map(|route| route.delivery)
-            };
-            if keys.iter().any(|key| matches!(at(key), Some(At::Refused(_)))) {
-                delivery.unsupported += 1;
-            } else if !keys.is_empty() && keys.iter().all(|key| at(key) == Some(At::Advertised)) {
-                delivery.advertised += 1;
-            }
-        }
-        delivery
     }
 
     /// Each rule of a mitigation at each neighbour.
@@ -230,6 +207,43 @@ impl Announcer {
             last_error: status.last_error.as_ref().map(|error| error.loss.to_string()),
             last_error_at: status.last_error.as_ref().map(|error| self.at(error.at)),
         }
+    }
+}
+
+/// How rules stand at the neighbours.
+pub struct Deliveries<'a> {
+    announcer: &'a Announcer,
+    established: u32,
+    neighbors: Vec<Neighbor>,
+}
+
+impl Deliveries<'_> {
+    /// Counts neighbours for one mitigation.
+    #[must_use]
+    pub fn of(&self, mitigation: &Mitigation) -> Delivery {
+        let mut delivery = Delivery {
+            established: self.established,
+            ..Delivery::default()
+        };
+        if !is_announced(mitigation) {
+            return delivery;
+        }
+        let keys = self
+            .announcer
+            .inner()
+            .table
+            .keys_of(mitigation.mitigation_id)
+            .to_vec();
+        let speaker = &self.announcer.speaker;
+        for neighbor in self.neighbors.iter().filter(|neighbor| neighbor.enforce) {
+            let at = |key| speaker.route(&neighbor.name, key).map(|route| route.delivery);
+            if keys.iter().any(|key| matches!(at(key), Some(At::Refused(_)))) {
+                delivery.unsupported += 1;
+            } else if !keys.is_empty() && keys.iter().all(|key| at(key) == Some(At::Advertised)) {
+                delivery.advertised += 1;
+            }
+        }
+        delivery
     }
 }
 

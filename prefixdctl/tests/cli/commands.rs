@@ -341,7 +341,7 @@ fn one_mitigation_for_people() {
     for part in [
         "Customer",
         "acme (Acme)",
-        "police to 5.00 Mbps",
+        "police 5.00M",
         "edge1  advertised",
         "mitigation.created  token:fnm",
     ] {

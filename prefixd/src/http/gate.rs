@@ -1,0 +1,184 @@
+//! What every request passes: a request id, an identity, the role its route needs, and a count.
+
+use super::App;
+use super::error::{Failure, Told};
+use super::identity::{Principal, Remote, Stranger};
+use super::routes::{Need, Needs};
+use crate::metrics::RouteLabel;
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use prefixd_api::problem::{Code, Problem};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const HEAD: HeaderName = HeaderName::from_static("x-prefixd-head");
+/// Longest request id that is taken from a client.
+const MAX_REQUEST_ID: usize = 64;
+/// Slower answers are logged.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// What the gate asks.
+#[derive(Clone)]
+pub(super) struct Gate {
+    app: App,
+    needs: Arc<Needs>,
+}
+
+impl Gate {
+    pub(super) fn new(app: App, needs: Needs) -> Self {
+        Self {
+            app,
+            needs: Arc::new(needs),
+        }
+    }
+}
+
+/// Lets a request through to its handler, or answers for it.
+pub(super) async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = request_id(request.headers());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(|path| path.as_str().to_owned());
+    let method = request.method().clone();
+    let remote = request.extensions().get::<Remote>().copied();
+    let head = (method == Method::GET).then(|| gate.app.engine.snapshot().head);
+    let mut actor = String::new();
+    let response = match gate
+        .admit(request.headers(), remote, &method, route.as_deref())
+        .await
+    {
+        Ok(principal) => {
+            if let Some(principal) = principal {
+                actor.clone_from(&principal.actor);
+                request.extensions_mut().insert(principal);
+            }
+            next.run(request).await
+        }
+        Err(failure) => failure.into_response(),
+    };
+    let mut response = with_request_id(response, &id);
+    if let Some(head) = head.filter(|_| response.status().is_success()) {
+        response.headers_mut().insert(HEAD, head.into());
+    }
+    let status = response.status().as_u16();
+    let label = RouteLabel {
+        route: format!("{method} {}", route.as_deref().unwrap_or("(none)")),
+        status,
+    };
+    gate.app.metrics.requests.get_or_create(&label).inc();
+    if status >= 500 {
+        warn!(request_id = %id, route = label.route, status, actor, "a request failed");
+    } else if started.elapsed() > SLOW {
+        info!(request_id = %id, route = label.route, status, actor, millis = started.elapsed().as_millis(), "a slow request");
+    }
+    response
+}
+
+impl Gate {
+    async fn admit(
+        &self,
+        headers: &HeaderMap,
+        remote: Option<Remote>,
+        method: &Method,
+        route: Option<&str>,
+    ) -> Result<Option<Principal>, Failure> {
+        // Without a route the answer is 404 or 405, which says nothing that the documentation does not.
+        let Some(route) = route else { return Ok(None) };
+        let lookup = if method == Method::HEAD {
+            Method::GET
+        } else {
+            method.clone()
+        };
+        let need = match self.needs.get(&(lookup, route.to_owned())) {
+            Some(Need::Public) => return Ok(None),
+            Some(Need::Role(role)) => *role,
+            // A known route with another method: 405.
+            None if self.needs.keys().any(|(_, known)| known == route) => return Ok(None),
+            None => {
+                return Err(Failure::new(
+                    Code::AuthForbidden,
+                    "this route has no role; it is closed",
+                ));
+            }
+        };
+        let remote = remote.ok_or_else(|| Failure::internal(&"a connection without a remote"))?;
+        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        if matches!(remote, Remote::Tcp(_)) && is_foreign(text(header::ORIGIN), text(header::HOST)) {
+            return Err(Failure::new(
+                Code::AuthForbidden,
+                "the request comes from a page of another site",
+            ));
+        }
+        let known = self
+            .app
+            .access
+            .identify(remote, text(header::AUTHORIZATION), text(header::HOST))
+            .await;
+        let principal = known.map_err(|stranger| {
+            self.app.metrics.auth_failures.inc();
+            info!(%remote, reason = ?stranger, "a request was refused: nobody we know");
+            match stranger {
+                Stranger::Missing => Failure::new(Code::AuthRequired, "send a token: Authorization: Bearer TOKEN"),
+                Stranger::Wrong => Failure::new(Code::AuthRequired, "these credentials are not valid here"),
+                Stranger::ForeignHost => Failure::new(
+                    Code::AuthForbidden,
+                    "without credentials prefixd answers only to loopback names: use http://127.0.0.1, or auth mode bearer",
+                ),
+            }
+        })?;
+        if principal.role.includes(need) {
+            return Ok(Some(principal));
+        }
+        Err(Failure::new(
+            Code::AuthForbidden,
+            format!("{} is {}; this needs {need}", principal.actor, principal.role),
+        ))
+    }
+}
+
+/// Browsers say where a page comes from: another site has no business here.
+fn is_foreign(origin: Option<&str>, host: Option<&str>) -> bool {
+    let Some(origin) = origin else { return false };
+    let site = origin.split_once("://").map(|(_, site)| site);
+    site.is_none() || site != host
+}
+
+/// The client's own id if it is sane, otherwise a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let sane = |id: &&str| {
+        !id.is_empty()
+            && id.len() <= MAX_REQUEST_ID
+            && id
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+    };
+    let given = headers
+        .get(REQUEST_ID)
+        .and_then(|id| id.to_str().ok())
+        .filter(sane);
+    given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+fn with_request_id(mut response: Response, id: &str) -> Response {
+    if let Some(Told(mut problem)) = response.extensions_mut().remove::<Told>() {
+        problem.request_id = Some(id.to_owned());
+        *response.body_mut() = problem_body(&problem);
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    if let Ok(value) = HeaderValue::from_str(id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+fn problem_body(problem: &Problem) -> Body {
+    Body::from(serde_json::to_vec(problem).unwrap_or_default())
+}

@@ -1,0 +1,273 @@
+//! Mitigations.
+
+use super::extract::{Json, Query, answer, ok, path};
+use super::identity::Principal;
+use super::{App, Failure};
+use crate::policy::{Command, CreateCommand, FreshIds, Outcome, WithdrawCommand};
+use crate::store::{MitigationFilter, PageRequest};
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use ipnet::IpNet;
+use prefixd_api::ids::MitigationId;
+use prefixd_api::mitigation::{
+    Mitigation, MitigationDetail, MitigationList, MitigationRequest, MitigationStatus, WithdrawRequest,
+};
+use prefixd_api::problem::Problem;
+use prefixd_api::rule::ActionType;
+use prefixd_api::victim::{Victim, VictimError};
+use prefixd_api::why::Why;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest text of a person, in bytes.
+pub(super) const MAX_REASON: usize = 1000;
+/// Longest suppression, in seconds.
+const MAX_SUPPRESS: u32 = 86_400;
+
+/// Mitigations, newest first.
+#[utoipa::path(get, path = "/v1/mitigations", tag = "mitigations", params(
+    ("status" = Option<String>, Query, description = "Any of these, separated by commas"),
+    ("customer_id" = Option<String>, Query), ("service_id" = Option<String>, Query),
+    ("victim_ip" = Option<String>, Query, description = "Of this address, or any in this prefix"),
+    ("vector" = Option<String>, Query),
+    ("pop" = Option<String>, Query, description = "A name, or all; this daemon's own when absent"),
+    ("acknowledged" = Option<bool>, Query), ("action_type" = Option<String>, Query),
+    ("limit" = Option<u16>, Query), ("cursor" = Option<String>, Query),
+    ("start" = Option<String>, Query), ("end" = Option<String>, Query),
+), responses((status = 200, body = MitigationList), (status = 400, body = Problem)))]
+pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Response, Failure> {
+    let paging = query.paging()?;
+    let statuses = match query.text("status")? {
+        None => Vec::new(),
+        Some(text) => text
+            .split(',')
+            .map(|name| {
+                name.parse::<MitigationStatus>()
+                    .map_err(|error| Failure::field("status", error))
+            })
+            .collect::<Result<_, _>>()?,
+    };
+    let pop = query.text("pop")?.unwrap_or_else(|| app.pop.clone());
+    let filter = MitigationFilter {
+        statuses,
+        customer_id: query.text("customer_id")?,
+        service_id: query.text("service_id")?,
+        victim: prefix(&mut query)?,
+        vector: query.text("vector")?,
+        pop: (pop != "all").then_some(pop),
+        acknowledged: query.one_of("acknowledged", &[("true", true), ("false", false)])?,
+        action_type: query.one_of(
+            "action_type",
+            &[("police", ActionType::Police), ("discard", ActionType::Discard)],
+        )?,
+        start: paging.start,
+        end: paging.end,
+    };
+    query.finish()?;
+    let cursor = paging.cursor.as_deref().map(str::parse).transpose()?;
+    let page = app
+        .store
+        .list_mitigations(
+            &filter,
+            PageRequest {
+                cursor,
+                limit: paging.limit,
+            },
+        )
+        .await?;
+    let deliveries = app.announcer.deliveries();
+    let mitigations: Vec<Mitigation> = page
+        .items
+        .into_iter()
+        .map(|mut mitigation| {
+            mitigation.delivery = Some(deliveries.of(&mitigation));
+            mitigation
+        })
+        .collect();
+    ok(&MitigationList {
+        count: mitigations.len(),
+        mitigations,
+        next_cursor: page.next.map(|cursor| cursor.to_string()),
+    })
+}
+
+/// An address or a prefix, of the `victim_ip` parameter.
+pub(super) fn prefix(query: &mut Query) -> Result<Option<IpNet>, Failure> {
+    let Some(text) = query.text("victim_ip")? else {
+        return Ok(None);
+    };
+    let parsed = text
+        .parse::<IpAddr>()
+        .map(|address| IpNet::from(address.to_canonical()));
+    let parsed = parsed.or_else(|_| text.parse::<IpNet>());
+    match parsed {
+        Ok(prefix) if prefix.trunc() == prefix => Ok(Some(prefix)),
+        Ok(prefix) => Err(Failure::field(
+            "victim_ip",
+            format!("{text} has host bits set; did you mean {}?", prefix.trunc()),
+        )),
+        Err(_) => Err(Failure::field(
+            "victim_ip",
+            format!("{text:?} is neither an address nor a prefix"),
+        )),
+    }
+}
+
+/// Mitigate now, inside the guardrails.
+#[utoipa::path(post, path = "/v1/mitigations", tag = "mitigations", request_body = MitigationRequest, responses(
+    (status = 201, description = "Made, committed", body = Mitigation),
+    (status = 400, body = Problem), (status = 409, description = "A live one holds the scope", body = Problem),
+    (status = 422, description = "A guardrail refused it", body = Problem), (status = 503, body = Problem),
+))]
+pub(super) async fn create(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Json(request): Json<MitigationRequest>,
+) -> Result<Response, Failure> {
+    let victim: Victim = request
+        .victim_ip
+        .parse()
+        .map_err(|error: VictimError| Failure::field("victim_ip", error.to_string()))?;
+    reason(&request.reason)?;
+    let command = CreateCommand {
+        ids: FreshIds::new(),
+        victim,
+        request,
+        actor: principal.actor,
+    };
+    match app
+        .engine
+        .submit(Command::Create(Box::new(command)))
+        .await?
+        .outcome
+    {
+        Outcome::Created(mitigation) => answer(201, &with_delivery(&app, &mitigation)),
+        Outcome::Refused(problem) => Err(Failure(problem)),
+        other => Err(Failure::internal(&format_args!("a creation came to {other:?}"))),
+    }
+}
+
+fn with_delivery(app: &App, mitigation: &Arc<Mitigation>) -> Mitigation {
+    let mut mitigation = Mitigation::clone(mitigation);
+    mitigation.delivery = Some(app.announcer.deliveries().of(&mitigation));
+    mitigation
+}
+
+/// A person's words: needed for the journal, and bounded.
+pub(super) fn reason(text: &str) -> Result<(), Failure> {
+    if text.trim().is_empty() {
+        return Err(Failure::field(
+            "reason",
+            "is empty; say why, the journal keeps it",
+        ));
+    }
+    if text.len() > MAX_REASON || text.chars().any(|c| c.is_control() && c != '\n') {
+        return Err(Failure::field(
+            "reason",
+            format!("must have at most {MAX_REASON} bytes and no control characters"),
+        ));
+    }
+    Ok(())
+}
+
+/// One mitigation with its rules, announcements and timeline.
+#[utoipa::path(get, path = "/v1/mitigations/{id}", tag = "mitigations", params(("id" = String, Path)),
+    responses((status = 200, body = MitigationDetail), (status = 404, body = Problem)))]
+pub(super) async fn get(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
+    let id: MitigationId = path(&id, "mitigation")?;
+    let snapshot = app.engine.snapshot();
+    let mitigation = match snapshot.state.mitigations.get(&id) {
+        Some(live) => Mitigation::clone(live),
+        None => app
+            .store
+            .get_mitigation(id)
+            .await?
+            .ok_or_else(|| Failure::not_found("mitigation"))?,
+    };
+    let mitigation = with_delivery(&app, &Arc::new(mitigation));
+    let policy = &snapshot.policy;
+    let customer = mitigation.customer_id.as_deref();
+    let service = customer.zip(mitigation.service_id.as_deref());
+    ok(&MitigationDetail {
+        previews: mitigation.rules.iter().map(crate::announce::preview).collect(),
+        announcements: app.announcer.announcements(&mitigation),
+        customer_name: customer
+            .and_then(|id| policy.customer_name(id))
+            .map(str::to_owned),
+        service_name: service
+            .and_then(|(customer, id)| policy.service_name(customer, id))
+            .map(str::to_owned),
+        timeline: app.store.timeline(id).await?,
+        mitigation,
+    })
+}
+
+/// Why a mitigation is as it is.
+#[utoipa::path(get, path = "/v1/mitigations/{id}/why", tag = "mitigations", params(("id" = String, Path)),
+    responses((status = 200, body = Why), (status = 404, body = Problem)))]
+pub(super) async fn why(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
+    let id: MitigationId = path(&id, "mitigation")?;
+    ok(&app
+        .store
+        .mitigation_why(id)
+        .await?
+        .ok_or_else(|| Failure::not_found("mitigation"))?)
+}
+
+/// Take a mitigation back and suppress its scope for a time.
+#[utoipa::path(post, path = "/v1/mitigations/{id}/withdraw", tag = "mitigations", params(("id" = String, Path)),
+    request_body = WithdrawRequest, responses(
+    (status = 200, description = "Withdrawn, committed", body = Mitigation),
+    (status = 400, body = Problem), (status = 404, body = Problem),
+    (status = 409, description = "It has ended, or changed meanwhile", body = Problem), (status = 503, body = Problem),
+))]
+pub(super) async fn withdraw(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Path(id): Path<String>,
+    Json(request): Json<WithdrawRequest>,
+) -> Result<Response, Failure> {
+    let mitigation: MitigationId = path(&id, "mitigation")?;
+    reason(&request.reason)?;
+    if request
+        .suppress_seconds
+        .is_some_and(|seconds| seconds > MAX_SUPPRESS)
+    {
+        return Err(Failure::field(
+            "suppress_seconds",
+            format!("must be at most {MAX_SUPPRESS} (a day)"),
+        ));
+    }
+    let command = WithdrawCommand {
+        ids: FreshIds::new(),
+        mitigation,
+        reason: request.reason,
+        suppress: request
+            .suppress_seconds
+            .map(|seconds| Duration::from_secs(seconds.into())),
+        expected_revision: request.expected_revision,
+        actor: principal.actor,
+    };
+    match app.engine.submit(Command::Withdraw(command)).await?.outcome {
+        Outcome::Withdrawn(mitigation) => ok(&with_delivery(&app, &mitigation)),
+        // The engine knows the live ones; whether it ended or never was, the store knows.
+        Outcome::Refused(problem) if problem.status == 404 => {
+            match app.store.get_mitigation(mitigation).await? {
+                Some(ended) => Err(Failure::new(
+                    prefixd_api::problem::Code::ConflictEnded,
+                    format!(
+                        "it ended already: {}",
+                        ended
+                            .end_reason
+                            .map_or_else(|| ended.status.to_string(), |why| why.to_string())
+                    ),
+                )),
+                None => Err(Failure(problem)),
+            }
+        }
+        Outcome::Refused(problem) => Err(Failure(problem)),
+        other => Err(Failure::internal(&format_args!("a withdrawal came to {other:?}"))),
+    }
+}

@@ -1,0 +1,133 @@
+//! The REST and WebSocket interface.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `routes` | the one table: every route with its role, its handler and its place in the OpenAPI document |
+//! | `gate` | what every request passes: request id, identity, role, rate limit, counters |
+//! | `identity` | who a request comes from |
+//! | `server` | listeners, connections, the end in order |
+//! | `error`, `extract` | the one error shape; bodies and queries |
+//! | `events`, `mitigations`, `safelist`, `status`, `config`, `feed` | one resource each |
+//!
+//! Handlers parse, ask the engine or the store, and answer. They decide nothing.
+
+mod config;
+mod error;
+mod events;
+mod extract;
+mod feed;
+mod gate;
+mod identity;
+mod mitigations;
+mod routes;
+mod safelist;
+mod server;
+mod status;
+
+pub use error::Failure;
+pub use identity::{Access, Tokens};
+pub use routes::{openapi, router};
+pub use server::{Listeners, serve};
+
+use crate::announce::Announcer;
+use crate::clock::Clock;
+use crate::engine::Handle;
+use crate::metrics::Metrics;
+use crate::store::Store;
+use governor::{DefaultKeyedRateLimiter, Quota};
+use prefixd_api::config::Config;
+use prefixd_api::time::Timestamp;
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// Puts the configuration files into force; answers the position of the journal entry, or why nothing changed.
+pub type Reload =
+    Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = Result<u64, String>> + Send>> + Send + Sync>;
+
+/// Feed subscribers at once; one more is told to come back.
+const MAX_SUBSCRIBERS: usize = 256;
+
+/// What the handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+/// See [`App`].
+pub struct Inner {
+    /// The engine.
+    pub engine: Handle,
+    /// The store, for reading.
+    pub store: Arc<Store>,
+    /// The neighbours.
+    pub announcer: Arc<Announcer>,
+    /// The engine's clock.
+    pub clock: Arc<Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Reads the configuration again.
+    pub reload: Reload,
+    access: Access,
+    limiter: DefaultKeyedRateLimiter<String>,
+    pop: String,
+    started_at: Timestamp,
+    max_future_skew: Duration,
+    subscribers: Arc<Semaphore>,
+    shutdown: CancellationToken,
+}
+
+/// What an [`App`] is made of.
+pub struct AppParts<'a> {
+    /// The configuration at start.
+    pub config: &'a Config,
+    /// The engine.
+    pub engine: Handle,
+    /// The store.
+    pub store: Arc<Store>,
+    /// The neighbours.
+    pub announcer: Arc<Announcer>,
+    /// The engine's clock.
+    pub clock: Arc<Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Reads the configuration again.
+    pub reload: Reload,
+    /// Ends the subscriptions.
+    pub shutdown: CancellationToken,
+}
+
+impl App {
+    /// Handlers for these parts.
+    #[must_use]
+    pub fn new(parts: AppParts<'_>) -> Self {
+        let settings = &parts.config.settings;
+        let at_least_one = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(at_least_one(settings.http.rate_limit.events_per_second))
+            .allow_burst(at_least_one(settings.http.rate_limit.burst));
+        Self(Arc::new(Inner {
+            access: Access::new(&settings.http),
+            limiter: DefaultKeyedRateLimiter::keyed(quota),
+            pop: settings.pop.clone(),
+            started_at: parts.clock.now(),
+            max_future_skew: Duration::from_secs(settings.timers.max_future_skew_seconds.into()),
+            subscribers: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)),
+            engine: parts.engine,
+            store: parts.store,
+            announcer: parts.announcer,
+            clock: parts.clock,
+            metrics: parts.metrics,
+            reload: parts.reload,
+            shutdown: parts.shutdown,
+        }))
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}

@@ -1,0 +1,190 @@
+//! The one table of routes. From it come the router, the role a request needs, and the OpenAPI document.
+
+use super::gate::{self, Gate};
+use super::{App, Failure, config, events, feed, mitigations, safelist, status};
+use axum::Router;
+use axum::http::Method;
+use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse;
+use prefixd_api::problem::Code;
+use prefixd_api::role::Role;
+use std::collections::HashMap;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa::openapi::extensions::Extensions;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+use utoipa_axum::routes;
+
+/// What a request to a route needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Nothing: anybody may ask.
+    Public,
+    /// A principal with this role.
+    Role(Role),
+}
+
+/// Needs by method and route.
+pub(super) type Needs = HashMap<(Method, String), Need>;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "prefixd",
+    description = "DDoS mitigation: signals in, guarded BGP FlowSpec rules out. Errors are RFC 9457 problem details with stable codes."
+))]
+struct Document;
+
+#[derive(Default)]
+struct Table {
+    router: OpenApiRouter<App>,
+    needs: Needs,
+}
+
+impl Table {
+    fn add(mut self, need: Need, (schemas, mut paths, handlers): UtoipaMethodRouter<App>) -> Self {
+        for (path, item) in &mut paths.paths {
+            for (method, operation) in [
+                (Method::GET, &mut item.get),
+                (Method::POST, &mut item.post),
+                (Method::DELETE, &mut item.delete),
+            ] {
+                let Some(operation) = operation else { continue };
+                let text = match need {
+                    Need::Public => "public".to_owned(),
+                    Need::Role(role) => role.to_string(),
+                };
+                operation
+                    .extensions
+                    .get_or_insert_with(Extensions::default)
+                    .insert("x-role".to_owned(), text.into());
+                self.needs.insert((method, path.clone()), need);
+            }
+        }
+        self.router = self.router.routes((schemas, paths, handlers));
+        self
+    }
+}
+
+fn table() -> Table {
+    use Need::{Public, Role as Is};
+    Table {
+        router: OpenApiRouter::with_openapi(Document::openapi()),
+        needs: Needs::new(),
+    }
+    .add(Is(Role::Detector), routes!(events::send))
+    .add(Is(Role::Detector), routes!(events::send_batch))
+    .add(Is(Role::Viewer), routes!(events::list))
+    .add(Is(Role::Viewer), routes!(events::get))
+    .add(Is(Role::Viewer), routes!(events::why))
+    .add(Is(Role::Viewer), routes!(mitigations::list))
+    .add(Is(Role::Operator), routes!(mitigations::create))
+    .add(Is(Role::Viewer), routes!(mitigations::get))
+    .add(Is(Role::Viewer), routes!(mitigations::why))
+    .add(Is(Role::Operator), routes!(mitigations::withdraw))
+    .add(Is(Role::Viewer), routes!(safelist::list))
+    .add(Is(Role::Admin), routes!(safelist::add))
+    .add(Is(Role::Admin), routes!(safelist::remove))
+    .add(Is(Role::Viewer), routes!(status::stats))
+    .add(Is(Role::Viewer), routes!(status::peers))
+    .add(Is(Role::Viewer), routes!(status::peer))
+    .add(Is(Role::Admin), routes!(config::reload))
+    .add(Public, routes!(status::health))
+    .add(Public, routes!(status::ready))
+    .add(Is(Role::Viewer), routes!(status::detail))
+    .add(Is(Role::Viewer), routes!(status::metrics))
+    .add(Is(Role::Viewer), routes!(status::openapi))
+    .add(Is(Role::Viewer), routes!(feed::subscribe))
+}
+
+/// The OpenAPI document.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    table().router.into_openapi()
+}
+
+/// All routes behind the gate.
+pub fn router(app: App) -> Router {
+    let Table { router, mut needs } = table();
+    let (router, document) = router.split_for_parts();
+    let viewer = utoipa_swagger_ui::SwaggerUi::new("/docs").url("/docs/openapi.json", document);
+    for path in ["/docs", "/docs/", "/docs/{*rest}", "/docs/openapi.json"] {
+        needs.insert((Method::GET, path.to_owned()), Need::Role(Role::Viewer));
+    }
+    let gate = Gate::new(app.clone(), needs);
+    router
+        .with_state(app)
+        .merge(viewer)
+        .fallback(|| async { Failure::not_found("route") })
+        .method_not_allowed_fallback(|| async {
+            Failure::new(
+                Code::MethodNotAllowed,
+                "this route knows other methods; /docs lists them",
+            )
+        })
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+            Failure::internal(&"a handler panicked").into_response()
+        }))
+        .layer(from_fn_with_state(gate, gate::pass))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The whole contract in one place: a route that is added, or whose need changes, changes this table too.
+    #[test]
+    fn every_route_has_the_role_it_should_have() {
+        let mut lines: Vec<String> = table()
+            .needs
+            .iter()
+            .map(|((method, path), need)| match need {
+                Need::Public => format!("{path} {method} public"),
+                Need::Role(role) => format!("{path} {method} {role}"),
+            })
+            .collect();
+        lines.sort();
+        assert_eq!(
+            lines,
+            [
+                "/metrics GET viewer",
+                "/v1/config/reload POST admin",
+                "/v1/events GET viewer",
+                "/v1/events POST detector",
+                "/v1/events/batch POST detector",
+                "/v1/events/{id} GET viewer",
+                "/v1/events/{id}/why GET viewer",
+                "/v1/health GET public",
+                "/v1/health/detail GET viewer",
+                "/v1/health/ready GET public",
+                "/v1/mitigations GET viewer",
+                "/v1/mitigations POST operator",
+                "/v1/mitigations/{id} GET viewer",
+                "/v1/mitigations/{id}/why GET viewer",
+                "/v1/mitigations/{id}/withdraw POST operator",
+                "/v1/openapi.json GET viewer",
+                "/v1/peers GET viewer",
+                "/v1/peers/{name} GET viewer",
+                "/v1/safelist GET viewer",
+                "/v1/safelist POST admin",
+                "/v1/safelist/{*prefix} DELETE admin",
+                "/v1/stats GET viewer",
+                "/v1/ws/feed GET viewer",
+            ]
+        );
+    }
+
+    /// docs/openapi.json is this document. `PREFIXD_UPDATE=1 cargo test -p prefixd openapi` writes it anew.
+    #[test]
+    fn the_openapi_document_is_checked_in() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
+        let made = openapi().to_pretty_json().unwrap() + "\n";
+        if std::env::var_os("PREFIXD_UPDATE").is_some() {
+            std::fs::write(path, &made).unwrap();
+        }
+        let checked_in = std::fs::read_to_string(path).unwrap();
+        assert!(
+            made == checked_in,
+            "docs/openapi.json is not the document of these routes; update it with PREFIXD_UPDATE=1"
+        );
+    }
+}

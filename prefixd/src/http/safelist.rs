@@ -1,0 +1,111 @@
+//! The safelist.
+
+use super::extract::{Json, Query, answer, ok};
+use super::identity::Principal;
+use super::mitigations::reason;
+use super::{App, Failure};
+use crate::policy::{Command, Outcome, SafelistAdd};
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use ipnet::IpNet;
+use prefixd_api::problem::Problem;
+use prefixd_api::resource::{SafelistAnswer, SafelistEntry, SafelistList, SafelistRequest};
+use std::net::IpAddr;
+
+/// Every protected prefix: implicit, configured and added.
+#[utoipa::path(get, path = "/v1/safelist", tag = "safelist", responses((status = 200, body = SafelistList)))]
+pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Response, Failure> {
+    query.finish()?;
+    let snapshot = app.engine.snapshot();
+    let added = snapshot
+        .state
+        .safelist
+        .values()
+        .map(|entry| SafelistEntry::clone(entry));
+    let mut entries: Vec<SafelistEntry> = snapshot.policy.safelist().cloned().chain(added).collect();
+    entries.sort_by_key(|entry| entry.prefix);
+    ok(&SafelistList {
+        count: entries.len(),
+        entries,
+    })
+}
+
+/// Protect a prefix; withdraws what it overlaps.
+#[utoipa::path(post, path = "/v1/safelist", tag = "safelist", request_body = SafelistRequest, responses(
+    (status = 201, description = "Added, committed", body = SafelistAnswer), (status = 400, body = Problem),
+    (status = 409, description = "Another number of mitigations would be withdrawn", body = Problem),
+    (status = 503, body = Problem),
+))]
+pub(super) async fn add(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Json(request): Json<SafelistRequest>,
+) -> Result<Response, Failure> {
+    let prefix = prefix(&request.prefix)?;
+    reason(&request.reason)?;
+    if request.expires_at.is_some_and(|at| at <= app.clock.now()) {
+        return Err(Failure::field("expires_at", "is over already"));
+    }
+    let command = SafelistAdd {
+        prefix,
+        reason: request.reason,
+        expires_at: request.expires_at,
+        expect_count: request.expect_count,
+        actor: principal.actor,
+    };
+    match app.engine.submit(Command::SafelistAdd(command)).await?.outcome {
+        Outcome::SafelistAdded(told) => answer(201, &told),
+        Outcome::Refused(problem) => Err(Failure(problem)),
+        other => Err(Failure::internal(&format_args!(
+            "a safelist entry came to {other:?}"
+        ))),
+    }
+}
+
+/// Stop protecting a prefix that was added through the API.
+#[utoipa::path(delete, path = "/v1/safelist/{*prefix}", tag = "safelist", params(("prefix" = String, Path)), responses(
+    (status = 204, description = "Removed, committed"), (status = 404, body = Problem),
+    (status = 409, description = "It belongs to the configuration", body = Problem), (status = 503, body = Problem),
+))]
+pub(super) async fn remove(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Path(text): Path<String>,
+) -> Result<Response, Failure> {
+    let prefix = prefix(&text)?;
+    let command = Command::SafelistRemove {
+        prefix,
+        actor: principal.actor,
+    };
+    match app.engine.submit(command).await?.outcome {
+        Outcome::SafelistRemoved => Ok(StatusCode::NO_CONTENT.into_response()),
+        Outcome::Refused(problem) => Err(Failure(problem)),
+        other => Err(Failure::internal(&format_args!(
+            "removing a safelist entry came to {other:?}"
+        ))),
+    }
+}
+
+fn prefix(text: &str) -> Result<IpNet, Failure> {
+    let parsed = text
+        .parse::<IpAddr>()
+        .map(|address| IpNet::from(address.to_canonical()));
+    let prefix = parsed
+        .or_else(|_| text.parse::<IpNet>())
+        .map_err(|_| Failure::field("prefix", format!("{text:?} is neither a prefix nor an address")))?;
+    if prefix.trunc() != prefix {
+        return Err(Failure::field(
+            "prefix",
+            format!("{prefix} has host bits set; did you mean {}?", prefix.trunc()),
+        ));
+    }
+    if prefix.prefix_len() == 0 {
+        return Err(Failure::field(
+            "prefix",
+            "0 bits would protect everything; use mode dry-run for that",
+        ));
+    }
+    Ok(prefix)
+}

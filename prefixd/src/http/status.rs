@@ -1,0 +1,251 @@
+//! How things are: statistics, neighbours, health, metrics, the API itself.
+
+use super::extract::{Query, answer, ok, path};
+use super::identity::Principal;
+use super::{App, Failure, routes};
+use crate::metrics::{NeighborLabel, label};
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use prefixd_api::mitigation::MitigationStatus;
+use prefixd_api::problem::{Code, Problem};
+use prefixd_api::resource::{
+    EngineHealth, Health, HealthDetail, Peer, PeerList, PeerState, Stats, StoreHealth, Usage,
+};
+use std::collections::BTreeMap;
+
+/// Counts and bounds.
+#[utoipa::path(get, path = "/v1/stats", tag = "status", responses((status = 200, body = Stats)))]
+pub(super) async fn stats(State(app): State<App>, query: Query) -> Result<Response, Failure> {
+    query.finish()?;
+    let snapshot = app.engine.snapshot();
+    let quotas = snapshot.policy.quotas();
+    let tally = &snapshot.state.counts.enforced;
+    let mut stats = Stats {
+        pop: app.pop.clone(),
+        at: app.clock.now(),
+        active: 0,
+        escalated: 0,
+        ending: 0,
+        pending: 0,
+        by_vector: BTreeMap::new(),
+        by_action: BTreeMap::new(),
+        by_severity: BTreeMap::new(),
+        by_customer: tally
+            .customers
+            .iter()
+            .map(|(id, used)| {
+                (
+                    id.to_string(),
+                    Usage {
+                        used: *used,
+                        max: quotas.per_customer,
+                    },
+                )
+            })
+            .collect(),
+        quota_pop: Usage {
+            used: tally.pop,
+            max: quotas.per_pop,
+        },
+        quota_global: Usage {
+            used: tally.pop,
+            max: quotas.global,
+        },
+        new_per_minute: Usage {
+            used: tally.starts.pop(),
+            max: quotas.new_pop,
+        },
+        events_per_minute: app.metrics.events_per_minute.count(),
+        events_by_outcome: app.metrics.events_by_outcome(),
+        rules: app.announcer.rule_counts(),
+    };
+    for mitigation in snapshot.state.mitigations.values() {
+        match mitigation.status {
+            MitigationStatus::Pending => stats.pending += 1,
+            status if status.is_announced() => {
+                stats.active += 1;
+                stats.escalated += u64::from(status == MitigationStatus::Escalated);
+                stats.ending += u64::from(mitigation.ending_since.is_some());
+                *stats.by_vector.entry(mitigation.vector.clone()).or_insert(0) += 1;
+                *stats.by_action.entry(mitigation.action_type).or_insert(0) += 1;
+                *stats.by_severity.entry(mitigation.severity).or_insert(0) += 1;
+            }
+            _ => {}
+        }
+    }
+    ok(&stats)
+}
+
+/// All neighbours.
+#[utoipa::path(get, path = "/v1/peers", tag = "status", responses((status = 200, body = PeerList)))]
+pub(super) async fn peers(State(app): State<App>, query: Query) -> Result<Response, Failure> {
+    query.finish()?;
+    let peers = app.announcer.peers();
+    ok(&PeerList {
+        count: peers.len(),
+        peers,
+    })
+}
+
+/// One neighbour.
+#[utoipa::path(get, path = "/v1/peers/{name}", tag = "status", params(("name" = String, Path)),
+    responses((status = 200, body = Peer), (status = 404, body = Problem)))]
+pub(super) async fn peer(State(app): State<App>, Path(name): Path<String>) -> Result<Response, Failure> {
+    let name: String = path(&name, "neighbour")?;
+    let found = app.announcer.peers().into_iter().find(|peer| peer.name == name);
+    ok(&found.ok_or_else(|| Failure::not_found("neighbour"))?)
+}
+
+/// Whether the daemon answers; touches nothing.
+#[utoipa::path(get, path = "/v1/health", tag = "status", responses((status = 200, body = Health)))]
+pub(super) async fn health(State(app): State<App>) -> Result<Response, Failure> {
+    ok(&Health {
+        status: "ok".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        auth_mode: app.access.mode().as_str().to_owned(),
+    })
+}
+
+/// Whether it can work: the state is loaded and the store takes changes.
+#[utoipa::path(get, path = "/v1/health/ready", tag = "status",
+    responses((status = 200), (status = 503, body = Problem)))]
+pub(super) async fn ready(State(app): State<App>) -> Result<Response, Failure> {
+    // The engine serves requests only after the state is loaded.
+    if app.engine.snapshot().store_failing_since.is_none() && app.store.ping().await.is_ok() {
+        return answer(200, &serde_json::json!({ "status": "ready" }));
+    }
+    Err(Problem::new(Code::StoreUnavailable, "not ready")
+        .with_retry_after(1)
+        .into())
+}
+
+/// How its parts are.
+#[utoipa::path(get, path = "/v1/health/detail", tag = "status", responses((status = 200, body = HealthDetail)))]
+pub(super) async fn detail(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+) -> Result<Response, Failure> {
+    let snapshot = app.engine.snapshot();
+    let peers = app.announcer.peers();
+    let established = peers
+        .iter()
+        .filter(|peer| peer.state == PeerState::Established)
+        .count() as u64;
+    let rules = app.announcer.rule_counts();
+    let mut reasons: Vec<String> = peers
+        .iter()
+        .filter(|peer| peer.state != PeerState::Established)
+        .map(|peer| format!("the session with {} is {}", peer.name, peer.state))
+        .collect();
+    if peers.is_empty() {
+        reasons.push("no neighbour is configured: nothing is announced".to_owned());
+    }
+    if let Some(since) = snapshot.store_failing_since {
+        reasons.push(format!("the store takes no changes since {since}"));
+    }
+    if snapshot.clock_stepped {
+        reasons.push("the system clock was set while the daemon ran; check NTP".to_owned());
+    }
+    if snapshot.unreadable > 0 {
+        reasons.push(format!(
+            "{} stored rows could not be read and are not announced; the log names them",
+            snapshot.unreadable
+        ));
+    }
+    if rules.intended != rules.announced && peers.iter().any(|peer| peer.enforce) {
+        reasons.push(format!(
+            "{} rules are intended, {} announced",
+            rules.intended, rules.announced
+        ));
+    }
+    let unsupported: u64 = peers.iter().map(|peer| peer.rules_unsupported).sum();
+    if unsupported > 0 {
+        reasons.push(format!(
+            "{unsupported} rules cannot go to a neighbour; prefixdctl peers show names it"
+        ));
+    }
+    ok(&HealthDetail {
+        status: if reasons.is_empty() { "healthy" } else { "degraded" }.to_owned(),
+        reasons,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pop: app.pop.clone(),
+        mode: snapshot.policy.mode(),
+        now: app.clock.now(),
+        started_at: app.started_at,
+        store: StoreHealth {
+            backend: app.store.backend().to_owned(),
+            ok: snapshot.store_failing_since.is_none(),
+            failing_since: snapshot.store_failing_since,
+            owed: snapshot.owed,
+        },
+        engine: EngineHealth {
+            queue: Usage {
+                used: app.engine.queued() as u64,
+                max: crate::engine::QUEUE as u64,
+            },
+            head: snapshot.head,
+        },
+        peers_established: established,
+        peers_total: peers.len() as u64,
+        active: snapshot.state.mitigations.len() as u64,
+        rules,
+        drift_total: app.metrics.drift_total(),
+        role: principal.role,
+    })
+}
+
+/// Prometheus text.
+#[utoipa::path(get, path = "/metrics", tag = "status", responses((status = 200, body = String)))]
+pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Failure> {
+    set_gauges(&app);
+    let text = app.metrics.encode().map_err(|error| Failure::internal(&error))?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+fn set_gauges(app: &App) {
+    let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let (snapshot, now) = (app.engine.snapshot(), &app.metrics.now);
+    let mut by_status: BTreeMap<&str, i64> = MitigationStatus::ALL
+        .iter()
+        .filter(|status| status.is_live())
+        .map(|status| (status.as_str(), 0))
+        .collect();
+    for mitigation in snapshot.state.mitigations.values() {
+        *by_status.entry(mitigation.status.as_str()).or_insert(0) += 1;
+    }
+    for (status, count) in by_status {
+        now.active.get_or_create(&label(status)).set(count);
+    }
+    now.queue.set(signed(app.engine.queued() as u64));
+    now.head.set(signed(snapshot.head));
+    now.owed.set(signed(snapshot.owed));
+    now.store_up
+        .set(i64::from(snapshot.store_failing_since.is_none()));
+    // A neighbour that a reload removed must not stay.
+    now.forget_peers();
+    for peer in app.announcer.peers() {
+        let neighbor = NeighborLabel { neighbor: peer.name };
+        now.peer_up
+            .get_or_create(&neighbor)
+            .set(i64::from(peer.state == PeerState::Established));
+        now.peer_desired
+            .get_or_create(&neighbor)
+            .set(signed(peer.rules_desired));
+        now.peer_advertised
+            .get_or_create(&neighbor)
+            .set(signed(peer.rules_advertised));
+        now.peer_unsupported
+            .get_or_create(&neighbor)
+            .set(signed(peer.rules_unsupported));
+        now.peer_flaps.get_or_create(&neighbor).set(signed(peer.flaps));
+    }
+}
+
+/// This document.
+#[utoipa::path(get, path = "/v1/openapi.json", tag = "status", responses((status = 200, body = Object)))]
+pub(super) async fn openapi() -> Result<Response, Failure> {
+    ok(&routes::openapi())
+}

@@ -1,0 +1,182 @@
+//! The whole path: a detector's JSON in, a rule on a real router, and away again.
+
+use crate::support::{Daemon, MARKER, PATIENCE, Setup, ban, wait_for};
+use anyhow::Context;
+use lab::routers::{
+    Action, BytesPerSecond, Component, Family, Kind, Match, NO_EXPORT, Op, Router, RouterConfig,
+};
+use prefixd_api::event::{EventAction, EventOutcome, EventRequest};
+use prefixd_api::mitigation::WithdrawRequest;
+use prefixd_api::resource::AnnouncementState;
+
+/// What BIRD and GoBGP must show of a policed port.
+fn policed(victim: &str, port: u64) -> Match {
+    Match::to(victim.parse().expect("a prefix"))
+        .with(Component::Protocol, &[(Op::Eq, 17)])
+        .with(Component::DestinationPort, &[(Op::Eq, port)])
+}
+
+async fn holds(router: &Router, family: Family, wanted: &Match) -> anyhow::Result<()> {
+    router
+        .wait_rules(
+            family,
+            |rules| rules.iter().any(|rule| rule.matches == *wanted),
+            PATIENCE,
+        )
+        .await?;
+    Ok(())
+}
+
+async fn is_empty(router: &Router, family: Family) -> anyhow::Result<()> {
+    router
+        .wait_rules(family, <[lab::routers::RouterRule]>::is_empty, PATIENCE)
+        .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_report_becomes_the_exact_rule_and_a_withdrawal_takes_it_back() -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
+    daemon.wait_established(1).await?;
+
+    for (victim, prefix, family) in [
+        ("203.0.113.10", "203.0.113.10/32", Family::Ipv4Flow),
+        ("2001:db8:acce::10", "2001:db8:acce::10/128", Family::Ipv6Flow),
+    ] {
+        let answer = daemon.ban(victim, 27015).await?;
+        assert_eq!(answer.status, EventOutcome::Accepted);
+        let id = answer
+            .mitigation_id
+            .context("an accepted event names its mitigation")?;
+        let wanted = policed(prefix, 27015);
+        holds(&bird, family, &wanted).await?;
+
+        let rules = bird.rules(family).await?;
+        let rule = rules
+            .iter()
+            .find(|rule| rule.matches == wanted)
+            .context("the rule is gone again")?;
+        assert!(
+            rule.actions.contains(&Action::Police(BytesPerSecond(625_000.0))),
+            "5 Mbit/s in bytes: {rule}"
+        );
+        assert!(
+            rule.has_large_community(MARKER) && rule.has_community(NO_EXPORT),
+            "{rule}"
+        );
+
+        let shown = daemon.client.mitigation(id).await?.value;
+        assert!(
+            shown
+                .announcements
+                .iter()
+                .all(|at| at.state == AnnouncementState::Advertised),
+            "{:?}",
+            shown.announcements
+        );
+        assert_eq!(shown.timeline[0].kind, "mitigation.created");
+        assert!(!daemon.client.mitigation_why(id).await?.value.steps.is_empty());
+
+        let request = WithdrawRequest {
+            reason: "false positive".into(),
+            ..WithdrawRequest::default()
+        };
+        daemon.client.withdraw_mitigation(id, &request).await?;
+        is_empty(&bird, family).await?;
+        let again = daemon.ban(victim, 27015).await?;
+        assert_eq!(again.status, EventOutcome::Suppressed, "a withdrawal sticks");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_router_holds_the_rule_and_gets_it_back_after_its_restart() -> anyhow::Result<()> {
+    let mut routers = Vec::new();
+    for kind in [Kind::Bird, Kind::Frr, Kind::GoBgp, Kind::ExaBgp] {
+        routers.push(Router::start(kind, RouterConfig::new(65001, 65010)).await?);
+    }
+    let daemon = Daemon::start(Setup::default(), &routers.iter().collect::<Vec<_>>()).await?;
+    daemon.wait_established(4).await?;
+    daemon.ban("203.0.113.20", 53).await?;
+    for router in &routers {
+        router
+            .wait_rules(Family::Ipv4Flow, |rules| !rules.is_empty(), PATIENCE)
+            .await?;
+    }
+    for router in &mut routers {
+        router.restart().await?;
+        router
+            .wait_rules(Family::Ipv4Flow, |rules| !rules.is_empty(), PATIENCE)
+            .await?;
+    }
+    let unban = EventRequest {
+        action: EventAction::Unban,
+        top_dst_ports: vec![],
+        ..ban("203.0.113.20", 53)
+    };
+    assert_eq!(
+        daemon.client.send_event(&unban).await?.status,
+        EventOutcome::Withdrawn
+    );
+    for router in &routers {
+        is_empty(router, Family::Ipv4Flow).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lease_that_nobody_renews_ends_on_the_router() -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let daemon = Daemon::start(
+        Setup {
+            playbook_ttl: 2,
+            ..Setup::default()
+        },
+        &[&bird],
+    )
+    .await?;
+    daemon.wait_established(1).await?;
+    let id = daemon
+        .ban("203.0.113.30", 27015)
+        .await?
+        .mitigation_id
+        .context("accepted")?;
+    holds(&bird, Family::Ipv4Flow, &policed("203.0.113.30/32", 27015)).await?;
+    is_empty(&bird, Family::Ipv4Flow).await?;
+    let ended = wait_for("the mitigation is recorded as ended", || async {
+        let shown = daemon.client.mitigation(id).await?.value.mitigation;
+        Ok(shown.ended_at.map(|at| (at, shown.expires_at)))
+    })
+    .await?;
+    assert!(
+        ended.0 >= ended.1,
+        "ended {} before its lease {}",
+        ended.0,
+        ended.1
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_must_not_be_filtered_never_reaches_the_router() -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
+    daemon.wait_established(1).await?;
+    let refused = daemon.ban("203.0.113.1", 27015).await.expect_err("safelisted");
+    assert_eq!(refused.code(), Some("guardrail.safelist"));
+    assert_eq!(
+        daemon.ban("192.0.2.77", 27015).await?.status,
+        EventOutcome::AcceptedNotOwned
+    );
+    // A rule that is allowed arrives after them: nothing that came before it is on its way.
+    daemon.ban("203.0.113.40", 27015).await?;
+    holds(&bird, Family::Ipv4Flow, &policed("203.0.113.40/32", 27015)).await?;
+    let rules = bird.rules(Family::Ipv4Flow).await?;
+    assert!(
+        rules
+            .iter()
+            .all(|rule| rule.matches.destination == Some("203.0.113.40/32".parse().expect("a prefix")))
+    );
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! Starts the daemon and speaks to it.
+
+use anyhow::{Context, bail};
+use lab::process::Process;
+use lab::routers::Router;
+use nix::sys::signal::Signal;
+use prefixd_api::client::{Client, Endpoint, Error, MitigationQuery, Options};
+use prefixd_api::event::{EventAnswer, EventRequest};
+use prefixd_api::mitigation::{Mitigation, MitigationStatus};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+/// Longest wait for something that takes milliseconds on an idle machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How often is asked for what tells nobody when it happens.
+const POLL: Duration = Duration::from_millis(20);
+/// The marker of the test configuration.
+pub(crate) const MARKER: (u32, u32, u32) = (65010, 8955, 1);
+
+/// What a test configures otherwise than the others.
+pub(crate) struct Setup {
+    pub(crate) quotas: &'static str,
+    pub(crate) guardrails: &'static str,
+    pub(crate) timers: &'static str,
+    pub(crate) sources: &'static str,
+    pub(crate) playbook_ttl: u32,
+    pub(crate) database: Option<String>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            quotas: "{ max_active_per_customer: 100, max_active_per_pop: 200, max_active_global: 500, \
+                     max_new_per_minute: { pop: 1000, customer: 1000, source: 1000 } }",
+            guardrails: "{ min_ttl_seconds: 1, infrastructure_prefixes: [\"198.51.100.0/24\"] }",
+            timers: "{ hold_down_seconds: 0 }",
+            sources: "{ default: { reporting: repeats } }",
+            playbook_ttl: 300,
+            database: None,
+        }
+    }
+}
+
+/// A configured daemon, running or not.
+pub(crate) struct Daemon {
+    pub(crate) dir: TempDir,
+    pub(crate) client: Client,
+    process: Option<Process>,
+}
+
+impl Daemon {
+    /// Writes a configuration with these routers as neighbours, and starts the daemon.
+    pub(crate) async fn start(setup: Setup, routers: &[&Router]) -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("prefixd-test-").tempdir()?;
+        let http = SocketAddr::new(
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            lab::net::free_port(Ipv4Addr::LOCALHOST.into())?,
+        );
+        write_configuration(dir.path(), &setup, http, routers)?;
+        let endpoint: Endpoint = format!("http://{http}").parse()?;
+        let mut options = Options::new(endpoint);
+        // A test counts what the daemon answers, not what a retry makes of it.
+        options.retries = 0;
+        let client = Client::new(options)?;
+        let mut daemon = Self {
+            dir,
+            client,
+            process: None,
+        };
+        daemon.boot().await?;
+        Ok(daemon)
+    }
+
+    /// Starts the process and waits until it is ready.
+    pub(crate) async fn boot(&mut self) -> anyhow::Result<()> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_prefixd"));
+        command
+            .arg("--config")
+            .arg(self.dir.path())
+            .env("PREFIXD_LOG", "info");
+        let process = self
+            .process
+            .insert(Process::spawn("prefixd", command, self.dir.path())?);
+        let deadline = Instant::now() + PATIENCE;
+        while self.client.ready().await.is_err() {
+            if let Some(status) = process.ended()? {
+                bail!("the daemon ended with {status}:\n{}", process.log());
+            }
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "the daemon is not ready:\n{}",
+                process.log()
+            );
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        self.process
+            .as_ref()
+            .context("the daemon does not run")?
+            .signal(signal)
+    }
+
+    /// SIGTERM, and waits for the end in order.
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
+        let process = self.process.take().context("the daemon does not run")?;
+        let status = process.stop().await?;
+        anyhow::ensure!(status.success(), "the daemon ended with {status}");
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
+        let mut process = self.process.take().context("the daemon does not run")?;
+        process.signal(Signal::SIGKILL)?;
+        process
+            .wait(PATIENCE)
+            .await?
+            .context("a killed process did not end")?;
+        Ok(())
+    }
+
+    pub(crate) async fn ban(&self, victim: &str, port: u16) -> Result<EventAnswer, Error> {
+        self.client.send_event(&ban(victim, port)).await
+    }
+
+    pub(crate) async fn live(&self) -> anyhow::Result<Vec<Mitigation>> {
+        let status = vec![
+            MitigationStatus::Active,
+            MitigationStatus::Escalated,
+            MitigationStatus::Pending,
+        ];
+        let query = MitigationQuery {
+            status,
+            ..MitigationQuery::default()
+        };
+        Ok(self.client.mitigations(&query).await?.value.mitigations)
+    }
+
+    pub(crate) async fn wait_established(&self, sessions: u64) -> anyhow::Result<()> {
+        wait_for("the sessions are established", || async {
+            let detail = self.client.health_detail().await?;
+            Ok((detail.peers_established == sessions).then_some(()))
+        })
+        .await
+    }
+
+    /// Replaces a text in a file of the configuration.
+    pub(crate) fn edit(&self, file: &str, from: &str, to: &str) -> anyhow::Result<()> {
+        let path = self.dir.path().join(file);
+        let text = std::fs::read_to_string(&path)?;
+        anyhow::ensure!(text.contains(from), "{file} has no {from:?}");
+        Ok(std::fs::write(path, text.replace(from, to))?)
+    }
+}
+
+/// A report of a UDP flood on one port.
+pub(crate) fn ban(victim: &str, port: u16) -> EventRequest {
+    EventRequest {
+        source: "fastnetmon".into(),
+        victim_ip: victim.into(),
+        vector: "udp_flood".into(),
+        bps: Some(1_200_000_000),
+        confidence: Some(0.95),
+        top_dst_ports: vec![port],
+        ..EventRequest::default()
+    }
+}
+
+/// Asks until there is an answer.
+pub(crate) async fn wait_for<T, F>(what: &str, mut ask: impl FnMut() -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<Option<T>>>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await? {
+            return Ok(answer);
+        }
+        if Instant::now() > deadline {
+            bail!("waited {} s in vain until {what}", PATIENCE.as_secs());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn write_configuration(
+    dir: &Path,
+    setup: &Setup,
+    http: SocketAddr,
+    routers: &[&Router],
+) -> anyhow::Result<()> {
+    let mut neighbors = String::new();
+    for (index, router) in routers.iter().enumerate() {
+        neighbors.push_str(&format!(
+            "    - {{ name: {}{index}, address: {}, port: {}, peer_asn: {}, local_address: 127.0.0.1, profile: bird }}\n",
+            format!("{:?}", router.kind()).to_lowercase(),
+            router.address().ip(),
+            router.address().port(),
+            router.asn(),
+        ));
+    }
+    let neighbors = if neighbors.is_empty() {
+        "    []\n".to_owned()
+    } else {
+        neighbors
+    };
+    let database = setup.database.as_deref().unwrap_or("sqlite:prefixd.db");
+    let Setup {
+        quotas,
+        guardrails,
+        timers,
+        sources,
+        playbook_ttl,
+        ..
+    } = setup;
+    std::fs::write(
+        dir.join("prefixd.yaml"),
+        format!(
+            "pop: test1
+mode: enforced
+http:
+  listen: [\"{http}\"]
+  socket: null
+  auth: {{ mode: none }}
+bgp:
+  local_asn: 65010
+  router_id: 10.255.0.1
+  listen: null
+  hold_time_seconds: 30
+  marker_large_community: \"65010:8955:1\"
+  neighbors:
+{neighbors}sources: {sources}
+guardrails: {guardrails}
+quotas: {quotas}
+timers: {timers}
+escalation: {{ enabled: false }}
+storage: {{ connection_string: \"{database}\" }}
+observability: {{ log_format: text, log_level: info }}
+safelist: {{ prefixes: [\"203.0.113.1/32\"] }}
+"
+        ),
+    )?;
+    std::fs::write(
+        dir.join("inventory.yaml"),
+        "customers:
+  - customer_id: acme
+    name: ACME Corp
+    prefixes: [\"203.0.113.0/24\", \"2001:db8:acce::/48\"]
+    link_bps: 10000000000
+    services: []
+",
+    )?;
+    std::fs::write(
+        dir.join("playbooks.yaml"),
+        format!(
+            "playbooks:
+  - name: udp
+    match: {{ vector: udp_flood }}
+    steps: [{{ action: police, rate_bps: 5000000, ttl_seconds: {playbook_ttl} }}]
+"
+        ),
+    )?;
+    Ok(())
+}
