@@ -152,8 +152,8 @@ impl App {
             mode: Some(mode),
             role: Some(role),
         };
-        if self.polls.all_after_contact {
-            self.contact_is_back()
+        if std::mem::take(&mut self.polls.all_after_contact) {
+            self.read_all()
         } else {
             Vec::new()
         }
@@ -162,21 +162,16 @@ impl App {
     pub(super) fn feed_lost(&mut self, reason: &str) -> Vec<Effect> {
         self.contact.feed_lost();
         self.polls.all_after_contact = true;
-        self.news(self.server_now(), Meaning::Down, format!("feed lost: {reason}"));
+        let text = format!("feed lost: {reason}");
+        if self.news.front().is_none_or(|news| news.text != text) {
+            self.news(self.server_now(), Meaning::Down, text);
+        }
         // Whether requests still work is worth knowing at once.
         if self.polls.health {
             return Vec::new();
         }
         self.polls.health = true;
         requests([Request::Health])
-    }
-
-    /// First the changes with an unknown outcome, then what is on the screen, then the rest.
-    fn contact_is_back(&mut self) -> Vec<Effect> {
-        self.polls.all_after_contact = false;
-        let mut effects = self.read_all();
-        effects.push(Effect::RetryFeed);
-        effects
     }
 
     pub(super) fn feed(&mut self, message: FeedMessage) -> Vec<Effect> {
@@ -243,7 +238,14 @@ impl App {
                     Some(health) => {
                         self.take_health(*health);
                         if broken || self.polls.all_after_contact {
-                            return self.contact_is_back();
+                            // First the changes with an unknown outcome, then what is on the screen.
+                            self.polls.all_after_contact = false;
+                            let mut effects = self.read_all();
+                            // A feed that was refused while requests work stays down: asking again would not end.
+                            if broken {
+                                effects.push(Effect::RetryFeed);
+                            }
+                            return effects;
                         }
                     }
                     None => self.polls.all_after_contact = true,

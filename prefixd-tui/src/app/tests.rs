@@ -490,6 +490,17 @@ mod contact {
     }
 
     #[test]
+    fn a_feed_that_is_refused_while_requests_work_is_not_asked_for_again_and_again() {
+        let mut console = on_list();
+        let effects = console.happens(Event::FeedLost("no such route".to_owned()));
+        assert_eq!(effects, [Effect::Request(Request::Health)]);
+        let health = fixture::health(Role::Operator, fixture::now());
+        let effects = console.answers(Answer::Health(Ok(Box::new(health))));
+        assert!(!effects.contains(&Effect::RetryFeed), "{effects:?}");
+        assert!(console.keys("r").contains(&Effect::RetryFeed));
+    }
+
+    #[test]
     fn refused_credentials_have_their_word() {
         let mut console = on_list();
         console.answers(Answer::Health(Err(Failure::Unauthorized(

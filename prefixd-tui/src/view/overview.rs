@@ -175,7 +175,7 @@ fn system(app: &App, inside: Rect) -> Vec<Line> {
             ),
         };
         lines.push(vec![
-            (format!("{:<12} ", text::cut(&peer.name, 12)), Meaning::Plain),
+            (format!("{:<11}", text::cut(&peer.name, 10)), Meaning::Plain),
             (state, meaning),
         ]);
     }
@@ -250,6 +250,7 @@ fn counts(app: &App, _inside: Rect) -> Vec<Line> {
         .by_severity
         .iter()
         .rev()
+        .take(2)
         .map(|(severity, used)| format!("{severity} {}", count(*used)))
         .collect();
     let waiting = if stats.pending > 0 {

@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::theme::Meaning;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::{Color, Style};
 use ratatui::widgets::{Block, Clear, Widget};
 use unicode_width::UnicodeWidthStr;
 
@@ -47,7 +48,9 @@ pub(super) fn boxed(
         area.y,
         room,
         &title,
-        style(app, if focus { Meaning::Focus } else { Meaning::Title }),
+        Style::new()
+            .fg(Color::Reset)
+            .patch(style(app, if focus { Meaning::Focus } else { Meaning::Title })),
     );
     if !note.is_empty() {
         let note = format!(" {note} ");

@@ -1,0 +1,103 @@
+//! The console on a real daemon with a real router: see a mitigation appear, withdraw it, see the router lose it.
+
+#[path = "../pty/mod.rs"]
+#[expect(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "this journey needs a part of it; a test fails by panicking"
+)]
+mod pty;
+
+use lab::daemon::{Daemon, Documents};
+use lab::net;
+use lab::routers::{Family, Kind, Router, RouterConfig};
+use pty::Terminal;
+use serde_json::json;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const ASN: u32 = 65_010;
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The daemon's program, built beside the console's.
+fn prefixd() -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_BIN_EXE_prefixd-tui")).with_file_name("prefixd");
+    assert!(
+        path.exists(),
+        "{} is missing: cargo build -p prefixd",
+        path.display()
+    );
+    path
+}
+
+async fn start_daemon(router: &Router, dir: &std::path::Path, http: SocketAddr) -> anyhow::Result<Daemon> {
+    let settings = include_str!("../../../etc/demo/prefixd.yaml")
+        .replace("${DEMO_HTTP}", &http.to_string())
+        .replace("${DEMO_ROUTER_ADDRESS}", &router.address().ip().to_string())
+        .replace("${DEMO_ROUTER_PORT}", &router.address().port().to_string());
+    Documents {
+        settings: &settings,
+        inventory: include_str!("../../../etc/demo/inventory.yaml"),
+        playbooks: include_str!("../../../etc/demo/playbooks.yaml"),
+    }
+    .write(dir)?;
+    Daemon::start(&prefixd(), dir, http).await
+}
+
+#[tokio::test]
+async fn a_mitigation_appears_is_withdrawn_and_the_router_loses_it() -> anyhow::Result<()> {
+    let router = Router::start(Kind::Bird, RouterConfig::new(ASN, ASN)).await?;
+    let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let http = SocketAddr::new(localhost, net::free_port(localhost)?);
+    let dir = tempfile::tempdir()?;
+    let daemon = start_daemon(&router, dir.path(), http).await?;
+    router.wait_established(LIMIT).await?;
+
+    let mut terminal = Terminal::start(&format!("http://{http}"), &[], &[], (120, 40));
+    terminal.wait_for("LIVE");
+    terminal.send("2");
+    terminal.wait_for("No rule is announced");
+
+    let event = json!({
+        "source": "fastnetmon", "event_id": "fnm-1", "victim_ip": "203.0.113.10", "vector": "udp_flood",
+        "bps": 1_200_000_000_u64, "pps": 800_000, "confidence": 0.95, "top_dst_ports": [3478],
+    });
+    let (status, answer) = daemon
+        .client()
+        .await?
+        .json("POST", "/v1/events", Some(&event))
+        .await?;
+    assert_eq!(status, 202, "{answer}");
+    terminal.wait_for("203.0.113.10");
+    router
+        .wait_rules(Family::Ipv4Flow, |rules| !rules.is_empty(), LIMIT)
+        .await?;
+
+    terminal.send("\r");
+    let text = terminal.wait("announcement and the reason", |text| {
+        text.contains("edge1") && text.contains("announced") && text.contains("guardrail")
+    });
+    assert!(text.contains("dport 3478"), "{text}");
+
+    terminal.send("w1");
+    terminal.wait_for_live_panel();
+    terminal.send("y");
+    terminal.wait_for("ok: 1 withdrawn");
+    router
+        .wait_rules(Family::Ipv4Flow, |rules| rules.is_empty(), LIMIT)
+        .await?;
+    terminal.send("q");
+    terminal.wait_for("2 Mitigations 0");
+
+    // Without the daemon the console stays, and finds it again.
+    let daemon = daemon.kill_and_start().await?;
+    terminal.wait_for("LIVE");
+    terminal.send("/\u{15}status:withdrawn\r");
+    terminal.wait("withdrawn mitigation", |text| {
+        text.contains("203.0.113.10") && text.contains("withdrawn")
+    });
+    terminal.send("q");
+    assert!(terminal.ended());
+    daemon.stop().await
+}
