@@ -76,9 +76,15 @@ pub(super) fn lines(app: &App, row: &Mitigation, width: u16) -> Vec<Line> {
     } else {
         lines.push(pair("ended", ended(app, row), Meaning::Plain));
     }
-    let peers = super::list::delivery_words(row);
-    if row.status.is_announced() {
-        lines.push(pair("neighbours", format!("{} have the rules", peers.0), peers.1));
+    if row.status.is_announced() && row.enforced {
+        let (words, meaning) = match row.delivery {
+            Some(_) => {
+                let (words, meaning) = super::list::delivery_words(row);
+                (format!("{words} have the rules"), meaning)
+            }
+            None => ("not known yet".to_owned(), Meaning::Low),
+        };
+        lines.push(pair("neighbours", words, meaning));
     }
     let kind = match row.origin.kind {
         OriginKind::Event => "detector",

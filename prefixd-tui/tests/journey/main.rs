@@ -85,7 +85,7 @@ async fn a_mitigation_appears_is_withdrawn_and_the_router_loses_it() -> anyhow::
     terminal.send("y");
     terminal.wait_for("ok: 1 withdrawn");
     router
-        .wait_rules(Family::Ipv4Flow, |rules| rules.is_empty(), LIMIT)
+        .wait_rules(Family::Ipv4Flow, <[_]>::is_empty, LIMIT)
         .await?;
     terminal.send("q");
     terminal.wait_for("2 Mitigations 0");
