@@ -12,7 +12,7 @@ mod fixture;
 
 use fixture::{Attack, START, entries, host};
 use prefixd::journal::{Entry, Head, Writer};
-use prefixd::policy::{Effect, MitigationEvent};
+use prefixd::policy::{Effect, MitigationEvent, Trace};
 use prefixd::store::{Batch, MitigationFilter, PageRequest, Store};
 use prefixd_api::mitigation::MitigationStatus;
 use std::sync::Arc;

@@ -463,7 +463,8 @@ impl Told {
         let mut told = Self::default();
         for effect in &decision.effects {
             if let Effect::Event(_, why) | Effect::Mitigation { why: Some(why), .. } = effect {
-                told.why.extend(why.steps.iter().map(|step| step.code.clone()));
+                told.why
+                    .extend(why.explain().steps.iter().map(|step| step.code.clone()));
             }
         }
         let word = match &decision.outcome {

@@ -147,7 +147,7 @@ mod tests {
             tcp_flags: Some("syn&!ack".parse().unwrap()),
             ..on("203.0.113.10/32")
         };
-        assert!(nlri(&matches).ends_with("090002c210"), "{}", nlri(&matches));
+        assert!(nlri(&matches).ends_with("090102c210"), "{}", nlri(&matches));
     }
 
     #[test]

@@ -30,6 +30,8 @@ use tracing::{error, info, warn};
 const MAX_BATCH: usize = 512;
 /// Effects after which a batch takes no further command.
 const MAX_EFFECTS: usize = 1_000;
+/// How often the queue is looked at again before a batch is closed.
+const GATHER: usize = 4;
 /// How long a failing store is left alone before owed work is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often the engine looks after itself.
@@ -212,6 +214,7 @@ impl Engine {
                 () = tokio::time::sleep_until(wake) => {}
                 received = self.requests.recv_many(&mut inbox, MAX_BATCH) => if received == 0 { break },
             }
+            self.gather(&mut inbox).await;
             self.retry_at = None;
             let now = self.parts.clock.now();
             self.own.extend(
@@ -239,6 +242,22 @@ impl Engine {
             "the engine has committed everything that was queued"
         );
         Ok(())
+    }
+
+    /// Lets those who are about to ask do so, as long as more come: their commands share the commit. Alone, a
+    /// command waits for nothing but a look at the queue.
+    async fn gather(&mut self, inbox: &mut Vec<Request>) {
+        for _ in 0..GATHER {
+            if inbox.is_empty() || inbox.len() >= MAX_BATCH {
+                return;
+            }
+            tokio::task::yield_now().await;
+            while inbox.len() < MAX_BATCH
+                && let Ok(request) = self.requests.try_recv()
+            {
+                inbox.push(request);
+            }
+        }
     }
 
     fn next_wake(&self) -> Instant {

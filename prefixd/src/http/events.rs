@@ -132,7 +132,7 @@ async fn decide(
             app.metrics.count_refusal(guardrail);
             let detail = answer.reason;
             Err(Problem::new(Code::Guardrail(guardrail), detail)
-                .with_why((*why).clone())
+                .with_why(why.explain())
                 .into())
         }
         Outcome::Refused(problem) => Err(Failure(problem)),

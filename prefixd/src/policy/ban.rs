@@ -74,7 +74,7 @@ impl Turn<'_> {
                 Some(live) if !live.enforced && self.is_enforced(&group) => {
                     let reason = Reason::ModeChanged {
                         was_enforced: false,
-                        because: "the next ban makes an enforced one",
+                        because: "the next ban makes an enforced one".into(),
                     };
                     let ended = Mitigation::clone(live);
                     self.end(
@@ -145,7 +145,7 @@ impl Turn<'_> {
             };
             self.trace.note(Reason::DryRun {
                 mode: self.policy.mode,
-                because,
+                because: because.into(),
             });
         }
         // The claim that asks comes first: rates of change count against its source.

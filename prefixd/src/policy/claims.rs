@@ -5,7 +5,7 @@ use super::reason::Reason;
 use super::settings::Policy;
 use super::sources::{Source, Visibility};
 use super::templates::Reported;
-use super::trace::Trace;
+use super::trace::Notes;
 use prefixd_api::event::MAX_EVENT_PORTS;
 use prefixd_api::mitigation::{Claim, Group, Mitigation, Observed, OriginKind};
 use prefixd_api::time::Timestamp;
@@ -111,7 +111,7 @@ pub(super) fn hold(
     command: &EventCommand,
     source: &Source,
     now: Timestamp,
-    trace: &mut Trace,
+    trace: &mut Notes,
 ) -> Held {
     let event = &command.event;
     let lives_until = Some(now.saturating_add(source.claim_ttl));
@@ -178,7 +178,7 @@ fn unite(known: &mut Vec<u16>, more: &[u16]) -> bool {
     known.len() > before
 }
 
-fn make_room(group: &mut Group, trace: &mut Trace) {
+fn make_room(group: &mut Group, trace: &mut Notes) {
     if group.claims.len() < MAX_CLAIMS {
         return;
     }
@@ -205,7 +205,7 @@ pub(super) fn clear(
     command: &EventCommand,
     seen_at: Timestamp,
     now: Timestamp,
-    trace: &mut Trace,
+    trace: &mut Notes,
 ) -> bool {
     group.last_event_at = now;
     if let Some(claim) = group.claims.iter_mut().find(|claim| is_of(claim, command)) {

@@ -121,7 +121,7 @@ impl Turn<'_> {
         if let (Some(live), None) = (live, revised) {
             let because = Reason::ModeChanged {
                 was_enforced: live.enforced,
-                because: "an operator made one of the other mode",
+                because: "an operator made one of the other mode".into(),
             };
             let ended = Mitigation::clone(live);
             self.end(

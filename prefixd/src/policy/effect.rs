@@ -1,12 +1,12 @@
 //! What a decision changes.
 
+use super::trace::Trace;
 use ipnet::IpNet;
 use prefixd_api::event::{EventAnswer, StoredEvent};
 use prefixd_api::guardrail::Guardrail;
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
 use prefixd_api::problem::Problem;
 use prefixd_api::resource::{SafelistAnswer, SafelistEntry};
-use prefixd_api::why::Why;
 use std::sync::Arc;
 
 /// The outcome of one command with everything it changes.
@@ -26,7 +26,7 @@ pub enum Outcome {
         /// The answer.
         answer: EventAnswer,
         /// The guardrail that refused a rule: the answer is 422, the event is stored all the same.
-        refused: Option<(Guardrail, Arc<Why>)>,
+        refused: Option<(Guardrail, Arc<Trace>)>,
     },
     /// A mitigation was made or revised by an operator.
     Created(Arc<Mitigation>),
@@ -46,7 +46,7 @@ pub enum Outcome {
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// An event with its trace.
-    Event(Arc<StoredEvent>, Arc<Why>),
+    Event(Arc<StoredEvent>, Arc<Trace>),
     /// A group was opened, changed or closed.
     Group(Arc<Group>),
     /// A mitigation was made or changed.
@@ -60,7 +60,7 @@ pub enum Effect {
         /// As it is now; no longer live when it ended.
         after: Arc<Mitigation>,
         /// The trace, where this change was a decision of its own.
-        why: Option<Arc<Why>>,
+        why: Option<Arc<Trace>>,
     },
     /// Automatic bans of a scope are no longer acted on.
     Suppressed(Arc<Suppression>),

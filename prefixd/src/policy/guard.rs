@@ -52,7 +52,7 @@ impl Turn<'_> {
         if rules.is_empty() {
             return Err(Reason::Impossible {
                 rule: "nothing".to_owned(),
-                because: "a mitigation without rules filters nothing",
+                because: "a mitigation without rules filters nothing".into(),
             });
         }
         for rule in rules {
@@ -111,10 +111,10 @@ impl Turn<'_> {
     }
 
     fn guard_action(&self, rule: &Rule) -> Result<(), Reason> {
-        let impossible = |because| {
+        let impossible = |because: &'static str| {
             Err(Reason::Impossible {
                 rule: rule.to_string(),
-                because,
+                because: because.into(),
             })
         };
         match rule.action {
@@ -188,7 +188,7 @@ impl Turn<'_> {
         for (of, name, started, max) in rates {
             if !name.is_empty() && started >= max {
                 return Err(Reason::RateOfChange {
-                    of,
+                    of: of.into(),
                     name: name.to_owned(),
                     started,
                     max,

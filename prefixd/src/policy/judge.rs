@@ -35,7 +35,7 @@ impl Turn<'_> {
         if let Some(because) = self.wrong_mode(live) {
             let reason = Reason::ModeChanged {
                 was_enforced: live.enforced,
-                because,
+                because: because.into(),
             };
             return Some((reason, EndReason::ModeChanged));
         }

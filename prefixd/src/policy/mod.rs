@@ -56,4 +56,5 @@ pub use effect::{Decision, Effect, MitigationEvent, Outcome};
 pub use settings::{Policy, Quotas};
 pub use starts::Starts;
 pub use state::{Counts, State, Tally};
+pub use trace::Trace;
 pub use turn::Facts;

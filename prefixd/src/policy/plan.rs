@@ -51,7 +51,7 @@ impl<'a> Turn<'a> {
         let template = self.policy.templates.get(target.vector);
         self.trace.note(Reason::Template {
             vector: target.vector.to_owned(),
-            template: template.name(),
+            template: template.name().into(),
         });
         let input = Input {
             victim: target.victim,

@@ -56,7 +56,7 @@ pub(super) struct Step {
 }
 
 /// What to do when the attack is on a port of the service itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum OnAllowedPort {
     /// Police it.

@@ -13,16 +13,20 @@ use prefixd_api::rule::{Action, ActionType, Ranges};
 use prefixd_api::time::Timestamp;
 use prefixd_api::victim::Victim;
 use prefixd_api::why::{Verdict, WhyStep};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::fmt;
+
+/// Words of ours; owned when they come back from the store.
+type Text = Cow<'static, str>;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident { $($field:ident : $type:ty),* $(,)? }
         $stage:literal $code:expr, $verdict:ident;)*) => {
         /// Why a decision took a turn.
-        #[derive(Clone, Debug, Serialize)]
-        #[serde(untagged)]
+        #[derive(Clone, Debug, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
         pub(super) enum Reason { $($(#[$doc])* $variant { $($field: $type),* },)* }
 
         impl Reason {
@@ -109,10 +113,10 @@ reasons! {
     SourceNotEnforced { source: String }
         "source" "source_not_enforced", Refused;
     /// The template in use.
-    Template { vector: String, template: &'static str }
+    Template { vector: String, template: Text }
         "template" "template", Noted;
     /// The step asks for more than the template allows.
-    Capped { asked: ActionType, allowed: ActionType, rate_bps: BitsPerSecond, because: &'static str }
+    Capped { asked: ActionType, allowed: ActionType, rate_bps: BitsPerSecond, because: Text }
         "template" "capped", Adjusted;
     /// Nothing but a destination is known.
     HostWide { vector: String }
@@ -193,13 +197,13 @@ reasons! {
     RatesLeft { pop: u64, max_pop: u64, customer: u64, max_customer: u64, source: u64, max_source: u64 }
         "guardrail" "rates_of_change", Passed;
     /// Too many beginnings in a minute.
-    RateOfChange { of: &'static str, name: String, started: u64, max: u64 }
+    RateOfChange { of: Text, name: String, started: u64, max: u64 }
         "guardrail" "guardrail.rate_of_change", Refused;
     /// The sources may not ask for this action.
     SourceAction { sources: Vec<String>, action: ActionType, max_action: ActionType }
         "guardrail" "guardrail.source_action", Refused;
     /// A combination that would finish the attack.
-    Impossible { rule: String, because: &'static str }
+    Impossible { rule: String, because: Text }
         "guardrail" "guardrail.impossible", Refused;
     /// The lease.
     Lease { expires_at: Timestamp, ttl_seconds: u64 }
@@ -223,10 +227,10 @@ reasons! {
     Renewed { expires_at: Timestamp, source: String }
         "lease" "renewed", Noted;
     /// Rules do not go to routers.
-    DryRun { mode: Mode, because: &'static str }
+    DryRun { mode: Mode, because: Text }
         "mode" "dry_run", Noted;
     /// The mitigation is of the other mode.
-    ModeChanged { was_enforced: bool, because: &'static str }
+    ModeChanged { was_enforced: bool, because: Text }
         "mode" "mode_changed", Noted;
     /// The next step waits.
     EscalationWaits { step: u32, evidence_seconds: u64, needs_seconds: u64, at: Option<Timestamp> }
@@ -258,8 +262,12 @@ impl Reason {
     /// The step of a trace that says this.
     #[must_use]
     pub(super) fn to_step(&self) -> WhyStep {
+        // One key, the name of the variant, and under it what the variant carries.
         let data = match serde_json::to_value(self) {
-            Ok(Value::Object(data)) => data,
+            Ok(Value::Object(named)) => match named.into_iter().next() {
+                Some((_, Value::Object(data))) => data,
+                _ => Map::new(),
+            },
             Ok(_) | Err(_) => Map::new(),
         };
         WhyStep {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a source reports an attack that goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reporting {
     /// Once at the beginning: its live claim renews the lease until its unban.
@@ -16,7 +16,7 @@ pub(super) enum Reporting {
 }
 
 /// Whether a source still sees the traffic once it is filtered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Visibility {
     /// It does: a live claim is evidence that the attack goes on.

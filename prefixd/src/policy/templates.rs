@@ -4,7 +4,7 @@ use super::inventory::Owner;
 use super::playbooks::OnAllowedPort;
 use super::ports::{join, split};
 use super::reason::Reason;
-use super::trace::Trace;
+use super::trace::Notes;
 use prefixd_api::config::playbooks::Protocol;
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::rule::{Action, ActionType, Fragment, Match, Range, Ranges, Rule, TcpFlags, protocol};
@@ -152,7 +152,7 @@ impl Template<'_> {
     ///
     /// # Errors
     /// The reason why no rule may be made automatically, or at all.
-    pub(super) fn rules(self, input: &Input<'_>, trace: &mut Trace) -> Result<Vec<Rule>, Reason> {
+    pub(super) fn rules(self, input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
         match self {
             Self::UdpFlood => udp_flood(input, trace),
             Self::SynFlood => syn_flood(input, trace),
@@ -206,7 +206,7 @@ impl Template<'_> {
     }
 }
 
-fn udp_flood(input: &Input<'_>, trace: &mut Trace) -> Result<Vec<Rule>, Reason> {
+fn udp_flood(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
     let reported = &input.reported.dst_ports;
     if reported.is_empty() {
         return all_udp(input, trace);
@@ -221,7 +221,7 @@ fn udp_flood(input: &Input<'_>, trace: &mut Trace) -> Result<Vec<Rule>, Reason> 
 }
 
 /// A UDP flood whose ports nobody reported: all but the service's own.
-fn all_udp(input: &Input<'_>, trace: &mut Trace) -> Result<Vec<Rule>, Reason> {
+fn all_udp(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
     let base = input.protocol(protocol::UDP);
     let allowed = input.allowed(&base);
     let client = input.owner.is_none_or(|owner| owner.client_udp);
@@ -254,7 +254,7 @@ fn all_udp(input: &Input<'_>, trace: &mut Trace) -> Result<Vec<Rule>, Reason> {
     Ok(rules)
 }
 
-fn syn_flood(input: &Input<'_>, trace: &mut Trace) -> Result<Vec<Rule>, Reason> {
+fn syn_flood(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
     let base = Match {
         tcp_flags: Some(TcpFlags {
             set: TcpFlags::SYN,
@@ -304,7 +304,7 @@ fn syn_flood(input: &Input<'_>, trace: &mut Trace) -> Result<Vec<Rule>, Reason> 
     Ok(rules)
 }
 
-fn unknown(input: &Input<'_>, trace: &mut Trace) -> Result<Vec<Rule>, Reason> {
+fn unknown(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
     let reported = input.reported;
     let carries_ports = !reported.dst_ports.is_empty() || !reported.src_ports.is_empty();
     if reported.protocol.is_none() && !carries_ports {
@@ -344,7 +344,7 @@ fn unknown(input: &Input<'_>, trace: &mut Trace) -> Result<Vec<Rule>, Reason> {
 }
 
 impl Reflection {
-    fn rules(self, input: &Input<'_>, trace: &mut Trace) -> Vec<Rule> {
+    fn rules(self, input: &Input<'_>, trace: &mut Notes) -> Vec<Rule> {
         let client = input.owner.is_none_or(|owner| owner.client_udp);
         let action = if self.is_own_queries && client {
             input.police_only(
@@ -372,7 +372,7 @@ impl Reflection {
 }
 
 impl Configured {
-    fn rules(&self, input: &Input<'_>, trace: &mut Trace) -> Result<Vec<Rule>, Reason> {
+    fn rules(&self, input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
         let number = match self.protocol {
             Protocol::Number(number) => number,
             Protocol::Icmp if input.victim.is_ipv6() => protocol::ICMPV6,
@@ -425,7 +425,7 @@ impl Input<'_> {
     }
 
     /// The asked action when it is a police action, else a police action and a note why.
-    fn police_only(&self, trace: &mut Trace, because: &'static str) -> Action {
+    fn police_only(&self, trace: &mut Notes, because: &'static str) -> Action {
         if self.asked != Action::Discard {
             return self.asked;
         }
@@ -433,7 +433,7 @@ impl Input<'_> {
             asked: ActionType::Discard,
             allowed: ActionType::Police,
             rate_bps: self.police_rate,
-            because,
+            because: because.into(),
         });
         self.police()
     }
@@ -455,7 +455,7 @@ impl Input<'_> {
         &self,
         base: &Match,
         ports: &Ranges,
-        trace: &mut Trace,
+        trace: &mut Notes,
     ) -> Result<(Ranges, Action), Reason> {
         let allowed = self.allowed(base);
         let left = ports.minus(&allowed);
@@ -493,12 +493,12 @@ impl Input<'_> {
     fn include_with_discard(&self, base: &Match) -> Reason {
         Reason::Impossible {
             rule: format!("discard on {base}"),
-            because: "on_allowed_port: include would drop the service's own port",
+            because: "on_allowed_port: include would drop the service's own port".into(),
         }
     }
 
     /// `base` on these ports as one rule, or as several where a discard must be split.
-    fn with_ports(&self, base: &Match, ports: &Ranges, action: Action, trace: &mut Trace) -> Vec<Rule> {
+    fn with_ports(&self, base: &Match, ports: &Ranges, action: Action, trace: &mut Notes) -> Vec<Rule> {
         let rule = |ports: Ranges, action| Rule {
             matches: Match {
                 dst_ports: ports,
@@ -538,7 +538,7 @@ impl Input<'_> {
     }
 
     /// Fragments but the first carry no ports, so a rule on ports lets them through (RFC 8955 section 4.2.2.4).
-    fn companion(&self, trace: &mut Trace) -> Rule {
+    fn companion(&self, trace: &mut Notes) -> Rule {
         let action = self.police();
         trace.note(Reason::Companion { action });
         Rule {

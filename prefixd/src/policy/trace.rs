@@ -1,25 +1,122 @@
-//! The trace of one decision as it grows.
+//! The trace of a decision. It is kept as the reasons themselves; the sentences are made when somebody asks, so
+//! that a decision costs no text that nobody reads.
 
 use super::reason::Reason;
 use prefixd_api::time::Timestamp;
-use prefixd_api::why::Why;
+use prefixd_api::why::{Verdict, Why, WhyStep};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Reasons in the order they were met.
 #[derive(Debug, Default)]
-pub(super) struct Trace(Vec<Reason>);
+pub(super) struct Notes(Vec<Reason>);
 
-impl Trace {
+impl Notes {
     pub(super) fn note(&mut self, reason: Reason) {
         self.0.push(reason);
     }
 
-    pub(super) fn into_why(self, decided_at: Timestamp, outcome: &str, summary: String) -> Arc<Why> {
-        Arc::new(Why {
+    pub(super) fn conclude(self, decided_at: Timestamp, outcome: &str, summary: String) -> Arc<Trace> {
+        let reasons = self.0.into_iter().map(Noted::Known).collect();
+        Arc::new(Trace {
             decided_at,
             outcome: outcome.to_owned(),
             summary,
-            steps: self.0.iter().map(Reason::to_step).collect(),
+            reasons,
         })
+    }
+}
+
+/// Why a decision came out as it did, as it is stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Trace {
+    decided_at: Timestamp,
+    outcome: String,
+    summary: String,
+    reasons: Vec<Noted>,
+}
+
+/// A reason, or one that another version of prefixd wrote and this one does not know.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum Noted {
+    Known(Reason),
+    Foreign(Value),
+}
+
+impl<'de> Deserialize<'de> for Noted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Ok(match Reason::deserialize(&value) {
+            Ok(reason) => Self::Known(reason),
+            Err(_) => Self::Foreign(value),
+        })
+    }
+}
+
+impl Trace {
+    /// The trace in sentences.
+    #[must_use]
+    pub fn explain(&self) -> Why {
+        Why {
+            decided_at: self.decided_at,
+            outcome: self.outcome.clone(),
+            summary: self.summary.clone(),
+            steps: self.reasons.iter().map(Noted::to_step).collect(),
+        }
+    }
+}
+
+impl Noted {
+    fn to_step(&self) -> WhyStep {
+        match self {
+            Self::Known(reason) => reason.to_step(),
+            Self::Foreign(value) => {
+                let named = value.as_object().and_then(|named| named.iter().next());
+                WhyStep {
+                    stage: "other".to_owned(),
+                    code: named.map_or_else(|| "other".to_owned(), |(name, _)| name.clone()),
+                    verdict: Verdict::Noted,
+                    text: format!("recorded by another version of prefixd: {value}"),
+                    data: named
+                        .and_then(|(_, data)| data.as_object().cloned())
+                        .unwrap_or_else(Map::new),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_explains_itself_again() {
+        let mut notes = Notes::default();
+        notes.note(Reason::QuotaPop {
+            active: 200,
+            max: 200,
+        });
+        notes.note(Reason::SafelistClear {});
+        let trace = notes.conclude(Timestamp::from_micros(0), "rejected_guardrail", "full".into());
+        let stored = serde_json::to_string(&trace).unwrap();
+        let read: Trace = serde_json::from_str(&stored).unwrap();
+        assert_eq!(read.explain(), trace.explain());
+        let step = &read.explain().steps[0];
+        assert_eq!(
+            (step.code.as_str(), step.verdict),
+            ("guardrail.quota_pop", Verdict::Refused)
+        );
+        assert_eq!(step.data["max"], 200);
+    }
+
+    #[test]
+    fn a_reason_of_another_version_is_shown_as_it_is() {
+        let stored = r#"{"decided_at":"2026-01-01T00:00:00Z","outcome":"accepted","summary":"s","reasons":[{"moon_phase":{"full":true}}]}"#;
+        let why = serde_json::from_str::<Trace>(stored).unwrap().explain();
+        assert_eq!(why.steps[0].code, "moon_phase");
+        assert_eq!(why.steps[0].data["full"], true);
     }
 }

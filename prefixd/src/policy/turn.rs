@@ -6,13 +6,12 @@ use super::effect::{Decision, Effect, MitigationEvent, Outcome};
 use super::reason::Reason;
 use super::settings::Policy;
 use super::state::State;
-use super::trace::Trace;
+use super::trace::Notes;
 use prefixd_api::event::{EventOutcome, StoredEvent};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{EndReason, Group, Mitigation, MitigationStatus, Scope};
 use prefixd_api::problem::{Code, Problem};
 use prefixd_api::time::Timestamp;
-use prefixd_api::why::Why;
 use std::sync::Arc;
 
 /// What the daemon knows of the routers when it decides; everything else is in the state.
@@ -31,7 +30,7 @@ pub(super) struct Turn<'a> {
     pub(super) policy: &'a Policy,
     pub(super) now: Timestamp,
     pub(super) facts: &'a Facts,
-    pub(super) trace: Trace,
+    pub(super) trace: Notes,
     pub(super) effects: Vec<Effect>,
 }
 
@@ -66,7 +65,7 @@ impl<'a> Turn<'a> {
             policy,
             now,
             facts,
-            trace: Trace::default(),
+            trace: Notes::default(),
             effects: Vec::new(),
         }
     }
@@ -164,7 +163,7 @@ impl<'a> Turn<'a> {
         self.trace.note(end.reason);
         let why = self
             .trace
-            .into_why(self.now, end.outcome.as_str(), reason.clone());
+            .conclude(self.now, end.outcome.as_str(), reason.clone());
         let stored = StoredEvent {
             event_id: command.ids.event,
             external_event_id: event.external_id.clone(),
@@ -206,8 +205,8 @@ impl<'a> Turn<'a> {
         let problem = reason.to_problem();
         let summary = problem.detail.clone();
         self.trace.note(reason);
-        let why = self.trace.into_why(self.now, "refused", summary);
-        refused(problem.with_why(Why::clone(&why)))
+        let why = self.trace.conclude(self.now, "refused", summary);
+        refused(problem.with_why(why.explain()))
     }
 
     /// The decision on something nobody waits for, or on an operator's request.
@@ -220,7 +219,7 @@ impl<'a> Turn<'a> {
             _ => None,
         });
         if let Some((summary, slot)) = last {
-            *slot = Some(trace.into_why(self.now, word, summary));
+            *slot = Some(trace.conclude(self.now, word, summary));
         }
         Decision {
             outcome,

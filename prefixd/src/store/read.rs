@@ -2,6 +2,7 @@
 
 use super::db::on_db;
 use super::{Store, StoreError, Unreadable};
+use crate::policy::Trace;
 use prefixd_api::event::{Event, EventAction, StoredEvent};
 use prefixd_api::ids::{EventId, MitigationId};
 use prefixd_api::mitigation::{Mitigation, TimelineEntry};
@@ -81,7 +82,7 @@ impl Store {
             .await?
         });
         why.flatten()
-            .map(|why| parse("why of mitigation", id.0, &why))
+            .map(|trace| parse::<Trace>("trace of mitigation", id.0, &trace).map(|trace| trace.explain()))
             .transpose()
     }
 
@@ -110,7 +111,8 @@ impl Store {
                 .fetch_optional(db)
                 .await?
         });
-        why.map(|why| parse("why of event", id.0, &why)).transpose()
+        why.map(|trace| parse::<Trace>("trace of event", id.0, &trace).map(|trace| trace.explain()))
+            .transpose()
     }
 
     /// Which of these reports a POP has stored already, in one query.

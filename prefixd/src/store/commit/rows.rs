@@ -1,14 +1,14 @@
 //! The rows of a batch: one for each object, as its last effect leaves it.
 
 use super::Batch;
-use crate::policy::Effect;
+use crate::policy::{Effect, Trace};
 use crate::store::prefix::Range;
 use ipnet::IpNet;
 use prefixd_api::event::StoredEvent;
 use prefixd_api::ids::{EventId, MitigationId};
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
 use prefixd_api::resource::SafelistEntry;
-use prefixd_api::why::Why;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ impl<K: std::hash::Hash + Eq, V> Last<K, V> {
 #[derive(Clone, Copy)]
 struct Change<'a> {
     after: &'a Mitigation,
-    why: Option<&'a Arc<Why>>,
+    why: Option<&'a Arc<Trace>>,
     is_new: bool,
 }
 
@@ -86,7 +86,7 @@ impl<'a> Rows<'a> {
         let mut changes: Last<MitigationId, Change<'a>> = Last::with_capacity(effects.len());
         let mut suppressions: Last<&Scope, Option<&Suppression>> = Last::with_capacity(0);
         let mut safelist: Last<IpNet, Option<&SafelistEntry>> = Last::with_capacity(0);
-        let mut by_trace: HashMap<*const Why, EventId> = HashMap::with_capacity(effects.len());
+        let mut by_trace: HashMap<*const Trace, EventId> = HashMap::with_capacity(effects.len());
         for effect in effects {
             match effect {
                 Effect::Event(event, why) => {
@@ -185,7 +185,7 @@ impl<'a> GroupRow<'a> {
 }
 
 impl<'a> MitigationRow<'a> {
-    fn of(change: Change<'a>, by_trace: &HashMap<*const Why, EventId>) -> Result<Self, serde_json::Error> {
+    fn of(change: Change<'a>, by_trace: &HashMap<*const Trace, EventId>) -> Result<Self, serde_json::Error> {
         let mitigation = change.after;
         let shared = change
             .why

@@ -1,11 +1,10 @@
 //! What a daemon commits for an attack: an event, its group, a mitigation, and their journal entries.
 
-use super::{Effect, Entry, Head, MitigationEvent, Writer};
+use super::{Effect, Entry, Head, MitigationEvent, Trace, Writer};
 use prefixd_api::event::{EventAction, StoredEvent};
 use prefixd_api::ids::{EventId, GroupId, MitigationId};
 use prefixd_api::mitigation::{Group, Mitigation, MitigationStatus};
 use prefixd_api::time::Timestamp;
-use prefixd_api::why::Why;
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -23,7 +22,7 @@ pub(crate) fn host(number: u32) -> IpAddr {
 #[derive(Clone)]
 pub(crate) struct Attack {
     pub(crate) event: Arc<StoredEvent>,
-    pub(crate) why: Arc<Why>,
+    pub(crate) why: Arc<Trace>,
     pub(crate) group: Arc<Group>,
     pub(crate) mitigation: Arc<Mitigation>,
 }
@@ -46,15 +45,10 @@ impl Attack {
             "mitigation_id": mitigation_id, "group_id": group_id,
         });
         let steps: Vec<_> = (0..8)
-            .map(|step| {
-                json!({
-                    "stage": "guardrail", "code": "guardrail.quota_customer", "verdict": "passed",
-                    "text": format!("customer acme has {step} of 500 mitigations"), "data": {"used": step, "max": 500},
-                })
-            })
+            .map(|step| json!({"quota_customer": {"customer_id": "acme", "active": step, "max": 500}}))
             .collect();
         let why = json!({
-            "decided_at": at, "outcome": "accepted", "summary": "policed at 5 Mbit/s", "steps": steps,
+            "decided_at": at, "outcome": "accepted", "summary": "policed at 5 Mbit/s", "reasons": steps,
         });
         let group = json!({
             "group_id": group_id, "pop": POP, "scope": {"victim": victim, "vector": vector}, "claims": [claim],

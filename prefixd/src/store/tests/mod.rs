@@ -6,7 +6,7 @@ mod story;
 
 use super::*;
 use crate::journal::{Entry, Head, Writer};
-use crate::policy::{Effect, MitigationEvent};
+use crate::policy::{Effect, MitigationEvent, Trace};
 use fixture::{POP, entries};
 
 /// A moment of the story, in seconds after its start.

@@ -42,7 +42,7 @@ async fn what_is_committed_is_loaded(place: Place) {
             .await
             .unwrap()
             .as_ref(),
-        Some(&*first.why)
+        Some(&first.why.explain())
     );
     assert_eq!(
         place
@@ -51,7 +51,7 @@ async fn what_is_committed_is_loaded(place: Place) {
             .await
             .unwrap()
             .as_ref(),
-        Some(&*first.why)
+        Some(&first.why.explain())
     );
     let key = EventKey::of(&first.event).unwrap();
     let mut later = key.clone();
