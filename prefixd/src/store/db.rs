@@ -98,10 +98,10 @@ impl Db {
 }
 
 /// A new mitigation writes some 7 kB: larger pages mean fewer of them for each commit.
-const PAGE_BYTES: u32 = 16 * 1024;
+const PAGE_BYTES: u32 = 8 * 1024;
 /// The log may grow to 64 MB before its pages go to the file. A checkpoint happens inside a commit, so it is rare; a
 /// page that is written again meanwhile is moved once.
-const WAL_PAGES: &str = "4096";
+const WAL_PAGES: &str = "8000";
 
 fn sqlite_path(connection_string: &str) -> Option<&Path> {
     let path = connection_string.strip_prefix("sqlite:")?;
