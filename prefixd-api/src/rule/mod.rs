@@ -4,6 +4,7 @@
 //! always has a destination: prefixd has no match-everything rules.
 
 mod ranges;
+pub mod render;
 mod text;
 
 pub use ranges::{Range, Ranges, RangesError};

@@ -17,7 +17,7 @@ const TCP_FLAG_NAMES: [(&str, u8); 8] = [
     ("cwr", 0x80),
 ];
 
-fn protocol_name(number: u8) -> Option<&'static str> {
+pub(super) fn protocol_name(number: u8) -> Option<&'static str> {
     match number {
         protocol::ICMP => Some("icmp"),
         protocol::TCP => Some("tcp"),

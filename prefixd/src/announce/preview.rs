@@ -2,7 +2,7 @@
 
 use super::compile;
 use prefixd_api::mitigation::RulePreview;
-use prefixd_api::rule::Rule;
+use prefixd_api::rule::{Rule, render};
 
 /// A rule as text, as the bytes that are sent, and as two vendors write it.
 #[must_use]
@@ -12,7 +12,7 @@ pub fn preview(rule: &Rule) -> RulePreview {
         nlri: compile::canonical(&rule.matches)
             .map(|rule| rule.key().to_string())
             .unwrap_or_default(),
-        junos: String::new(),
-        iosxr: String::new(),
+        junos: render::junos(rule),
+        iosxr: render::iosxr(rule),
     }
 }
