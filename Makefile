@@ -3,12 +3,15 @@
 SHELL := /bin/sh
 CARGO ?= cargo
 
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+
 # What tests, benchmarks and the demo need besides Rust, make and a C compiler: Debian packages.
 TEST_PACKAGES := bird2 frr gobgpd exabgp postgresql
 DEMO_PACKAGES := bird2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test bench demo lab clean
+.PHONY: help setup lint test bench demo install lab clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,16 +34,30 @@ test: setup ## Run every test, with real routers and databases
 
 bench: ## Measure and print the figures of docs/benchmarks.md (about 10 minutes; release build)
 	@lab/install-packages bird2 postgresql
-	$(CARGO) build --release --locked -p prefixd -p lab --bins
+	$(CARGO) build --release --locked -p prefixd -p lab@0.1.0 --bins
 	target/release/bench --prefixd target/release/prefixd
 
 demo: ## Daemon, a real router, an attack wave, and the console on top (DEMO=plain: no console)
 	@lab/install-packages $(DEMO_PACKAGES)
-	$(CARGO) build --locked -p prefixd -p prefixd-tui -p lab --bins
+	$(CARGO) build --locked -p prefixd -p prefixd-tui -p lab@0.1.0 --bins
 	@target/debug/demo --prefixd target/debug/prefixd --console target/debug/prefixd-tui $(if $(filter plain,$(DEMO)),--plain)
 
+install: ## Install a release build, manual pages, unit and samples (DESTDIR, PREFIX, SYSCONFDIR)
+	$(CARGO) build --release --locked -p prefixd -p prefixdctl -p prefixd-tui --bins
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(SYSCONFDIR)/prefixd
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d
+	install -m 0755 target/release/prefixd target/release/prefixdctl target/release/prefixd-tui $(DESTDIR)$(PREFIX)/bin/
+	install -m 0644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	sed 's,/usr/local/bin,$(PREFIX)/bin,' etc/systemd/prefixd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/prefixd.service
+	install -m 0644 etc/sysusers.d/prefixd.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/
+	@for file in prefixd inventory playbooks; do \
+		target=$(DESTDIR)$(SYSCONFDIR)/prefixd/$$file.yaml; \
+		if [ -e $$target ]; then echo "$$target stays as it is"; else install -m 0640 etc/$$file.yaml $$target; fi; \
+	done
+	@echo "Next: systemd-sysusers; chgrp -R prefixd $(SYSCONFDIR)/prefixd; edit it; prefixd --check --config $(SYSCONFDIR)/prefixd"
+
 lab: setup ## Only the tests of the lab itself: do the routers and the database work on this machine?
-	$(CARGO) test --locked -p lab
+	$(CARGO) test --locked -p lab@0.1.0
 
 clean: ## Remove what was built
 	$(CARGO) clean

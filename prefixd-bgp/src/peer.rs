@@ -144,7 +144,7 @@ impl Peer {
         let now = Instant::now();
         let expired = self.shared.rib().expire(now);
         if expired > 0 {
-            warn!(neighbor = %self.name, rules = expired, "rules reached the end of their time and are withdrawn by the speaker");
+            debug!(neighbor = %self.name, rules = expired, "rules reached the end of their time and are withdrawn by the speaker");
             self.shared.changed.send_replace(());
         }
         let connections = &self.connections;

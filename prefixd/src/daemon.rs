@@ -113,6 +113,8 @@ pub async fn run(dir: &Path, config: Config, shutdown: CancellationToken) -> any
     info!(pop = %config.settings.pop, mode = %config.settings.mode, version = env!("CARGO_PKG_VERSION"), "ready");
 
     let ended = tokio::select! {
+        // A stop ends the servers too: that is no end of their own.
+        biased;
         () = shutdown.cancelled() => None,
         ended = &mut engine => Some(engine_ended(ended)),
         ended = &mut servers => Some(servers_ended(ended)),

@@ -9,7 +9,7 @@ use prefixd_api::time::Timestamp;
 use prefixd_bgp::{Delivery as At, MessageCounts, PeerStatus, SessionChange, SessionEvent, SessionPhase};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
 impl Announcer {
     /// Every neighbour as it is now, in the order of the configuration.
@@ -145,16 +145,9 @@ impl Announcer {
     fn tell_session(&self, event: &SessionEvent) {
         let neighbor = event.neighbor.to_string();
         let (state, reason) = match &event.change {
-            SessionChange::Up { .. } => {
-                info!(neighbor, "the session is established");
-                (PeerState::Established, None)
-            }
+            SessionChange::Up { .. } => (PeerState::Established, None),
             SessionChange::Down { loss } => {
                 let reason = loss.as_ref().map(ToString::to_string);
-                warn!(
-                    neighbor,
-                    reason, "the session is down: the router has dropped our rules"
-                );
                 (PeerState::Idle, reason)
             }
         };

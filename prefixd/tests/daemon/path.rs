@@ -2,6 +2,7 @@
 
 use crate::support::{Daemon, MARKER, PATIENCE, Setup, ban, wait_for};
 use anyhow::Context;
+use ipnet::IpNet;
 use lab::routers::{
     Action, BytesPerSecond, Component, Family, Kind, Match, NO_EXPORT, Op, Router, RouterConfig,
 };
@@ -10,8 +11,8 @@ use prefixd_api::mitigation::WithdrawRequest;
 use prefixd_api::resource::AnnouncementState;
 
 /// What BIRD and GoBGP must show of a policed port.
-fn policed(victim: &str, port: u64) -> Match {
-    Match::to(victim.parse().expect("a prefix"))
+fn policed(victim: IpNet, port: u64) -> Match {
+    Match::to(victim)
         .with(Component::Protocol, &[(Op::Eq, 17)])
         .with(Component::DestinationPort, &[(Op::Eq, port)])
 }
@@ -49,7 +50,7 @@ async fn a_report_becomes_the_exact_rule_and_a_withdrawal_takes_it_back() -> any
         let id = answer
             .mitigation_id
             .context("an accepted event names its mitigation")?;
-        let wanted = policed(prefix, 27015);
+        let wanted = policed(prefix.parse()?, 27015);
         holds(&bird, family, &wanted).await?;
 
         let rules = bird.rules(family).await?;
@@ -142,7 +143,12 @@ async fn a_lease_that_nobody_renews_ends_on_the_router() -> anyhow::Result<()> {
         .await?
         .mitigation_id
         .context("accepted")?;
-    holds(&bird, Family::Ipv4Flow, &policed("203.0.113.30/32", 27015)).await?;
+    holds(
+        &bird,
+        Family::Ipv4Flow,
+        &policed("203.0.113.30/32".parse()?, 27015),
+    )
+    .await?;
     is_empty(&bird, Family::Ipv4Flow).await?;
     let ended = wait_for("the mitigation is recorded as ended", || async {
         let shown = daemon.client.mitigation(id).await?.value.mitigation;
@@ -171,7 +177,12 @@ async fn what_must_not_be_filtered_never_reaches_the_router() -> anyhow::Result<
     );
     // A rule that is allowed arrives after them: nothing that came before it is on its way.
     daemon.ban("203.0.113.40", 27015).await?;
-    holds(&bird, Family::Ipv4Flow, &policed("203.0.113.40/32", 27015)).await?;
+    holds(
+        &bird,
+        Family::Ipv4Flow,
+        &policed("203.0.113.40/32".parse()?, 27015),
+    )
+    .await?;
     let rules = bird.rules(Family::Ipv4Flow).await?;
     assert!(
         rules

@@ -6,22 +6,22 @@ use prefixd_api::event::{EventAnswer, EventOutcome};
 use prefixd_api::mitigation::WithdrawRequest;
 use std::collections::HashSet;
 
-async fn at_once(daemon: &Daemon, victims: Vec<String>) -> Vec<Result<EventAnswer, Error>> {
+async fn at_once(daemon: &Daemon, victims: Vec<String>) -> anyhow::Result<Vec<Result<EventAnswer, Error>>> {
     let sends = victims.into_iter().map(|victim| {
         let client = daemon.client.clone();
         tokio::spawn(async move { client.send_event(&ban(&victim, 27015)).await })
     });
     let mut answers = Vec::new();
     for send in sends.collect::<Vec<_>>() {
-        answers.push(send.await.expect("no panic"));
+        answers.push(send.await?);
     }
-    answers
+    Ok(answers)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_first_reports_of_one_attack_make_one_mitigation() -> anyhow::Result<()> {
     let daemon = Daemon::start(Setup::default(), &[]).await?;
-    let answers = at_once(&daemon, vec!["203.0.113.10".into(); 10]).await;
+    let answers = at_once(&daemon, vec!["203.0.113.10".into(); 10]).await?;
     let mut made = 0;
     let mut ids = HashSet::new();
     for answer in answers {
@@ -49,7 +49,7 @@ async fn forty_reports_do_not_pass_a_quota_of_five() -> anyhow::Result<()> {
         &daemon,
         (10..50).map(|last| format!("203.0.113.{last}")).collect(),
     )
-    .await;
+    .await?;
     let refused = answers
         .iter()
         .filter_map(|answer| answer.as_ref().err().and_then(Error::code));
