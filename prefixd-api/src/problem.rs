@@ -181,3 +181,23 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_documented() {
+        let text = include_str!("../../docs/errors.md");
+        let codes = Code::ALL
+            .iter()
+            .copied()
+            .chain(Guardrail::ALL.iter().copied().map(Code::Guardrail));
+        for code in codes {
+            assert!(
+                text.contains(&format!("| `{code}` |")),
+                "docs/errors.md says nothing of {code}"
+            );
+        }
+    }
+}

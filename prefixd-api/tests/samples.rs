@@ -1,5 +1,10 @@
 //! The samples of etc/ load, and show every key there is.
 #![cfg(feature = "config")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper that fails fails its test"
+)]
 
 use prefixd_api::config::{self, Config};
 use std::collections::BTreeSet;

@@ -379,3 +379,35 @@ pub fn label(kind: &str) -> Label {
         kind: kind.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_documented() {
+        let metrics = Metrics::new();
+        let text = metrics.encode().unwrap();
+        let documented = include_str!("../../docs/metrics.md");
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').unwrap();
+            let name = if kind == "counter" {
+                format!("{name}_total")
+            } else {
+                name.to_owned()
+            };
+            assert!(
+                documented.contains(&format!("| `{name}` | {kind} |")),
+                "docs/metrics.md says nothing of {name} ({kind})"
+            );
+        }
+    }
+
+    #[test]
+    fn a_minute_forgets() {
+        let minute = LastMinute::default();
+        minute.inc();
+        minute.inc();
+        assert_eq!(minute.count(), 2);
+    }
+}

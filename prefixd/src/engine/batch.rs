@@ -78,8 +78,9 @@ impl Batch {
         });
     }
 
-    /// Decides a command. A panic costs this command alone: it must not take every rule with it.
-    pub(super) fn decide(&mut self, work: Work, policy: &Policy, facts: &Facts) {
+    /// Decides a command and answers whether that went well. A panic costs this command alone: it must not take
+    /// every rule with it.
+    pub(super) fn decide(&mut self, work: Work, policy: &Policy, facts: &Facts) -> bool {
         let (working, now) = (&self.working, self.now);
         let decided = catch_unwind(AssertUnwindSafe(|| {
             decide(working, policy, &work.command, now, facts)
@@ -94,7 +95,9 @@ impl Batch {
                 Err(SubmitError::Defect)
             }
         };
+        let is_sound = result.is_ok();
         self.items.push(Decided { work, result });
+        is_sound
     }
 
     /// Adds an entry that no decision makes.

@@ -317,7 +317,9 @@ impl Engine {
             }
         }
         let facts = self.facts(&batch.working, &work.command);
-        batch.decide(work, &self.parts.policy, &facts);
+        if !batch.decide(work, &self.parts.policy, &facts) {
+            self.parts.metrics.defects.inc();
+        }
     }
 
     fn facts(&self, state: &State, command: &Command) -> Facts {

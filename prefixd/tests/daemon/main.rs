@@ -2,7 +2,11 @@
 //!
 //! Each test has its own directory, database, addresses and ports.
 
+mod access;
+mod bad_input;
 mod crash;
+mod feed;
+mod lists;
 mod path;
 mod races;
 mod reload;

@@ -29,6 +29,7 @@ pub(crate) struct Setup {
     pub(crate) sources: &'static str,
     pub(crate) playbook_ttl: u32,
     pub(crate) database: Option<String>,
+    pub(crate) http: &'static str,
 }
 
 impl Default for Setup {
@@ -41,6 +42,7 @@ impl Default for Setup {
             sources: "{ default: { reporting: repeats } }",
             playbook_ttl: 300,
             database: None,
+            http: "  socket: null\n  auth: { mode: none }\n",
         }
     }
 }
@@ -49,6 +51,7 @@ impl Default for Setup {
 pub(crate) struct Daemon {
     pub(crate) dir: TempDir,
     pub(crate) client: Client,
+    pub(crate) address: SocketAddr,
     process: Option<Process>,
 }
 
@@ -60,6 +63,7 @@ impl Daemon {
             IpAddr::V4(Ipv4Addr::LOCALHOST),
             lab::net::free_port(Ipv4Addr::LOCALHOST.into())?,
         );
+        write_tokens(dir.path())?;
         write_configuration(dir.path(), &setup, http, routers)?;
         let endpoint: Endpoint = format!("http://{http}").parse()?;
         let mut options = Options::new(endpoint);
@@ -69,6 +73,7 @@ impl Daemon {
         let mut daemon = Self {
             dir,
             client,
+            address: http,
             process: None,
         };
         daemon.boot().await?;
@@ -98,6 +103,10 @@ impl Daemon {
             tokio::time::sleep(POLL).await;
         }
         Ok(())
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
@@ -190,6 +199,17 @@ where
     }
 }
 
+/// Tokens that a test may name, each in a file of its own.
+fn write_tokens(dir: &Path) -> std::io::Result<()> {
+    for role in ["detector", "viewer", "operator", "admin"] {
+        std::fs::write(
+            dir.join(format!("{role}.token")),
+            format!("{role}-secret-of-the-test\n"),
+        )?;
+    }
+    Ok(())
+}
+
 fn write_configuration(
     dir: &Path,
     setup: &Setup,
@@ -212,6 +232,7 @@ fn write_configuration(
         neighbors
     };
     let database = setup.database.as_deref().unwrap_or("sqlite:prefixd.db");
+    let http_rest = setup.http;
     let Setup {
         quotas,
         guardrails,
@@ -227,9 +248,7 @@ fn write_configuration(
 mode: enforced
 http:
   listen: [\"{http}\"]
-  socket: null
-  auth: {{ mode: none }}
-bgp:
+{http_rest}bgp:
   local_asn: 65010
   router_id: 10.255.0.1
   listen: null

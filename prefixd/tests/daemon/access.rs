@@ -1,0 +1,192 @@
+//! Who may do what: tokens, the socket, other sites' pages.
+
+use crate::support::{Daemon, Setup, ban};
+use anyhow::Context;
+use prefixd_api::client::{Client, Options};
+use prefixd_api::mitigation::WithdrawRequest;
+use prefixd_api::resource::SafelistRequest;
+use reqwest::header;
+
+const TOKENS: &str = "  socket: { path: prefixd.sock, operator_group: null, admin_group: null }
+  auth:
+    mode: bearer
+    bearer_tokens:
+      - { name: fnm, file: detector.token, role: detector }
+      - { name: grafana, file: viewer.token, role: viewer }
+      - { name: noc, file: operator.token, role: operator }
+      - { name: root, file: admin.token, role: admin }
+";
+
+fn client(daemon: &Daemon, token: Option<&str>) -> anyhow::Result<Client> {
+    let mut options = Options::new(format!("http://{}", daemon.address).parse()?);
+    options.token = token.map(|role| format!("{role}-secret-of-the-test").into());
+    options.retries = 0;
+    Ok(Client::new(options)?)
+}
+
+#[tokio::test]
+async fn a_token_may_do_what_its_role_may() -> anyhow::Result<()> {
+    let daemon = Daemon::start(
+        Setup {
+            http: TOKENS,
+            ..Setup::default()
+        },
+        &[],
+    )
+    .await?;
+    let code = |error: prefixd_api::client::Error| error.code().map(str::to_owned).unwrap_or_default();
+    let event = ban("203.0.113.10", 27015);
+
+    for token in [None, Some("wrong")] {
+        let stranger = client(&daemon, token)?;
+        assert_eq!(
+            stranger.send_event(&event).await.map_err(code),
+            Err("auth.required".into())
+        );
+        assert_eq!(
+            stranger.stats().await.map(|_| ()).map_err(code),
+            Err("auth.required".into())
+        );
+        assert!(stranger.health().await.is_ok() && stranger.ready().await.is_ok());
+    }
+    let forbidden = Err("auth.forbidden".to_owned());
+    let detector = client(&daemon, Some("detector"))?;
+    let id = detector
+        .send_event(&event)
+        .await?
+        .mitigation_id
+        .context("accepted")?;
+    assert_eq!(detector.stats().await.map(|_| ()).map_err(code), forbidden);
+    let viewer = client(&daemon, Some("viewer"))?;
+    let request = WithdrawRequest {
+        reason: "test".into(),
+        ..WithdrawRequest::default()
+    };
+    assert_eq!(
+        viewer.send_event(&event).await.map(|_| ()).map_err(code),
+        forbidden
+    );
+    assert_eq!(
+        viewer
+            .withdraw_mitigation(id, &request)
+            .await
+            .map(|_| ())
+            .map_err(code),
+        forbidden
+    );
+    let operator = client(&daemon, Some("operator"))?;
+    let safelist = SafelistRequest {
+        prefix: "203.0.113.99".into(),
+        reason: "test".into(),
+        ..SafelistRequest::default()
+    };
+    assert_eq!(
+        operator
+            .add_to_safelist(&safelist)
+            .await
+            .map(|_| ())
+            .map_err(code),
+        forbidden
+    );
+    assert_eq!(operator.reload().await.map(|_| ()).map_err(code), forbidden);
+    assert_eq!(
+        operator
+            .withdraw_mitigation(id, &request)
+            .await?
+            .ended_by
+            .as_deref(),
+        Some("token:noc")
+    );
+    let admin = client(&daemon, Some("admin"))?;
+    admin.add_to_safelist(&safelist).await?;
+    let actors: Vec<String> = viewer
+        .mitigation(id)
+        .await?
+        .value
+        .timeline
+        .into_iter()
+        .map(|entry| entry.actor)
+        .collect();
+    assert_eq!(actors, ["token:fnm", "token:noc"], "the actor is who sent it");
+    assert!(!daemon.log().contains("secret-of-the-test"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_socket_knows_who_asks() -> anyhow::Result<()> {
+    let mut daemon = Daemon::start(
+        Setup {
+            http: TOKENS,
+            ..Setup::default()
+        },
+        &[],
+    )
+    .await?;
+    let socket = daemon.dir.path().join("prefixd.sock");
+    let client = Client::new(Options::new(format!("unix:{}", socket.display()).parse()?))?;
+    let me = nix::unistd::geteuid();
+    if me.is_root() {
+        let detail = client.health_detail().await?;
+        assert_eq!(detail.role, prefixd_api::role::Role::Admin);
+    } else {
+        assert_eq!(
+            client
+                .health_detail()
+                .await
+                .err()
+                .and_then(|e| e.code().map(str::to_owned))
+                .as_deref(),
+            Some("auth.required")
+        );
+    }
+    // A killed daemon leaves its socket behind; the next one takes its place.
+    daemon.kill().await?;
+    assert!(socket.exists());
+    daemon.boot().await?;
+    assert!(client.health().await.is_ok());
+    daemon.stop().await?;
+    assert!(!socket.exists());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_is_sent_away() -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::default(), &[]).await?;
+    let http = reqwest::Client::builder().tls_certs_only([]).build()?;
+    let url = format!("http://{}/v1/stats", daemon.address);
+    for (name, value) in [
+        (header::HOST, "evil.example"),
+        (header::ORIGIN, "https://evil.example"),
+    ] {
+        let response = http.get(&url).header(name.clone(), value).send().await?;
+        assert_eq!(response.status(), 403, "{name}: {value}");
+    }
+    assert_eq!(http.get(&url).send().await?.status(), 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn too_many_events_are_told_to_slow_down() -> anyhow::Result<()> {
+    let limited =
+        "  socket: null\n  auth: { mode: none }\n  rate_limit: { events_per_second: 1, burst: 3 }\n";
+    let daemon = Daemon::start(
+        Setup {
+            http: limited,
+            ..Setup::default()
+        },
+        &[],
+    )
+    .await?;
+    let mut codes = Vec::new();
+    for _ in 0..5 {
+        let sent = daemon.ban("203.0.113.10", 27015).await;
+        codes.push(
+            sent.err()
+                .and_then(|error| error.code().map(str::to_owned))
+                .unwrap_or_default(),
+        );
+    }
+    assert_eq!(codes[..3], ["", "", ""]);
+    assert_eq!(codes[4], "limit.rate");
+    Ok(())
+}
