@@ -100,7 +100,10 @@ async fn a_position_that_is_not_kept_is_told() -> anyhow::Result<()> {
     });
     loop {
         match next(&mut feed).await? {
-            FeedItem::Resync { head } => return Ok(assert_eq!(head, 0)),
+            FeedItem::Resync { head } => {
+                assert_eq!(head, 0);
+                return Ok(());
+            }
             FeedItem::Connected { .. } => {}
             other => bail!("{other:?}"),
         }
