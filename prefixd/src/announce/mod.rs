@@ -21,7 +21,7 @@ use prefixd_api::rule::Rule;
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::flowspec::NlriKey;
 use prefixd_bgp::{Change, ConfigError, NeighborConfig, Route, Speaker, Target};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use table::{Desired, Step, Table, Wanted};
@@ -30,6 +30,8 @@ use tracing::{error, info};
 
 /// How long the rules of a changed match stay beside the new ones.
 const OVERLAP: Duration = Duration::from_secs(1);
+/// Deliveries that are kept for telling; of more, subscribers learn by reading.
+const MAX_UNTOLD: usize = 10_000;
 /// Ephemeral feed messages a subscriber may be behind; it loses the oldest, they are not numbered.
 const EPHEMERAL_BACKLOG: usize = 1024;
 
@@ -46,6 +48,8 @@ pub struct Announcer {
 struct Inner {
     table: Table,
     neighbors: Vec<Neighbor>,
+    /// Mitigations whose delivery subscribers have not been told since it last changed.
+    untold: BTreeSet<MitigationId>,
 }
 
 /// What the daemon knows of a neighbour besides the session.
@@ -81,6 +85,7 @@ impl Announcer {
             inner: Mutex::new(Inner {
                 table: Table::default(),
                 neighbors,
+                untold: BTreeSet::new(),
             }),
             ephemeral,
         }
@@ -104,6 +109,9 @@ impl Announcer {
         let mut inner = self.inner();
         let mut changes = Vec::new();
         for id in changed {
+            if inner.untold.len() < MAX_UNTOLD {
+                inner.untold.insert(id);
+            }
             let steps = match state
                 .mitigations
                 .get(&id)

@@ -50,6 +50,31 @@ impl Announcer {
         }
     }
 
+    /// Tells subscribers how changed mitigations stand, once every established neighbour has been told its rules
+    /// or cannot take them. Called every second.
+    pub fn tell_deliveries(&self) {
+        let untold: Vec<MitigationId> = std::mem::take(&mut self.inner().untold).into_iter().collect();
+        if self.ephemeral.receiver_count() == 0 || untold.is_empty() {
+            return;
+        }
+        let deliveries = self.deliveries();
+        let mut waiting = Vec::new();
+        for mitigation_id in untold {
+            let delivery = deliveries.of_routes(mitigation_id);
+            let has_routes = !self.inner().table.keys_of(mitigation_id).is_empty();
+            if has_routes && delivery.advertised + delivery.unsupported < deliveries.enforcing_established() {
+                waiting.push(mitigation_id);
+                continue;
+            }
+            // Nobody may be listening any more.
+            let _ = self.ephemeral.send(FeedBody::DeliveryChanged {
+                mitigation_id,
+                delivery,
+            });
+        }
+        self.inner().untold.extend(waiting);
+    }
+
     /// Each rule of a mitigation at each neighbour.
     #[must_use]
     pub fn announcements(&self, mitigation: &Mitigation) -> Vec<Announcement> {
@@ -211,22 +236,33 @@ pub struct Deliveries<'a> {
 }
 
 impl Deliveries<'_> {
+    fn enforcing_established(&self) -> u32 {
+        let speaker = &self.announcer.speaker;
+        let enforcing = self.neighbors.iter().filter(|neighbor| neighbor.enforce);
+        let established = enforcing
+            .filter(|neighbor| speaker.is_established(&neighbor.name))
+            .count();
+        u32::try_from(established).unwrap_or(u32::MAX)
+    }
+
     /// Counts neighbours for one mitigation.
     #[must_use]
     pub fn of(&self, mitigation: &Mitigation) -> Delivery {
+        if !is_announced(mitigation) {
+            return Delivery {
+                established: self.established,
+                ..Delivery::default()
+            };
+        }
+        self.of_routes(mitigation.mitigation_id)
+    }
+
+    fn of_routes(&self, id: MitigationId) -> Delivery {
         let mut delivery = Delivery {
             established: self.established,
             ..Delivery::default()
         };
-        if !is_announced(mitigation) {
-            return delivery;
-        }
-        let keys = self
-            .announcer
-            .inner()
-            .table
-            .keys_of(mitigation.mitigation_id)
-            .to_vec();
+        let keys = self.announcer.inner().table.keys_of(id).to_vec();
         let speaker = &self.announcer.speaker;
         for neighbor in self.neighbors.iter().filter(|neighbor| neighbor.enforce) {
             let at = |key| speaker.route(&neighbor.name, key).map(|route| route.delivery);

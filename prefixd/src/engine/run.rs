@@ -670,6 +670,7 @@ impl Engine {
             self.publish();
         }
         self.parts.announcer.forget_ended();
+        self.parts.announcer.tell_deliveries();
         let now = Instant::now();
         if now >= self.next_reconcile {
             self.next_reconcile = now + self.parts.settings.reconciliation_interval;

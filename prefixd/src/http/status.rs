@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use prefixd_api::mitigation::MitigationStatus;
 use prefixd_api::problem::{Code, Problem};
 use prefixd_api::resource::{
-    EngineHealth, Health, HealthDetail, Peer, PeerList, PeerState, Stats, StoreHealth, Usage,
+    EngineHealth, Health, HealthDetail, Mode, Peer, PeerList, PeerState, Stats, StoreHealth, Usage,
 };
 use std::collections::BTreeMap;
 
@@ -21,7 +21,10 @@ pub(super) async fn stats(State(app): State<App>, query: Query) -> Result<Respon
     query.finish()?;
     let snapshot = app.engine.snapshot();
     let quotas = snapshot.policy.quotas();
-    let tally = &snapshot.state.counts.enforced;
+    let tally = match snapshot.policy.mode() {
+        Mode::Enforced => &snapshot.state.counts.enforced,
+        Mode::DryRun => &snapshot.state.counts.dry_run,
+    };
     let mut stats = Stats {
         pop: app.pop.clone(),
         at: app.clock.now(),

@@ -2,6 +2,7 @@
 
 use crate::support::{Daemon, PATIENCE, Setup, ban};
 use anyhow::{Context, bail};
+use lab::routers::{Kind, Router, RouterConfig};
 use prefixd_api::client::{Feed, FeedItem, FeedOptions};
 use prefixd_api::feed::{FeedBody, FeedMessage};
 use prefixd_api::mitigation::WithdrawRequest;
@@ -89,6 +90,34 @@ async fn a_subscriber_goes_on_where_it_was_across_a_restart() -> anyhow::Result<
     let expected: Vec<_> = (1..=10).map(Some).collect();
     assert_eq!(seen, expected, "no gap, nothing twice");
     Ok(())
+}
+
+#[tokio::test]
+async fn the_delivery_at_a_real_router_is_told() -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
+    daemon.wait_established(1).await?;
+    let mut feed = daemon.client.feed(FeedOptions::default());
+    connected(&mut feed).await?;
+    let id = daemon
+        .ban("203.0.113.10", 27015)
+        .await?
+        .mitigation_id
+        .context("accepted")?;
+    loop {
+        if let FeedItem::Message(message) = next(&mut feed).await?
+            && let FeedBody::DeliveryChanged {
+                mitigation_id,
+                delivery,
+            } = message.body
+        {
+            assert_eq!(
+                (mitigation_id, delivery.established, delivery.advertised),
+                (id, 1, 1)
+            );
+            return Ok(());
+        }
+    }
 }
 
 #[tokio::test]
