@@ -3,8 +3,8 @@
 use super::extract::{Json, Query, answer, ok, path};
 use super::identity::Principal;
 use super::{App, Failure};
-use crate::policy::{Command, CreateCommand, FreshIds, Outcome, WithdrawCommand};
-use crate::store::{MitigationFilter, PageRequest};
+use crate::policy::{Command, CreateCommand, FreshIds, Outcome, State as Committed, WithdrawCommand};
+use crate::store::{CursorError, MitigationFilter, PageRequest};
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -18,6 +18,7 @@ use prefixd_api::rule::ActionType;
 use prefixd_api::victim::{Victim, VictimError};
 use prefixd_api::why::Why;
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,20 +67,31 @@ pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Res
         end: paging.end,
     };
     query.finish()?;
-    let cursor = paging.cursor.as_deref().map(str::parse).transpose()?;
-    let page = app
-        .store
-        .list_mitigations(
-            &filter,
-            PageRequest {
-                cursor,
-                limit: paging.limit,
-            },
-        )
-        .await?;
+    let own_pop = filter.pop.as_deref().is_none_or(|pop| pop == app.pop);
+    let (found, next_cursor) =
+        if own_pop && !filter.statuses.is_empty() && filter.statuses.iter().all(|s| s.is_live()) {
+            live(
+                &app.engine.snapshot().state,
+                &filter,
+                paging.cursor.as_deref(),
+                paging.limit.into(),
+            )?
+        } else {
+            let cursor = paging.cursor.as_deref().map(str::parse).transpose()?;
+            let page = app
+                .store
+                .list_mitigations(
+                    &filter,
+                    PageRequest {
+                        cursor,
+                        limit: paging.limit,
+                    },
+                )
+                .await?;
+            (page.items, page.next.map(|cursor| cursor.to_string()))
+        };
     let deliveries = app.announcer.deliveries();
-    let mitigations: Vec<Mitigation> = page
-        .items
+    let mitigations: Vec<Mitigation> = found
         .into_iter()
         .map(|mut mitigation| {
             mitigation.delivery = Some(deliveries.of(&mitigation));
@@ -89,8 +101,64 @@ pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Res
     ok(&MitigationList {
         count: mitigations.len(),
         mitigations,
-        next_cursor: page.next.map(|cursor| cursor.to_string()),
+        next_cursor,
     })
+}
+
+/// Marks a cursor into the live mitigations; the store's cursors are base64 without a colon.
+const LIVE_CURSOR: &str = "live:";
+
+/// A page of live mitigations out of memory: names are ordered by time, so they are the position too.
+fn live(
+    state: &Committed,
+    filter: &MitigationFilter,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<(Vec<Mitigation>, Option<String>), Failure> {
+    let after: Option<MitigationId> = match cursor {
+        None => None,
+        Some(text) => {
+            let id = text.strip_prefix(LIVE_CURSOR).and_then(|id| id.parse().ok());
+            Some(id.ok_or(CursorError)?)
+        }
+    };
+    let end = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let older = state
+        .mitigations
+        .range::<_, MitigationId>((Bound::Unbounded, end));
+    let mut matching = older
+        .rev()
+        .map(|(_, mitigation)| mitigation)
+        .filter(|mitigation| lets_through(filter, mitigation));
+    let page: Vec<Mitigation> = matching
+        .by_ref()
+        .take(limit)
+        .map(|mitigation| Mitigation::clone(mitigation))
+        .collect();
+    let next = matching
+        .next()
+        .and(page.last())
+        .map(|last| format!("{LIVE_CURSOR}{}", last.mitigation_id));
+    Ok((page, next))
+}
+
+fn lets_through(filter: &MitigationFilter, mitigation: &Mitigation) -> bool {
+    let is = |wanted: &Option<String>, value: Option<&str>| wanted.is_none() || wanted.as_deref() == value;
+    filter.statuses.contains(&mitigation.status)
+        && is(&filter.customer_id, mitigation.customer_id.as_deref())
+        && is(&filter.service_id, mitigation.service_id.as_deref())
+        && is(&filter.vector, Some(&mitigation.vector))
+        && filter
+            .victim
+            .is_none_or(|prefix| prefix.contains(&mitigation.victim_ip.address()))
+        && filter
+            .action_type
+            .is_none_or(|action| action == mitigation.action_type)
+        && filter
+            .acknowledged
+            .is_none_or(|wanted| wanted == mitigation.acknowledged_at.is_some())
+        && filter.start.is_none_or(|start| mitigation.created_at >= start)
+        && filter.end.is_none_or(|end| mitigation.created_at < end)
 }
 
 /// An address or a prefix, of the `victim_ip` parameter.

@@ -10,11 +10,17 @@ use std::collections::BTreeSet;
 
 #[tokio::test]
 async fn pages_of_a_moving_list_have_no_gap_and_nothing_twice() -> anyhow::Result<()> {
+    pages(Vec::new()).await?;
+    pages(vec![MitigationStatus::Active, MitigationStatus::Escalated]).await
+}
+
+async fn pages(status: Vec<MitigationStatus>) -> anyhow::Result<()> {
     let daemon = Daemon::start(Setup::default(), &[]).await?;
     for last in 10..40 {
         daemon.ban(&format!("203.0.113.{last}"), 27015).await?;
     }
     let mut query = MitigationQuery {
+        status,
         page: Page {
             limit: Some(7),
             ..Page::default()

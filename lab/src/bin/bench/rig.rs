@@ -49,7 +49,7 @@ pub(crate) struct Rig {
     // In this order they are dropped: the daemon first, what it uses after it.
     pub(crate) daemon: Daemon,
     _postgres: Option<Postgres>,
-    _dir: TempDir,
+    dir: TempDir,
     runs: u64,
 }
 
@@ -92,7 +92,7 @@ impl Rig {
         Ok(Self {
             daemon,
             _postgres: postgres,
-            _dir: dir,
+            dir,
             runs: now.as_secs(),
         })
     }
@@ -144,18 +144,30 @@ impl Rig {
         Ok(report)
     }
 
+    /// Has the daemon reconcile every second instead of every half minute, by a reload.
+    pub(crate) async fn reconcile_every_second(&self) -> anyhow::Result<()> {
+        let file = self.dir.path().join("prefixd.yaml");
+        let text = std::fs::read_to_string(&file)?;
+        let often = text.replace("timers:\n", "timers:\n  reconciliation_interval_seconds: 1\n");
+        std::fs::write(file, often)?;
+        let mut client = self.daemon.client().await?;
+        let (status, answer) = client.json("POST", "/v1/config/reload", None).await?;
+        ensure!(status == 200, "prefixd answered {status} to a reload: {answer}");
+        Ok(())
+    }
+
     /// Kills the daemon and starts it on the same data.
     pub(crate) async fn kill_and_start(self) -> anyhow::Result<Self> {
         let Self {
             daemon,
             _postgres,
-            _dir,
+            dir,
             runs,
         } = self;
         Ok(Self {
             daemon: daemon.kill_and_start().await?,
             _postgres,
-            _dir,
+            dir,
             runs,
         })
     }
