@@ -19,6 +19,16 @@ pub(super) struct Work {
     pub(super) reply: Option<Reply>,
 }
 
+impl Work {
+    /// The scope of work that the engine asks of itself.
+    pub(super) fn own_scope(&self) -> Option<Scope> {
+        match &self.command {
+            Command::Due(scope) | Command::Judge(scope) if self.reply.is_none() => Some(scope.clone()),
+            _ => None,
+        }
+    }
+}
+
 /// A command whose outcome waits for the commit.
 #[derive(Debug)]
 pub(super) struct Decided {

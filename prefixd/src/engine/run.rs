@@ -34,6 +34,8 @@ const MAX_EFFECTS: usize = 1_000;
 const GATHER: usize = 4;
 /// How long a failing store is left alone before owed work is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+/// When a scope is looked at again after its own work failed by a defect.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// How often the engine looks after itself.
 const TICK: Duration = Duration::from_secs(1);
 /// How often old history is pruned, one bounded step at a time.
@@ -303,7 +305,7 @@ impl Engine {
         Ok(())
     }
 
-    fn decide(&self, batch: &mut Batch, work: Work, from_store: &Replays) {
+    fn decide(&mut self, batch: &mut Batch, work: Work, from_store: &Replays) {
         if let Command::Event(command) = &work.command
             && let Some(key) = EventKey::of_report(&command.event)
         {
@@ -317,8 +319,19 @@ impl Engine {
             }
         }
         let facts = self.facts(&batch.working, &work.command);
+        let own = work.own_scope();
         if !batch.decide(work, &self.parts.policy, &facts) {
             self.parts.metrics.defects.inc();
+            self.look_again(own);
+        }
+    }
+
+    /// The engine's own work on a scope failed by a defect. The speaker ends the rules at their time all the same;
+    /// the scope must not be forgotten.
+    fn look_again(&mut self, scope: Option<Scope>) {
+        if let Some(scope) = scope {
+            let at = self.parts.clock.now().saturating_add(LOOK_AGAIN);
+            self.deadlines.set(scope, Some(at));
         }
     }
 
@@ -530,7 +543,10 @@ impl Engine {
                 (Command::Due(_) | Command::Judge(_), None) if matches!(why, SubmitError::Store) => {
                     self.own.push_back(item.work.command.clone());
                 }
-                _ => item.fail(why.clone()),
+                _ => {
+                    self.look_again(item.work.own_scope());
+                    item.fail(why.clone());
+                }
             }
         }
         let over: Vec<(Scope, MitigationId)> = self

@@ -12,9 +12,13 @@ use prefixd_api::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::str::FromStr;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Longest body.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Items of a page when the query names no number, and at most.
 const PAGE: (u16, u16) = (100, 1000);
 
@@ -40,18 +44,25 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
                 ),
             ));
         }
-        let bytes = match Limited::new(request.into_body(), MAX_BODY).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => {
+        let body = Limited::new(request.into_body(), MAX_BODY).collect();
+        let bytes = match timeout(BODY_TIMEOUT, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 return Err(Failure::new(
                     Code::RequestTooLarge,
                     format!("the body is longer than {MAX_BODY} bytes"),
                 ));
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 return Err(Failure::new(
                     Code::RequestSyntax,
                     format!("the body did not arrive: {error}"),
+                ));
+            }
+            Err(_) => {
+                return Err(Failure::new(
+                    Code::RequestSyntax,
+                    format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()),
                 ));
             }
         };

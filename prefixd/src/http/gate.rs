@@ -70,7 +70,7 @@ pub(super) async fn pass(State(gate): State<Gate>, mut request: Request, next: N
     }
     let status = response.status().as_u16();
     let label = RouteLabel {
-        route: format!("{method} {}", route.as_deref().unwrap_or("(none)")),
+        route: format!("{} {}", known(&method), route.as_deref().unwrap_or("(none)")),
         status,
     };
     gate.app.metrics.requests.get_or_create(&label).inc();
@@ -141,6 +141,20 @@ impl Gate {
             Code::AuthForbidden,
             format!("{} is {}; this needs {need}", principal.actor, principal.role),
         ))
+    }
+}
+
+/// Methods are free text to a client; a label has a bounded set of values.
+fn known(method: &Method) -> &str {
+    match *method {
+        Method::GET
+        | Method::POST
+        | Method::DELETE
+        | Method::HEAD
+        | Method::PUT
+        | Method::OPTIONS
+        | Method::PATCH => method.as_str(),
+        _ => "(other)",
     }
 }
 
