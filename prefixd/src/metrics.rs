@@ -316,6 +316,7 @@ impl Metrics {
     pub fn count(&self, effect: &Effect) {
         match effect {
             Effect::Event(event, _) => {
+                self.events_per_minute.inc();
                 self.events.get_or_create(&label(event.outcome.as_str())).inc();
             }
             Effect::Mitigation { what, .. } => {

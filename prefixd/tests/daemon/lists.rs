@@ -92,6 +92,16 @@ async fn filters_and_the_why_of_what_had_no_effect() -> anyhow::Result<()> {
     };
     assert!(victims(nobody).await?.is_empty());
 
+    let stats = daemon.client.stats().await?.value;
+    assert_eq!(
+        (stats.events_per_minute, stats.events_by_outcome["accepted"]),
+        (3, 2)
+    );
+    assert_eq!(
+        (stats.active, stats.quota_pop.used, stats.new_per_minute.used),
+        (1, 1, 2)
+    );
+
     let query = EventQuery {
         outcome: Some(EventOutcome::AcceptedNotOwned),
         ..EventQuery::default()
