@@ -31,7 +31,7 @@ const MAX_BATCH: usize = 512;
 /// Effects after which a batch takes no further command.
 const MAX_EFFECTS: usize = 1_000;
 /// How often the queue is looked at again before a batch is closed.
-const GATHER: usize = 4;
+const GATHER: usize = 8;
 /// How long a failing store is left alone before owed work is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// When a scope is looked at again after its own work failed by a defect.

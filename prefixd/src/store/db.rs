@@ -1,5 +1,6 @@
 //! The two engines behind one enum. A query is written once and compiled for each by [`on_db!`].
 
+use super::checkpoint::Checkpointer;
 use super::{StoreError, migrate};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
@@ -36,6 +37,7 @@ pub(super) struct Sqlite {
     /// Absent after a failure that left the connection in doubt; the next writer opens a new one.
     writer: Mutex<Option<SqliteConnection>>,
     options: SqliteConnectOptions,
+    checkpointer: Checkpointer,
     /// Held for as long as this process owns the file.
     _lock: File,
 }
@@ -85,6 +87,7 @@ impl Db {
     pub(super) async fn close(&self) {
         match self {
             Self::Sqlite(sqlite) => {
+                sqlite.checkpointer.close().await;
                 sqlite.readers.close().await;
                 if let Some(writer) = sqlite.writer.lock().await.take()
                     && let Err(error) = writer.close().await
@@ -99,9 +102,8 @@ impl Db {
 
 /// A new mitigation writes some 7 kB: larger pages mean fewer of them for each commit.
 const PAGE_BYTES: u32 = 8 * 1024;
-/// The log may grow to 64 MB before its pages go to the file. A checkpoint happens inside a commit, so it is rare; a
-/// page that is written again meanwhile is moved once.
-const WAL_PAGES: &str = "8000";
+/// The bound of the log, 128 MB: a commit that finds it longer moves what the [`Checkpointer`] has left.
+const WAL_PAGES: &str = "16000";
 
 fn sqlite_path(connection_string: &str) -> Option<&Path> {
     let path = connection_string.strip_prefix("sqlite:")?;
@@ -156,6 +158,7 @@ impl Sqlite {
         Ok(Self {
             readers,
             writer: Mutex::new(Some(writer)),
+            checkpointer: Checkpointer::start(options.clone()),
             options,
             _lock: lock,
         })
@@ -169,7 +172,11 @@ impl Sqlite {
             Some(connection) => connection,
             None => self.options.connect().await?,
         };
-        Ok(Writer { slot, connection })
+        Ok(Writer {
+            slot,
+            connection,
+            checkpointer: &self.checkpointer,
+        })
     }
 }
 
@@ -177,12 +184,14 @@ impl Sqlite {
 pub(super) struct Writer<'a> {
     slot: tokio::sync::MutexGuard<'a, Option<SqliteConnection>>,
     pub(super) connection: SqliteConnection,
+    checkpointer: &'a Checkpointer,
 }
 
 impl Writer<'_> {
     /// The connection is outside any transaction and may be used again.
     pub(super) fn put_back(mut self) {
         *self.slot = Some(self.connection);
+        self.checkpointer.written();
     }
 }
 

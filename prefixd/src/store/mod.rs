@@ -13,6 +13,7 @@
 //! Only the engine commits. Everybody may read.
 
 pub mod chain;
+mod checkpoint;
 pub mod commit;
 mod db;
 pub mod list;
