@@ -1,6 +1,7 @@
 //! One story on both engines.
 
 mod fixture;
+mod postgres;
 mod sqlite;
 mod story;
 

@@ -69,3 +69,25 @@ async fn past_the_deadline_the_outcome_is_unknown_until_the_head_tells() {
     place.store.deadline = COMMIT_DEADLINE;
     place.store.commit(&batch).await.unwrap();
 }
+
+#[tokio::test]
+async fn the_log_moves_into_the_file_without_a_further_commit() {
+    let place = sqlite().await;
+    let attack = Attack::new(host(1), "udp_flood", at(1));
+    place.commit(&[attack.effects().to_vec()]).await.unwrap();
+    let name = attack.event.external_event_id.clone().unwrap();
+    let path = place.connection.strip_prefix("sqlite:").unwrap();
+    let moved = async {
+        let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
+        loop {
+            look.tick().await;
+            let file = std::fs::read(path).unwrap();
+            if file.windows(name.len()).any(|bytes| bytes == name.as_bytes()) {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), moved)
+        .await
+        .unwrap();
+}

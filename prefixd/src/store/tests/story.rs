@@ -2,7 +2,8 @@
 
 use super::fixture::{Attack, host};
 use super::*;
-use prefixd_api::mitigation::MitigationStatus;
+use prefixd_api::mitigation::{MitigationStatus, Scope, Suppression};
+use prefixd_api::resource::SafelistEntry;
 use prefixd_api::rule::ActionType;
 
 macro_rules! both {
@@ -16,7 +17,8 @@ macro_rules! both {
     };
 }
 both!(what_is_committed_is_loaded a_culprit_fails_alone_and_the_head_fences lists_page_and_filter
-      retention_keeps_the_chain_verifiable a_newer_schema_is_refused);
+      retention_keeps_the_chain_verifiable a_newer_schema_is_refused what_operators_change_comes_and_goes
+      a_changed_entry_breaks_the_chain an_unreadable_row_is_named_and_the_others_load);
 
 async fn what_is_committed_is_loaded(place: Place) {
     let attacks = [
@@ -330,4 +332,117 @@ async fn a_newer_schema_is_refused(place: Place) {
         matches!(refused, StoreError::NewerSchema { found: 999, .. }),
         "{refused}"
     );
+}
+
+async fn what_operators_change_comes_and_goes(place: Place) {
+    for (victim, prefix, narrower) in [
+        ("203.0.113.7", "203.0.113.0/24", "203.0.113.0/25"),
+        ("2001:db8::7", "2001:db8::/32", "2001:db8::/33"),
+    ] {
+        let suppression: Suppression = serde_json::from_value(serde_json::json!({
+            "suppression_id": uuid::Uuid::now_v7(), "scope": { "victim": victim, "vector": "udp_flood" },
+            "created_by": "kim", "created_at": at(1), "expires_at": at(60), "reason": "customer asked",
+        }))
+        .unwrap();
+        let entry = |prefix: &str, reason: &str| -> SafelistEntry {
+            serde_json::from_value(serde_json::json!({
+                "prefix": prefix, "reason": reason, "origin": "api", "created_by": "kim", "created_at": at(1),
+                "expires_at": null,
+            }))
+            .unwrap()
+        };
+        let (wide, narrow) = (entry(prefix, "resolvers"), entry(narrower, "half of them"));
+        let added = |entry: &SafelistEntry| Effect::SafelistAdded(entry.clone().into());
+        let suppressed = |suppression: &Suppression| Effect::Suppressed(suppression.clone().into());
+        place
+            .commit(&[vec![suppressed(&suppression)], vec![added(&wide), added(&narrow)]])
+            .await
+            .unwrap();
+        let loaded = place.store.load(POP, at(2)).await.unwrap();
+        assert_eq!(loaded.suppressions, [suppression.clone()]);
+        assert_eq!(loaded.safelist, [narrow.clone(), wide.clone()]);
+        // What is said again replaces what was said; one prefix inside another is not the other.
+        let mut longer = suppression.clone();
+        longer.expires_at = at(600);
+        let again = entry(prefix, "resolvers of all customers");
+        place
+            .commit(&[
+                vec![suppressed(&longer), added(&again)],
+                vec![Effect::SafelistRemoved {
+                    prefix: narrow.prefix,
+                    actor: "kim".into(),
+                }],
+            ])
+            .await
+            .unwrap();
+        let loaded = place.store.load(POP, at(61)).await.unwrap();
+        assert_eq!(
+            (loaded.suppressions, loaded.safelist),
+            (vec![longer], vec![again])
+        );
+        let scope: Scope = suppression.scope;
+        place
+            .commit(&[vec![
+                Effect::Unsuppressed(scope),
+                Effect::SafelistRemoved {
+                    prefix: wide.prefix,
+                    actor: "kim".into(),
+                },
+            ]])
+            .await
+            .unwrap();
+        let loaded = place.store.load(POP, at(62)).await.unwrap();
+        assert_eq!((loaded.suppressions, loaded.safelist), (Vec::new(), Vec::new()));
+    }
+}
+
+async fn a_changed_entry_breaks_the_chain(place: Place) {
+    let attacks = [1, 2, 3].map(|n| Attack::new(host(n), "udp_flood", at(n.into())));
+    place
+        .commit(&attacks.each_ref().map(|attack| attack.effects().to_vec()))
+        .await
+        .unwrap();
+    execute(&place, "UPDATE journal SET actor = 'nobody' WHERE seq = 3").await;
+    let found = place.store.verify_chain(POP, None).await.unwrap();
+    assert!(matches!(found, Verification::Broken { seq: 3, .. }), "{found:?}");
+    execute(&place, "DELETE FROM journal WHERE seq = 2").await;
+    let found = place.store.verify_chain(POP, None).await.unwrap();
+    assert!(matches!(found, Verification::Broken { seq: 2, .. }), "{found:?}");
+}
+
+async fn an_unreadable_row_is_named_and_the_others_load(place: Place) {
+    let attacks = [1, 2].map(|n| Attack::new(host(n), "udp_flood", at(n.into())));
+    place
+        .commit(&attacks.each_ref().map(|attack| attack.effects().to_vec()))
+        .await
+        .unwrap();
+    let [damaged, sound] = &attacks;
+    execute(
+        &place,
+        "UPDATE mitigations SET body = '{\"revision\":' WHERE created_at = (SELECT MIN(created_at) FROM mitigations)",
+    )
+    .await;
+    let loaded = place.store.load(POP, at(9)).await.unwrap();
+    assert_eq!(loaded.mitigations, [(*sound.mitigation).clone()]);
+    let [row] = &loaded.unreadable[..] else {
+        panic!("{:?}", loaded.unreadable);
+    };
+    assert_eq!(
+        (row.what, row.name.clone()),
+        ("mitigation", damaged.mitigation.mitigation_id.to_string())
+    );
+}
+
+/// Somebody else writes to the database.
+async fn execute(place: &Place, sql: &'static str) {
+    match &place.store.db {
+        Db::Sqlite(sqlite) => {
+            let mut writer = sqlite.take_writer().await.unwrap();
+            sqlx::query(sql).execute(&mut writer.connection).await.unwrap();
+            writer.put_back();
+        }
+        Db::Postgres(pool) => {
+            sqlx::query(sql).execute(pool).await.unwrap();
+        }
+    }
 }
