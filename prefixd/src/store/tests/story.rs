@@ -359,7 +359,7 @@ async fn what_operators_change_comes_and_goes(place: Place) {
             .await
             .unwrap();
         let loaded = place.store.load(POP, at(2)).await.unwrap();
-        assert_eq!(loaded.suppressions, [suppression.clone()]);
+        assert_eq!(loaded.suppressions, vec![suppression.clone()]);
         assert_eq!(loaded.safelist, [narrow.clone(), wide.clone()]);
         // What is said again replaces what was said; one prefix inside another is not the other.
         let mut longer = suppression.clone();
