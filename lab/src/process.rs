@@ -205,11 +205,11 @@ fn watch(pid: u32, last: Signal, dir: &Path) -> anyhow::Result<Child> {
 mod tests {
     use super::*;
 
+    /// Whether it is there and no zombie. Its command line would not tell: it is empty for a moment after exec.
     fn alive(pid: u32) -> bool {
-        Path::new(&format!("/proc/{pid}/cmdline")).exists()
-            && !std::fs::read(format!("/proc/{pid}/cmdline"))
-                .unwrap_or_default()
-                .is_empty()
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next());
+        state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
     }
 
     async fn until_dead(pid: u32) {
