@@ -208,7 +208,10 @@ mod tests {
     /// Whether it is there and no zombie. Its command line would not tell: it is empty for a moment after exec.
     fn alive(pid: u32) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let state = stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next());
+        let state = stat
+            .rsplit(')')
+            .next()
+            .and_then(|rest| rest.trim().chars().next());
         state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
     }
 
