@@ -214,7 +214,9 @@ fn udp_flood(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> 
     let base = input.protocol(protocol::UDP);
     let (ports, action) = input.off_allowed_ports(&base, reported, trace)?;
     let mut rules = input.with_ports(&base, &ports, action, trace);
-    if input.reported.large && rules.iter().any(|rule| rule.matches.has_ports()) {
+    // Flow exporters write port 0 for a fragment that carries none: the flood has fragments.
+    let is_fragmented = input.reported.large || reported.contains(0);
+    if is_fragmented && rules.iter().any(|rule| rule.matches.has_ports()) {
         rules.push(input.companion(trace));
     }
     Ok(rules)
