@@ -208,7 +208,8 @@ impl App {
         let list = &mut self.list;
         let order = list::order(&self.store, &list.filter, list.sort, list.selection.cursor(), now);
         list.selection.settle(order, page);
-        list.marks.retain(|id| self.store.get(*id).is_some());
+        list.marks
+            .retain(|id| self.store.get(*id).is_some_and(|row| row.status.is_live()));
         if let Ok(worst) = Filter::parse(filter::DEFAULT) {
             let sort = Sort::by(SortKey::Severity);
             let order = list::order(&self.store, &worst, sort, self.overview.cursor(), now);
@@ -271,6 +272,26 @@ impl App {
             )),
             None => Err("locked: your role is not known yet".to_owned()),
         }
+    }
+
+    /// Whether there is something here that an action could be done to.
+    pub(crate) fn has_use(&self, action: Action) -> bool {
+        match action {
+            Action::Withdraw => self.withdrawable().next().is_some(),
+            Action::Open | Action::Mark | Action::MarkAll => self.current().is_some(),
+            _ => true,
+        }
+    }
+
+    /// What withdrawing would be about: the marked ones, or the one under the cursor, as far as they are live.
+    pub(crate) fn withdrawable(&self) -> impl Iterator<Item = &Mitigation> {
+        let marks =
+            (matches!(self.screen, Screen::List) && !self.list.marks.is_empty()).then_some(&self.list.marks);
+        let marked = marks.into_iter().flatten().filter_map(|id| self.store.get(*id));
+        let current = self.current().filter(|_| marks.is_none());
+        marked
+            .chain(current)
+            .filter(|row| row.status.is_live() && !self.changes.is_open(row.mitigation_id))
     }
 
     /// The mitigation that single actions are about.

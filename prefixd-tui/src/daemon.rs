@@ -7,7 +7,7 @@ use prefixd_api::problem::Code;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Requests on their way at once; the others wait in order.
+/// Requests about single mitigations on their way at once; the others wait in order.
 pub(crate) const AT_ONCE: usize = 8;
 /// Mitigations a page of the daemon's lists.
 const PAGE: u16 = 1_000;
@@ -16,8 +16,12 @@ const MAX_LIVE: usize = 20_000;
 
 /// Sends one request and waits for its answer.
 pub(crate) async fn ask(client: Client, slots: Arc<Semaphore>, request: Request) -> Answer {
-    // The semaphore is never closed; without a slot the request would still be right.
-    let _slot = slots.acquire().await.ok();
+    // A thousand withdrawals must not hold up the heartbeat. The semaphore is never closed; without a slot the
+    // request would still be right.
+    let _slot = match request {
+        Request::Withdraw(..) | Request::One(_) => slots.acquire().await.ok(),
+        _ => None,
+    };
     match request {
         Request::Health => Answer::Health(client.health_detail().await.map(Box::new).map_err(failure)),
         Request::Stats => Answer::Stats(
@@ -118,10 +122,10 @@ fn failure(error: client::Error) -> Failure {
             detail: problem.detail,
         },
         // The banner has one line: the last cause is the one that helps, and where to is known.
-        client::Error::Connect { why, .. } => Failure::NotSent(format!(
-            "no connection: {}",
-            why.rsplit(": ").next().unwrap_or(&why)
-        )),
+        client::Error::Connect { why, .. } => {
+            let cause = why.rsplit(": ").next().unwrap_or(&why);
+            Failure::NotSent(cause.split(" (os error").next().unwrap_or(cause).to_owned())
+        }
         error @ client::Error::Setup(_) => Failure::NotSent(error.to_string()),
         error @ (client::Error::Timeout { .. } | client::Error::Protocol(_)) => {
             Failure::Unreachable(error.to_string())

@@ -149,7 +149,7 @@ impl Console {
     /// The daemon goes away: the feed breaks and requests fail.
     pub(crate) fn lose_contact(&mut self) {
         self.happens(Event::FeedLost("connection closed".to_owned()));
-        let failure = Failure::NotSent("no connection: Connection refused (os error 111)".to_owned());
+        let failure = Failure::NotSent("Connection refused".to_owned());
         self.answers(Answer::Health(Err(failure)));
     }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
 /// The daemon's socket, where it is by default.
@@ -165,6 +165,8 @@ impl Console {
         let mut ticker = tokio::time::interval(Duration::from_secs(1));
         ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let (mut hangup, mut terminate) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
+        // In raw mode Ctrl-C is a key: this one was sent by a program.
+        let mut interrupt = signal(SignalKind::interrupt())?;
         let mut resumed = signal(SignalKind::from_raw(nix::sys::signal::SIGCONT as i32))?;
         let effects = self.app.start();
         self.perform(effects)?;
@@ -177,6 +179,7 @@ impl Console {
                 biased;
                 () = heard(&mut hangup) => return Ok(()),
                 () = heard(&mut terminate) => return Ok(()),
+                () = heard(&mut interrupt) => return Ok(()),
                 () = heard(&mut resumed) => {
                     self.painter.enter(self.app.settings.mouse)?;
                     (None, true)
@@ -191,7 +194,7 @@ impl Console {
                     (last_frame, pending) = (Instant::now(), false);
                     continue;
                 }
-                Some(answer) = self.answers.join_next() => (answer.ok().map(Event::Answer), false),
+                Some(answer) = self.answers.join_next() => (Some(Event::Answer(finished(answer)?)), false),
                 item = next_item(&mut self.feed) => (self.feed_event(item), false),
                 _ = ticker.tick() => (Some(Event::Tick), false),
             };
@@ -315,6 +318,15 @@ impl Console {
             }
         }
     }
+}
+
+/// The answer of a request. A request that panicked has given the terminal back already: going on would draw
+/// over the report, and wait for its answer for ever.
+fn finished(answer: Result<Answer, JoinError>) -> anyhow::Result<Answer> {
+    answer.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(error) => anyhow::Error::new(error).context("a request was given up"),
+    })
 }
 
 async fn heard(signal: &mut Signal) {

@@ -45,9 +45,11 @@ impl Mitigations {
         self.rows.values().map(|held| &held.mitigation)
     }
 
-    /// Live ones whose rules are announced.
-    pub(crate) fn announced(&self) -> impl Iterator<Item = &Mitigation> {
-        self.iter().filter(|mitigation| mitigation.status.is_announced())
+    /// How many have rules that are announced.
+    pub(crate) fn announced(&self) -> usize {
+        self.iter()
+            .filter(|mitigation| mitigation.status.is_announced())
+            .count()
     }
 
     /// Whether the live ones have been read.

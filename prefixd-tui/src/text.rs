@@ -50,6 +50,16 @@ pub(crate) const fn severity(severity: Severity) -> &'static str {
     }
 }
 
+/// A severity beside others on one line.
+pub(crate) const fn severity_word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical => "crit",
+        Severity::High => "high",
+        Severity::Medium => "med",
+        Severity::Low => "low",
+    }
+}
+
 /// A status in a narrow column.
 pub(crate) const fn status(status: MitigationStatus) -> &'static str {
     match status {
@@ -72,6 +82,12 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
         out.push('~');
     }
     out
+}
+
+/// Fills up with spaces to a width in cells.
+pub(crate) fn pad(text: &str, width: usize) -> String {
+    let missing = width.saturating_sub(text.width());
+    format!("{text}{}", " ".repeat(missing))
 }
 
 /// Cuts in the middle, so that both ends of an address stay: `2001:db8:..:53`.

@@ -64,11 +64,21 @@ impl App {
                 self.unsettled = true;
             }
             Action::Mark => {
+                if self.current().is_some_and(|row| !row.status.is_live()) {
+                    self.say(Meaning::Low, "it has ended: there is nothing to mark it for");
+                }
                 let page = self.page();
                 self.list.mark(page);
+                self.unsettled = true;
             }
-            Action::MarkRange => self.list.mark_range(),
-            Action::MarkAll => self.list.mark_all(),
+            Action::MarkRange => {
+                self.list.mark_range();
+                self.unsettled = true;
+            }
+            Action::MarkAll => {
+                self.list.mark_all();
+                self.unsettled = true;
+            }
             Action::Withdraw => return self.open_withdraw(),
             Action::Confirm => return self.confirm(),
             Action::Cancel => {

@@ -17,7 +17,7 @@ use std::time::Duration;
 /// News kept for the overview; the oldest are forgotten.
 const MAX_NEWS: usize = 100;
 const STATS_EVERY: Duration = Duration::from_secs(2);
-const PEERS_EVERY: Duration = Duration::from_secs(5);
+const PEERS_EVERY: Duration = Duration::from_secs(2);
 /// How often the list is read while the feed is down.
 const LIST_EVERY: Duration = Duration::from_secs(5);
 
@@ -452,10 +452,15 @@ impl App {
                 vector,
                 outcome,
                 ..
-            } => (
-                Meaning::Low,
-                format!("evt {victim_ip} {vector} {source}: {outcome}"),
-            ),
+            } => {
+                // What came of it first: the pane may be narrow.
+                let meaning = if outcome.as_str().starts_with("rejected") {
+                    Meaning::Warn
+                } else {
+                    Meaning::Low
+                };
+                (meaning, format!("evt {victim_ip} {outcome} {vector} {source}"))
+            }
             FeedBody::SafelistChanged { prefix, added } => (
                 Meaning::Info,
                 format!("saf {} {prefix}{actor}", if *added { "+" } else { "-" }),

@@ -191,6 +191,35 @@ mod ladder {
     }
 
     #[test]
+    fn marks_go_when_their_mitigation_ends() {
+        let mut console = on_list();
+        console.keys("Space Space");
+        let marked: Vec<_> = console.app.list.marks.iter().copied().collect();
+        assert_eq!(marked.len(), 2);
+        let row = console.app.store.get(marked[0]).unwrap().clone();
+        let body = FeedBody::MitigationWithdrawn(change(&row, &ended(&row)));
+        console.happens(message(body));
+        console.drawn();
+        assert_eq!(
+            Vec::from_iter(console.app.list.marks.iter().copied()),
+            [marked[1]],
+            "w is about what can be withdrawn"
+        );
+    }
+
+    #[test]
+    fn ended_ones_offer_no_withdrawal() {
+        let mut console = on_list();
+        assert!(console.screen().contains("w withdraw"));
+        let row = console.app.current().unwrap().clone();
+        let body = FeedBody::MitigationWithdrawn(change(&row, &ended(&row)));
+        console.happens(message(body));
+        assert!(!console.screen().contains("w withdraw"));
+        assert!(withdrawals(&console.keys("w")).is_empty());
+        says(&console, "it has ended");
+    }
+
+    #[test]
     fn what_changes_while_the_panel_is_open_is_shown_before_it_can_be_confirmed() {
         let wave = fixture::wave();
         let mut console = on_list();

@@ -16,27 +16,12 @@ impl App {
     /// Opens the panel about the marked rows, or the one under the cursor.
     pub(super) fn open_withdraw(&mut self) -> Vec<Effect> {
         let marked = matches!(self.screen, Screen::List) && !self.list.marks.is_empty();
-        let targets: Vec<&Mitigation> = if marked {
-            self.list
-                .marks
-                .iter()
-                .filter_map(|id| self.store.get(*id))
-                .collect()
-        } else {
-            self.current().into_iter().collect()
-        };
-        let chosen = targets.len();
-        let targets: Vec<_> = targets
-            .into_iter()
-            .filter(|mitigation| {
-                mitigation.status.is_live() && !self.changes.is_open(mitigation.mitigation_id)
-            })
-            .collect();
+        let targets: Vec<&Mitigation> = self.withdrawable().collect();
         if targets.is_empty() {
-            let words = if chosen == 0 {
-                "nothing is selected"
-            } else {
+            let words = if marked || self.current().is_some() {
                 "it has ended, or is being withdrawn"
+            } else {
+                "nothing is selected"
             };
             self.say(Meaning::Warn, format!("nothing to withdraw: {words}"));
             return Vec::new();
@@ -46,7 +31,7 @@ impl App {
             .take(READ_AGAIN)
             .map(|row| Request::One(row.mitigation_id))
             .collect();
-        let panel = WithdrawPanel::new(targets, marked, self.store.announced().count());
+        let panel = WithdrawPanel::new(targets, marked, self.store.announced());
         self.modal = Modal::Withdraw(Box::new(panel));
         requests(again)
     }
@@ -61,7 +46,7 @@ impl App {
         };
         self.modal = Modal::None;
         self.changes.forget_failed();
-        self.say(Meaning::Info, format!("withdrawing {}...", orders.len()));
+        self.flash = None;
         let mut wanted = Vec::new();
         for (target, request) in orders {
             self.list.marks.remove(&target.id);

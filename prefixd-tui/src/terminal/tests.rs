@@ -65,3 +65,48 @@ fn the_clipboard_is_written_and_never_read() {
     let wire = String::from_utf8(painter.out.writes.concat()).unwrap();
     assert!(wire.starts_with("\x1b]52;c;") && !wire.contains('?'), "{wire:?}");
 }
+
+/// Set in the process that is to panic.
+const PANIC: &str = "PREFIXD_TUI_TEST_PANICS";
+
+#[test]
+fn a_panic_gives_the_terminal_back_before_it_speaks() {
+    if std::env::var_os(PANIC).is_some() {
+        leave_on_panic();
+        let mut painter = Painter::new(io::stdout());
+        painter.enter(true).unwrap();
+        painter.frame(AREA, text("one two")).unwrap();
+        panic!("the reason of the panic");
+    }
+    let pty = portable_pty::native_pty_system()
+        .openpty(portable_pty::PtySize::default())
+        .unwrap();
+    let mut command = portable_pty::CommandBuilder::new(std::env::current_exe().unwrap());
+    command.args([
+        "--exact",
+        "--nocapture",
+        "terminal::tests::a_panic_gives_the_terminal_back_before_it_speaks",
+    ]);
+    command.env(PANIC, "1");
+    command.env("RUST_BACKTRACE", "0");
+    let mut child = pty.slave.spawn_command(command).unwrap();
+    drop(pty.slave);
+    let mut output = pty.master.try_clone_reader().unwrap();
+    let mut emulator = vt100::Parser::default();
+    let (mut buffer, mut entered) = ([0; 4096], false);
+    // A PTY whose program has ended gives an error or nothing.
+    while let Ok(read @ 1..) = io::Read::read(&mut output, &mut buffer) {
+        for byte in &buffer[..read] {
+            emulator.process(&[*byte]);
+            entered |= emulator.screen().alternate_screen();
+        }
+    }
+    assert!(entered && !child.wait().unwrap().success());
+    let screen = emulator.screen();
+    assert!(!screen.alternate_screen() && !screen.hide_cursor() && !screen.bracketed_paste());
+    assert!(
+        screen.contents().contains("the reason of the panic"),
+        "{}",
+        screen.contents()
+    );
+}

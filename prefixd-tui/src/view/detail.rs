@@ -89,13 +89,11 @@ pub(super) fn draw(app: &App, view: &DetailView, buffer: &mut Buffer, body: Rect
         let inside = boxed(app, buffer, area, pane == view.pane, &title, &note);
         let content = content(app, view, pane, inside.width);
         let most = content.len().saturating_sub(usize::from(inside.height));
-        pane::lines(
-            app,
-            buffer,
-            inside,
-            &content,
-            view.scroll[pane as usize].min(most),
-        );
+        let scroll = view.scroll[pane as usize].min(most);
+        pane::lines(app, buffer, inside, &content, scroll);
+        if most > scroll {
+            pane::below(app, buffer, area, most - scroll);
+        }
     }
 }
 
@@ -228,7 +226,7 @@ fn neighbours(announcements: &[Announcement], width: u16) -> Vec<Line> {
         };
         last = Some(&announcement.neighbor);
         lines.push(vec![
-            (format!("{:<14}", text::cut(name, 13)), Meaning::Title),
+            (text::pad(&text::cut(name, 23), 24), Meaning::Title),
             (words.to_owned(), meaning),
         ]);
         let rule = wrap(&announcement.rule, usize::from(width.saturating_sub(2)));
@@ -269,7 +267,8 @@ fn timeline(app: &App, row: Option<&Mitigation>, entries: &[TimelineEntry], widt
     lines
 }
 
-/// The fields an entry changed; those every entry changes say nothing.
+/// The fields an entry changed. Left out is what every entry changes, what its kind, time and actor say, and what
+/// the decision says.
 fn changed(app: &App, body: &Value) -> String {
     let fields = body.get("changes").unwrap_or(body);
     let Value::Object(fields) = fields else {
@@ -280,11 +279,21 @@ fn changed(app: &App, body: &Value) -> String {
         .filter(|(name, _)| {
             !matches!(
                 name.as_str(),
-                "revision" | "updated_at" | "mitigation_id" | "evidence_at"
+                "revision"
+                    | "updated_at"
+                    | "mitigation_id"
+                    | "evidence_at"
+                    | "advertised_at"
+                    | "last_event_id"
+                    | "status"
+                    | "ended_at"
+                    | "ended_by"
+                    | "why_summary"
             )
         })
+        .map(|(name, value)| (name.replace('_', " "), value))
         .map(|(name, value)| match value {
-            Value::Array(_) | Value::Object(_) => name.clone(),
+            Value::Array(_) | Value::Object(_) => name,
             Value::String(text) => {
                 let text = text
                     .parse()

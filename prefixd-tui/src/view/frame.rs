@@ -8,7 +8,7 @@ use crate::keymap::{self, Place};
 use crate::text;
 use crate::theme::Meaning;
 use prefixd_api::resource::Mode;
-use prefixd_api::show::{count, relative, short_id, si};
+use prefixd_api::show::{count, percent, relative, short_id, si};
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 use unicode_width::UnicodeWidthStr;
@@ -61,6 +61,7 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer) -> Option<Position> {
     }
     if let (Some(area), Some(words)) = (areas.banner, banner_words(app)) {
         buffer.set_style(area, style(app, Meaning::Alarm));
+        let words = text::cut(&words, usize::from(area.width));
         put(
             buffer,
             area.x,
@@ -182,12 +183,11 @@ fn fields(app: &App, long: bool) -> Vec<Field> {
     }
     if let Some(stats) = &app.stats {
         let quota = stats.quota_pop;
-        let percent = quota.used.saturating_mul(100) / quota.max.max(1);
         add(
             8,
             false,
             if current {
-                format!("quota {percent}%")
+                format!("quota {}", percent(quota.used, quota.max))
             } else {
                 "quota ?".to_owned()
             },
@@ -254,7 +254,7 @@ struct Tab {
 
 fn tabs(app: &App) -> Vec<Tab> {
     let narrow = Class::of(app.area) < Class::Normal;
-    let active = count(app.store.announced().count() as u64);
+    let active = count(app.store.announced() as u64);
     let overview = matches!(app.screen, Screen::Overview);
     let texts = if narrow {
         [" 1 Ovr ".to_owned(), format!(" 2 Mit {active} ")]
@@ -320,11 +320,13 @@ pub(super) fn context_row(app: &App, buffer: &mut Buffer, area: Rect) -> Option<
             y: area.y,
         });
     }
-    let (text, meaning) = match &app.flash {
-        Some(flash) => (format!(" {}", flash.text), flash.meaning),
-        None => (format!(" {}", context_words(app)), Meaning::Low),
+    let (words, meaning) = match &app.flash {
+        Some(flash) => (flash.text.clone(), flash.meaning),
+        None => (context_words(app), Meaning::Low),
     };
-    put(buffer, area.x, area.y, area.width, &text, style(app, meaning));
+    let room = area.width.saturating_sub(1);
+    let words = text::cut(&words, usize::from(room));
+    put(buffer, area.x + 1, area.y, room, &words, style(app, meaning));
     None
 }
 
@@ -341,13 +343,22 @@ pub(super) fn text_from(text: &str, columns: usize) -> String {
 }
 
 fn context_words(app: &App) -> String {
+    match app.changes.open() {
+        0 => place_words(app),
+        open => format!("withdrawing {}...  {}", count(open as u64), place_words(app)),
+    }
+}
+
+fn place_words(app: &App) -> String {
     let current = app.contact_state().is_current();
     match &app.screen {
         Screen::Overview => {
             let zone = text::zone_name(app.settings.zone);
             match (&app.stats, current) {
                 (Some(stats), true) => {
-                    format!("counted {}, times in {zone}", super::when_both(app, stats.at))
+                    // The estimate of the daemon's clock may be a little behind.
+                    let at = stats.at.min(app.server_now());
+                    format!("counted {}, times in {zone}", super::when_both(app, at))
                 }
                 (Some(stats), false) => format!("LAST KNOWN {}", super::moment(app, stats.at)),
                 (None, _) => "reading...".to_owned(),
@@ -385,8 +396,24 @@ fn list_words(app: &App, current: bool) -> String {
     let last = (selection.offset() + app_page(app)).min(shown);
     let sort = app.list.sort;
     let mut words = format!(
-        "{first}-{last} of {}  filter: {}  sort: {} {}",
-        count(shown as u64),
+        "{}-{} of {}",
+        count(first as u64),
+        count(last as u64),
+        count(shown as u64)
+    );
+    if !current {
+        words.push_str("  LAST KNOWN");
+    }
+    // What w would be about is never cut off.
+    if !app.list.marks.is_empty() {
+        let hidden = match app.list.hidden_marks() {
+            0 => String::new(),
+            hidden => format!(" ({} hidden)", count(hidden as u64)),
+        };
+        words.push_str(&format!("  marks {}{hidden}", count(app.list.marks.len() as u64)));
+    }
+    words.push_str(&format!(
+        "  filter: {}  sort: {} {}",
         if app.list.filter.text().is_empty() {
             "none"
         } else {
@@ -394,20 +421,11 @@ fn list_words(app: &App, current: bool) -> String {
         },
         sort.key.name(),
         if sort.descending { "desc" } else { "asc" },
-    );
+    ));
     if app.list.filter.wants_ended() && app.store.has_more_ended() {
         words.push_str("  (of the ended ones the newest)");
     }
-    if !app.list.marks.is_empty() {
-        let hidden = match app.list.hidden_marks() {
-            0 => String::new(),
-            hidden => format!(" ({hidden} hidden)"),
-        };
-        words.push_str(&format!("  marks {}{hidden}", app.list.marks.len()));
-    }
-    if !current {
-        words.push_str("  LAST KNOWN");
-    } else if app.settings.absolute_times {
+    if current && app.settings.absolute_times {
         words.push_str(&format!("  {}", text::zone_name(app.settings.zone)));
     }
     words
@@ -415,6 +433,14 @@ fn list_words(app: &App, current: bool) -> String {
 
 fn app_page(app: &App) -> usize {
     super::list::page(app)
+}
+
+/// The word for an action in the hint line.
+fn hint(app: &App, action: Action) -> Option<&'static str> {
+    match (action, &app.screen) {
+        (Action::Back, Screen::Overview | Screen::List) => Some("quit"),
+        _ => action.about().hint,
+    }
 }
 
 /// Keys that do something here, for this role, now.
@@ -426,8 +452,8 @@ pub(super) fn hint_row(app: &App, buffer: &mut Buffer, area: Rect) {
             .map(|(key, action)| (key.to_owned(), action.about().help))
             .collect(),
         None => keymap::bindings_of(place)
-            .filter(|binding| app.allowed(binding.action).is_ok())
-            .filter_map(|binding| Some(((*binding.keys.first()?).to_owned(), binding.action.about().hint?)))
+            .filter(|binding| app.allowed(binding.action).is_ok() && app.has_use(binding.action))
+            .filter_map(|binding| Some(((*binding.keys.first()?).to_owned(), hint(app, binding.action)?)))
             .collect(),
     };
     let mut x = area.x + 1;

@@ -9,8 +9,10 @@ use crate::text;
 use crate::theme::Meaning;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
+use prefixd_api::show::short_id;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Modifier;
 use std::collections::BTreeSet;
 use unicode_width::UnicodeWidthStr;
 
@@ -18,6 +20,10 @@ use unicode_width::UnicodeWidthStr;
 const PREVIEW_ROWS: u16 = 16;
 /// Cells for cursor and mark.
 const MARGIN: u16 = 2;
+
+/// Columns of this rank and above are for screens as wide as this: before, their room makes the others readable.
+const EXTRA: u8 = 10;
+const EXTRA_FROM: u16 = 150;
 
 /// A column, and how much it matters.
 struct Column {
@@ -173,9 +179,55 @@ const COLUMNS: &[Column] = &[
         right: true,
         rank: 8,
         sort: None,
-        cell: |_, row| delivery_words(row),
+        cell: |app, row| delivery_words(app, row),
+    },
+    Column {
+        title: "SERVICE",
+        width: 8,
+        grows_to: 12,
+        right: false,
+        rank: 10,
+        sort: None,
+        cell: |_, row| {
+            (
+                row.service_id.clone().unwrap_or_else(|| "-".to_owned()),
+                Meaning::Plain,
+            )
+        },
+    },
+    Column {
+        title: "SOURCES",
+        width: 10,
+        grows_to: 20,
+        right: false,
+        rank: 11,
+        sort: None,
+        cell: |_, row| (sources(row), Meaning::Plain),
+    },
+    Column {
+        title: "ID",
+        width: 8,
+        grows_to: 8,
+        right: false,
+        rank: 12,
+        sort: None,
+        cell: |_, row| (short_id(row.mitigation_id), Meaning::Low),
     },
 ];
+
+/// Who says now that the attack goes on.
+fn sources(row: &Mitigation) -> String {
+    let sources: BTreeSet<_> = row
+        .claims
+        .iter()
+        .filter(|claim| claim.cleared_at.is_none())
+        .map(|claim| claim.source.as_str())
+        .collect();
+    match sources.len() {
+        0 => "-".to_owned(),
+        _ => sources.into_iter().collect::<Vec<_>>().join(","),
+    }
+}
 
 /// Rates are of the last report; without contact they are not known.
 fn rate_words(app: &App, text: String) -> String {
@@ -187,10 +239,16 @@ fn rate_words(app: &App, text: String) -> String {
 }
 
 /// Neighbours that have the rules, of those that are up.
-pub(super) fn delivery_words(row: &Mitigation) -> (String, Meaning) {
+pub(super) fn delivery_words(app: &App, row: &Mitigation) -> (String, Meaning) {
+    let all_down = app.contact_state().is_current()
+        && app
+            .health
+            .as_ref()
+            .is_some_and(|health| health.peers_established == 0);
     match row.delivery {
         _ if !row.status.is_announced() => ("-".to_owned(), Meaning::Low),
         _ if !row.enforced => ("dry".to_owned(), Meaning::Low),
+        _ if all_down => ("down!".to_owned(), Meaning::Down),
         None => ("-".to_owned(), Meaning::Low),
         Some(delivery) if delivery.advertised < delivery.established || delivery.established == 0 => (
             format!("{}/{}!", delivery.advertised, delivery.established),
@@ -208,6 +266,7 @@ fn layout(area: Rect, without: &[&str]) -> Vec<(&'static Column, u16, u16)> {
     let mut columns: Vec<_> = COLUMNS
         .iter()
         .filter(|column| !without.contains(&column.title))
+        .filter(|column| column.rank < EXTRA || area.width >= EXTRA_FROM)
         .map(|column| (column, column.width))
         .collect();
     let needed =
@@ -300,7 +359,11 @@ pub(super) fn table(
             } else {
                 text::cut(&cell, usize::from(*width))
             };
-            put_aligned(buffer, *x, y, *width, column.right, &cell, style(app, meaning));
+            let mut shown = style(app, meaning);
+            if selected && !row.status.is_live() {
+                shown = shown.add_modifier(Modifier::CROSSED_OUT);
+            }
+            put_aligned(buffer, *x, y, *width, column.right, &cell, shown);
         }
         if selected {
             put(buffer, area.x, y, 1, ">", style(app, Meaning::Selection));

@@ -2,6 +2,7 @@
 
 use super::list::table;
 use super::pane::{self, Line, boxed, line, pair};
+use super::summary::wrapped;
 use super::{Class, frame, put, style};
 use crate::app::App;
 use crate::text;
@@ -125,11 +126,9 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer, _body: Rect) {
         }
     }
     if Class::of(app.area) >= Class::Normal {
-        let shown = app.overview.order().len();
-        let note = if shown == 0 {
-            String::new()
-        } else {
-            format!("{} announced", count(shown as u64))
+        let note = match app.store.announced() {
+            0 => String::new(),
+            announced => format!("{} announced", count(announced as u64)),
         };
         boxed(app, buffer, parts.worst, true, "Announced, worst first", &note);
     }
@@ -169,10 +168,7 @@ fn system(app: &App, inside: Rect) -> Vec<Line> {
                 format!("up {since}  {} rules", count(peer.rules_advertised)),
                 Meaning::Ok,
             ),
-            state => (
-                format!("{} !! {since}", state.as_str().to_uppercase()),
-                Meaning::Down,
-            ),
+            state => (format!("DOWN !! {since} ({state})"), Meaning::Down),
         };
         lines.push(vec![
             (format!("{:<11}", text::cut(&peer.name, 10)), Meaning::Plain),
@@ -224,7 +220,7 @@ fn system(app: &App, inside: Rect) -> Vec<Line> {
         drift,
     ));
     for reason in &health.reasons {
-        lines.push(line(Meaning::Down, reason.clone()));
+        lines.extend(wrapped(reason, inside.width, Meaning::Down));
     }
     lines
 }
@@ -250,31 +246,34 @@ fn counts(app: &App, _inside: Rect) -> Vec<Line> {
         .by_severity
         .iter()
         .rev()
-        .take(2)
-        .map(|(severity, used)| format!("{severity} {}", count(*used)))
-        .collect();
+        .map(|(severity, used)| format!("{} {}", text::severity_word(*severity), count(*used)))
+        .collect::<Vec<_>>();
     let waiting = if stats.pending > 0 {
         Meaning::Warn
     } else {
         Meaning::Plain
     };
-    vec![
+    let mut lines = vec![
         vec![
             (format!("{:<11}", "announced"), Meaning::Low),
             (count(stats.active), Meaning::Title),
             (format!(", escalated {}", count(stats.escalated)), Meaning::Plain),
         ],
         pair("actions", listed(actions), Meaning::Plain),
-        pair("severity", listed(severities), Meaning::Plain),
+        pair("severity", severities.join(" "), Meaning::Plain),
         pair(
             "waiting",
             format!("pending {}, ending {}", count(stats.pending), count(stats.ending)),
             waiting,
         ),
         pair("events/min", count(stats.events_per_minute), Meaning::Plain),
-        usage_line(app, "new/min", stats.new_per_minute, 9),
-        usage_line(app, "quota", stats.quota_pop, 9),
-    ]
+    ];
+    // Where there is room for them, quotas have a pane of their own.
+    if Class::of(app.area) < Class::Wide {
+        lines.push(usage_line(app, "new/min", stats.new_per_minute, 9));
+        lines.push(usage_line(app, "quota", stats.quota_pop, 9));
+    }
+    lines
 }
 
 /// `name  [####......]  102/500`; a bound that is reached says so.
@@ -376,6 +375,7 @@ fn outcomes(app: &App, inside: Rect) -> Vec<Line> {
             stats
                 .events_by_outcome
                 .iter()
+                .filter(|(_, used)| **used > 0)
                 .map(|(name, used)| (name.as_str(), *used)),
         )
     })
@@ -383,7 +383,8 @@ fn outcomes(app: &App, inside: Rect) -> Vec<Line> {
 
 fn feed(app: &App, inside: Rect) -> Vec<Line> {
     if app.news.is_empty() {
-        return vec![line(Meaning::Low, "nothing happened since the console started")];
+        let words = "nothing happened since the console started";
+        return wrapped(words, inside.width, Meaning::Low).collect();
     }
     app.news
         .iter()

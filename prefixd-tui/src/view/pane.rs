@@ -2,6 +2,7 @@
 
 use super::{put, style};
 use crate::app::App;
+use crate::text;
 use crate::theme::Meaning;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -74,6 +75,16 @@ pub(super) fn boxed(
     }
 }
 
+/// Says in the lower border of a box that lines are below what it shows.
+pub(super) fn below(app: &App, buffer: &mut Buffer, area: Rect, lines: usize) {
+    let words = format!(" {lines} more ");
+    let width = u16::try_from(words.width()).unwrap_or(u16::MAX);
+    if area.height > 1 && width + 4 <= area.width {
+        let (x, y) = (area.right() - 2 - width, area.bottom() - 1);
+        put(buffer, x, y, width, &words, style(app, Meaning::Low));
+    }
+}
+
 /// Empties an area and puts a box on it.
 pub(super) fn overlay(app: &App, buffer: &mut Buffer, area: Rect, title: &str, note: &str) -> Rect {
     let area = area.intersection(buffer.area);
@@ -86,14 +97,9 @@ pub(super) fn lines(app: &App, buffer: &mut Buffer, area: Rect, lines: &[Line], 
     for (row, line) in (area.y..area.bottom()).zip(lines.iter().skip(scroll)) {
         let mut x = area.x;
         for (text, meaning) in line {
-            x = put(
-                buffer,
-                x,
-                row,
-                area.right().saturating_sub(x),
-                text,
-                style(app, *meaning),
-            );
+            let room = area.right().saturating_sub(x);
+            let text = text::cut(text, usize::from(room));
+            x = put(buffer, x, row, room, &text, style(app, *meaning));
         }
     }
 }

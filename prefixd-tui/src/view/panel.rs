@@ -6,11 +6,12 @@ use crate::app::App;
 use crate::panel::{Focus, Reason, WithdrawPanel};
 use crate::text;
 use crate::theme::Meaning;
-use prefixd_api::mitigation::Mitigation;
+use prefixd_api::mitigation::{Claim, Mitigation, OriginKind};
 use prefixd_api::show::{relative, si_unit};
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 use std::collections::BTreeSet;
+use unicode_width::UnicodeWidthStr;
 
 /// Targets shown at once.
 const SHOWN: usize = 8;
@@ -26,10 +27,13 @@ pub(super) fn draw(app: &App, panel: &WithdrawPanel, buffer: &mut Buffer, body: 
         (false, _) => "WITHDRAW 1 MITIGATION".to_owned(),
     };
     let small = Class::of(app.area) < Class::Normal;
-    let shown = count.min(if small { 2 } else { SHOWN });
+    let shown = count.min(if small { 1 } else { SHOWN });
     let room = usize::from(body.width.min(96).saturating_sub(4));
-    let head = head_lines(app, panel, shown, room);
-    let fields = field_lines(app, panel, room);
+    let mut head = head_lines(app, panel, shown, room, small);
+    if small {
+        head.retain(|line| !line.is_empty());
+    }
+    let fields = field_lines(app, panel, room, small);
     let height = u16::try_from(head.len() + fields.lines.len() + 2).unwrap_or(u16::MAX);
     let area = if small {
         body
@@ -53,24 +57,31 @@ pub(super) fn draw(app: &App, panel: &WithdrawPanel, buffer: &mut Buffer, body: 
 }
 
 /// The targets and what withdrawing them does.
-fn head_lines(app: &App, panel: &WithdrawPanel, shown: usize, width: usize) -> Vec<Line> {
+fn head_lines(app: &App, panel: &WithdrawPanel, shown: usize, width: usize, small: bool) -> Vec<Line> {
     let count = panel.targets.len();
     let mut head = Vec::new();
     let first = panel.scroll.min(count.saturating_sub(shown));
     for target in panel.targets.iter().skip(first).take(shown) {
         let row = app.store.get(target.id).unwrap_or(&target.shown);
+        let vector = if small { 0 } else { 12 };
         head.push(vec![
             (
-                format!("{:<16}", text::cut_middle(&row.victim_ip.to_string(), 16)),
+                text::pad(&text::cut_middle(&row.victim_ip.to_string(), 16), 17),
                 Meaning::Title,
             ),
-            (format!(" {:<12}", text::cut(&row.vector, 12)), Meaning::Plain),
             (
-                format!(" {:<12}", text::cut(&action_words(row), 12)),
+                text::pad(&text::cut(&row.vector, vector), if small { 0 } else { 13 }),
+                Meaning::Plain,
+            ),
+            (
+                text::pad(&text::cut(&action_words(row), 12), 13),
                 severity_meaning(row.severity),
             ),
             (
-                text::cut(&format!(" {}", attack_words(app, row)), width.saturating_sub(42)),
+                text::cut(
+                    &attack_words(app, row),
+                    width.saturating_sub(if small { 30 } else { 43 }),
+                ),
                 Meaning::Plain,
             ),
         ]);
@@ -78,7 +89,7 @@ fn head_lines(app: &App, panel: &WithdrawPanel, shown: usize, width: usize) -> V
     if count > shown {
         head.push(line(
             Meaning::Low,
-            format!("{}-{} of {count}; j k scroll", first + 1, first + shown),
+            format!("{} to {} of {count}; j k scroll", first + 1, first + shown),
         ));
     }
     if panel.ended > 0 || panel.changed {
@@ -105,14 +116,14 @@ struct Fields {
     count_row: u16,
 }
 
-fn field_lines(app: &App, panel: &WithdrawPanel, width: usize) -> Fields {
+fn field_lines(app: &App, panel: &WithdrawPanel, width: usize, small: bool) -> Fields {
     let count = panel.targets.len();
     let choices: Vec<_> = Reason::ALL
         .iter()
         .enumerate()
         .map(|(index, reason)| format!("{} {}", index + 1, reason.words()))
         .collect();
-    let mut lines: Vec<Line> = pane::wrap(&choices.join("  "), width)
+    let mut lines: Vec<Line> = rows_of(&choices, width)
         .into_iter()
         .map(|text| line(Meaning::Plain, text))
         .collect();
@@ -136,19 +147,22 @@ fn field_lines(app: &App, panel: &WithdrawPanel, width: usize) -> Fields {
         ));
     }
     let suppress = match panel.suppression.seconds() {
-        0 => "off".to_owned(),
-        _ => format!("{}: reports are not acted on", panel.suppression.words()),
+        0 => ": reports are acted on at once",
+        _ => ": reports are not acted on",
     };
     lines.push(vec![
         ("suppress:   ".to_owned(), Meaning::Low),
-        (suppress, Meaning::Plain),
-        ("  (s changes)".to_owned(), Meaning::Info),
+        (panel.suppression.words().to_owned(), Meaning::Plain),
+        (" (s changes)".to_owned(), Meaning::Info),
+        (suppress.to_owned(), Meaning::Low),
     ]);
-    lines.push(Vec::new());
+    if !small {
+        lines.push(Vec::new());
+    }
     let act = match panel.held {
         Some(hold) => (hold.words().to_owned(), Meaning::Down),
         None if panel.is_live(app.now.uptime) => (String::new(), Meaning::Plain),
-        None => ("read first: y is live in 0.25 s".to_owned(), Meaning::Low),
+        None => ("read first: 0.25 s".to_owned(), Meaning::Low),
     };
     lines.push(vec![
         ("[ Cancel ] Enter".to_owned(), Meaning::Focus),
@@ -162,24 +176,44 @@ fn field_lines(app: &App, panel: &WithdrawPanel, width: usize) -> Fields {
     }
 }
 
+/// Words beside each other, as many rows as they need; none is torn apart.
+fn rows_of(words: &[String], width: usize) -> Vec<String> {
+    let mut rows: Vec<String> = Vec::new();
+    for words in words {
+        match rows.last_mut() {
+            Some(row) if row.width() + 2 + words.width() <= width => {
+                row.push_str("  ");
+                row.push_str(words);
+            }
+            _ => rows.push(words.clone()),
+        }
+    }
+    rows
+}
+
 /// Whether the attack seems to go on: what the panel can say without asking a router.
 fn attack_words(app: &App, row: &Mitigation) -> String {
     let rate = row
         .observed
         .bps
         .map_or_else(|| "rate unknown".to_owned(), |bps| si_unit(bps.0, "bps"));
-    let live: Vec<_> = row
-        .claims
-        .iter()
-        .filter(|claim| claim.cleared_at.is_none())
-        .collect();
-    match live.iter().max_by_key(|claim| claim.last_report_at) {
+    match reported_by(row).max_by_key(|claim| claim.last_report_at) {
         Some(claim) => {
             let ago = relative(app.server_now().since(claim.last_report_at));
             format!("{rate}  STILL REPORTED {ago} ago, {}", claim.source)
         }
+        None if row.origin.kind == OriginKind::Operator => {
+            format!("{rate}  made by {}", row.origin.actor)
+        }
         None => format!("{rate}  no detector reports it"),
     }
+}
+
+/// The detectors' claims that live. What an operator asked for ends with the withdrawal.
+fn reported_by(row: &Mitigation) -> impl Iterator<Item = &Claim> {
+    row.claims
+        .iter()
+        .filter(|claim| claim.cleared_at.is_none() && claim.kind == OriginKind::Event)
 }
 
 /// What it lets through, where to, and whether it will come back.
@@ -206,9 +240,7 @@ fn effect_lines(panel: &WithdrawPanel, width: usize) -> Vec<Line> {
     } else {
         format!("up to {} (highest reported)", si_unit(rates, "bps"))
     };
-    let reported = rows()
-        .filter(|row| row.claims.iter().any(|claim| claim.cleared_at.is_none()))
-        .count();
+    let reported = rows().filter(|row| reported_by(row).next().is_some()).count();
     let back = match (reported, panel.suppression.seconds()) {
         (0, _) => "no detector reports them now".to_owned(),
         (some, 0) => format!(
@@ -232,14 +264,6 @@ fn effect_lines(panel: &WithdrawPanel, width: usize) -> Vec<Line> {
     vec![
         effect("frees", format!("{freed} toward {toward}"), Meaning::High),
         effect(
-            "takes back",
-            format!(
-                "{rules} {} from every neighbour",
-                if rules == 1 { "rule" } else { "rules" }
-            ),
-            Meaning::Plain,
-        ),
-        effect(
             "comes back",
             back,
             if reported > 0 {
@@ -247,6 +271,14 @@ fn effect_lines(panel: &WithdrawPanel, width: usize) -> Vec<Line> {
             } else {
                 Meaning::Plain
             },
+        ),
+        effect(
+            "takes back",
+            format!(
+                "{rules} {} from every neighbour",
+                if rules == 1 { "rule" } else { "rules" }
+            ),
+            Meaning::Plain,
         ),
     ]
 }

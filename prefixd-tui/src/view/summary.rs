@@ -46,12 +46,9 @@ pub(super) fn lines(app: &App, row: &Mitigation, width: u16) -> Vec<Line> {
         (Some(customer), None) => customer.clone(),
         (None, _) => "-".to_owned(),
     };
-    lines.push(pair("customer", owner, Meaning::Plain));
-    lines.push(pair(
-        "action",
-        format!("{}  vector {}", action_words(row), row.vector),
-        Meaning::Plain,
-    ));
+    lines.extend(wrapped_pair("customer", &owner, width, Meaning::Plain));
+    let action = format!("{}, against {}", action_words(row), row.vector);
+    lines.extend(wrapped_pair("action", &action, width, Meaning::Plain));
     lines.push(pair("rates", rates(row), Meaning::Plain));
     lines.push(pair(
         "confidence",
@@ -74,15 +71,16 @@ pub(super) fn lines(app: &App, row: &Mitigation, width: u16) -> Vec<Line> {
         };
         lines.push(pair("ttl", words, meaning));
     } else {
-        lines.push(pair("ended", ended(app, row), Meaning::Plain));
+        lines.extend(wrapped_pair("ended", &ended(app, row), width, Meaning::Plain));
     }
     if row.status.is_announced() && row.enforced {
-        let (words, meaning) = match row.delivery {
-            Some(_) => {
-                let (words, meaning) = super::list::delivery_words(row);
-                (format!("{words} have the rules"), meaning)
-            }
-            None => ("not known yet".to_owned(), Meaning::Low),
+        let (words, meaning) = match super::list::delivery_words(app, row) {
+            (words, meaning) if words.contains('/') => (format!("{words} have the rules"), meaning),
+            (_, Meaning::Down) => (
+                "no session is up: no router has the rules".to_owned(),
+                Meaning::Down,
+            ),
+            _ => ("not known yet".to_owned(), Meaning::Low),
         };
         lines.push(pair("neighbours", words, meaning));
     }
@@ -138,23 +136,36 @@ pub(super) fn rules_and_claims(app: &App, row: &Mitigation, width: u16) -> Vec<L
         lines.push(line(Meaning::Low, "no claims"));
     }
     for claim in &row.claims {
-        let state = match claim.cleared_at {
-            Some(at) => format!("cleared {}", when_both(app, at)),
-            None => format!("last report {}", when_both(app, claim.last_report_at)),
+        let state = match (claim.cleared_at, claim.kind) {
+            (Some(at), _) => format!("cleared {}", when_both(app, at)),
+            (None, OriginKind::Operator) => format!("asked for it {}", when_both(app, claim.since)),
+            (None, _) => format!("last report {}", when_both(app, claim.last_report_at)),
         };
-        let name = claim.event_id.as_deref().unwrap_or("");
+        let name = claim
+            .event_id
+            .as_deref()
+            .map_or_else(String::new, |id| format!(" {id}"));
         let meaning = if claim.cleared_at.is_some() {
             Meaning::Low
         } else {
             Meaning::Plain
         };
         lines.extend(wrapped(
-            &format!("{} {name}: {state}", claim.source),
+            &format!("{}{name}: {state}", claim.source),
             width,
             meaning,
         ));
     }
     lines
+}
+
+/// `name      value`, the value over as many lines as it needs.
+fn wrapped_pair(name: &str, value: &str, width: u16, meaning: Meaning) -> Vec<Line> {
+    wrap(value, usize::from(width).saturating_sub(11))
+        .into_iter()
+        .enumerate()
+        .map(|(index, text)| pair(if index == 0 { name } else { "" }, text, meaning))
+        .collect()
 }
 
 /// Text over as many lines as it needs.

@@ -20,6 +20,7 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer) -> Option<Position> {
         .order()
         .iter()
         .filter_map(|id| app.store.get(*id))
+        .filter(|row| row.status.is_announced())
         .take(rows);
     for (y, row) in (1..).zip(worst) {
         let (ttl, _) = ttl_words(app, row);

@@ -19,12 +19,49 @@ pub(crate) struct Terminal {
 struct Shown {
     emulator: vt100::Parser,
     bytes: Vec<u8>,
+    /// Bytes that the emulator has seen.
+    processed: usize,
     closed: bool,
+}
+
+impl Shown {
+    /// Takes in what was read. Half a frame is not shown, as in terminals that know synchronized updates.
+    fn take(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        let last = |mark: &[u8]| self.bytes.windows(mark.len()).rposition(|part| part == mark);
+        let upto = match last(b"\x1b[?2026h") {
+            Some(begin) if last(b"\x1b[?2026l").is_none_or(|end| end < begin) => begin.max(self.processed),
+            _ => self.bytes.len(),
+        };
+        self.emulator.process(&self.bytes[self.processed..upto]);
+        self.processed = upto;
+    }
 }
 
 impl Terminal {
     /// Starts the console against a daemon, with these variables beside the terminal's own.
     pub(crate) fn start(api: &str, arguments: &[&str], variables: &[(&str, &str)], size: (u16, u16)) -> Self {
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_prefixd-tui"));
+        command.args(["--api", api]);
+        command.args(arguments);
+        Self::start_command(command, variables, size)
+    }
+
+    /// Starts a shell with this script, in which `"$@"` is the console.
+    pub(crate) fn start_in(script: &str, api: &str, size: (u16, u16)) -> Self {
+        let mut command = CommandBuilder::new("/bin/sh");
+        command.args([
+            "-c",
+            script,
+            "sh",
+            env!("CARGO_BIN_EXE_prefixd-tui"),
+            "--api",
+            api,
+        ]);
+        Self::start_command(command, &[], size)
+    }
+
+    fn start_command(mut command: CommandBuilder, variables: &[(&str, &str)], size: (u16, u16)) -> Self {
         let (cols, rows) = size;
         let pty = native_pty_system()
             .openpty(PtySize {
@@ -34,15 +71,12 @@ impl Terminal {
                 pixel_height: 0,
             })
             .unwrap();
-        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_prefixd-tui"));
         command.env_clear();
         command.env("TERM", "xterm-256color");
         command.env("LANG", "C.UTF-8");
         for (name, value) in variables {
             command.env(name, value);
         }
-        command.args(["--api", api]);
-        command.args(arguments);
         let child = pty.slave.spawn_command(command).unwrap();
         drop(pty.slave);
         let mut output = pty.master.try_clone_reader().unwrap();
@@ -52,6 +86,7 @@ impl Terminal {
             Mutex::new(Shown {
                 emulator,
                 bytes: Vec::new(),
+                processed: 0,
                 closed: false,
             }),
             Condvar::new(),
@@ -63,8 +98,7 @@ impl Terminal {
             loop {
                 let read = output.read(&mut buffer).unwrap_or(0);
                 let mut shown = reader.0.lock().unwrap();
-                shown.emulator.process(&buffer[..read]);
-                shown.bytes.extend_from_slice(&buffer[..read]);
+                shown.take(&buffer[..read]);
                 shown.closed = read == 0;
                 reader.1.notify_all();
                 if read == 0 {

@@ -80,7 +80,12 @@ fn a_withdrawal_without_an_answer_is_unknown_and_then_resolved() {
 #[test]
 fn the_terminal_is_given_back() {
     let daemon = Daemon::with(&VICTIMS);
-    for signal in [None, Some(Signal::SIGTERM), Some(Signal::SIGHUP)] {
+    for signal in [
+        None,
+        Some(Signal::SIGTERM),
+        Some(Signal::SIGHUP),
+        Some(Signal::SIGINT),
+    ] {
         let mut terminal = console(&daemon);
         assert!(terminal.with_screen(vt100::Screen::alternate_screen));
         match signal {
@@ -88,18 +93,40 @@ fn the_terminal_is_given_back() {
             Some(signal) => kill(Pid::from_raw(terminal.pid().cast_signed()), signal).unwrap(),
         }
         assert!(terminal.ended(), "{signal:?}");
-        terminal.with_screen(|screen| {
-            assert!(
-                !screen.alternate_screen() && !screen.hide_cursor() && !screen.bracketed_paste(),
-                "{signal:?}"
-            );
-            assert_eq!(
-                screen.mouse_protocol_mode(),
-                vt100::MouseProtocolMode::None,
-                "{signal:?}"
-            );
-        });
+        assert!(terminal.with_screen(given_back), "{signal:?}");
     }
+}
+
+/// The emulator is as it was before the console.
+fn given_back(screen: &vt100::Screen) -> bool {
+    !screen.alternate_screen()
+        && !screen.hide_cursor()
+        && !screen.bracketed_paste()
+        && screen.mouse_protocol_mode() == vt100::MouseProtocolMode::None
+}
+
+#[test]
+fn suspends_and_comes_back() {
+    let daemon = Daemon::with(&VICTIMS);
+    // A shell with job control, as a person has one.
+    let mut terminal = Terminal::start_in(
+        "set -m; \"$@\"; echo stopped; read -r line; echo \"$line\"; fg",
+        &daemon.url,
+        (80, 24),
+    );
+    terminal.wait_for("203.0.113.12");
+    assert!(!terminal.with_screen(given_back));
+    terminal.send("\x1a");
+    terminal.wait_for("stopped");
+    assert!(terminal.with_screen(given_back));
+    // Lines are edited and echoed again: the terminal is no longer raw.
+    terminal.send("a lyne\x7f\x7f\x7fine\r");
+    let text = terminal.wait_for("Announced, worst first");
+    assert!(text.contains("203.0.113.12"), "{text}");
+    terminal.send("q");
+    assert!(terminal.ended());
+    assert!(terminal.with_screen(given_back));
+    assert!(String::from_utf8_lossy(&terminal.bytes()).contains("\r\na line\r\n"));
 }
 
 #[test]
