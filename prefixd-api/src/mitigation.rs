@@ -211,6 +211,8 @@ open_names! {
         Safelisted = "guardrail.safelist",
         /// The daemon's mode changed.
         ModeChanged = "mode_changed",
+        /// A defect kept it from being judged by the guardrails; what cannot be judged may not stay.
+        Defect = "internal",
     }
 }
 

@@ -94,6 +94,7 @@ impl Run {
             .commit(&Batch {
                 pop: fixture::POP,
                 effects: &effects,
+                objects: &[],
                 entries: &entries,
             })
             .await

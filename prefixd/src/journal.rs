@@ -6,7 +6,6 @@
 use crate::policy::{Effect, MitigationEvent};
 use prefixd_api::event::StoredEvent;
 use prefixd_api::feed::MitigationChange;
-use prefixd_api::mitigation::Mitigation;
 use prefixd_api::time::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -132,6 +131,12 @@ impl Writer {
         self.head
     }
 
+    /// Whether nothing was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// The added entries.
     #[must_use]
     pub fn into_entries(self) -> Vec<Entry> {
@@ -159,22 +164,31 @@ impl Writer {
         self.entries.push(entry);
     }
 
-    /// Adds what a decision changed. A group that changes with an event is told by the event's entry.
+    /// Adds what a decision changed. A group that changes with an event is told by the event's entry. Answers the
+    /// objects that had to be written as JSON, by effect, so that the store does not write them again.
     ///
     /// # Errors
     /// When a body cannot be written as JSON, which is a defect.
-    pub fn append_effects(&mut self, at: Timestamp, effects: &[Effect]) -> Result<(), serde_json::Error> {
+    pub fn append_effects(
+        &mut self,
+        at: Timestamp,
+        effects: &[Effect],
+    ) -> Result<Vec<Option<Arc<str>>>, serde_json::Error> {
         let by_event = effects.iter().any(|effect| matches!(effect, Effect::Event(..)));
+        let mut objects = Vec::with_capacity(effects.len());
         for effect in effects {
+            let mut object = None;
             match effect {
                 Effect::Event(event, _) => {
+                    let json: Arc<str> = serde_json::to_string(event)?.into();
                     self.append(
                         at,
                         &event.actor,
                         Kind::Event,
                         event.event_id.to_string(),
-                        event_body(event)?,
+                        event_body(event, &json)?,
                     );
+                    object = Some(json);
                 }
                 Effect::Group(_) if by_event => {}
                 Effect::Group(group) => {
@@ -188,7 +202,15 @@ impl Writer {
                     after,
                     ..
                 } => {
-                    let body = mitigation_body(before.as_deref(), after)?;
+                    let body = match before {
+                        None => {
+                            let json: Arc<str> = serde_json::to_string(after)?.into();
+                            let body = format!(r#"{{"mitigation":{json}}}"#);
+                            object = Some(json);
+                            body
+                        }
+                        Some(before) => serde_json::to_string(&MitigationChange::between(before, after)?)?,
+                    };
                     self.append(at, actor, (*what).into(), after.mitigation_id.to_string(), body);
                 }
                 Effect::Suppressed(suppression) => {
@@ -223,12 +245,13 @@ impl Writer {
                     self.append(at, actor, Kind::Safelist, prefix.to_string(), body);
                 }
             }
+            objects.push(object);
         }
-        Ok(())
+        Ok(objects)
     }
 }
 
-fn event_body(event: &StoredEvent) -> Result<String, serde_json::Error> {
+fn event_body(event: &StoredEvent, json: &str) -> Result<String, serde_json::Error> {
     #[derive(Serialize)]
     struct Body<'a> {
         event_id: prefixd_api::ids::EventId,
@@ -248,19 +271,8 @@ fn event_body(event: &StoredEvent) -> Result<String, serde_json::Error> {
         action: event.action,
         outcome: &event.outcome,
         mitigation_id: event.mitigation_id,
-        payload_sha256: hex(&Sha256::digest(serde_json::to_vec(event)?)),
+        payload_sha256: hex(&Sha256::digest(json)),
     })
-}
-
-fn mitigation_body(before: Option<&Mitigation>, after: &Mitigation) -> Result<String, serde_json::Error> {
-    #[derive(Serialize)]
-    struct Created<'a> {
-        mitigation: &'a Mitigation,
-    }
-    match before {
-        None => serde_json::to_string(&Created { mitigation: after }),
-        Some(before) => serde_json::to_string(&MitigationChange::between(before, after)?),
-    }
 }
 
 impl Entry {

@@ -17,6 +17,9 @@ use std::time::Duration;
 /// Longest NLRI that every router tried takes: from 240 bytes on FRR, GoBGP and ExaBGP fail, each in its own way.
 const NLRI_BYTES: usize = 239;
 
+/// How often history that is older than it may be is looked for.
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+
 /// For the engine.
 pub(super) fn engine(config: &Config) -> engine::Settings {
     let timers = &config.settings.timers;
@@ -25,6 +28,7 @@ pub(super) fn engine(config: &Config) -> engine::Settings {
         max_future_skew: Duration::from_secs(timers.max_future_skew_seconds.into()),
         reconciliation_interval: Duration::from_secs(timers.reconciliation_interval_seconds.into()),
         retention: Duration::from_secs(days * 24 * 60 * 60),
+        prune_interval: PRUNE_EVERY,
     }
 }
 

@@ -1,16 +1,21 @@
 //! One batch: commands decided one after the other on a working copy, each seeing what the ones before changed.
 
 use super::{Answer, Reply, SubmitError};
-use crate::journal::{Entry, Head, Writer};
-use crate::policy::{Command, Decision, Effect, Facts, Outcome, Policy, State, decide};
+use crate::journal::{DAEMON, Entry, Head, Kind, Writer};
+use crate::policy::{Command, Decision, Effect, Facts, MitigationEvent, Outcome, Policy, State, decide};
 use crate::store::EventKey;
 use prefixd_api::event::{EventAnswer, StoredEvent};
-use prefixd_api::mitigation::Scope;
+use prefixd_api::mitigation::{EndReason, Mitigation, MitigationStatus, Scope};
 use prefixd_api::time::Timestamp;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tracing::error;
+
+/// Commands one batch holds at most.
+const MAX_COMMANDS: usize = 512;
+/// Effects after which a batch takes no further command.
+const MAX_EFFECTS: usize = 1_000;
 
 /// A command and who waits for it. Nobody waits for what the engine asks of itself.
 #[derive(Debug)]
@@ -36,34 +41,68 @@ pub(super) struct Decided {
     result: Result<(Outcome, bool), SubmitError>,
 }
 
-/// Everything that one commit makes durable.
+/// What is decided for one commit.
 pub(super) struct Batch {
-    pub(super) items: Vec<Decided>,
-    pub(super) effects: Vec<Effect>,
-    pub(super) working: State,
+    items: Vec<Decided>,
+    effects: Vec<Effect>,
+    objects: Vec<Option<Arc<str>>>,
+    working: State,
     writer: Writer,
     now: Timestamp,
     /// Answers of this batch, for duplicates inside it.
-    answers: HashMap<EventKey, EventAnswer>,
+    answers: Answers,
 }
 
+/// The answers that events with a key of their own got.
+pub(super) type Answers = HashMap<EventKey, EventAnswer>;
+
 impl Batch {
+    /// An empty batch on top of a state and the end of the journal that belongs to it.
     pub(super) fn new(state: &State, pop: Arc<str>, head: Head, now: Timestamp) -> Self {
         let mut working = state.clone();
         working.advance(now);
         Self {
             items: Vec::new(),
             effects: Vec::new(),
+            objects: Vec::new(),
             working,
             writer: Writer::new(pop, head),
             now,
-            answers: HashMap::new(),
+            answers: Answers::new(),
         }
     }
 
-    /// The answer that an event of this batch got already.
-    pub(super) fn answer_to(&self, key: &EventKey) -> Option<EventAnswer> {
-        self.answers.get(key).cloned()
+    /// The state with what was decided so far.
+    pub(super) fn state(&self) -> &State {
+        &self.working
+    }
+
+    /// The answers decided so far.
+    pub(super) fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
+    /// Whether there is anything to make durable.
+    pub(super) fn writes(&self) -> bool {
+        !self.writer.is_empty()
+    }
+
+    /// Whether it takes no further command.
+    pub(super) fn is_full(&self) -> bool {
+        self.items.len() >= MAX_COMMANDS || self.effects.len() >= MAX_EFFECTS
+    }
+
+    /// A batch may wait for the one before: what is decided later is decided at a later time.
+    pub(super) fn advance(&mut self, now: Timestamp) {
+        if now > self.now {
+            self.now = now;
+            self.working.advance(now);
+        }
+    }
+
+    /// The commands again, undecided, in order.
+    pub(super) fn into_works(self) -> impl Iterator<Item = Work> {
+        self.items.into_iter().map(|item| item.work)
     }
 
     /// A duplicate: it gets the answer that the first one got.
@@ -91,17 +130,26 @@ impl Batch {
     /// Decides a command and answers whether that went well. A panic costs this command alone: it must not take
     /// every rule with it.
     pub(super) fn decide(&mut self, work: Work, policy: &Policy, facts: &Facts) -> bool {
+        self.decide_by(work, |state, command, now| {
+            decide(state, policy, command, now, facts)
+        })
+    }
+
+    fn decide_by(
+        &mut self,
+        work: Work,
+        decide: impl FnOnce(&State, &Command, Timestamp) -> Decision,
+    ) -> bool {
         let (working, now) = (&self.working, self.now);
-        let decided = catch_unwind(AssertUnwindSafe(|| {
-            decide(working, policy, &work.command, now, facts)
-        }));
+        let decided = catch_unwind(AssertUnwindSafe(|| decide(working, &work.command, now)));
         let result = match decided {
             Ok(decision) => self.take(decision).map_err(|defect| {
                 error!(%defect, command = ?work.command, "a decision cannot be written to the journal");
                 SubmitError::Defect
             }),
             Err(_) => {
-                error!(command = ?work.command, "deciding this command panicked; it was refused and nothing was done");
+                error!(command = ?work.command, "deciding this command panicked; it was refused");
+                self.fail_closed(&work.command);
                 Err(SubmitError::Defect)
             }
         };
@@ -110,8 +158,38 @@ impl Batch {
         is_sound
     }
 
+    /// A rule that cannot be judged by the guardrails may not stay.
+    fn fail_closed(&mut self, command: &Command) {
+        let Command::Judge(scope) = command else { return };
+        let Some(live) = self.working.mitigation_of(scope).map(Arc::clone) else {
+            return;
+        };
+        let mut ended = Mitigation::clone(&live);
+        ended.revision += 1;
+        ended.status = MitigationStatus::Withdrawn;
+        ended.updated_at = self.now;
+        ended.ended_at = Some(self.now);
+        ended.ended_by = Some(DAEMON.to_owned());
+        ended.end_reason = Some(EndReason::Defect);
+        "a defect kept it from being judged by the guardrails".clone_into(&mut ended.why_summary);
+        let withdrawn = Effect::Mitigation {
+            what: MitigationEvent::Withdrawn,
+            actor: DAEMON.to_owned(),
+            before: Some(live),
+            after: Arc::new(ended),
+            why: None,
+        };
+        let taken = self.take(Decision {
+            outcome: Outcome::Settled,
+            effects: vec![withdrawn],
+        });
+        if let Err(defect) = taken {
+            error!(%defect, %scope, "the end of a mitigation that could not be judged cannot be written to the journal");
+        }
+    }
+
     /// Adds an entry that no decision makes.
-    pub(super) fn append(&mut self, actor: &str, kind: crate::journal::Kind, subject: String, body: String) {
+    pub(super) fn append(&mut self, actor: &str, kind: Kind, subject: String, body: String) {
         self.writer.append(self.now, actor, kind, subject, body);
     }
 
@@ -120,16 +198,21 @@ impl Batch {
         let head = self.writer.head();
         Sealed {
             items: self.items,
-            effects: self.effects,
             working: self.working,
-            entries: self.writer.into_entries(),
+            content: Arc::new(Content {
+                effects: self.effects,
+                objects: self.objects,
+                entries: self.writer.into_entries(),
+            }),
+            answers: self.answers,
             head,
             at: self.now,
         }
     }
 
     fn take(&mut self, decision: Decision) -> Result<(Outcome, bool), serde_json::Error> {
-        self.writer.append_effects(self.now, &decision.effects)?;
+        let objects = self.writer.append_effects(self.now, &decision.effects)?;
+        self.objects.extend(objects);
         self.working.apply(&decision.effects);
         if let Outcome::Event { answer, .. } = &decision.outcome {
             for event in stored(&decision.effects) {
@@ -146,17 +229,28 @@ impl Batch {
 /// A batch that is ready to be committed.
 pub(super) struct Sealed {
     pub(super) items: Vec<Decided>,
-    pub(super) effects: Vec<Effect>,
+    /// The state once it is committed.
     pub(super) working: State,
-    pub(super) entries: Vec<Entry>,
+    /// What the store writes.
+    pub(super) content: Arc<Content>,
+    pub(super) answers: Answers,
     pub(super) head: Head,
     pub(super) at: Timestamp,
 }
 
+/// Everything that one commit makes durable.
+#[derive(Clone)]
+pub(super) struct Content {
+    pub(super) effects: Vec<Effect>,
+    /// What the journal wrote as JSON already, by effect.
+    pub(super) objects: Vec<Option<Arc<str>>>,
+    pub(super) entries: Vec<Entry>,
+}
+
 impl Sealed {
     /// The scopes whose deadline may have moved.
-    pub(super) fn touched(&self) -> impl Iterator<Item = Scope> {
-        self.effects.iter().filter_map(|effect| match effect {
+    pub(super) fn changed(&self) -> impl Iterator<Item = Scope> {
+        self.content.effects.iter().filter_map(|effect| match effect {
             Effect::Group(group) => Some(group.scope.clone()),
             Effect::Mitigation { after, .. } => Some(after.scope()),
             Effect::Suppressed(suppression) => Some(suppression.scope.clone()),
@@ -165,16 +259,21 @@ impl Sealed {
         })
     }
 
-    /// The events that were stored, with their answers.
-    pub(super) fn events(&self) -> impl Iterator<Item = (EventKey, EventAnswer, Timestamp)> {
+    /// The scopes that the engine looked at by itself, soundly.
+    pub(super) fn looked_at(&self) -> impl Iterator<Item = Scope> {
         self.items
             .iter()
-            .filter_map(|item| match (&item.work.command, &item.result) {
-                (Command::Event(command), Ok((Outcome::Event { answer, .. }, false))) => {
-                    Some((EventKey::of_report(&command.event)?, answer.clone(), self.at))
-                }
-                _ => None,
-            })
+            .filter(|item| item.result.is_ok())
+            .filter_map(|item| item.work.own_scope())
+    }
+
+    /// Tells everybody who waits that nothing is known to be done. What becomes of the batch itself is still open.
+    pub(super) fn fail_callers(&mut self, why: &SubmitError) {
+        for item in &mut self.items {
+            if let Some(reply) = item.work.reply.take() {
+                let _ = reply.send(Err(why.clone()));
+            }
+        }
     }
 }
 

@@ -17,6 +17,18 @@ impl Deadlines {
         self.by_time.first().map(|(at, _)| *at)
     }
 
+    /// Whether a scope has one.
+    pub(super) fn has(&self, scope: &Scope) -> bool {
+        self.by_scope.contains_key(scope)
+    }
+
+    /// Has a scope looked at by then, or earlier where it would be anyway.
+    pub(super) fn at_latest(&mut self, scope: Scope, at: Timestamp) {
+        if self.by_scope.get(&scope).is_none_or(|before| *before > at) {
+            self.set(scope, Some(at));
+        }
+    }
+
     /// Replaces the deadline of a scope.
     pub(super) fn set(&mut self, scope: Scope, at: Option<Timestamp>) {
         if let Some(old) = self.by_scope.get(&scope) {

@@ -5,8 +5,11 @@
 //! ```
 
 mod batch;
+mod commit;
 mod deadlines;
 mod known;
+mod replays;
+mod restore;
 mod run;
 
 pub use run::{Engine, EngineError, Parts, Reload, Settings};

@@ -1,47 +1,48 @@
 //! The engine's loop.
 //!
-//! Three things happen while a batch is being committed: deadlines are kept (a rule leaves the RIB at its time
-//! also when the store is away), the watchdog is fed, and commands queue up for the next batch.
+//! While a batch is being committed, deadlines are kept (a rule leaves the RIB at its time also when the store is
+//! away), the watchdog is fed, and the next batch is decided.
 
-use super::batch::{Batch, Sealed, Work};
+use super::batch::{Batch, Work};
+use super::commit::{Committing, outcome};
 use super::deadlines::Deadlines;
 use super::known::Known;
+use super::replays::{Replays, Seen};
+use super::restore::restore;
 use super::{FEED_BACKLOG, Handle, QUEUE, Request, Snapshot, SubmitError};
 use crate::announce::{Announcer, Neighbor};
 use crate::clock::{Clock, STEP};
 use crate::journal::{Head, Kind};
 use crate::metrics::Metrics;
-use crate::policy::{Command, Effect, Facts, Policy, State, next_deadline};
-use crate::store::{self, COMMIT_DEADLINE, CommitError, EventKey, Loaded, Store};
+use crate::policy::{Command, Facts, Policy, State, next_deadline};
+use crate::store::{Loaded, Store};
 use arc_swap::ArcSwap;
-use prefixd_api::event::EventAnswer;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Scope;
 use prefixd_api::time::Timestamp;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
-/// Commands one batch holds at most.
-const MAX_BATCH: usize = 512;
-/// Effects after which a batch takes no further command.
-const MAX_EFFECTS: usize = 1_000;
+/// Commands that are taken from the queue before they can be decided.
+const MAX_WAITING: usize = 512;
 /// How often the queue is looked at again before a batch is closed.
 const GATHER: usize = 8;
 /// How long a failing store is left alone before owed work is tried again.
-const RETRY: Duration = Duration::from_millis(500);
+pub(super) const RETRY: Duration = Duration::from_millis(500);
 /// When a scope is looked at again after its own work failed by a defect.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// How often the engine looks after itself.
-const TICK: Duration = Duration::from_secs(1);
-/// How often old history is pruned, one bounded step at a time.
-const PRUNE_EVERY: Duration = Duration::from_secs(60);
-/// Rows that one pruning step removes at most.
-const PRUNE_ROWS: u32 = 5_000;
+pub(super) const TICK: Duration = Duration::from_secs(1);
+/// Rows of a kind that one pruning step removes at most: few enough that a commit behind it does not feel it.
+const PRUNE_ROWS: u32 = 500;
+/// Between two pruning steps, for the commits.
+const PRUNE_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the engine works with.
 pub struct Parts {
@@ -70,6 +71,8 @@ pub struct Settings {
     pub reconciliation_interval: Duration,
     /// How long history is kept.
     pub retention: Duration,
+    /// How often what is older is looked for.
+    pub prune_interval: Duration,
 }
 
 /// A configuration, checked and ready to come into force.
@@ -87,27 +90,37 @@ pub struct Reload {
 
 /// See [`super`].
 pub struct Engine {
-    parts: Parts,
-    requests: mpsc::Receiver<Request>,
+    pub(super) parts: Parts,
+    pub(super) requests: mpsc::Receiver<Request>,
     snapshot: Arc<ArcSwap<Snapshot>>,
-    feed: broadcast::Sender<Arc<crate::journal::Entry>>,
+    pub(super) feed: broadcast::Sender<Arc<crate::journal::Entry>>,
     pop: Arc<str>,
-    state: State,
-    head: Head,
-    deadlines: Deadlines,
-    known: Known,
+    /// What is committed.
+    pub(super) state: State,
+    pub(super) head: Head,
+    /// The batch that is being committed.
+    pub(super) commit: Option<Committing>,
+    /// The batch after it, decided on top of it.
+    pub(super) draft: Option<Batch>,
+    /// What waits to be decided.
+    pub(super) waiting: VecDeque<Request>,
     /// Work that the engine asks of itself, before anything else: deadlines and new judgements.
-    own: VecDeque<Command>,
+    pub(super) own: VecDeque<Command>,
+    /// How many of the next commands are committed one at a time, to find the one that the store refuses.
+    pub(super) singly: usize,
+    pub(super) deadlines: Deadlines,
+    pub(super) known: Known,
     /// Mitigations that left the RIB at their deadline and are not recorded as ended.
-    owed: HashSet<MitigationId>,
-    /// Whether any neighbour was established when the batch began.
+    pub(super) owed: HashSet<MitigationId>,
+    /// Whether any neighbour is established, as of the last look.
     established: bool,
-    store_failing_since: Option<Timestamp>,
-    retry_at: Option<Instant>,
+    pub(super) store_failing_since: Option<Timestamp>,
+    pub(super) retry_at: Option<Instant>,
     clock_stepped: bool,
     unreadable: u64,
     next_reconcile: Instant,
     next_prune: Instant,
+    pruning: Option<AbortOnDropHandle<()>>,
 }
 
 /// Why the engine ends. Both end the process: systemd starts it again.
@@ -159,6 +172,10 @@ impl Engine {
             feed,
             state,
             head: loaded.head,
+            commit: None,
+            draft: None,
+            waiting: VecDeque::with_capacity(MAX_WAITING),
+            singly: 0,
             deadlines: Deadlines::default(),
             known: Known::new(now, parts.settings.max_future_skew),
             own: VecDeque::new(),
@@ -169,7 +186,8 @@ impl Engine {
             clock_stepped: false,
             unreadable,
             next_reconcile: Instant::now() + parts.settings.reconciliation_interval,
-            next_prune: Instant::now() + PRUNE_EVERY,
+            next_prune: Instant::now() + parts.settings.prune_interval,
+            pruning: None,
             parts,
         };
         (engine, handle)
@@ -184,7 +202,8 @@ impl Engine {
         self.watch_all_scopes();
         self.judge_all();
         while !self.own.is_empty() {
-            self.run_batches(&mut VecDeque::new()).await?;
+            self.decide_waiting().await?;
+            self.settle().await?;
             if self.store_failing_since.is_some() {
                 tokio::time::sleep(RETRY).await;
             }
@@ -205,39 +224,28 @@ impl Engine {
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), EngineError> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut inbox = Vec::with_capacity(MAX_BATCH);
-        let mut work = VecDeque::with_capacity(MAX_BATCH);
+        let mut inbox = Vec::with_capacity(MAX_WAITING);
         loop {
             let wake = self.next_wake();
+            let room = MAX_WAITING.saturating_sub(self.waiting.len());
             tokio::select! {
                 biased;
                 () = shutdown.cancelled(), if !self.requests.is_closed() => self.requests.close(),
-                _ = tick.tick() => self.tick().await,
+                _ = tick.tick() => self.tick().await?,
+                result = outcome(&mut self.commit) => self.committed(result).await?,
                 () = tokio::time::sleep_until(wake) => {}
-                received = self.requests.recv_many(&mut inbox, MAX_BATCH) => if received == 0 { break },
+                received = self.requests.recv_many(&mut inbox, room), if room > 0 => if received == 0 { break },
             }
-            self.gather(&mut inbox).await;
-            self.retry_at = None;
-            let now = self.parts.clock.now();
-            self.own.extend(
-                self.deadlines
-                    .take_due(now, MAX_BATCH)
-                    .into_iter()
-                    .map(Command::Due),
-            );
-            for request in inbox.drain(..) {
-                match request {
-                    Request::Command { command, reply } => work.push_back(Work {
-                        command,
-                        reply: Some(reply),
-                    }),
-                    Request::Reload { next, actor, reply } => {
-                        self.run_batches(&mut work).await?;
-                        let _ = reply.send(self.adopt_reload(*next, &actor).await?);
-                    }
-                }
+            self.waiting.extend(inbox.drain(..));
+            if self.commit.is_none() {
+                self.gather().await;
             }
-            self.run_batches(&mut work).await?;
+            self.decide_waiting().await?;
+            self.commit_draft();
+        }
+        while !self.waiting.is_empty() || self.draft.is_some() || self.commit.is_some() {
+            self.decide_waiting().await?;
+            self.settle().await?;
         }
         info!(
             head = self.head.seq,
@@ -248,90 +256,109 @@ impl Engine {
 
     /// Lets those who are about to ask do so, as long as more come: their commands share the commit. Alone, a
     /// command waits for nothing but a look at the queue.
-    async fn gather(&mut self, inbox: &mut Vec<Request>) {
+    async fn gather(&mut self) {
         for _ in 0..GATHER {
-            if inbox.is_empty() || inbox.len() >= MAX_BATCH {
+            if self.waiting.is_empty() || self.waiting.len() >= MAX_WAITING {
                 return;
             }
             tokio::task::yield_now().await;
-            while inbox.len() < MAX_BATCH
+            while self.waiting.len() < MAX_WAITING
                 && let Ok(request) = self.requests.try_recv()
             {
-                inbox.push(request);
+                self.waiting.push_back(request);
             }
         }
     }
 
+    /// When there is something to do without being asked.
     fn next_wake(&self) -> Instant {
-        let now = Instant::now();
-        if !self.own.is_empty() {
-            return self.retry_at.unwrap_or(now);
+        if self.own.is_empty() || !self.has_room() {
+            return self.next_removal();
         }
-        let deadline = self.deadlines.next().map(|at| self.parts.clock.instant_of(at));
-        deadline.unwrap_or(now + TICK).min(now + TICK)
+        self.retry_at
+            .map_or_else(Instant::now, |at| at.min(self.next_removal()))
     }
 
-    /// Decides and commits the engine's own work and then `work`, in batches.
-    async fn run_batches(&mut self, work: &mut VecDeque<Work>) -> Result<(), EngineError> {
-        while !(self.own.is_empty() && work.is_empty()) {
-            let from_store = self.ask_store_about(work).await;
-            self.established = self.parts.announcer.any_established();
-            let mut batch = Batch::new(
-                &self.state,
-                Arc::clone(&self.pop),
-                self.head,
-                self.parts.clock.now(),
-            );
-            while batch.items.len() < MAX_BATCH && batch.effects.len() < MAX_EFFECTS {
-                if let Some(command) = self.own.pop_front() {
-                    self.decide(&mut batch, Work { command, reply: None }, &from_store);
-                } else if let Some(next) = work.pop_front() {
-                    self.decide(&mut batch, next, &from_store);
-                } else {
+    /// Whether the next batch takes a further command.
+    fn has_room(&self) -> bool {
+        match &self.draft {
+            None => true,
+            Some(_) if self.singly > 0 => false,
+            Some(draft) => !draft.is_full(),
+        }
+    }
+
+    /// Decides what is due, and what waits as far as the next batch takes it.
+    pub(super) async fn decide_waiting(&mut self) -> Result<(), EngineError> {
+        if self.commit.is_some() || self.store_failing_since.is_some() {
+            self.keep_deadlines();
+        } else {
+            let due = self
+                .deadlines
+                .take_due(self.parts.clock.now(), usize::MAX)
+                .into_iter();
+            self.own.extend(due.map(Command::Due));
+        }
+        if self.retry_at.is_some_and(|at| at > Instant::now()) && self.waiting.is_empty() {
+            return Ok(());
+        }
+        self.retry_at = None;
+        if self.own.is_empty() && self.waiting.is_empty() {
+            return Ok(());
+        }
+        let from_store = self.ask_store().await;
+        self.established = self.parts.announcer.any_established();
+        while self.has_room() {
+            if let Some(command) = self.own.pop_front() {
+                self.decide(Work { command, reply: None }, &from_store);
+                continue;
+            }
+            match self.waiting.pop_front() {
+                Some(Request::Command { command, reply }) => {
+                    let reply = Some(reply);
+                    self.decide(Work { command, reply }, &from_store);
+                }
+                Some(Request::Reload { next, actor, reply }) => {
+                    self.settle().await?;
+                    let _ = reply.send(self.adopt_reload(*next, &actor).await?);
+                    // What was asked before may have to be decided again; the store is asked about it again.
                     break;
                 }
-            }
-            self.finish(batch.seal()).await?;
-            if self.store_failing_since.is_some() {
-                // The callers that still wait are told at once; deadlines are kept by the loop.
-                for waiting in work.drain(..) {
-                    if let Some(reply) = waiting.reply {
-                        let _ = reply.send(Err(SubmitError::Store));
-                    }
-                }
-                break;
+                None => break,
             }
         }
         Ok(())
     }
 
-    fn decide(&mut self, batch: &mut Batch, work: Work, from_store: &Replays) {
-        if let Command::Event(command) = &work.command
-            && let Some(key) = EventKey::of_report(&command.event)
-        {
-            let known = batch.answer_to(&key).or_else(|| self.known.get(&key).cloned());
-            if let Some(answer) = known.or_else(|| from_store.answers.get(&key).cloned()) {
+    pub(super) fn decide(&mut self, work: Work, from_store: &Replays) {
+        let seen = self.seen(&work, from_store);
+        self.singly = self.singly.saturating_sub(1);
+        let mut batch = self.draft.take().unwrap_or_else(|| self.next_batch());
+        batch.advance(self.parts.clock.now());
+        match seen {
+            Seen::Before(answer) => {
                 self.parts.metrics.replays.inc();
-                return batch.replay(work, answer);
+                batch.replay(work, answer);
             }
-            if from_store.failed && self.known.needs_store(&key) {
-                return batch.refuse(work, SubmitError::Store);
+            Seen::Unknown => batch.refuse(work, SubmitError::Store),
+            Seen::Never => {
+                let facts = self.facts(batch.state(), &work.command);
+                let own = work.own_scope();
+                if !batch.decide(work, &self.parts.policy, &facts) {
+                    self.parts.metrics.defects.inc();
+                    self.look_again(own);
+                }
             }
         }
-        let facts = self.facts(&batch.working, &work.command);
-        let own = work.own_scope();
-        if !batch.decide(work, &self.parts.policy, &facts) {
-            self.parts.metrics.defects.inc();
-            self.look_again(own);
-        }
+        self.draft = Some(batch);
     }
 
     /// The engine's own work on a scope failed by a defect. The speaker ends the rules at their time all the same;
     /// the scope must not be forgotten.
-    fn look_again(&mut self, scope: Option<Scope>) {
+    pub(super) fn look_again(&mut self, scope: Option<Scope>) {
         if let Some(scope) = scope {
             let at = self.parts.clock.now().saturating_add(LOOK_AGAIN);
-            self.deadlines.set(scope, Some(at));
+            self.deadlines.at_latest(scope, at);
         }
     }
 
@@ -356,257 +383,15 @@ impl Engine {
         }
     }
 
-    /// Asks the store, once for all, about events that may be duplicates of what is no longer in memory.
-    async fn ask_store_about(&self, work: &VecDeque<Work>) -> Replays {
-        let keys: Vec<EventKey> = work
-            .iter()
-            .filter_map(|work| match &work.command {
-                Command::Event(command) => EventKey::of_report(&command.event),
-                _ => None,
-            })
-            .filter(|key| self.known.needs_store(key))
-            .take(MAX_BATCH)
-            .collect();
-        if keys.is_empty() {
-            return Replays::default();
-        }
-        match self.parts.store.find_replays(&self.pop, &keys).await {
-            Ok(events) => Replays {
-                answers: events
-                    .iter()
-                    .filter_map(|event| Some((EventKey::of(event)?, event.answer(None))))
-                    .collect(),
-                failed: false,
-            },
-            Err(error) => {
-                warn!(%error, "the store did not say whether events are duplicates; their senders are told to retry");
-                Replays {
-                    answers: HashMap::new(),
-                    failed: true,
-                }
-            }
-        }
+    pub(super) fn store(&self) -> Arc<Store> {
+        Arc::clone(&self.parts.store)
     }
 
-    /// Commits a batch and then, and only then, makes it the state.
-    async fn finish(&mut self, batch: Sealed) -> Result<(), EngineError> {
-        if batch.entries.is_empty() {
-            for item in batch.items {
-                item.answer(self.head.seq);
-            }
-            return Ok(());
-        }
-        match self.commit(&batch).await {
-            Ok(()) => self.adopt(batch),
-            Err(CommitError::Constraint(error)) if batch.items.len() > 1 => {
-                warn!(%error, commands = batch.items.len(), "a batch was refused by the store; deciding one by one");
-                for item in batch.items {
-                    let mut single = Batch::new(
-                        &self.state,
-                        Arc::clone(&self.pop),
-                        self.head,
-                        self.parts.clock.now(),
-                    );
-                    self.decide(&mut single, item.work, &Replays::default());
-                    Box::pin(self.finish(single.seal())).await?;
-                }
-            }
-            Err(CommitError::Overtaken(error)) => return Err(EngineError::Overtaken(error)),
-            Err(CommitError::Constraint(error)) => {
-                error!(%error, "the store refuses what was decided for this command; nothing was done");
-                self.parts.metrics.store_errors.inc();
-                self.put_off(batch, SubmitError::Defect);
-            }
-            Err(CommitError::Failed(error)) => {
-                self.store_failed(&error);
-                self.put_off(batch, SubmitError::Store);
-            }
-            Err(CommitError::Unknown(error)) => {
-                self.store_failed(&error);
-                self.resolve(batch).await?;
-            }
-        }
-        Ok(())
+    pub(super) fn pop(&self) -> Arc<str> {
+        Arc::clone(&self.pop)
     }
 
-    /// One commit, with deadlines kept meanwhile.
-    async fn commit(&mut self, batch: &Sealed) -> Result<(), CommitError> {
-        let store = Arc::clone(&self.parts.store);
-        let started = Instant::now();
-        let pop = Arc::clone(&self.pop);
-        let rows = store::Batch {
-            pop: &pop,
-            effects: &batch.effects,
-            entries: &batch.entries,
-        };
-        let commit = store.commit(&rows);
-        tokio::pin!(commit);
-        let result = loop {
-            let wake = self.next_removal();
-            tokio::select! {
-                result = &mut commit => break result,
-                () = tokio::time::sleep_until(wake) => self.keep_deadlines(),
-            }
-        };
-        self.parts
-            .metrics
-            .commit_seconds
-            .observe(started.elapsed().as_secs_f64());
-        #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
-        self.parts
-            .metrics
-            .batch_commands
-            .observe(batch.items.len() as f64);
-        result
-    }
-
-    /// The commit may or may not have happened: the journal's head in the store tells. Until it does, nothing is
-    /// decided; callers are told to retry, deadlines are kept.
-    async fn resolve(&mut self, batch: Sealed) -> Result<(), EngineError> {
-        loop {
-            match tokio::time::timeout(COMMIT_DEADLINE, self.parts.store.journal_head(&self.pop)).await {
-                Ok(Ok(head)) if head == batch.head => {
-                    self.adopt(batch);
-                    return Ok(());
-                }
-                Ok(Ok(head)) if head == self.head => {
-                    self.put_off(batch, SubmitError::Store);
-                    return Ok(());
-                }
-                Ok(Ok(head)) => {
-                    return Err(EngineError::JournalTaken {
-                        found: head.seq,
-                        expected: self.head.seq,
-                    });
-                }
-                Ok(Err(_)) | Err(_) => {
-                    self.refuse_waiting();
-                    self.publish();
-                    let until = Instant::now() + RETRY;
-                    while Instant::now() < until {
-                        tokio::time::sleep_until(self.next_removal().min(until)).await;
-                        self.keep_deadlines();
-                    }
-                }
-            }
-        }
-    }
-
-    fn refuse_waiting(&mut self) {
-        while let Ok(request) = self.requests.try_recv() {
-            match request {
-                Request::Command { reply, .. } => drop(reply.send(Err(SubmitError::Store))),
-                Request::Reload { reply, .. } => drop(reply.send(Err(SubmitError::Store))),
-            }
-        }
-    }
-
-    fn next_removal(&self) -> Instant {
-        let bound = Instant::now() + TICK;
-        self.deadlines
-            .next()
-            .map_or(bound, |at| self.parts.clock.instant_of(at).min(bound))
-    }
-
-    /// Removing never needs what adding needs: what is over leaves the RIB now, its record follows.
-    fn keep_deadlines(&mut self) {
-        (self.parts.alive)();
-        let now = self.parts.clock.now();
-        for scope in self.deadlines.take_due(now, usize::MAX) {
-            if let Some(mitigation) = self.state.mitigation_of(&scope) {
-                let end = mitigation
-                    .ends_at
-                    .map_or(mitigation.expires_at, |at| at.min(mitigation.expires_at));
-                if end <= now {
-                    self.parts.announcer.remove(mitigation.mitigation_id);
-                    self.owed.insert(mitigation.mitigation_id);
-                } else {
-                    self.deadlines.set(scope.clone(), Some(end));
-                }
-            }
-            self.own.push_back(Command::Due(scope));
-        }
-    }
-
-    fn store_failed(&mut self, error: &dyn std::fmt::Display) {
-        self.parts.metrics.store_errors.inc();
-        if self.store_failing_since.is_none() {
-            self.store_failing_since = Some(self.parts.clock.now());
-            error!(%error, "the store does not take changes: callers are told to retry, rules still end on time");
-        }
-    }
-
-    /// A batch that did not happen: callers are told, what the engine asked of itself is tried again later.
-    fn put_off(&mut self, batch: Sealed, why: SubmitError) {
-        for item in batch.items {
-            match (&item.work.command, &item.work.reply) {
-                (Command::Due(_) | Command::Judge(_), None) if matches!(why, SubmitError::Store) => {
-                    self.own.push_back(item.work.command.clone());
-                }
-                _ => {
-                    self.look_again(item.work.own_scope());
-                    item.fail(why.clone());
-                }
-            }
-        }
-        let over: Vec<(Scope, MitigationId)> = self
-            .own
-            .iter()
-            .filter_map(|command| match command {
-                Command::Due(scope) => self
-                    .state
-                    .mitigation_of(scope)
-                    .map(|m| (scope.clone(), Arc::clone(m))),
-                _ => None,
-            })
-            .filter(|(_, m)| {
-                m.ends_at.map_or(m.expires_at, |at| at.min(m.expires_at)) <= self.parts.clock.now()
-            })
-            .map(|(scope, m)| (scope, m.mitigation_id))
-            .collect();
-        for (_, mitigation) in over {
-            self.parts.announcer.remove(mitigation);
-            self.owed.insert(mitigation);
-        }
-        self.retry_at = Some(Instant::now() + RETRY);
-        self.publish();
-    }
-
-    fn adopt(&mut self, batch: Sealed) {
-        if let Some(since) = self.store_failing_since.take() {
-            info!(
-                for_seconds = batch.at.since(since).as_secs(),
-                "the store takes changes again"
-            );
-        }
-        for (key, answer, at) in batch.events() {
-            self.known.insert(key, answer, at);
-        }
-        let touched: HashSet<Scope> = batch.touched().collect();
-        self.state = batch.working;
-        self.head = batch.head;
-        self.parts.announcer.project(&self.state, changed(&batch.effects));
-        for effect in &batch.effects {
-            self.parts.metrics.count(effect);
-            if let Effect::Mitigation { after, .. } = effect {
-                self.owed.remove(&after.mitigation_id);
-            }
-        }
-        for scope in touched {
-            let at = next_deadline(&self.state, &self.parts.policy, &scope);
-            self.deadlines.set(scope, at);
-        }
-        self.publish();
-        for entry in batch.entries {
-            // Nobody may be listening.
-            let _ = self.feed.send(Arc::new(entry));
-        }
-        for item in batch.items {
-            item.answer(batch.head.seq);
-        }
-    }
-
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         self.snapshot.store(Arc::new(Snapshot {
             state: self.state.clone(),
             policy: Arc::clone(&self.parts.policy),
@@ -625,14 +410,10 @@ impl Engine {
         next: Reload,
         actor: &str,
     ) -> Result<Result<u64, SubmitError>, EngineError> {
-        let mut batch = Batch::new(
-            &self.state,
-            Arc::clone(&self.pop),
-            self.head,
-            self.parts.clock.now(),
-        );
+        let mut batch = self.next_batch();
         batch.append(actor, Kind::Config, "config".to_owned(), "{}".to_owned());
-        self.finish(batch.seal()).await?;
+        self.draft = Some(batch);
+        self.settle().await?;
         if self.store_failing_since.is_some() {
             return Ok(Err(SubmitError::Store));
         }
@@ -672,7 +453,7 @@ impl Engine {
             .extend(self.state.by_scope.keys().cloned().map(Command::Judge));
     }
 
-    async fn tick(&mut self) {
+    async fn tick(&mut self) -> Result<(), EngineError> {
         (self.parts.alive)();
         let away = self.parts.clock.follow(Timestamp::wall_clock());
         if (away > STEP) != self.clock_stepped {
@@ -690,67 +471,69 @@ impl Engine {
         let now = Instant::now();
         if now >= self.next_reconcile {
             self.next_reconcile = now + self.parts.settings.reconciliation_interval;
-            let found = self.parts.announcer.reconcile(&self.state);
-            self.parts.metrics.count_drift(&found);
-            if found.missing + found.unexplained > 0 {
-                warn!(
-                    missing = found.missing,
-                    unexplained = found.unexplained,
-                    "reconciliation repaired the RIB"
-                );
-            }
+            self.reconcile();
         }
-        if now >= self.next_prune && self.store_failing_since.is_none() {
-            self.next_prune = now + PRUNE_EVERY;
+        if self.store_failing_since.is_some() {
+            self.ask_whether_the_store_works().await?;
+        } else if now >= self.next_prune && self.pruning.as_ref().is_none_or(|task| task.is_finished()) {
+            self.next_prune = now + self.parts.settings.prune_interval;
             let horizon = self
                 .parts
                 .clock
                 .now()
                 .saturating_sub(self.parts.settings.retention);
-            if let Err(error) = self.parts.store.prune(&self.pop, horizon, PRUNE_ROWS).await {
-                warn!(%error, "old history could not be pruned; it is tried again");
+            let pruning = prune(self.store(), self.pop(), horizon);
+            self.pruning = Some(AbortOnDropHandle::new(tokio::spawn(pruning)));
+        }
+        Ok(())
+    }
+
+    fn reconcile(&self) {
+        let found = self.parts.announcer.reconcile(&self.state);
+        self.parts.metrics.count_drift(&found);
+        if found.missing + found.unexplained > 0 {
+            warn!(
+                missing = found.missing,
+                unexplained = found.unexplained,
+                "reconciliation repaired the RIB"
+            );
+        }
+    }
+
+    /// Nobody may ask for anything while the daemon says that it is not ready, so the engine asks by itself.
+    async fn ask_whether_the_store_works(&mut self) -> Result<(), EngineError> {
+        if self.commit.is_some() || !self.own.is_empty() {
+            return Ok(());
+        }
+        let (store, pop) = (self.store(), self.pop());
+        let head = self
+            .meanwhile(async move { store.journal_head(&pop).await })
+            .await;
+        match head {
+            Ok(head) if head == self.head => {
+                self.store_works(self.parts.clock.now());
+                self.publish();
+                Ok(())
             }
+            Ok(head) => Err(EngineError::JournalTaken {
+                found: head.seq,
+                expected: self.head.seq,
+            }),
+            Err(_) => Ok(()),
         }
     }
 }
 
-/// Puts what was stored back. No lease is longer than its TTL from now: the wall clock may have been set back.
-fn restore(state: &mut State, loaded: &Loaded, now: Timestamp) -> u64 {
-    for row in &loaded.unreadable {
-        error!(%row, "this row is left alone; what it stands for is not announced");
+/// Removes old history in small steps, beside the commits.
+async fn prune(store: Arc<Store>, pop: Arc<str>, horizon: Timestamp) {
+    loop {
+        match store.prune(&pop, horizon, PRUNE_ROWS).await {
+            Ok(pruned) if pruned.is_done() => return,
+            Ok(_) => tokio::time::sleep(PRUNE_PAUSE).await,
+            Err(error) => {
+                warn!(%error, "old history could not be pruned; it is tried again");
+                return;
+            }
+        }
     }
-    for group in &loaded.groups {
-        state.groups.insert(group.scope.clone(), Arc::new(group.clone()));
-    }
-    for suppression in &loaded.suppressions {
-        state
-            .suppressions
-            .insert(suppression.scope.clone(), Arc::new(suppression.clone()));
-    }
-    for entry in &loaded.safelist {
-        state.safelist.insert(entry.prefix, Arc::new(entry.clone()));
-    }
-    for mitigation in &loaded.mitigations {
-        let longest = now.saturating_add(Duration::from_secs(mitigation.ttl_seconds.into()));
-        let mut mitigation = mitigation.clone();
-        mitigation.expires_at = mitigation.expires_at.min(longest);
-        state.restore(Arc::new(mitigation));
-    }
-    loaded.unreadable.len() as u64
-}
-
-/// What the store says about possible duplicates.
-#[derive(Default)]
-struct Replays {
-    answers: HashMap<EventKey, EventAnswer>,
-    failed: bool,
-}
-
-/// The mitigations that a batch changed, each once.
-fn changed(effects: &[Effect]) -> impl Iterator<Item = MitigationId> {
-    let mut seen = HashSet::new();
-    effects.iter().filter_map(move |effect| match effect {
-        Effect::Mitigation { after, .. } => seen.insert(after.mitigation_id).then_some(after.mitigation_id),
-        _ => None,
-    })
 }

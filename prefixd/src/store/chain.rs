@@ -1,10 +1,10 @@
 //! The journal as it is stored: its end, its entries, and whether the chain holds.
 
-use super::db::{Db, on_db};
+use super::db::{Db, Lease, on_db};
 use super::{Store, StoreError};
 use crate::journal::{Entry, Hash, Head, Kind};
 use prefixd_api::time::Timestamp;
-use sqlx::Executor;
+use sqlx::{Connection, Executor};
 use std::sync::Arc;
 
 /// Entries that verification reads at once.
@@ -43,8 +43,19 @@ impl Store {
     /// # Errors
     /// When the store fails, or a commit in progress does not end in time.
     pub async fn journal_head(&self, pop: &str) -> Result<Head, StoreError> {
-        let row: Option<(i64, Vec<u8>)> = match &self.db {
+        let row = self.in_time(self.read_head(pop)).await?;
+        row.map_or(Ok(Head::default()), |(seq, hash)| {
+            Ok(Head {
+                seq: number(seq)?,
+                hash: digest(&hash)?,
+            })
+        })
+    }
+
+    async fn read_head(&self, pop: &str) -> Result<Option<(i64, Vec<u8>)>, StoreError> {
+        match &self.db {
             Db::Sqlite(sqlite) => {
+                // Dropped on the way, the connection closes and its transaction ends.
                 let mut writer = sqlite.take_writer().await?;
                 writer.connection.execute("BEGIN IMMEDIATE").await?;
                 let row = sqlx::query_as(HEAD)
@@ -53,10 +64,11 @@ impl Store {
                     .await?;
                 writer.connection.execute("ROLLBACK").await?;
                 writer.put_back();
-                row
+                Ok(row)
             }
             Db::Postgres(pool) => {
-                let mut transaction = pool.begin().await?;
+                let mut lease = Lease::take(pool).await?;
+                let mut transaction = lease.connection()?.begin().await?;
                 sqlx::query(super::commit::LOCK_POP)
                     .bind(pop)
                     .execute(&mut *transaction)
@@ -66,15 +78,10 @@ impl Store {
                     .fetch_optional(&mut *transaction)
                     .await?;
                 transaction.rollback().await?;
-                row
+                lease.give_back();
+                Ok(row)
             }
-        };
-        row.map_or(Ok(Head::default()), |(seq, hash)| {
-            Ok(Head {
-                seq: number(seq)?,
-                hash: digest(&hash)?,
-            })
-        })
+        }
     }
 
     /// Entries of a POP after a number, oldest first.

@@ -2,11 +2,12 @@
 
 use super::checkpoint::Checkpointer;
 use super::{StoreError, migrate};
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, PgConnection, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, SqliteConnection};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -42,33 +43,61 @@ pub(super) struct Sqlite {
     _lock: File,
 }
 
-/// Runs a query on a pool of either engine: `on_db!(store, |db| ...)`, or `on_db!(store, |db: Engine| ...)` where
-/// the body has to name the engine's type.
+/// Runs a query on either engine, within [`Store`]'s deadline: `on_db!(store, |db| ...)`, or
+/// `on_db!(store, |db: Engine| ...)` where the body has to name the engine's type. With `patiently` there is no
+/// deadline: at start a query may be as long as the state is large.
 macro_rules! on_db {
-    ($store:expr, |$pool:ident| $body:expr) => {
-        match &$store.db {
-            $crate::store::db::Db::Sqlite(sqlite) => {
-                let $pool = &sqlite.readers;
-                $body
-            }
-            $crate::store::db::Db::Postgres($pool) => $body,
-        }
+    ($store:expr, |$db:ident $(: $engine:ident)?| $body:expr) => {
+        $store
+            .in_time(async { $crate::store::db::on_db!(patiently $store, |$db $(: $engine)?| $body) })
+            .await?
     };
-    ($store:expr, |$pool:ident: $engine:ident| $body:expr) => {
+    (patiently $store:expr, |$db:ident $(: $engine:ident)?| $body:expr) => {
         match &$store.db {
             $crate::store::db::Db::Sqlite(sqlite) => {
-                type $engine = sqlx::Sqlite;
-                let $pool = &sqlite.readers;
-                $body
+                $(type $engine = sqlx::Sqlite;)?
+                let $db = &sqlite.readers;
+                Ok::<_, $crate::store::StoreError>($body)
             }
-            $crate::store::db::Db::Postgres($pool) => {
-                type $engine = sqlx::Postgres;
-                $body
+            $crate::store::db::Db::Postgres(pool) => {
+                $(type $engine = sqlx::Postgres;)?
+                let mut lease = $crate::store::db::Lease::take(pool).await?;
+                let $db = lease.connection()?;
+                let value = $body;
+                lease.give_back();
+                Ok(value)
             }
         }
     };
 }
 pub(super) use on_db;
+
+/// A connection to PostgreSQL while somebody uses it. Given up on the way (a query that did not end in time, or
+/// failed) it is closed: the pool would wait for the answer before it gives the place to somebody else.
+pub(super) struct Lease(Option<PoolConnection<Postgres>>);
+
+impl Lease {
+    pub(super) async fn take(pool: &PgPool) -> Result<Self, sqlx::Error> {
+        pool.acquire().await.map(|connection| Self(Some(connection)))
+    }
+
+    pub(super) fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        self.0.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
+    }
+
+    /// Nothing is under way on it.
+    pub(super) fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(connection.detach());
+        }
+    }
+}
 
 impl Db {
     pub(super) async fn open(connection_string: &str, max_connections: u32) -> Result<Self, StoreError> {

@@ -64,16 +64,16 @@ impl Store {
     /// When the store fails, or a safelist entry or suppression cannot be read.
     pub async fn load(&self, pop: &str, now: Timestamp) -> Result<Loaded, StoreError> {
         let mut unreadable = Vec::new();
-        let rows: Vec<(Uuid, String)> = on_db!(self, |db| {
+        let rows: Vec<(Uuid, String)> = on_db!(patiently self, |db| {
             sqlx::query_as(
                 "SELECT id, body FROM mitigations WHERE live = 1 AND pop = $1 ORDER BY created_at, id",
             )
             .bind(pop)
             .fetch_all(db)
             .await?
-        });
+        })?;
         let mitigations = readable("mitigation", rows, &mut unreadable);
-        let rows: Vec<(Uuid, String)> = on_db!(self, |db| {
+        let rows: Vec<(Uuid, String)> = on_db!(patiently self, |db| {
             sqlx::query_as(
                 "SELECT id, body FROM signal_groups WHERE pop = $1 AND (closed_at IS NULL OR last_event_at >= $2) \
                  ORDER BY last_event_at, id",
@@ -82,9 +82,9 @@ impl Store {
             .bind(now.saturating_sub(REMEMBERED).as_micros())
             .fetch_all(db)
             .await?
-        });
+        })?;
         let groups = newest_of_each_scope(readable("group", rows, &mut unreadable));
-        let rows: Vec<(String,)> = on_db!(self, |db| {
+        let rows: Vec<(String,)> = on_db!(patiently self, |db| {
             sqlx::query_as(
                 "SELECT body FROM suppressions WHERE pop = $1 AND expires_at > $2 ORDER BY expires_at",
             )
@@ -92,13 +92,13 @@ impl Store {
             .bind(now.as_micros())
             .fetch_all(db)
             .await?
-        });
+        })?;
         let suppressions = all_or_nothing("suppression", rows)?;
-        let rows: Vec<(String,)> = on_db!(self, |db| {
+        let rows: Vec<(String,)> = on_db!(patiently self, |db| {
             sqlx::query_as("SELECT body FROM safelist ORDER BY af, lo, hi")
                 .fetch_all(db)
                 .await?
-        });
+        })?;
         let safelist = all_or_nothing("safelist entry", rows)?;
         Ok(Loaded {
             mitigations,

@@ -30,7 +30,7 @@ pub use load::{Loaded, Unreadable};
 pub use prune::Pruned;
 pub use read::EventKey;
 
-use db::Db;
+use db::{Db, on_db};
 use std::time::Duration;
 
 /// The store. Cheap to share behind an `Arc`.
@@ -77,6 +77,9 @@ pub enum StoreError {
     /// A row that a guardrail depends on cannot be read.
     #[error("{0}; it guards what may be announced, so prefixd does not start without it")]
     Unreadable(Unreadable),
+    /// It did not answer within [`COMMIT_DEADLINE`].
+    #[error("the database did not answer in time")]
+    TimedOut,
     /// The engine refused or could not be reached.
     #[error("the database failed: {0}")]
     Database(#[from] sqlx::Error),
@@ -110,11 +113,19 @@ impl Store {
     /// # Errors
     /// When it does not answer within the commit deadline.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let question = async { db::on_db!(self, |db| sqlx::query("SELECT 1").execute(db).await.map(drop)) };
+        on_db!(self, |db| sqlx::query("SELECT 1").execute(db).await.map(drop)?);
+        Ok(())
+    }
+
+    /// Everything asked of the database ends within the deadline: a server that does not answer must not hold
+    /// whoever waits for it.
+    async fn in_time<T>(
+        &self,
+        question: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         tokio::time::timeout(self.deadline, question)
             .await
-            .unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
-        Ok(())
+            .unwrap_or(Err(StoreError::TimedOut))
     }
 
     /// Ends all connections; a SQLite file is checkpointed.

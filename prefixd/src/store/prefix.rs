@@ -34,10 +34,3 @@ pub(super) fn bytes(address: IpAddr) -> Vec<u8> {
         IpAddr::V6(v6) => v6.octets().to_vec(),
     }
 }
-
-/// An address in sixteen bytes whatever its family: IPv4 first, zeroes after.
-pub(super) fn padded(bytes: &[u8]) -> [u8; 16] {
-    let mut padded = [0; 16];
-    padded[..bytes.len()].copy_from_slice(bytes);
-    padded
-}

@@ -1,9 +1,9 @@
 //! Retention: old history goes in bounded chunks, and what is left of the journal can still be verified.
 
-use super::db::Db;
+use super::db::{Db, Lease};
 use super::{Store, StoreError};
 use prefixd_api::time::Timestamp;
-use sqlx::Executor;
+use sqlx::{Connection, Executor};
 
 /// What a pass removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,8 +100,11 @@ impl Store {
     /// # Errors
     /// When the store fails; then nothing was removed.
     pub async fn prune(&self, pop: &str, older_than: Timestamp, limit: u32) -> Result<Pruned, StoreError> {
-        let before = older_than.as_micros();
-        let limit = i64::from(limit);
+        self.in_time(self.prune_step(pop, older_than.as_micros(), limit.into()))
+            .await
+    }
+
+    async fn prune_step(&self, pop: &str, before: i64, limit: i64) -> Result<Pruned, StoreError> {
         match &self.db {
             Db::Sqlite(sqlite) => {
                 // Dropped on the way by an error, the connection closes and the transaction rolls back.
@@ -114,10 +117,12 @@ impl Store {
                 Ok(pruned)
             }
             Db::Postgres(pool) => {
-                let mut transaction = pool.begin().await?;
+                let mut lease = Lease::take(pool).await?;
+                let mut transaction = lease.connection()?.begin().await?;
                 let connection = &mut *transaction;
                 let pruned = steps!(connection, pop, before, limit);
                 transaction.commit().await?;
+                lease.give_back();
                 Ok(pruned)
             }
         }

@@ -11,6 +11,7 @@ use super::db::Db;
 use crate::journal::Entry;
 use crate::policy::Effect;
 use rows::Rows;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -24,6 +25,9 @@ pub struct Batch<'a> {
     pub pop: &'a str,
     /// The effects of all decisions, in order. Of several on one row the last counts.
     pub effects: &'a [Effect],
+    /// The JSON of the effects' events and mitigations as far as it is written already, by effect; what is not
+    /// here is written.
+    pub objects: &'a [Option<Arc<str>>],
     /// Their journal entries, which begin right after the POP's journal head.
     pub entries: &'a [Entry],
 }
@@ -55,7 +59,7 @@ impl Store {
         let deadline = Instant::now() + self.deadline;
         let rows = Rows::of(batch).map_err(|error| CommitError::Constraint(error.to_string()))?;
         match &self.db {
-            Db::Sqlite(sqlite) => sqlite::commit(sqlite, batch, &rows, deadline).await,
+            Db::Sqlite(sqlite) => sqlite::commit(sqlite, batch, rows, deadline).await,
             Db::Postgres(pool) => postgres::commit(pool, batch, &rows, deadline).await,
         }
     }

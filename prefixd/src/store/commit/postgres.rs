@@ -67,7 +67,7 @@ fn column<'r, R, T>(rows: &'r [R], value: impl FnMut(&'r R) -> T) -> Vec<T> {
     rows.iter().map(value).collect()
 }
 
-fn bind_plain<'q>(query: Statement<'q>, batch: &Batch<'_>, rows: &Rows<'_>) -> Statement<'q> {
+fn bind_plain<'q>(query: Statement<'q>, batch: &Batch<'q>, rows: &'q Rows<'q>) -> Statement<'q> {
     let Rows {
         events,
         groups,
@@ -76,59 +76,59 @@ fn bind_plain<'q>(query: Statement<'q>, batch: &Batch<'_>, rows: &Rows<'_>) -> S
     } = rows;
     let entries = batch.entries;
     query
-        .bind(batch.pop.to_owned())
+        .bind(batch.pop)
         .bind(column(events, |row| row.event.event_id.0))
         .bind(column(events, |row| row.event.received_at.as_micros()))
-        .bind(column(events, |row| row.event.source.clone()))
-        .bind(column(events, |row| row.event.external_event_id.clone()))
+        .bind(column(events, |row| &*row.event.source))
+        .bind(column(events, |row| row.event.external_event_id.as_deref()))
         .bind(column(events, |row| row.event.action.as_str()))
         .bind(column(events, |row| {
             row.event.timestamp.map(Timestamp::as_micros)
         }))
         .bind(column(events, |row| family(row.event.victim_ip.address())))
         .bind(column(events, |row| bytes(row.event.victim_ip.address())))
-        .bind(column(events, |row| row.event.vector.clone()))
-        .bind(column(events, |row| row.event.outcome.as_str().to_owned()))
-        .bind(column(events, |row| row.body.clone()))
-        .bind(column(events, |row| row.why.clone()))
+        .bind(column(events, |row| &*row.event.vector))
+        .bind(column(events, |row| row.event.outcome.as_str()))
+        .bind(column(events, |row| &*row.body))
+        .bind(column(events, |row| &*row.why))
         .bind(column(groups, |row| row.group.group_id.0))
         .bind(column(groups, |row| row.group.last_event_at.as_micros()))
         .bind(column(groups, |row| {
             row.group.closed_at.map(Timestamp::as_micros)
         }))
-        .bind(column(groups, |row| row.body.clone()))
+        .bind(column(groups, |row| &*row.body))
         .bind(column(mitigations, |row| row.mitigation.mitigation_id.0))
         .bind(column(mitigations, MitigationRow::is_live))
         .bind(column(mitigations, |row| row.mitigation.status.as_str()))
-        .bind(column(mitigations, |row| row.mitigation.customer_id.clone()))
-        .bind(column(mitigations, |row| row.mitigation.service_id.clone()))
+        .bind(column(mitigations, |row| row.mitigation.customer_id.as_deref()))
+        .bind(column(mitigations, |row| row.mitigation.service_id.as_deref()))
         .bind(column(mitigations, |row| {
             family(row.mitigation.victim_ip.address())
         }))
         .bind(column(mitigations, |row| {
             bytes(row.mitigation.victim_ip.address())
         }))
-        .bind(column(mitigations, |row| row.mitigation.vector.clone()))
+        .bind(column(mitigations, |row| &*row.mitigation.vector))
         .bind(column(mitigations, |row| row.mitigation.action_type.as_str()))
         .bind(column(mitigations, |row| {
             i16::from(row.mitigation.acknowledged_at.is_some())
         }))
         .bind(column(mitigations, |row| row.mitigation.created_at.as_micros()))
         .bind(column(mitigations, MitigationRow::ended_at))
-        .bind(column(mitigations, |row| row.body.clone()))
-        .bind(column(mitigations, |row| row.why.clone()))
+        .bind(column(mitigations, |row| &*row.body))
+        .bind(column(mitigations, |row| row.why.as_deref()))
         .bind(column(mitigations, |row| row.why_event.map(|event| event.0)))
         .bind(column(entries, |entry| journal_number(entry.seq)))
         .bind(column(entries, |entry| entry.at.as_micros()))
-        .bind(column(entries, |entry| entry.actor.clone()))
+        .bind(column(entries, |entry| &*entry.actor))
         .bind(column(entries, |entry| entry.kind.as_str()))
-        .bind(column(entries, |entry| entry.subject.clone()))
-        .bind(column(entries, |entry| entry.body.clone()))
-        .bind(column(entries, |entry| entry.previous_hash.to_vec()))
-        .bind(column(entries, |entry| entry.hash.to_vec()))
+        .bind(column(entries, |entry| &*entry.subject))
+        .bind(column(entries, |entry| &*entry.body))
+        .bind(column(entries, |entry| &entry.previous_hash[..]))
+        .bind(column(entries, |entry| &entry.hash[..]))
 }
 
-fn bind_rest<'q>(query: Statement<'q>, rows: &Rows<'_>) -> Statement<'q> {
+fn bind_rest<'q>(query: Statement<'q>, rows: &'q Rows<'q>) -> Statement<'q> {
     let Rows {
         suppressed,
         unsuppressed,

@@ -25,7 +25,7 @@ pub(super) struct Rows<'a> {
 
 pub(super) struct EventRow<'a> {
     pub(super) event: &'a StoredEvent,
-    pub(super) body: String,
+    pub(super) body: Arc<str>,
     pub(super) why: String,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct GroupRow<'a> {
 
 pub(super) struct MitigationRow<'a> {
     pub(super) mitigation: &'a Mitigation,
-    pub(super) body: String,
+    pub(super) body: Arc<str>,
     /// A trace of its own. With neither this nor `why_event` the stored trace stays.
     pub(super) why: Option<String>,
     /// The event whose trace explains it.
@@ -74,6 +74,7 @@ impl<K: std::hash::Hash + Eq, V> Last<K, V> {
 #[derive(Clone, Copy)]
 struct Change<'a> {
     after: &'a Mitigation,
+    object: Option<&'a Arc<str>>,
     why: Option<&'a Arc<Trace>>,
     is_new: bool,
 }
@@ -87,13 +88,14 @@ impl<'a> Rows<'a> {
         let mut suppressions: Last<&Scope, Option<&Suppression>> = Last::with_capacity(0);
         let mut safelist: Last<IpNet, Option<&SafelistEntry>> = Last::with_capacity(0);
         let mut by_trace: HashMap<*const Trace, EventId> = HashMap::with_capacity(effects.len());
-        for effect in effects {
+        for (place, effect) in effects.iter().enumerate() {
+            let object = batch.objects.get(place).and_then(Option::as_ref);
             match effect {
                 Effect::Event(event, why) => {
                     by_trace.insert(Arc::as_ptr(why), event.event_id);
                     events.push(EventRow {
                         event,
-                        body: serde_json::to_string(event)?,
+                        body: written(object, event)?,
                         why: serde_json::to_string(why)?,
                     });
                 }
@@ -105,6 +107,7 @@ impl<'a> Rows<'a> {
                 } => {
                     let mut change = Change {
                         after,
+                        object,
                         why: why.as_ref(),
                         is_new: before.is_none(),
                     };
@@ -175,6 +178,13 @@ impl<'a> Rows<'a> {
     }
 }
 
+fn written(object: Option<&Arc<str>>, value: &impl serde::Serialize) -> Result<Arc<str>, serde_json::Error> {
+    object.map_or_else(
+        || serde_json::to_string(value).map(Arc::from),
+        |json| Ok(Arc::clone(json)),
+    )
+}
+
 impl<'a> GroupRow<'a> {
     fn of(group: &'a Group) -> Result<Self, serde_json::Error> {
         Ok(Self {
@@ -199,7 +209,7 @@ impl<'a> MitigationRow<'a> {
         };
         Ok(Self {
             mitigation,
-            body: serde_json::to_string(mitigation)?,
+            body: written(change.object, mitigation)?,
             why,
             why_event,
         })

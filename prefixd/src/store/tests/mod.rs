@@ -58,6 +58,7 @@ impl Place {
             .commit(&Batch {
                 pop: POP,
                 effects: &decisions.concat(),
+                objects: &[],
                 entries: &entries,
             })
             .await?;

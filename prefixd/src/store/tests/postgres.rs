@@ -38,6 +38,7 @@ async fn a_server_that_crashed_took_all_of_a_batch_or_nothing() {
     let batch = Batch {
         pop: POP,
         effects: &effects,
+        objects: &[],
         entries: &entries,
     };
     let (outcome, crashed) = tokio::join!(place.store.commit(&batch), server.crash());

@@ -101,6 +101,7 @@ async fn a_culprit_fails_alone_and_the_head_fences(place: Place) {
         .commit(&Batch {
             pop: POP,
             effects: &other,
+            objects: &[],
             entries: &entries,
         })
         .await

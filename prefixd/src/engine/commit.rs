@@ -1,0 +1,427 @@
+//! Batches on their way into the store.
+//!
+//! One commit is under way at a time. Meanwhile the next batch is decided on the state that this commit leads to;
+//! it goes to the store the moment this one is there, and nothing of it is announced or answered before it is
+//! durable itself. A commit that fails takes what was decided on top of it along.
+//!
+//! ```text
+//!   store      | commit N            | commit N+1          |
+//!   engine     decide N+1            adopt N, decide N+2   adopt N+1
+//! ```
+
+use super::batch::{Answers, Batch, Sealed, Work};
+use super::run::{Engine, EngineError, LOOK_AGAIN, RETRY, TICK};
+use super::{Request, SubmitError};
+use crate::policy::{Command, Effect, State, next_deadline};
+use crate::store::{self, CommitError};
+use futures_util::future::{BoxFuture, FutureExt, MaybeDone, maybe_done};
+use prefixd_api::ids::MitigationId;
+use prefixd_api::mitigation::{Mitigation, Scope};
+use prefixd_api::time::Timestamp;
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+/// A batch that the store is writing.
+pub(super) struct Committing {
+    sealed: Sealed,
+    started: Instant,
+    work: MaybeDone<BoxFuture<'static, Result<(), CommitError>>>,
+}
+
+/// The outcome of the commit that is under way; for ever pending without one.
+pub(super) async fn outcome(commit: &mut Option<Committing>) -> Result<(), CommitError> {
+    let Some(commit) = commit else {
+        return std::future::pending().await;
+    };
+    (&mut commit.work).await;
+    Pin::new(&mut commit.work)
+        .take_output()
+        .unwrap_or_else(|| Err(CommitError::Unknown("its outcome was lost".to_owned())))
+}
+
+impl Engine {
+    /// The state that everything decided so far leads to, once it is durable.
+    fn tip(&self) -> &State {
+        match (&self.draft, &self.commit) {
+            (Some(draft), _) => draft.state(),
+            (None, Some(commit)) => &commit.sealed.working,
+            (None, None) => &self.state,
+        }
+    }
+
+    /// An empty batch on top of what is committed or being committed.
+    pub(super) fn next_batch(&self) -> Batch {
+        let (state, head) = match &self.commit {
+            Some(commit) => (&commit.sealed.working, commit.sealed.head),
+            None => (&self.state, self.head),
+        };
+        Batch::new(state, self.pop(), head, self.parts.clock.now())
+    }
+
+    /// Answers that are decided and not durable yet.
+    pub(super) fn undecided_answers(&self) -> impl Iterator<Item = &Answers> {
+        let committing = self.commit.as_ref().map(|commit| &commit.sealed.answers);
+        self.draft
+            .as_ref()
+            .map(Batch::answers)
+            .into_iter()
+            .chain(committing)
+    }
+
+    /// Gives the next batch to the store, unless it is still busy with one.
+    pub(super) fn commit_draft(&mut self) {
+        if self.commit.is_some() {
+            return;
+        }
+        if let Some(batch) = self.draft.take() {
+            self.commit_sealed(batch.seal());
+        }
+    }
+
+    fn commit_sealed(&mut self, sealed: Sealed) {
+        if sealed.content.entries.is_empty() {
+            self.rearm(&sealed);
+            for item in sealed.items {
+                item.answer(self.head.seq);
+            }
+            return;
+        }
+        let (store, pop, content) = (self.store(), self.pop(), Arc::clone(&sealed.content));
+        let commit = async move {
+            let rows = store::Batch {
+                pop: &pop,
+                effects: &content.effects,
+                objects: &content.objects,
+                entries: &content.entries,
+            };
+            store.commit(&rows).await
+        };
+        let mut work = maybe_done(commit.boxed());
+        // The first step gives the rows to the store, before anything else is done here.
+        let _ = (&mut work).now_or_never();
+        self.commit = Some(Committing {
+            sealed,
+            started: Instant::now(),
+            work,
+        });
+    }
+
+    /// The commit under way has ended. When it succeeded, the next one begins before anybody is told.
+    pub(super) async fn committed(&mut self, result: Result<(), CommitError>) -> Result<(), EngineError> {
+        let Some(Committing { sealed, started, .. }) = self.commit.take() else {
+            return Ok(());
+        };
+        self.parts
+            .metrics
+            .commit_seconds
+            .observe(started.elapsed().as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
+        self.parts
+            .metrics
+            .batch_commands
+            .observe(sealed.items.len() as f64);
+        match result {
+            Ok(()) => {
+                // Only what has something to write: an answer alone must not overtake the state it speaks of.
+                if self.draft.as_ref().is_some_and(Batch::writes) {
+                    self.commit_draft();
+                }
+                self.adopt(sealed);
+                Ok(())
+            }
+            Err(CommitError::Overtaken(error)) => Err(EngineError::Overtaken(error)),
+            Err(CommitError::Constraint(error)) => {
+                self.refused(sealed, &error);
+                Ok(())
+            }
+            Err(CommitError::Failed(error)) => {
+                self.store_failed(&error);
+                self.put_off(sealed, &SubmitError::Store);
+                Ok(())
+            }
+            Err(CommitError::Unknown(error)) => {
+                self.store_failed(&error);
+                self.resolve(sealed).await
+            }
+        }
+    }
+
+    /// Waits until everything decided is durable or refused.
+    pub(super) async fn settle(&mut self) -> Result<(), EngineError> {
+        loop {
+            self.commit_draft();
+            if self.commit.is_none() {
+                return Ok(());
+            }
+            let result = loop {
+                let wake = self.next_removal();
+                tokio::select! {
+                    result = outcome(&mut self.commit) => break result,
+                    () = tokio::time::sleep_until(wake) => self.keep_deadlines(),
+                }
+            };
+            self.committed(result).await?;
+        }
+    }
+
+    /// Waits for the store, and keeps deadlines and the watchdog meanwhile.
+    pub(super) async fn meanwhile<T>(&mut self, question: impl Future<Output = T>) -> T {
+        tokio::pin!(question);
+        loop {
+            let wake = self.next_removal();
+            tokio::select! {
+                answer = &mut question => return answer,
+                () = tokio::time::sleep_until(wake) => self.keep_deadlines(),
+            }
+        }
+    }
+
+    /// A row was refused. Alone, its command is the culprit; otherwise all are decided again and committed one at
+    /// a time. What was decided on top of them is decided again as well.
+    fn refused(&mut self, sealed: Sealed, error: &str) {
+        let later: Vec<_> = self
+            .draft
+            .take()
+            .into_iter()
+            .flat_map(Batch::into_works)
+            .collect();
+        self.decide_again(later);
+        if sealed.items.len() <= 1 {
+            error!(%error, "the store refuses what was decided for this command; nothing was done");
+            self.parts.metrics.store_errors.inc();
+            self.put_off(sealed, &SubmitError::Defect);
+        } else {
+            warn!(%error, commands = sealed.items.len(), "a batch was refused by the store; deciding one by one");
+            self.singly = sealed.items.len();
+            self.decide_again(sealed.items.into_iter().map(|item| item.work).collect());
+        }
+    }
+
+    /// Commands whose decision was dropped, before everything that came after them.
+    fn decide_again(&mut self, works: Vec<Work>) {
+        for work in works.into_iter().rev() {
+            match work.reply {
+                Some(reply) => self.waiting.push_front(Request::Command {
+                    command: work.command,
+                    reply,
+                }),
+                None => self.own.push_front(work.command),
+            }
+        }
+    }
+
+    /// The commit may or may not have happened: the journal's head in the store tells. Until it does, nothing is
+    /// decided; callers are told to retry, deadlines are kept.
+    async fn resolve(&mut self, mut sealed: Sealed) -> Result<(), EngineError> {
+        loop {
+            let (store, pop) = (self.store(), self.pop());
+            match self
+                .meanwhile(async move { store.journal_head(&pop).await })
+                .await
+            {
+                Ok(head) if head == sealed.head => {
+                    self.adopt(sealed);
+                    return Ok(());
+                }
+                Ok(head) if head == self.head => {
+                    self.put_off(sealed, &SubmitError::Store);
+                    return Ok(());
+                }
+                Ok(head) => {
+                    return Err(EngineError::JournalTaken {
+                        found: head.seq,
+                        expected: self.head.seq,
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "the store does not say whether it took a batch; it is asked again");
+                    sealed.fail_callers(&SubmitError::Store);
+                    self.refuse_waiting();
+                    self.publish();
+                    self.meanwhile(tokio::time::sleep(RETRY)).await;
+                }
+            }
+        }
+    }
+
+    /// Everybody who waits is told to retry; what the engine asked of itself waits for the store.
+    pub(super) fn refuse_waiting(&mut self) {
+        let drafted: Vec<_> = self
+            .draft
+            .take()
+            .into_iter()
+            .flat_map(Batch::into_works)
+            .collect();
+        for work in drafted {
+            self.refuse(work);
+        }
+        while let Ok(request) = self.requests.try_recv() {
+            self.waiting.push_back(request);
+        }
+        for request in self.waiting.drain(..) {
+            match request {
+                Request::Command { reply, .. } => drop(reply.send(Err(SubmitError::Store))),
+                Request::Reload { reply, .. } => drop(reply.send(Err(SubmitError::Store))),
+            }
+        }
+    }
+
+    fn refuse(&mut self, work: Work) {
+        match work.reply {
+            Some(reply) => drop(reply.send(Err(SubmitError::Store))),
+            None => self.own.push_back(work.command),
+        }
+    }
+
+    pub(super) fn next_removal(&self) -> Instant {
+        let bound = Instant::now() + TICK;
+        self.deadlines
+            .next()
+            .map_or(bound, |at| self.parts.clock.instant_of(at).min(bound))
+    }
+
+    /// Removing never needs what adding needs: what is over leaves the RIB now, its record follows. What a batch
+    /// on its way prolongs stays; the speaker ends it by itself should that batch not become durable.
+    pub(super) fn keep_deadlines(&mut self) {
+        (self.parts.alive)();
+        let now = self.parts.clock.now();
+        for scope in self.deadlines.take_due(now, usize::MAX) {
+            let end = self.tip().mitigation_of(&scope).map(|live| over_at(live));
+            match end {
+                Some(end) if end > now => self.deadlines.set(scope.clone(), Some(end)),
+                _ => self.take_off(&scope, now),
+            }
+            self.own.push_back(Command::Due(scope));
+        }
+    }
+
+    /// Takes what is over from the RIB before its end is recorded.
+    fn take_off(&mut self, scope: &Scope, now: Timestamp) {
+        if let Some(mitigation) = self.state.mitigation_of(scope)
+            && over_at(mitigation) <= now
+        {
+            self.parts.announcer.remove(mitigation.mitigation_id);
+            self.owed.insert(mitigation.mitigation_id);
+        }
+    }
+
+    fn store_failed(&mut self, error: &dyn std::fmt::Display) {
+        self.parts.metrics.store_errors.inc();
+        if self.store_failing_since.is_none() {
+            self.store_failing_since = Some(self.parts.clock.now());
+            error!(%error, "the store does not take changes: callers are told to retry, rules still end on time");
+        }
+    }
+
+    pub(super) fn store_works(&mut self, now: Timestamp) {
+        if let Some(since) = self.store_failing_since.take() {
+            info!(
+                for_seconds = now.since(since).as_secs(),
+                "the store takes changes again"
+            );
+        }
+    }
+
+    /// A batch that did not happen: callers are told, what the engine asked of itself is tried again later. When
+    /// the store is away, that is so for everything that waits behind it as well.
+    fn put_off(&mut self, sealed: Sealed, why: &SubmitError) {
+        let is_away = matches!(why, SubmitError::Store);
+        for item in sealed.items {
+            match (&item.work.command, &item.work.reply) {
+                (Command::Due(_) | Command::Judge(_), None) if is_away => {
+                    self.own.push_back(item.work.command.clone());
+                }
+                _ => {
+                    self.look_again(item.work.own_scope());
+                    item.fail(why.clone());
+                }
+            }
+        }
+        if is_away {
+            self.refuse_waiting();
+        }
+        let now = self.parts.clock.now();
+        let due: Vec<Scope> = self
+            .own
+            .iter()
+            .filter_map(|command| match command {
+                Command::Due(scope) => Some(scope.clone()),
+                _ => None,
+            })
+            .collect();
+        for scope in due {
+            self.take_off(&scope, now);
+        }
+        self.retry_at = Some(Instant::now() + RETRY);
+        self.publish();
+    }
+
+    fn adopt(&mut self, batch: Sealed) {
+        self.store_works(batch.at);
+        let changed: HashSet<Scope> = batch.changed().collect();
+        self.state = batch.working.clone();
+        self.head = batch.head;
+        self.parts
+            .announcer
+            .project(&self.state, mitigations(&batch.content.effects));
+        for effect in &batch.content.effects {
+            self.parts.metrics.count(effect);
+            if let Effect::Mitigation { after, .. } = effect {
+                self.owed.remove(&after.mitigation_id);
+            }
+        }
+        for scope in changed {
+            let at = next_deadline(&self.state, &self.parts.policy, &scope);
+            self.deadlines.set(scope, at);
+        }
+        self.rearm(&batch);
+        self.publish();
+        for entry in Arc::unwrap_or_clone(batch.content).entries {
+            // Nobody may be listening.
+            let _ = self.feed.send(Arc::new(entry));
+        }
+        for (key, answer) in batch.answers {
+            self.known.insert(key, answer, batch.at);
+        }
+        for item in batch.items {
+            item.answer(batch.head.seq);
+        }
+    }
+
+    /// A scope that was looked at and did not change has its deadline still before it. One that has passed all the
+    /// same would be looked at for ever: it waits.
+    fn rearm(&mut self, batch: &Sealed) {
+        for scope in batch.looked_at() {
+            if let Some(at) = next_deadline(&self.state, &self.parts.policy, &scope)
+                && !self.deadlines.has(&scope)
+            {
+                let at = if at <= batch.at {
+                    batch.at.saturating_add(LOOK_AGAIN)
+                } else {
+                    at
+                };
+                self.deadlines.set(scope, Some(at));
+            }
+        }
+    }
+}
+
+/// When nothing holds a mitigation any more, if nothing is decided until then.
+fn over_at(mitigation: &Mitigation) -> Timestamp {
+    mitigation
+        .ends_at
+        .map_or(mitigation.expires_at, |at| at.min(mitigation.expires_at))
+}
+
+/// The mitigations that a batch changed, each once.
+fn mitigations(effects: &[Effect]) -> impl Iterator<Item = MitigationId> {
+    let mut seen = HashSet::new();
+    effects.iter().filter_map(move |effect| match effect {
+        Effect::Mitigation { after, .. } => seen.insert(after.mitigation_id).then_some(after.mitigation_id),
+        _ => None,
+    })
+}

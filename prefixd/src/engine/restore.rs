@@ -1,0 +1,33 @@
+//! What an engine starts from.
+
+use crate::policy::State;
+use crate::store::Loaded;
+use prefixd_api::time::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::error;
+
+/// Puts what was stored back. No lease is longer than its TTL from now: the wall clock may have been set back.
+pub(super) fn restore(state: &mut State, loaded: &Loaded, now: Timestamp) -> u64 {
+    for row in &loaded.unreadable {
+        error!(%row, "this row is left alone; what it stands for is not announced");
+    }
+    for group in &loaded.groups {
+        state.groups.insert(group.scope.clone(), Arc::new(group.clone()));
+    }
+    for suppression in &loaded.suppressions {
+        state
+            .suppressions
+            .insert(suppression.scope.clone(), Arc::new(suppression.clone()));
+    }
+    for entry in &loaded.safelist {
+        state.safelist.insert(entry.prefix, Arc::new(entry.clone()));
+    }
+    for mitigation in &loaded.mitigations {
+        let longest = now.saturating_add(Duration::from_secs(mitigation.ttl_seconds.into()));
+        let mut mitigation = mitigation.clone();
+        mitigation.expires_at = mitigation.expires_at.min(longest);
+        state.restore(Arc::new(mitigation));
+    }
+    loaded.unreadable.len() as u64
+}
