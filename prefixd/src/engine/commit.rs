@@ -220,7 +220,7 @@ impl Engine {
         loop {
             let (store, pop) = (self.store(), self.pop());
             match self
-                .meanwhile(async move { store.journal_head(&pop).await })
+                .meanwhile(Box::pin(async move { store.journal_head(&pop).await }))
                 .await
             {
                 Ok(head) if head == sealed.head => {

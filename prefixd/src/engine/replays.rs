@@ -64,7 +64,7 @@ impl Engine {
         }
         let (store, pop) = (self.store(), self.pop());
         match self
-            .meanwhile(async move { store.find_replays(&pop, &keys).await })
+            .meanwhile(Box::pin(async move { store.find_replays(&pop, &keys).await }))
             .await
         {
             Ok(events) => Replays {

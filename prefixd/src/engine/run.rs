@@ -475,7 +475,7 @@ impl Engine {
         }
         if self.store_failing_since.is_some() {
             self.ask_whether_the_store_works().await?;
-        } else if now >= self.next_prune && self.pruning.as_ref().is_none_or(|task| task.is_finished()) {
+        } else if now >= self.next_prune && self.pruning.as_ref().is_none_or(AbortOnDropHandle::is_finished) {
             self.next_prune = now + self.parts.settings.prune_interval;
             let horizon = self
                 .parts
@@ -507,7 +507,7 @@ impl Engine {
         }
         let (store, pop) = (self.store(), self.pop());
         let head = self
-            .meanwhile(async move { store.journal_head(&pop).await })
+            .meanwhile(Box::pin(async move { store.journal_head(&pop).await }))
             .await;
         match head {
             Ok(head) if head == self.head => {
