@@ -3,7 +3,7 @@
 use crate::event::open_names;
 use crate::ids::{EventId, GroupId, MitigationId, SuppressionId};
 use crate::rate::BitsPerSecond;
-use crate::resource::Announcement;
+use crate::resource::{Announcement, Mode};
 use crate::rule::{ActionType, Rule};
 use crate::time::Timestamp;
 use crate::victim::Victim;
@@ -362,6 +362,9 @@ pub struct Group {
     pub starts: Vec<Timestamp>,
     /// Since when the scope is filtered across successors; cleared when it has been quiet.
     pub filtered_since: Option<Timestamp>,
+    /// In which mode: time on trial, in which nothing was announced, does not count for what is enforced.
+    #[serde(default, skip_serializing_if = "Mode::is_enforced")]
+    pub filtered_mode: Mode,
     /// The last report of an attack.
     pub last_ban_at: Option<Timestamp>,
 }

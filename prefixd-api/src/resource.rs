@@ -20,6 +20,14 @@ pub enum Mode {
     DryRun,
 }
 
+impl Mode {
+    /// Whether rules go to routers.
+    #[must_use]
+    pub fn is_enforced(&self) -> bool {
+        *self == Self::Enforced
+    }
+}
+
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -61,6 +61,8 @@ struct Step {
     unprotect: Option<IpNet>,
     /// Changes the configuration and judges everything live again.
     reload: Option<Value>,
+    /// The same before anything was judged.
+    reload_unjudged: Option<Value>,
     #[serde(default)]
     repeat: Option<u32>,
     #[serde(default)]
@@ -254,6 +256,11 @@ impl World {
             for scope in self.state.by_scope.keys().cloned().collect::<Vec<_>>() {
                 self.run(&Command::Judge(scope.clone()), Some(&scope));
             }
+            return None;
+        }
+        if let Some(change) = &step.reload_unjudged {
+            self.config = merged(&self.config, change);
+            self.policy = compile(&self.case, &self.config);
             return None;
         }
         for (action, request) in [(EventAction::Ban, &step.ban), (EventAction::Unban, &step.unban)] {

@@ -519,6 +519,20 @@ section! {
 }
 
 impl Settings {
+    /// Terms that one component of a rule may have: what the guardrail allows, and every neighbour that gets rules
+    /// takes.
+    #[must_use]
+    pub fn rule_terms(&self) -> usize {
+        let neighbors = self.bgp.neighbors.iter();
+        neighbors
+            .filter(|neighbor| neighbor.enforce)
+            .map(|neighbor| neighbor.profile.operators_per_component())
+            .fold(
+                usize::try_from(self.guardrails.max_ports).unwrap_or(usize::MAX),
+                usize::min,
+            )
+    }
+
     /// Makes the paths of this file absolute.
     pub(super) fn resolve_paths(&mut self, dir: &Path) {
         if let Some(path) = self.storage.connection_string.strip_prefix("sqlite:") {

@@ -243,10 +243,54 @@ fn playbooks_that_are_refused() {
             "vectors: { x: { protocol: udp, packet_lengths: [\"100-9999\"] } }\n".to_owned(),
             "max_packet_length",
         ),
+        (
+            "vectors: { x: { protocol: udp, dst_ports: [\"0-65535\"] } }\n".to_owned(),
+            "says nothing",
+        ),
+        (
+            "vectors: { x: { protocol: udp, dst_ports: [\"1-65535\"], max_action: discard } }\n".to_owned(),
+            "drops all of it",
+        ),
+        (
+            "vectors: { x: { protocol: udp, src_ports: [1, 3, 5, 7, 9, 11, 13, \"20-30\"] } }\n".to_owned(),
+            "costs 9 terms",
+        ),
+        (
+            "vectors: { x: { protocol: udp, packet_lengths: [1, 3, 5, 7, 9, 11, 13, \"20-30\"] } }\n"
+                .to_owned(),
+            "costs 9 terms",
+        ),
         (playbook("udp_flood", "{ action: redirect_ip }"), "redirect_ip"),
     ] {
         one(&mistakes(PLAIN, "{}", &text), "playbooks.yaml:", part);
     }
+}
+
+#[test]
+fn rules_have_no_more_terms_than_every_enforcing_neighbour_takes() {
+    let terms = |lines: &str| {
+        let text = format!(
+            "pop: a\nmode: dry-run\nbgp:\n  local_asn: 1\n  router_id: 10.0.0.1\n  listen: null\n  neighbors:\n{lines}"
+        );
+        Config::from_texts(&text, "{}", "{}")
+            .unwrap()
+            .settings
+            .rule_terms()
+    };
+    let bird = "    - { name: a, address: 192.0.2.1, peer_asn: 1, profile: bird }\n";
+    assert_eq!(terms(bird), 8, "the guardrail");
+    assert_eq!(
+        terms(&format!(
+            "{bird}    - {{ name: b, address: 192.0.2.2, peer_asn: 1 }}\n"
+        )),
+        5
+    );
+    assert_eq!(
+        terms(&format!(
+            "{bird}    - {{ name: b, address: 192.0.2.2, peer_asn: 1, enforce: false }}\n"
+        )),
+        8
+    );
 }
 
 #[test]

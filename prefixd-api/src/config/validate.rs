@@ -471,8 +471,28 @@ fn template(vector: &Vector, settings: &Settings, report: &mut Report) {
         longest <= bound || longest == u16::MAX,
         format!("reach {longest}, beyond max_packet_length {bound}"),
     );
-    let bare = vector.dst_ports.is_empty()
-        && vector.src_ports.is_empty()
+    for (key, numbers) in [
+        ("dst_ports", &vector.dst_ports),
+        ("src_ports", &vector.src_ports),
+        ("packet_lengths", &vector.packet_lengths),
+    ] {
+        report.require(
+            key,
+            !numbers.is_everything(),
+            "holds every number and so says nothing; leave it out",
+        );
+    }
+    // Destination ports beyond it are split or widened; these have nothing to be widened by.
+    let terms = settings.rule_terms();
+    for (key, numbers) in [
+        ("src_ports", &vector.src_ports),
+        ("packet_lengths", &vector.packet_lengths),
+    ] {
+        let operators = numbers.operators();
+        report.require(key, operators <= terms, format!("costs {operators} terms (a closed range two), and a rule has {terms}: max_ports and the profiles of the neighbours bound it"));
+    }
+    let bare = !vector.dst_ports.are_narrow_ports()
+        && !vector.src_ports.are_narrow_ports()
         && vector.packet_lengths.is_empty()
         && vector.tcp_flags.is_none()
         && vector.fragment.is_none();

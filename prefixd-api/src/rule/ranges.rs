@@ -55,6 +55,38 @@ impl Ranges {
             .any(|range| range.first <= number && number <= range.last)
     }
 
+    /// Whether every number is in it: then it says no more than an absent component, and has no form on the wire.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        matches!(
+            self.0.as_slice(),
+            [Range {
+                first: 0,
+                last: u16::MAX
+            }]
+        )
+    }
+
+    /// The set as a component: everything is the same as nothing said.
+    #[must_use]
+    pub fn or_any(self) -> Self {
+        if self.is_everything() {
+            Self::default()
+        } else {
+            self
+        }
+    }
+
+    /// Whether these ports single anything out. Port 0 is none that traffic uses, so all others do not.
+    #[must_use]
+    pub fn are_narrow_ports(&self) -> bool {
+        let others = Range {
+            first: 1,
+            last: u16::MAX,
+        };
+        !self.is_empty() && !Self(vec![others]).minus(self).is_empty()
+    }
+
     /// How many FlowSpec operators the set costs.
     #[must_use]
     pub fn operators(&self) -> usize {
@@ -238,6 +270,22 @@ mod tests {
         assert_eq!(others.to_string(), "0-52,54-65535");
         assert_eq!(others.operators(), 2);
         assert_eq!(ranges(&["10-20"]).operators(), 2);
+    }
+
+    #[test]
+    fn all_ports_are_no_ports() {
+        assert!(ranges(&["0-40", "41-65535"]).is_everything());
+        assert!(ranges(&["0-65535"]).or_any().is_empty());
+        assert_eq!(ranges(&["1-65535"]).or_any(), ranges(&["1-65535"]));
+        for (texts, narrow) in [
+            (&["0-65535"][..], false),
+            (&["1-65535"], false),
+            (&[], false),
+            (&["0-52", "54-65535"], true),
+            (&["0"], true),
+        ] {
+            assert_eq!(ranges(texts).are_narrow_ports(), narrow, "{texts:?}");
+        }
     }
 
     #[test]

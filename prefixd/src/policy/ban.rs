@@ -85,7 +85,6 @@ impl Turn<'_> {
                         reason.to_string(),
                     );
                     self.trace.note(reason);
-                    group.filtered_since = None;
                     let previous = Some(live.mitigation_id);
                     self.begin(command, &mut group, owner, last_ban_at, previous)
                 }
@@ -134,6 +133,7 @@ impl Turn<'_> {
             vector: &event.vector,
             owner,
         };
+        self.guard_scope(event.victim, &event.vector)?;
         let clear = self.guard_destination(event.victim, owner)?;
         self.trace.note(clear);
         let enforced = self.is_enforced(group);
@@ -264,7 +264,8 @@ impl Turn<'_> {
         last_ban_at: Option<Timestamp>,
         ttl: std::time::Duration,
     ) -> Result<(), Reason> {
-        if lease::is_quiet(self.policy, group, last_ban_at, self.now) {
+        let was_trial = group.filtered_mode == Mode::DryRun && mitigation.enforced;
+        if was_trial || lease::is_quiet(self.policy, group, last_ban_at, self.now) {
             group.filtered_since = None;
         }
         let since = group.filtered_since.unwrap_or(self.now);
@@ -277,6 +278,13 @@ impl Turn<'_> {
         }
         let granted = lease::extend(self.policy, mitigation, since, self.now, ttl);
         self.trace.note(granted);
+        if group.filtered_since.is_none() {
+            group.filtered_mode = if mitigation.enforced {
+                Mode::Enforced
+            } else {
+                Mode::DryRun
+            };
+        }
         group.filtered_since = Some(since);
         lease::forget_starts(group, self.now);
         group.starts.push(self.now);

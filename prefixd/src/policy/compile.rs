@@ -37,7 +37,7 @@ impl Policy {
         Self {
             pop: settings.pop.as_str().into(),
             mode: settings.mode,
-            limits: limits(&settings.guardrails),
+            limits: limits(settings),
             quotas: quotas(&settings.quotas),
             timers: timers(&settings.timers),
             escalation: EscalationDefaults {
@@ -58,7 +58,8 @@ fn seconds(count: u32) -> Duration {
     Duration::from_secs(count.into())
 }
 
-fn limits(of: &settings::Guardrails) -> Limits {
+fn limits(settings: &Settings) -> Limits {
+    let of = &settings.guardrails;
     Limits {
         min_ttl: seconds(of.min_ttl_seconds),
         max_ttl: seconds(of.max_ttl_seconds),
@@ -68,6 +69,7 @@ fn limits(of: &settings::Guardrails) -> Limits {
         min_length_v4: of.dst_prefix_minlen,
         min_length_v6: of.dst_prefix_minlen_v6,
         max_ports: usize::try_from(of.max_ports).unwrap_or(usize::MAX),
+        rule_terms: settings.rule_terms(),
         max_packet_length: of.max_packet_length,
         min_police_bps: of.min_police_bps.0,
         require_owned: of.require_owned,

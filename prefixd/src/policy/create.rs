@@ -68,6 +68,7 @@ impl Turn<'_> {
         group: &mut Group,
     ) -> Result<Arc<Mitigation>, Reason> {
         let enforced = self.policy.mode == Mode::Enforced;
+        self.guard_scope(command.victim, target.vector)?;
         let clear = self.guard_destination(command.victim, target.owner)?;
         self.trace.note(clear);
         let playbook = self.playbook(target, None)?;
@@ -155,10 +156,11 @@ impl Turn<'_> {
         if has_match {
             let matches = Match {
                 protocols: request.protocol.into_iter().collect(),
-                dst_ports: request.dst_ports.clone(),
-                src_ports: request.src_ports.clone(),
+                dst_ports: request.dst_ports.clone().or_any(),
+                src_ports: request.src_ports.clone().or_any(),
                 ..Match::destination(command.victim.prefix())
             };
+            self.guard_terms(&matches)?;
             return Ok(vec![Rule { matches, action }]);
         }
         let known = live.map_or_else(Default::default, |live| {

@@ -21,7 +21,10 @@ pub fn next_deadline(state: &State, policy: &Policy, scope: &Scope) -> Option<Ti
     let group = state.groups.get(scope);
     let live = state.mitigation_of(scope);
     let of_group = group.and_then(|group| group_deadline(policy, group, live.is_some()));
-    let of_mitigation = live.map(|live| mitigation_deadline(policy, live, group.map(|group| &**group)));
+    let of_mitigation = live.map(|live| match group {
+        Some(group) => mitigation_deadline(policy, live, group),
+        None => lonely_deadline(live),
+    });
     [suppression, of_group, of_mitigation].into_iter().flatten().min()
 }
 
@@ -41,10 +44,13 @@ fn group_deadline(policy: &Policy, group: &Group, is_mitigated: bool) -> Option<
     })
 }
 
-fn mitigation_deadline(policy: &Policy, live: &Mitigation, group: Option<&Group>) -> Timestamp {
-    let since = group
-        .and_then(|group| group.filtered_since)
-        .unwrap_or(live.created_at);
+/// Without its group, which could not be read, a mitigation only ends.
+fn lonely_deadline(live: &Mitigation) -> Timestamp {
+    live.ends_at.map_or(live.expires_at, |at| at.min(live.expires_at))
+}
+
+fn mitigation_deadline(policy: &Policy, live: &Mitigation, group: &Group) -> Timestamp {
+    let since = group.filtered_since.unwrap_or(live.created_at);
     let renews =
         lease::renewing(policy, live, live.updated_at).and_then(|_| lease::renew_at(policy, live, since));
     let escalates = evidence::due_at(policy, live);
@@ -144,23 +150,24 @@ impl Turn<'_> {
         false
     }
 
-    /// A mitigation whose group is not known ends with its lease and needs nothing else for it.
+    /// A mitigation whose group is not known ends with its lease or hold-down and needs nothing else for it.
     fn lonely_due(&mut self, live: &Arc<Mitigation>) -> bool {
-        let over = live.expires_at <= self.now;
-        if over {
-            let because = Reason::LeaseEnded {
-                expired_at: live.expires_at,
-            };
-            self.end(
-                live,
-                Mitigation::clone(live),
-                EndReason::LeaseExpired,
-                DAEMON,
-                because.to_string(),
-            );
-            self.trace.note(because);
+        if lonely_deadline(live) > self.now {
+            return false;
         }
-        over
+        let held_down = live.ends_at.filter(|at| *at <= self.now).and(live.ending_since);
+        let (reason, because) = match held_down {
+            Some(ending_since) => (EndReason::ClaimsEnded, Reason::HoldDownPassed { ending_since }),
+            None => (
+                EndReason::LeaseExpired,
+                Reason::LeaseEnded {
+                    expired_at: live.expires_at,
+                },
+            ),
+        };
+        self.end(live, Mitigation::clone(live), reason, DAEMON, because.to_string());
+        self.trace.note(because);
+        true
     }
 
     /// Why a mitigation ends now, if it does.

@@ -6,8 +6,8 @@ use super::safelist;
 use super::state::Tally;
 use super::templates::has_ports;
 use super::turn::Turn;
-use prefixd_api::mitigation::{Claim, OriginKind};
-use prefixd_api::rule::{Action, ActionType, Match, Ranges, Rule, TcpFlags};
+use prefixd_api::mitigation::{Claim, OriginKind, Scope};
+use prefixd_api::rule::{Action, ActionType, Match, Ranges, Rule, TcpFlags, protocol};
 use prefixd_api::victim::Victim;
 use std::time::Duration;
 
@@ -44,6 +44,21 @@ impl Turn<'_> {
             return Err(Reason::NotOwned { victim });
         }
         Ok(Reason::SafelistClear {})
+    }
+
+    /// Whether a mitigation may begin in the scope at all: the store keeps one live one in each.
+    pub(super) fn guard_scope(&self, victim: Victim, vector: &str) -> Result<(), Reason> {
+        let scope = Scope {
+            victim,
+            vector: vector.into(),
+        };
+        if self.state.unreadable.contains(&scope) {
+            return Err(Reason::StoredUnreadable {
+                victim,
+                vector: vector.to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// The checks on rules: destination, ports, lengths, rates, impossible combinations.
@@ -96,6 +111,16 @@ impl Turn<'_> {
                 });
             }
         }
+        let foreign = match matches.dst_prefix {
+            ipnet::IpNet::V4(_) => protocol::ICMPV6,
+            ipnet::IpNet::V6(_) => protocol::ICMP,
+        };
+        if matches.protocols.contains(&foreign) {
+            return Err(Reason::Impossible {
+                rule: format!("a rule on {matches}"),
+                because: "ICMP is protocol 1 for IPv4 and 58 for IPv6, so it could never match".into(),
+            });
+        }
         if matches.has_ports() && !has_ports(&matches.protocols) {
             return Err(Reason::PortsCannotMatch {
                 protocols: matches.protocols.iter().copied().collect(),
@@ -105,6 +130,20 @@ impl Turn<'_> {
             return Err(Reason::PacketTooLong {
                 lengths: matches.packet_lengths.clone(),
                 max_packet_length: limits.max_packet_length,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether every neighbour takes as many terms. Asked of a request, which says exactly what it wants; what a
+    /// template makes is fitted, and what is live stays where it is taken.
+    pub(super) fn guard_terms(&self, matches: &Match) -> Result<(), Reason> {
+        let limits = &self.policy.limits;
+        let terms = matches.dst_ports.operators().max(matches.src_ports.operators());
+        if limits.rule_terms < terms && terms <= limits.max_ports {
+            return Err(Reason::TooManyForNeighbors {
+                terms,
+                rule_terms: limits.rule_terms,
             });
         }
         Ok(())
@@ -123,9 +162,9 @@ impl Turn<'_> {
                 impossible("the rate is below min_police_bps")
             }
             Action::Police { .. } => Ok(()),
-            Action::Discard if is_bare(&rule.matches) => {
-                impossible("a discard needs more than a destination and a protocol")
-            }
+            Action::Discard if is_bare(&rule.matches) => impossible(
+                "a discard needs more than a destination and a protocol, and all ports are no ports",
+            ),
             Action::Discard if is_every_ack(&rule.matches) => {
                 impossible("it would drop every established connection")
             }
@@ -283,16 +322,20 @@ fn is_too_long(lengths: &Ranges, max: u16) -> bool {
 
 /// Nothing but a destination and a protocol.
 fn is_bare(matches: &Match) -> bool {
-    !matches.has_ports()
+    !has_narrow_ports(matches)
         && matches.icmp_types.is_empty()
         && matches.tcp_flags.is_none()
         && matches.packet_lengths.is_empty()
         && matches.fragment.is_none()
 }
 
+fn has_narrow_ports(matches: &Match) -> bool {
+    matches.dst_ports.are_narrow_ports() || matches.src_ports.are_narrow_ports()
+}
+
 /// Established TCP of a host: ACK set, whatever else.
 fn is_every_ack(matches: &Match) -> bool {
-    !matches.has_ports()
+    !has_narrow_ports(matches)
         && matches
             .tcp_flags
             .is_some_and(|flags| flags.set == TcpFlags::ACK && flags.clear == 0)

@@ -6,6 +6,7 @@ use prefixd_api::config::inventory::PolicyProfile;
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::rule::{Ranges, protocol};
 use prefixd_api::victim::Victim;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Customers, their prefixes, services and assets.
@@ -83,6 +84,19 @@ impl Inventory {
 
     fn customer(&self, id: &str) -> Option<&Customer> {
         self.customers.iter().find(|customer| &*customer.id == id)
+    }
+}
+
+impl Owner<'_> {
+    /// Ports of the service that runs there, for any of these protocols.
+    pub(super) fn allowed(&self, protocols: &BTreeSet<u8>) -> Ranges {
+        let Some(service) = self.service else {
+            return Ranges::default();
+        };
+        protocols
+            .iter()
+            .map(|number| service.allowed(*number))
+            .fold(Ranges::default(), |all, some| all.union(&some))
     }
 }
 

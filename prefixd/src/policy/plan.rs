@@ -7,10 +7,11 @@ use super::reason::Reason;
 use super::severity;
 use super::templates::{Input, Reported};
 use super::turn::Turn;
-use super::widen::widen;
+use super::widen::{Bounds, widen};
 use prefixd_api::mitigation::{Claim, Mitigation, Observed, Severity};
-use prefixd_api::rule::{ActionType, Rule};
+use prefixd_api::rule::{ActionType, Ranges, Rule};
 use prefixd_api::victim::Victim;
+use std::collections::BTreeSet;
 
 /// What rules are made for.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +63,7 @@ impl<'a> Turn<'a> {
             police_rate: step.police_rate,
             on_allowed_port: step.on_allowed_port,
             allow_host_wide: step.allow_host_wide,
-            max_ports: self.policy.limits.max_ports,
+            max_ports: self.policy.limits.rule_terms,
         };
         template.rules(&input, &mut self.trace)
     }
@@ -82,10 +83,16 @@ impl<'a> Turn<'a> {
         let mut reported = reported(&mitigation.claims, mitigation.observed, owner);
         // Once it matches whatever the port, ports that are reported later do not narrow it.
         if is_portless(mitigation, reported.dst_ports.is_empty()) {
-            reported.dst_ports = prefixd_api::rule::Ranges::default();
+            reported.dst_ports = Ranges::default();
         }
         let new = self.plan(target, step, &reported)?;
-        let rules = widen(&mitigation.rules, new, self.policy.limits.max_ports);
+        let protocols = mitigation.rules.iter().flat_map(|rule| &rule.matches.protocols);
+        let protocols: BTreeSet<u8> = protocols.copied().collect();
+        let bounds = Bounds {
+            max_ports: self.policy.limits.rule_terms,
+            allowed: owner.map_or_else(Ranges::default, |owner| owner.allowed(&protocols)),
+        };
+        let rules = widen(&mitigation.rules, new, &bounds);
         self.guard_rules(&rules, owner)?;
         self.guard_sources(&rules, &mitigation.claims)?;
         Ok(rules)

@@ -1,10 +1,39 @@
 //! Fitting a set of ports into what one rule may hold.
 
-use prefixd_api::rule::{Range, Ranges};
+use prefixd_api::rule::{Action, Range, Ranges};
+
+/// How a set of ports becomes rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// One rule holds it as it is.
+    Whole,
+    /// Several rules, which a discard may be: it drops what was reported and nothing between.
+    Split(Vec<Ranges>),
+    /// One rule on ranges that close gaps, which a police rule may have: split, it would let each part have the
+    /// whole rate.
+    Joined(Ranges),
+    /// No ranges keep out what must be kept out: whatever the port. For police only.
+    Protocol,
+}
+
+/// Fits `ports` into rules that hold `max` terms each. None when a discard would take more than `room` rules.
+pub(super) fn fit(action: Action, ports: &Ranges, keep_out: &Ranges, max: usize, room: usize) -> Option<Fit> {
+    if ports.operators() <= max {
+        return Some(Fit::Whole);
+    }
+    if action == Action::Discard {
+        let parts = split(ports, max);
+        return (!parts.is_empty() && parts.len() <= room).then_some(Fit::Split(parts));
+    }
+    Some(match join(ports, keep_out, max) {
+        Some(joined) if !joined.is_everything() => Fit::Joined(joined),
+        Some(_) | None => Fit::Protocol,
+    })
+}
 
 /// Joins the ranges with the smallest gaps until the set costs at most `max` terms. A gap that holds one of
 /// `keep_out` is never closed; when that leaves too many terms there is no answer.
-pub(super) fn join(ports: &Ranges, keep_out: &Ranges, max: usize) -> Option<Ranges> {
+fn join(ports: &Ranges, keep_out: &Ranges, max: usize) -> Option<Ranges> {
     let mut ranges = ports.as_slice().to_vec();
     let cost = |ranges: &[Range]| ranges.iter().map(|range| range.operators()).sum::<usize>();
     while cost(&ranges) > max {
@@ -28,7 +57,7 @@ fn is_crossed(keep_out: &Ranges, below: Range, above: Range) -> bool {
 }
 
 /// The set in parts that each cost at most `max` terms; empty when a single range costs more.
-pub(super) fn split(ports: &Ranges, max: usize) -> Vec<Ranges> {
+fn split(ports: &Ranges, max: usize) -> Vec<Ranges> {
     let mut parts: Vec<Vec<Range>> = Vec::new();
     let mut left = 0;
     for range in ports.as_slice() {

@@ -76,6 +76,9 @@ reasons! {
     /// There was nothing to end.
     NothingLive {}
         "claim" "no_active_mitigation", Noted;
+    /// The scope is taken by what cannot be read.
+    StoredUnreadable { victim: Victim, vector: String }
+        "claim" "stored_unreadable", Refused;
     /// Who owns the victim.
     Owned { customer_id: String, prefix: IpNet, service_id: Option<String> }
         "owner" "owned", Passed;
@@ -162,6 +165,9 @@ reasons! {
         "guardrail" "guardrail.prefix_length", Refused;
     /// A rule holds too many ports.
     TooManyPorts { terms: usize, max_ports: usize }
+        "guardrail" "guardrail.ports", Refused;
+    /// A rule holds more ports than a neighbour takes.
+    TooManyForNeighbors { terms: usize, rule_terms: usize }
         "guardrail" "guardrail.ports", Refused;
     /// Ports on a protocol that has none.
     PortsCannotMatch { protocols: Vec<u8> }
@@ -282,7 +288,10 @@ impl Reason {
     /// The answer to a request that this reason refused.
     #[must_use]
     pub(super) fn to_problem(&self) -> Problem {
-        let code = self.guardrail().map_or(Code::Internal, Code::Guardrail);
+        let code = match self {
+            Self::StoredUnreadable { .. } => Code::ConflictExists,
+            _ => self.guardrail().map_or(Code::Internal, Code::Guardrail),
+        };
         Problem::new(code, self.to_string())
     }
 }
@@ -378,6 +387,10 @@ impl fmt::Display for Reason {
                 named(event_id.as_ref())
             ),
             Self::NothingLive {} => f.write_str("no mitigation is live for this victim and vector"),
+            Self::StoredUnreadable { victim, vector } => write!(
+                f,
+                "the database holds a live mitigation of {victim} {vector} that cannot be read, so none can begin; the log of the start names the row: repair it and restart prefixd"
+            ),
             Self::Owned {
                 customer_id,
                 prefix,
@@ -529,6 +542,10 @@ impl fmt::Display for Reason {
             Self::TooManyPorts { terms, max_ports } => {
                 write!(f, "the rule has {terms} port terms; {max_ports} are allowed")
             }
+            Self::TooManyForNeighbors { terms, rule_terms } => write!(
+                f,
+                "the rule has {terms} port terms (a closed range is two), and a neighbour takes {rule_terms}: ask for wider ranges, or for two mitigations under different vectors"
+            ),
             Self::PortsCannotMatch { protocols } => {
                 write!(f, "ports need TCP or UDP; protocols given: {protocols:?}")
             }

@@ -3,7 +3,7 @@
 
 use super::effect::Effect;
 use super::starts::{Start, Starts, decrement, increment};
-use imbl::{HashMap, OrdMap};
+use imbl::{HashMap, HashSet, OrdMap};
 use ipnet::IpNet;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Group, Mitigation, OriginKind, Scope, Suppression};
@@ -25,6 +25,8 @@ pub struct State {
     pub suppressions: HashMap<Scope, Arc<Suppression>>,
     /// Safelist entries added through the API; configured and implicit ones belong to the policy.
     pub safelist: OrdMap<IpNet, Arc<SafelistEntry>>,
+    /// Scopes that a mitigation holds in the store which could not be read at start: nothing new can begin there.
+    pub unreadable: HashSet<Scope>,
     /// How many mitigations are live, in the ways quotas ask.
     pub counts: Counts,
 }

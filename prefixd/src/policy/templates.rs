@@ -2,7 +2,7 @@
 
 use super::inventory::Owner;
 use super::playbooks::OnAllowedPort;
-use super::ports::{join, split};
+use super::ports::{Fit, fit};
 use super::reason::Reason;
 use super::trace::Notes;
 use prefixd_api::config::playbooks::Protocol;
@@ -19,6 +19,9 @@ const ICMPV6_ECHO: [u8; 2] = [128, 129];
 const NTP_MIN_LENGTH: u16 = 100;
 /// Rules one mitigation may have. A discard that would need more is widened to a police rule instead.
 pub(super) const MAX_RULES: usize = 8;
+/// Rules a discard is split into at most: two are left, for fragments or the service's own ports, and for what the
+/// step before policed.
+const MAX_SPLIT: usize = MAX_RULES - 2;
 
 /// Built-in and configured templates.
 #[derive(Debug, Default)]
@@ -290,6 +293,16 @@ fn syn_flood(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> 
     if !outside.is_empty() {
         rules = input.with_ports(&base, &outside, Action::Discard, trace);
     }
+    if rules.iter().any(|rule| rule.action != Action::Discard) {
+        // Too many to discard: one police rule takes all that is reported, because two would let the rate through
+        // twice.
+        return Ok(match input.on_allowed_port {
+            OnAllowedPort::Skip => rules,
+            OnAllowedPort::Police | OnAllowedPort::Include => {
+                input.with_ports(&base, &outside.union(&inside), input.police(), trace)
+            }
+        });
+    }
     if !inside.is_empty() && input.on_allowed_port != OnAllowedPort::Skip {
         if input.on_allowed_port == OnAllowedPort::Include {
             return Err(input.include_with_discard(&base));
@@ -324,6 +337,8 @@ fn unknown(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
     let police = input.police_only(trace, "the vector has no template");
     let mut base = input.destination();
     base.protocols = match reported.protocol {
+        // Detectors that name ICMP by its number of IPv4 mean the victim's own.
+        Some(protocol::ICMP | protocol::ICMPV6) => [icmp(input.victim)].into(),
         Some(number) => [number].into(),
         None => [protocol::TCP, protocol::UDP].into(),
     };
@@ -335,7 +350,12 @@ fn unknown(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
         }]);
     }
     if reported.dst_ports.is_empty() {
-        base.src_ports = join(&reported.src_ports, &Ranges::default(), input.max_ports).unwrap_or_default();
+        let ports = &reported.src_ports;
+        base.src_ports = match fit(police, ports, &Ranges::default(), input.max_ports, 1) {
+            Some(Fit::Whole) => ports.clone(),
+            Some(Fit::Joined(joined)) => joined,
+            Some(Fit::Split(_) | Fit::Protocol) | None => Ranges::default(),
+        };
         return Ok(vec![Rule {
             matches: base,
             action: police,
@@ -377,8 +397,7 @@ impl Configured {
     fn rules(&self, input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
         let number = match self.protocol {
             Protocol::Number(number) => number,
-            Protocol::Icmp if input.victim.is_ipv6() => protocol::ICMPV6,
-            Protocol::Icmp => protocol::ICMP,
+            Protocol::Icmp => icmp(input.victim),
         };
         let base = Match {
             protocols: [number].into(),
@@ -442,13 +461,8 @@ impl Input<'_> {
 
     /// Ports of the service at the victim, for the protocols of a match.
     fn allowed(&self, base: &Match) -> Ranges {
-        let Some(service) = self.owner.and_then(|owner| owner.service) else {
-            return Ranges::default();
-        };
-        base.protocols
-            .iter()
-            .map(|number| service.allowed(*number))
-            .fold(Ranges::default(), |all, some| all.union(&some))
+        self.owner
+            .map_or_else(Ranges::default, |owner| owner.allowed(&base.protocols))
     }
 
     /// `ports` without the service's own, and the action on them. When the attack is on nothing else, the
@@ -499,44 +513,51 @@ impl Input<'_> {
         }
     }
 
-    /// `base` on these ports as one rule, or as several where a discard must be split.
+    /// `base` on these ports as one rule, or as several where a discard must be split. What would take too many
+    /// is policed.
     fn with_ports(&self, base: &Match, ports: &Ranges, action: Action, trace: &mut Notes) -> Vec<Rule> {
-        let rule = |ports: Ranges, action| Rule {
+        let keep_out = self.allowed(base).minus(ports);
+        let max_ports = self.max_ports;
+        let (fitted, action) = match fit(action, ports, &keep_out, max_ports, MAX_SPLIT) {
+            Some(fitted) => (fitted, action),
+            None => {
+                let police = self.police_only(
+                    trace,
+                    "there are too many ports to discard one by one, and a range over them holds ports that nobody reported",
+                );
+                let fitted = fit(police, ports, &keep_out, max_ports, 1);
+                (fitted.unwrap_or(Fit::Protocol), police)
+            }
+        };
+        let rule = |ports: Ranges| Rule {
             matches: Match {
                 dst_ports: ports,
                 ..base.clone()
             },
             action,
         };
-        if ports.operators() <= self.max_ports {
-            return vec![rule(ports.clone(), action)];
-        }
-        let keep_out = self.allowed(base).minus(ports);
-        if let Some(joined) = join(ports, &keep_out, self.max_ports) {
-            trace.note(Reason::PortsJoined {
-                reported: ports.operators(),
-                ports: joined.clone(),
-                max_ports: self.max_ports,
-            });
-            return vec![rule(joined, action)];
-        }
-        if action == Action::Discard {
-            let parts = split(ports, self.max_ports);
-            if !parts.is_empty() && parts.len() < MAX_RULES {
+        match fitted {
+            Fit::Whole => vec![rule(ports.clone().or_any())],
+            Fit::Split(parts) => {
                 trace.note(Reason::PortsSplit {
                     rules: parts.len(),
-                    max_ports: self.max_ports,
+                    max_ports,
                 });
-                return parts.into_iter().map(|part| rule(part, action)).collect();
+                parts.into_iter().map(rule).collect()
+            }
+            Fit::Joined(joined) => {
+                trace.note(Reason::PortsJoined {
+                    reported: ports.operators(),
+                    ports: joined.clone(),
+                    max_ports,
+                });
+                vec![rule(joined)]
+            }
+            Fit::Protocol => {
+                trace.note(Reason::PortsDropped { max_ports });
+                vec![rule(Ranges::default())]
             }
         }
-        trace.note(Reason::PortsDropped {
-            max_ports: self.max_ports,
-        });
-        vec![rule(
-            Ranges::default(),
-            self.police_only(trace, "without ports it would drop the whole protocol"),
-        )]
     }
 
     /// Fragments but the first carry no ports, so a rule on ports lets them through (RFC 8955 section 4.2.2.4).
@@ -550,6 +571,15 @@ impl Input<'_> {
             },
             action,
         }
+    }
+}
+
+/// ICMP of the victim's family.
+pub(super) fn icmp(victim: Victim) -> u8 {
+    if victim.is_ipv6() {
+        protocol::ICMPV6
+    } else {
+        protocol::ICMP
     }
 }
 

@@ -11,6 +11,7 @@ use prefixd_api::event::{EventOutcome, StoredEvent};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{EndReason, Group, Mitigation, MitigationStatus, Scope};
 use prefixd_api::problem::{Code, Problem};
+use prefixd_api::resource::Mode;
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
 
@@ -91,6 +92,7 @@ impl<'a> Turn<'a> {
                 closed_at: None,
                 starts: Vec::new(),
                 filtered_since: None,
+                filtered_mode: Mode::default(),
                 last_ban_at: None,
             },
         };

@@ -1,32 +1,120 @@
 //! A live match only widens: new rules never let through what the old ones took.
 
-use super::ports::join;
+use super::ports::{Fit, fit};
 use super::templates::MAX_RULES;
-use prefixd_api::rule::{Match, Ranges, Rule};
+use prefixd_api::rule::{Action, Match, Ranges, Rule};
 use std::collections::BTreeSet;
 
+/// What widened rules must fit into.
+#[derive(Clone, Debug)]
+pub(super) struct Bounds {
+    /// Terms a rule may have.
+    pub(super) max_ports: usize,
+    /// Ports of the service: no range is closed over them.
+    pub(super) allowed: Ranges,
+}
+
 /// `new` with what `old` took and `new` does not.
-pub(super) fn widen(old: &[Rule], new: Vec<Rule>, max_ports: usize) -> Vec<Rule> {
+///
+/// A router takes the first rule that matches, and of two rules that differ in nothing but ports that is the one
+/// whose list is encoded lower (RFC 8955 section 5.1), whatever its action. So such rules never overlap with
+/// different actions: the stricter one keeps the port.
+pub(super) fn widen(old: &[Rule], new: Vec<Rule>, bounds: &Bounds) -> Vec<Rule> {
     let mut rules = new;
     for kept in old {
         if rules.iter().any(|rule| takes_all_of(rule, kept)) {
             continue;
         }
-        let alike = rules
-            .iter()
-            .position(|rule| rule.action == kept.action && is_same_but_ports(&rule.matches, &kept.matches));
-        let joined = alike.and_then(|index| {
-            let ports = rules[index].matches.dst_ports.union(&kept.matches.dst_ports);
-            join(&ports, &Ranges::default(), max_ports).map(|ports| (index, ports))
-        });
-        match joined {
-            Some((index, ports)) => rules[index].matches.dst_ports = ports,
-            None if rules.len() < MAX_RULES => rules.push(kept.clone()),
+        rules.retain(|rule| !takes_all_of(kept, rule));
+        let placed = if kept.matches.dst_ports.is_empty() {
+            (rules.len() < MAX_RULES).then(|| rules.push(kept.clone()))
+        } else {
+            let left = part(kept, &mut rules, bounds);
+            place(&left, &kept.matches, kept.action, &mut rules, bounds)
+        };
+        if placed.is_none() {
             // There is no room for more rules: those there are stay.
-            None => return old.to_vec(),
+            return old.to_vec();
         }
     }
     rules
+}
+
+/// Takes apart `kept` and the rules that differ from it in ports and action: each port goes to the strictest. What
+/// is left of `kept`.
+fn part(kept: &Rule, rules: &mut Vec<Rule>, bounds: &Bounds) -> Ranges {
+    let own = &kept.matches.dst_ports;
+    let mut left = own.clone();
+    let mut milder = Vec::new();
+    rules.retain(|rule| {
+        if !is_same_but_ports(&rule.matches, &kept.matches) || rule.action == kept.action {
+            return true;
+        }
+        if rule.action.is_stricter_than(kept.action) {
+            left = left.minus(&rule.matches.dst_ports);
+            return true;
+        }
+        let is_apart = rule.matches.dst_ports.minus(own) == rule.matches.dst_ports;
+        if !is_apart {
+            milder.push(rule.clone());
+        }
+        is_apart
+    });
+    for rule in milder {
+        let ports = rule.matches.dst_ports.minus(own);
+        let mut keep = bounds.clone();
+        keep.allowed = keep.allowed.union(own);
+        // Milder than another is not a discard, and that always finds room.
+        let _ = place(&ports, &rule.matches, rule.action, rules, &keep);
+    }
+    left
+}
+
+/// Adds `ports` to the rules of this shape and action. None when there is no room.
+fn place(
+    ports: &Ranges,
+    shape: &Match,
+    action: Action,
+    rules: &mut Vec<Rule>,
+    bounds: &Bounds,
+) -> Option<()> {
+    if ports.is_empty() {
+        return Some(());
+    }
+    let mut wanted = ports.clone();
+    let mut keep_out = bounds.allowed.clone();
+    let (mut index, mut others) = (None, Vec::with_capacity(rules.len() + 1));
+    for rule in rules.iter() {
+        let is_alike = is_same_but_ports(&rule.matches, shape);
+        if is_alike && rule.action == action {
+            index = index.or(Some(others.len()));
+            wanted = wanted.union(&rule.matches.dst_ports);
+            continue;
+        }
+        if is_alike {
+            keep_out = keep_out.union(&rule.matches.dst_ports);
+        }
+        others.push(rule.clone());
+    }
+    let room = MAX_RULES.checked_sub(others.len()).filter(|room| *room > 0)?;
+    let parts = match fit(action, &wanted, &keep_out.minus(&wanted), bounds.max_ports, room)? {
+        Fit::Whole => vec![wanted.or_any()],
+        Fit::Split(parts) => parts,
+        Fit::Joined(joined) => vec![joined],
+        Fit::Protocol => vec![Ranges::default()],
+    };
+    let at = index.unwrap_or(others.len());
+    let placed = parts.into_iter().map(|dst_ports| Rule {
+        matches: Match {
+            dst_ports,
+            ..shape.clone()
+        },
+        action,
+    });
+    let placed: Vec<Rule> = placed.filter(|rule| !others.contains(rule)).collect();
+    others.splice(at..at, placed);
+    *rules = others;
+    Some(())
 }
 
 /// Whether `rule` lets through no more of what `other` takes than `other` does.
@@ -58,7 +146,7 @@ pub(super) fn covers(wide: &Match, narrow: &Match) -> bool {
 }
 
 /// Two matches on destination ports that differ in nothing else.
-fn is_same_but_ports(a: &Match, b: &Match) -> bool {
+pub(super) fn is_same_but_ports(a: &Match, b: &Match) -> bool {
     !a.dst_ports.is_empty()
         && !b.dst_ports.is_empty()
         && a.dst_prefix == b.dst_prefix

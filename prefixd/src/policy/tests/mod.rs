@@ -9,14 +9,16 @@ use super::settings::{EscalationDefaults, Limits, Policy, Quotas, Timers};
 use super::sources::{Reporting, Source, Sources, Visibility};
 use super::state::{State, Tally};
 use super::templates::Templates;
-use super::{Command, Decision, EventCommand, Facts, FreshIds, decide, next_deadline};
+use super::{
+    Command, CreateCommand, Decision, EventCommand, Facts, FreshIds, Outcome, decide, next_deadline,
+};
 use ipnet::IpNet;
 use prefixd_api::config::inventory::PolicyProfile;
-use prefixd_api::event::{Event, EventAction, EventRequest};
-use prefixd_api::mitigation::{Mitigation, OriginKind, Scope};
+use prefixd_api::event::{Event, EventAction, EventOutcome, EventRequest};
+use prefixd_api::mitigation::{Mitigation, MitigationRequest, OriginKind, Scope};
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::resource::{Mode, SafelistEntry, SafelistOrigin};
-use prefixd_api::rule::ActionType;
+use prefixd_api::rule::{ActionType, Match, Ranges, Rule};
 use prefixd_api::time::Timestamp;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -113,6 +115,7 @@ pub(super) fn policy() -> Policy {
             min_length_v4: 32,
             min_length_v6: 128,
             max_ports: 8,
+            rule_terms: 8,
             max_packet_length: 9216,
             min_police_bps: 1_000_000,
             require_owned: true,
@@ -169,6 +172,26 @@ fn customer(id: &str, serves: bool) -> Customer {
         link: Some(BitsPerSecond(10_000_000_000)),
         services: serves.then_some(dns).into_iter().collect(),
     }
+}
+
+/// Of two rules that differ in ports alone, no port is in both with different actions: the encoding decides which of
+/// them a router takes. A rule on ports comes before one without, so that one must be the milder.
+fn not_in_the_way(rule: &Rule, other: &Rule) {
+    let shape = |rule: &Rule| Match {
+        dst_ports: Ranges::default(),
+        ..rule.matches.clone()
+    };
+    if shape(rule) != shape(other) || rule.action == other.action {
+        return;
+    }
+    let (ports, others) = (&rule.matches.dst_ports, &other.matches.dst_ports);
+    let fine = match (ports.is_empty(), others.is_empty()) {
+        (false, false) => ports.minus(others) == *ports,
+        (true, false) => other.action.is_stricter_than(rule.action),
+        (false, true) => rule.action.is_stricter_than(other.action),
+        (true, true) => false,
+    };
+    assert!(fine, "{rule} and {other} are in each other's way");
 }
 
 /// A state under a policy, at a time.
@@ -263,6 +286,11 @@ impl World {
                 Some(live.mitigation_id)
             );
             assert!(!live.rules.is_empty());
+            for (index, rule) in live.rules.iter().enumerate() {
+                for other in &live.rules[index + 1..] {
+                    not_in_the_way(rule, other);
+                }
+            }
             assert!(live.ends_at.is_none_or(|at| at <= live.expires_at));
             let group = self
                 .state
@@ -334,4 +362,61 @@ pub(super) fn unban(source: &str, victim: &str, vector: &str) -> EventRequest {
         action: EventAction::Unban,
         ..ban(source, victim, vector)
     }
+}
+
+/// The mitigation is read, its group is not: it still ends when its lease does, or its hold-down.
+#[test]
+fn without_its_group_a_mitigation_ends_all_the_same() {
+    for (ends, span) in [(false, 300), (true, 60)] {
+        let mut world = World::new(policy());
+        world.event(ban("once", "203.0.113.3", "ntp_amplification"));
+        if ends {
+            world.event(unban("once", "203.0.113.3", "ntp_amplification"));
+        }
+        assert_eq!(world.live().len(), 1);
+        world.state.groups.clear();
+        world.pass(seconds(span) - Duration::from_micros(1));
+        assert_eq!(world.live().len(), 1);
+        world.pass(Duration::from_micros(1));
+        assert!(world.live().is_empty());
+        assert!(world.next().is_none());
+    }
+}
+
+/// The store keeps one live mitigation in a scope, so a second would be refused there each time.
+#[test]
+fn where_the_store_holds_what_cannot_be_read_nothing_begins() {
+    let mut world = World::new(policy());
+    world.state.unreadable.insert(Scope {
+        victim: "203.0.113.3".parse().unwrap(),
+        vector: "ntp_amplification".into(),
+    });
+    let told = world.event(ban("once", "203.0.113.3", "ntp_amplification"));
+    let Outcome::Event {
+        answer,
+        refused: None,
+    } = told.outcome
+    else {
+        panic!("{:?}", told.outcome)
+    };
+    assert_eq!(answer.status, EventOutcome::AcceptedPending);
+    assert!(answer.reason.contains("cannot be read"), "{}", answer.reason);
+    let create = CreateCommand {
+        ids: FreshIds::new(),
+        victim: "203.0.113.3".parse().unwrap(),
+        request: MitigationRequest {
+            vector: Some("ntp_amplification".to_owned()),
+            reason: "now".to_owned(),
+            ..MitigationRequest::default()
+        },
+        actor: "anna".to_owned(),
+    };
+    let told = world.run(&Command::Create(Box::new(create)), None);
+    let Outcome::Refused(problem) = told.outcome else {
+        panic!("{:?}", told.outcome)
+    };
+    assert_eq!(problem.code, "conflict.exists");
+    assert!(world.live().is_empty());
+    world.event(ban("once", "203.0.113.2", "ntp_amplification"));
+    assert_eq!(world.live().len(), 1);
 }
