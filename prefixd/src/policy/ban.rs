@@ -61,7 +61,11 @@ impl Turn<'_> {
         let held = claims::hold(&mut group, command, source, self.now, &mut self.trace);
         let live: Vec<_> = claims::holding(self.policy, &group, false, self.now).collect();
         group.confidence = claims::confidence(self.policy, live);
-        let suppression = self.state.suppressions.get(scope);
+        // What is live in a suppressed scope an operator made after the withdrawal: events attach to it.
+        let suppression = match self.state.mitigation_of(scope) {
+            Some(_) => None,
+            None => self.state.suppressions.get(scope),
+        };
         let end = if let Some(suppression) = suppression.filter(|one| one.expires_at > self.now) {
             let reason = Reason::Suppressed {
                 by: suppression.created_by.clone(),
@@ -230,6 +234,7 @@ impl Turn<'_> {
         let rules = self.plan(target, step, &reported(&mitigation.claims, observed, owner))?;
         let within = self.guard_rules(&rules, owner)?;
         self.trace.note(within);
+        self.guard_allowed(&rules, owner)?;
         self.guard_sources(&rules, &mitigation.claims)?;
         self.guard_ttl(step.ttl, false)?;
         self.guard_new(Subject {
@@ -373,7 +378,9 @@ impl Turn<'_> {
         };
         match self.replan(next, owner, step) {
             Ok(rules) if rules != next.rules => {
-                self.trace.note(Reason::Widened { rules: texts(&rules) });
+                let widened = Reason::Widened { rules: texts(&rules) };
+                next.why_summary = widened.to_string();
+                self.trace.note(widened);
                 set_rules(next, rules);
             }
             Ok(_) => {}

@@ -59,7 +59,8 @@ pub(super) fn source_count<'c>(claims: impl IntoIterator<Item = &'c Claim>) -> u
 /// them are wrong. None when no claim says how sure it is.
 pub(super) fn confidence<'c>(policy: &Policy, claims: impl IntoIterator<Item = &'c Claim>) -> Option<f64> {
     let mut domains: Vec<(&str, f64)> = Vec::new();
-    for claim in claims {
+    // An operator's word is no measurement, and no source may borrow the name.
+    for claim in claims.into_iter().filter(|claim| claim.kind == OriginKind::Event) {
         let source = policy.sources.get(&claim.source);
         let Some(own) = claim.confidence.or(source.default_confidence) else {
             continue;

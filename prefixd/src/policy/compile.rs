@@ -50,8 +50,13 @@ impl Policy {
             safelist: safelist(settings, implicit),
             playbooks: playbooks(&config.playbooks, settings),
             templates: templates(&config.playbooks),
+            fallback_police: fallback_police(settings),
         }
     }
+}
+
+fn fallback_police(settings: &Settings) -> BitsPerSecond {
+    FALLBACK_POLICE.max(settings.guardrails.min_police_bps)
 }
 
 fn seconds(count: u32) -> Duration {
@@ -144,7 +149,7 @@ fn inventory(of: &config::Inventory) -> Inventory {
                     client_udp: asset.client_udp,
                 };
                 for prefix in prefixes_of(asset) {
-                    compiled.assets.insert(prefix, hosts);
+                    compiled.add_asset(prefix, hosts);
                 }
             }
         }
@@ -156,6 +161,7 @@ fn inventory(of: &config::Inventory) -> Inventory {
             services: customer.services.iter().map(service).collect(),
         });
     }
+    compiled.spread_assets();
     compiled
 }
 
@@ -285,7 +291,7 @@ fn step(
     let police_rate = rates
         .filter_map(|step| step.rate_bps)
         .next()
-        .unwrap_or(FALLBACK_POLICE.max(settings.guardrails.min_police_bps));
+        .unwrap_or_else(|| fallback_police(settings));
     Step {
         action: of.action,
         police_rate,

@@ -7,7 +7,7 @@ use super::guard::Subject;
 use super::inventory::Owner;
 use super::lease;
 use super::plan::{Target, reported, set_rules, texts};
-use super::playbooks::Step;
+use super::playbooks::{OnAllowedPort, Step};
 use super::reason::Reason;
 use super::turn::{Turn, refused_with};
 use prefixd_api::mitigation::{
@@ -71,15 +71,21 @@ impl Turn<'_> {
         self.guard_scope(command.victim, target.vector)?;
         let clear = self.guard_destination(command.victim, target.owner)?;
         self.trace.note(clear);
-        let playbook = self.playbook(target, None)?;
-        let step = operator_step(command, &playbook.steps[0]);
-        self.trace.note(Reason::Playbook {
-            playbook: playbook.name.to_string(),
-            step: 1,
-            steps: playbook.steps.len(),
-            asks: step.asked(),
-            ttl_seconds: step.ttl.as_secs(),
-        });
+        let playbook = self.playbook(target, None);
+        let step = match &playbook {
+            Ok(playbook) => {
+                let step = operator_step(command, &playbook.steps[0]);
+                self.trace.note(Reason::Playbook {
+                    playbook: playbook.name.to_string(),
+                    step: 1,
+                    steps: playbook.steps.len(),
+                    asks: step.asked(),
+                    ttl_seconds: step.ttl.as_secs(),
+                });
+                step
+            }
+            Err(_) => self.step_of_request(command)?,
+        };
         let rules = self.operator_rules(command, target, &step, live)?;
         let within = self.guard_rules(&rules, target.owner)?;
         self.trace.note(within);
@@ -102,7 +108,7 @@ impl Turn<'_> {
         next.claims.insert(0, self.operator_claim());
         next.ending_since = None;
         next.ends_at = None;
-        next.playbook = Some(playbook.name.to_string());
+        next.playbook = playbook.ok().map(|playbook| playbook.name.to_string());
         next.step = 1;
         next.status = MitigationStatus::Active;
         next.external_ref = command.request.external_ref.clone().or(next.external_ref);
@@ -141,6 +147,38 @@ impl Turn<'_> {
         Ok(self.change(what, &command.actor, revised, next))
     }
 
+    /// The step of a request that no playbook completes: it must say everything itself.
+    fn step_of_request(&self, command: &CreateCommand) -> Result<Step, Reason> {
+        let request = &command.request;
+        let action = match (request.action, request.rate_bps) {
+            (Some(action), _) => Some(action),
+            (None, Some(_)) => Some(ActionType::Police),
+            (None, None) => None,
+        };
+        let needs_rate = action != Some(ActionType::Discard) && request.rate_bps.is_none();
+        let missing: Vec<String> = [
+            (action.is_none(), "action"),
+            (needs_rate, "rate_bps"),
+            (request.ttl_seconds.is_none(), "ttl_seconds"),
+        ]
+        .into_iter()
+        .filter(|(is_missing, _)| *is_missing)
+        .map(|(_, field)| field.to_owned())
+        .collect();
+        let (Some(action), Some(ttl), []) = (action, request.ttl_seconds, missing.as_slice()) else {
+            return Err(Reason::RequestIncomplete { missing });
+        };
+        Ok(Step {
+            action,
+            police_rate: request.rate_bps.unwrap_or(self.policy.fallback_police),
+            ttl: Duration::from_secs(ttl.into()),
+            confidence_at_least: None,
+            persistence: None,
+            on_allowed_port: OnAllowedPort::Police,
+            allow_host_wide: true,
+        })
+    }
+
     /// The rules as requested, or as the template makes them when the request has no match.
     fn operator_rules(
         &mut self,
@@ -171,7 +209,7 @@ impl Turn<'_> {
         // has the last word. Companions of a discard stay policed.
         let asked_more = request.action == Some(ActionType::Discard)
             && rules.iter().all(|rule| rule.action != Action::Discard);
-        Ok(if asked_more {
+        let rules = if asked_more {
             rules
                 .into_iter()
                 .map(|rule| {
@@ -184,7 +222,10 @@ impl Turn<'_> {
                 .collect()
         } else {
             rules
-        })
+        };
+        // Nobody named the ports, so nobody asked for the service's own.
+        self.guard_allowed(&rules, target.owner)?;
+        Ok(rules)
     }
 
     fn operator_lease(

@@ -101,6 +101,30 @@ impl Turn<'_> {
         })
     }
 
+    /// Whether the service's own ports are left alone: nothing automatic ever discards them. An operator may ask
+    /// for exactly that.
+    pub(super) fn guard_allowed(&self, rules: &[Rule], owner: Option<Owner<'_>>) -> Result<(), Reason> {
+        let Some(owner) = owner else { return Ok(()) };
+        for rule in rules.iter().filter(|rule| rule.action == Action::Discard) {
+            let matches = &rule.matches;
+            let allowed = owner.allowed(&matches.protocols);
+            let taken = if !matches.dst_ports.is_empty() {
+                allowed.minus(&allowed.minus(&matches.dst_ports))
+            } else if is_of_all_ports(matches) {
+                allowed
+            } else {
+                continue;
+            };
+            if !taken.is_empty() {
+                return Err(Reason::Impossible {
+                    rule: rule.to_string(),
+                    because: format!("it would drop the service's own ports {taken}").into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn guard_match(&self, matches: &Match) -> Result<(), Reason> {
         let limits = &self.policy.limits;
         for ports in [&matches.dst_ports, &matches.src_ports] {
@@ -124,6 +148,12 @@ impl Turn<'_> {
         if matches.has_ports() && !has_ports(&matches.protocols) {
             return Err(Reason::PortsCannotMatch {
                 protocols: matches.protocols.iter().copied().collect(),
+            });
+        }
+        if matches.tcp_flags.is_some() && matches.protocols.iter().ne([&protocol::TCP]) {
+            return Err(Reason::Impossible {
+                rule: format!("a rule on {matches}"),
+                because: "only TCP has flags, so it could never match".into(),
             });
         }
         if is_too_long(&matches.packet_lengths, limits.max_packet_length) {
@@ -156,6 +186,16 @@ impl Turn<'_> {
                 because: because.into(),
             })
         };
+        if [
+            &rule.matches.dst_ports,
+            &rule.matches.src_ports,
+            &rule.matches.packet_lengths,
+        ]
+        .iter()
+        .any(|numbers| numbers.is_everything())
+        {
+            return impossible("a component that holds every number has no form that routers take");
+        }
         match rule.action {
             Action::Police { rate_bps } if rate_bps.0 == 0 => impossible("police to nothing is a discard"),
             Action::Police { rate_bps } if rate_bps.0 < self.policy.limits.min_police_bps => {
@@ -333,10 +373,15 @@ fn has_narrow_ports(matches: &Match) -> bool {
     matches.dst_ports.are_narrow_ports() || matches.src_ports.are_narrow_ports()
 }
 
-/// Established TCP of a host: ACK set, whatever else.
+/// Established TCP of a host: a segment with nothing but ACK set matches.
 fn is_every_ack(matches: &Match) -> bool {
     !has_narrow_ports(matches)
         && matches
             .tcp_flags
-            .is_some_and(|flags| flags.set == TcpFlags::ACK && flags.clear == 0)
+            .is_some_and(|flags| flags.set & !TcpFlags::ACK == 0 && flags.clear & TcpFlags::ACK == 0)
+}
+
+/// It takes the traffic of a port whatever the port is: nothing but flags narrows it.
+pub(super) fn is_of_all_ports(matches: &Match) -> bool {
+    matches.src_ports.is_empty() && matches.packet_lengths.is_empty() && matches.fragment.is_none()
 }

@@ -15,7 +15,7 @@ pub(super) struct Inventory {
     pub(super) customers: Vec<Customer>,
     /// Index into `customers`.
     pub(super) owners: JointPrefixMap<IpNet, usize>,
-    pub(super) assets: JointPrefixMap<IpNet, Asset>,
+    assets: JointPrefixMap<IpNet, Vec<Asset>>,
 }
 
 #[derive(Debug)]
@@ -50,25 +50,58 @@ pub(super) struct Owner<'a> {
     pub(super) customer: &'a Customer,
     /// The customer's prefix that holds the address.
     pub(super) prefix: IpNet,
+    /// The service of the asset that names the address most exactly.
     pub(super) service: Option<&'a Service>,
+    /// Whether any of its assets sends UDP queries of its own.
     pub(super) client_udp: bool,
+    /// All assets that the address belongs to, those of other customers included.
+    assets: &'a [Asset],
+    /// Which customer it is, in the inventory.
+    index: usize,
 }
 
 impl Inventory {
+    /// Adds hosts. One address may have several services.
+    pub(super) fn add_asset(&mut self, prefix: IpNet, asset: Asset) {
+        match self.assets.get_mut(&prefix) {
+            Some(known) => known.push(asset),
+            None => {
+                self.assets.insert(prefix, vec![asset]);
+            }
+        }
+    }
+
+    /// Called when all assets are there: the longest match then knows every asset of an address, the most exact
+    /// first.
+    pub(super) fn spread_assets(&mut self) {
+        let prefixes: Vec<IpNet> = self.assets.iter().map(|(prefix, _)| prefix).collect();
+        let mut spread = JointPrefixMap::default();
+        for prefix in prefixes {
+            let mut covering: Vec<&Vec<Asset>> = self.assets.cover_values(&prefix).collect();
+            covering.reverse();
+            let all: Vec<Asset> = covering.into_iter().flatten().copied().collect();
+            spread.insert(prefix, all);
+        }
+        self.assets = spread;
+    }
+
     pub(super) fn owner(&self, victim: Victim) -> Option<Owner<'_>> {
         let host = victim.prefix();
         let (prefix, &index) = self.owners.get_lpm(&host)?;
         let customer = self.customers.get(index)?;
-        let asset = self
+        let assets = self
             .assets
             .get_lpm(&host)
-            .map(|(_, asset)| asset)
-            .filter(|asset| asset.customer == index);
+            .map_or(&[][..], |(_, assets)| assets.as_slice());
+        let mut own = assets.iter().filter(|asset| asset.customer == index).peekable();
+        let first = own.peek().map(|asset| asset.service);
         Some(Owner {
             customer,
             prefix,
-            service: asset.and_then(|asset| customer.services.get(asset.service)),
-            client_udp: asset.is_none_or(|asset| asset.client_udp),
+            service: first.and_then(|service| customer.services.get(service)),
+            client_udp: first.is_none() || own.any(|asset| asset.client_udp),
+            assets,
+            index,
         })
     }
 
@@ -87,15 +120,20 @@ impl Inventory {
     }
 }
 
-impl Owner<'_> {
-    /// Ports of the service that runs there, for any of these protocols.
-    pub(super) fn allowed(&self, protocols: &BTreeSet<u8>) -> Ranges {
-        let Some(service) = self.service else {
-            return Ranges::default();
-        };
-        protocols
+impl<'a> Owner<'a> {
+    /// Every service that runs at the address, the one of the most exact asset first.
+    pub(super) fn services(&self) -> impl Iterator<Item = &'a Service> + use<'a> {
+        let (customer, index) = (self.customer, self.index);
+        self.assets
             .iter()
-            .map(|number| service.allowed(*number))
+            .filter(move |asset| asset.customer == index)
+            .filter_map(|asset| customer.services.get(asset.service))
+    }
+
+    /// Ports of the services that run there, for any of these protocols.
+    pub(super) fn allowed(&self, protocols: &BTreeSet<u8>) -> Ranges {
+        self.services()
+            .flat_map(|service| protocols.iter().map(|number| service.allowed(*number)))
             .fold(Ranges::default(), |all, some| all.union(&some))
     }
 }

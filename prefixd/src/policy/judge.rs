@@ -74,6 +74,9 @@ impl Turn<'_> {
             });
         }
         self.guard_rules(&live.rules, owner)?;
+        if !lease::is_operators(live) {
+            self.guard_allowed(&live.rules, owner)?;
+        }
         self.guard_sources(&live.rules, &live.claims)
     }
 

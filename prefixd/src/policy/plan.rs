@@ -24,14 +24,17 @@ pub(super) struct Target<'a> {
 impl<'a> Turn<'a> {
     /// The playbook of a situation.
     pub(super) fn playbook(&self, target: Target<'_>, source: Option<&str>) -> Result<&'a Playbook, Reason> {
+        let services: Vec<&str> = target
+            .owner
+            .iter()
+            .flat_map(Owner::services)
+            .map(|service| service.id.as_str())
+            .collect();
         let situation = Situation {
             vector: target.vector,
             source,
             customer: target.owner.map(|owner| &*owner.customer.id),
-            service: target
-                .owner
-                .and_then(|owner| owner.service)
-                .map(|service| service.id.as_str()),
+            services: &services,
             profile: target.owner.map(|owner| owner.customer.profile),
         };
         self.policy
@@ -94,6 +97,7 @@ impl<'a> Turn<'a> {
         };
         let rules = widen(&mitigation.rules, new, &bounds);
         self.guard_rules(&rules, owner)?;
+        self.guard_allowed(&rules, owner)?;
         self.guard_sources(&rules, &mitigation.claims)?;
         Ok(rules)
     }

@@ -37,7 +37,8 @@ pub(super) struct Situation<'a> {
     pub(super) vector: &'a str,
     pub(super) source: Option<&'a str>,
     pub(super) customer: Option<&'a str>,
-    pub(super) service: Option<&'a str>,
+    /// All that run at the victim.
+    pub(super) services: &'a [&'a str],
     pub(super) profile: Option<PolicyProfile>,
 }
 
@@ -104,7 +105,10 @@ impl Condition {
         one(&self.vector, Some(situation.vector))
             && one(&self.source, situation.source)
             && one(&self.customer, situation.customer)
-            && one(&self.service, situation.service)
+            && self
+                .service
+                .as_deref()
+                .is_none_or(|wanted| situation.services.contains(&wanted))
             && (self.profile.is_none() || self.profile == situation.profile)
     }
 

@@ -3,6 +3,7 @@
 use super::command::SafelistAdd;
 use super::effect::{Decision, Effect, Outcome};
 use super::reason::Reason;
+use super::trace::Notes;
 use super::turn::{Turn, refused, refused_with};
 use ipnet::IpNet;
 use prefixd_api::mitigation::{EndReason, Mitigation};
@@ -69,14 +70,14 @@ impl Turn<'_> {
                 reason: command.reason.clone(),
                 origin: SafelistOrigin::Api,
             };
-            let ended = Mitigation::clone(live);
-            self.end(
-                live,
-                ended,
-                EndReason::Safelisted,
-                &command.actor,
-                because.to_string(),
-            );
+            let (ended, summary) = (Mitigation::clone(live), because.to_string());
+            let mut notes = Notes::default();
+            notes.note(because);
+            let trace = notes.conclude(self.now, "withdrawn", summary.clone());
+            self.end(live, ended, EndReason::Safelisted, &command.actor, summary);
+            if let Some(Effect::Mitigation { why, .. }) = self.effects.last_mut() {
+                *why = Some(trace);
+            }
         }
         let answer = SafelistAnswer {
             entry,

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use prefixd_api::guardrail::Guardrail;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Severity;
-use prefixd_api::problem::{Code, Problem};
+use prefixd_api::problem::{Code, FieldError, Problem};
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::resource::{Mode, SafelistOrigin};
 use prefixd_api::rule::{Action, ActionType, Ranges};
@@ -250,6 +250,9 @@ reasons! {
     /// An operator's mitigation is lengthened, never changed.
     OperatorHeld { mitigation_id: MitigationId }
         "lease" "operator_held", Noted;
+    /// No playbook gives what the request leaves out.
+    RequestIncomplete { missing: Vec<String> }
+        "operator" "request.field", Refused;
     /// An operator asked for it.
     OperatorAsked { actor: String, reason: String }
         "operator" "operator", Noted;
@@ -285,14 +288,24 @@ impl Reason {
         }
     }
 
-    /// The answer to a request that this reason refused.
+    /// The answer to a request that this reason refused. A refusal is never a defect: what is neither of the request
+    /// nor a guardrail by name is a rule that cannot be made.
     #[must_use]
     pub(super) fn to_problem(&self) -> Problem {
-        let code = match self {
-            Self::StoredUnreadable { .. } => Code::ConflictExists,
-            _ => self.guardrail().map_or(Code::Internal, Code::Guardrail),
-        };
-        Problem::new(code, self.to_string())
+        let detail = self.to_string();
+        match self {
+            Self::StoredUnreadable { .. } => Problem::new(Code::ConflictExists, detail),
+            Self::RequestIncomplete { missing } => {
+                let errors = missing
+                    .iter()
+                    .map(|field| FieldError::new(field, "is missing, and no playbook gives it"));
+                Problem::new(Code::RequestField, detail).with_errors(errors.collect())
+            }
+            _ => {
+                let guardrail = self.guardrail().unwrap_or(Guardrail::Impossible);
+                Problem::new(Code::Guardrail(guardrail), detail)
+            }
+        }
     }
 }
 
@@ -714,6 +727,11 @@ impl fmt::Display for Reason {
             Self::OperatorHeld { mitigation_id } => write!(
                 f,
                 "an operator made {mitigation_id}: events may lengthen it, never change it"
+            ),
+            Self::RequestIncomplete { missing } => write!(
+                f,
+                "no playbook matches, so the request must say it itself: {}",
+                missing.join(", ")
             ),
             Self::OperatorAsked { actor, reason } => write!(f, "{actor} asked for it: {reason}"),
         }

@@ -5,6 +5,7 @@ use super::playbooks::Playbooks;
 use super::safelist::FixedSafelist;
 use super::sources::Sources;
 use super::templates::Templates;
+use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::resource::{Mode, SafelistEntry};
 use prefixd_api::victim::Victim;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub struct Policy {
     pub(super) safelist: FixedSafelist,
     pub(super) playbooks: Playbooks,
     pub(super) templates: Templates,
+    /// The rate of what must be policed where no playbook names one.
+    pub(super) fallback_police: BitsPerSecond,
 }
 
 /// Bounds of every rule.

@@ -1,5 +1,6 @@
 //! Vector templates: from a kind of attack to rules that stop it and leave the rest alone.
 
+use super::guard::is_of_all_ports;
 use super::inventory::Owner;
 use super::playbooks::OnAllowedPort;
 use super::ports::{Fit, fit};
@@ -171,14 +172,9 @@ impl Template<'_> {
                 Ok(vec![Rule { matches, action }])
             }
             Self::IcmpFlood => {
-                let (number, types) = if input.victim.is_ipv6() {
-                    (protocol::ICMPV6, ICMPV6_ECHO)
-                } else {
-                    (protocol::ICMP, ICMP_ECHO)
-                };
                 let matches = Match {
-                    icmp_types: types.into(),
-                    ..input.protocol(number)
+                    icmp_types: icmp_echo(input.victim),
+                    ..input.protocol(icmp(input.victim))
                 };
                 Ok(vec![Rule {
                     matches,
@@ -342,6 +338,9 @@ fn unknown(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
         Some(number) => [number].into(),
         None => [protocol::TCP, protocol::UDP].into(),
     };
+    if base.protocols.contains(&icmp(input.victim)) {
+        base.icmp_types = icmp_echo(input.victim);
+    }
     // ICMP and the like have no ports: a rule with both could never match.
     if !has_ports(&base.protocols) {
         return Ok(vec![Rule {
@@ -399,8 +398,13 @@ impl Configured {
             Protocol::Number(number) => number,
             Protocol::Icmp => icmp(input.victim),
         };
+        let icmp_types = match self.protocol {
+            Protocol::Icmp => icmp_echo(input.victim),
+            Protocol::Number(_) => BTreeSet::new(),
+        };
         let base = Match {
             protocols: [number].into(),
+            icmp_types,
             src_ports: self.src_ports.clone(),
             tcp_flags: self.tcp_flags,
             packet_lengths: self.packet_lengths.clone(),
@@ -412,16 +416,24 @@ impl Configured {
         } else {
             input.police_only(trace, "max_action of the configured vector")
         };
+        let capped = Input {
+            asked: wanted,
+            ..*input
+        };
         if self.dst_ports.is_empty() {
+            // Flags alone say nothing of ports: a discard leaves the service's own out.
+            let allowed = input.allowed(&base);
+            if wanted == Action::Discard && is_of_all_ports(&base) && !allowed.is_empty() {
+                trace.note(Reason::AllowedKeptOut {
+                    ports: allowed.clone(),
+                });
+                return Ok(capped.with_ports(&base, &allowed.complement(), wanted, trace));
+            }
             return Ok(vec![Rule {
                 matches: base,
                 action: wanted,
             }]);
         }
-        let capped = Input {
-            asked: wanted,
-            ..*input
-        };
         let (ports, action) = capped.off_allowed_ports(&base, &self.dst_ports, trace)?;
         Ok(capped.with_ports(&base, &ports, action, trace))
     }
@@ -580,6 +592,15 @@ pub(super) fn icmp(victim: Victim) -> u8 {
         protocol::ICMPV6
     } else {
         protocol::ICMP
+    }
+}
+
+/// The types that a rule on ICMP takes, whoever reports: all others carry path MTU or neighbour discovery.
+fn icmp_echo(victim: Victim) -> BTreeSet<u8> {
+    if victim.is_ipv6() {
+        ICMPV6_ECHO.into()
+    } else {
+        ICMP_ECHO.into()
     }
 }
 

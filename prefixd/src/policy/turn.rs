@@ -190,6 +190,18 @@ impl<'a> Turn<'a> {
             raw_details: event.raw_details.clone(),
         };
         let answer = stored.answer(end.ends_at);
+        for effect in &mut self.effects {
+            if let Effect::Mitigation {
+                before: Some(before),
+                after,
+                why: slot @ None,
+                ..
+            } = effect
+                && is_reshaped(before, after)
+            {
+                *slot = Some(Arc::clone(&why));
+            }
+        }
         let mut effects = Vec::with_capacity(self.effects.len() + 1);
         effects.push(Effect::Event(Arc::new(stored), Arc::clone(&why)));
         effects.append(&mut self.effects);
@@ -228,6 +240,15 @@ impl<'a> Turn<'a> {
             effects: self.effects,
         }
     }
+}
+
+/// Whether the decision made the mitigation what it is now. A new one names the event it began with; a lease that
+/// goes on is explained by the decision before.
+fn is_reshaped(before: &Mitigation, after: &Mitigation) -> bool {
+    before.rules != after.rules
+        || before.step != after.step
+        || before.status != after.status
+        || before.ending_since != after.ending_since
 }
 
 /// A request that was not understood or came too late: nothing changes.

@@ -56,7 +56,7 @@ impl Turn<'_> {
             group.closed_at = Some(self.now);
         }
         let end = match self.state.mitigation_of(scope) {
-            Some(mitigation) => self.release(command, mitigation, &group),
+            Some(mitigation) => self.release(command, mitigation, &group, was_live),
             None => Conclusion::new(EventOutcome::NoActiveMitigation, Reason::NothingLive {}),
         };
         self.change_group(group.clone());
@@ -64,15 +64,26 @@ impl Turn<'_> {
     }
 
     /// What a live mitigation becomes with the claims that are left.
-    fn release(&mut self, command: &EventCommand, live: &Arc<Mitigation>, group: &Group) -> Conclusion {
+    fn release(
+        &mut self,
+        command: &EventCommand,
+        live: &Arc<Mitigation>,
+        group: &Group,
+        was_live: bool,
+    ) -> Conclusion {
         let id = live.mitigation_id;
         let mut next = self.touched(live, group);
         next.last_event_id = Some(command.ids.event);
         if !next.claims.is_empty() {
-            let reason = Reason::ClaimCleared {
-                source: command.event.source.clone(),
-                event_id: command.event.external_id.clone(),
-                live_claims: next.claims.len(),
+            let (source, event_id) = (command.event.source.clone(), command.event.external_id.clone());
+            let reason = if was_live {
+                Reason::ClaimCleared {
+                    source,
+                    event_id,
+                    live_claims: next.claims.len(),
+                }
+            } else {
+                Reason::ClaimUnknown { source, event_id }
             };
             if next.claims != live.claims {
                 self.change(MitigationEvent::Updated, &command.actor, Some(live), next);

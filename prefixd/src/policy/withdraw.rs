@@ -14,8 +14,9 @@ const MAX_SUPPRESS: Duration = Duration::from_secs(86_400);
 impl Turn<'_> {
     pub(super) fn withdraw(mut self, command: &WithdrawCommand) -> Decision {
         let Some(live) = self.state.mitigations.get(&command.mitigation) else {
-            let detail = format!("{} is not live: it has ended, or never was", command.mitigation);
-            return refused_with(Code::ConflictEnded, detail);
+            // Whether it ended or never was, the store knows.
+            let detail = format!("no live mitigation is called {}", command.mitigation);
+            return refused_with(Code::NotFound, detail);
         };
         if let Some(expected) = command.expected_revision
             && expected != live.revision

@@ -8,19 +8,22 @@ use super::safelist::FixedSafelist;
 use super::settings::{EscalationDefaults, Limits, Policy, Quotas, Timers};
 use super::sources::{Reporting, Source, Sources, Visibility};
 use super::state::{State, Tally};
-use super::templates::Templates;
+use super::templates::{Configured, Templates};
 use super::{
-    Command, CreateCommand, Decision, EventCommand, Facts, FreshIds, Outcome, decide, next_deadline,
+    Command, CreateCommand, Decision, Effect, EventCommand, Facts, FreshIds, Outcome, SafelistAdd, decide,
+    next_deadline,
 };
 use ipnet::IpNet;
 use prefixd_api::config::inventory::PolicyProfile;
+use prefixd_api::config::playbooks::Protocol;
 use prefixd_api::event::{Event, EventAction, EventOutcome, EventRequest};
 use prefixd_api::mitigation::{Mitigation, MitigationRequest, OriginKind, Scope};
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::resource::{Mode, SafelistEntry, SafelistOrigin};
-use prefixd_api::rule::{ActionType, Match, Ranges, Rule};
+use prefixd_api::rule::{Action, ActionType, Match, Ranges, Rule, protocol};
 use prefixd_api::time::Timestamp;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -57,10 +60,8 @@ pub(super) fn source(reporting: Reporting, visibility: Visibility) -> Source {
 
 /// Two customers, a safelisted host in one of them, small quotas, two steps.
 pub(super) fn policy() -> Policy {
-    let mut inventory = Inventory {
-        customers: vec![customer("acme", true), customer("bolt", false)],
-        ..Inventory::default()
-    };
+    let mut inventory = Inventory::default();
+    inventory.customers = vec![customer("acme", true), customer("bolt", false)];
     for (prefix, index) in [
         ("203.0.113.0/24", 0),
         ("2001:db8:acce::/48", 0),
@@ -74,8 +75,9 @@ pub(super) fn policy() -> Policy {
             service: 0,
             client_udp,
         };
-        inventory.assets.insert(host.parse().unwrap(), asset);
+        inventory.add_asset(host.parse().unwrap(), asset);
     }
+    inventory.spread_assets();
     let mut safelist = FixedSafelist::default();
     safelist.add(SafelistEntry {
         prefix: "203.0.113.4/32".parse().unwrap(),
@@ -155,6 +157,7 @@ pub(super) fn policy() -> Policy {
             }),
         },
         templates: Templates::default(),
+        fallback_police: BitsPerSecond(10_000_000),
     }
 }
 
@@ -292,13 +295,22 @@ impl World {
                 }
             }
             assert!(live.ends_at.is_none_or(|at| at <= live.expires_at));
+            let operator = live.claims.iter().any(|claim| claim.kind == OriginKind::Operator);
+            for rule in live.rules.iter().filter(|rule| rule.action == Action::Discard) {
+                let owner = self.policy.inventory.owner(live.victim_ip);
+                let allowed =
+                    owner.map_or_else(Ranges::default, |owner| owner.allowed(&rule.matches.protocols));
+                assert!(
+                    operator || allowed.minus(&rule.matches.dst_ports) == allowed,
+                    "{rule} drops the service's own ports"
+                );
+            }
             let group = self
                 .state
                 .groups
                 .get(&scope)
                 .expect("a live mitigation has its group");
             assert!(group.claims.len() <= super::claims::MAX_CLAIMS);
-            let operator = live.claims.iter().any(|claim| claim.kind == OriginKind::Operator);
             let since = group.filtered_since.expect("its lifetime is counted");
             let most = if operator {
                 self.policy.limits.max_lifetime_operator
@@ -419,4 +431,90 @@ fn where_the_store_holds_what_cannot_be_read_nothing_begins() {
     assert!(world.live().is_empty());
     world.event(ban("once", "203.0.113.2", "ntp_amplification"));
     assert_eq!(world.live().len(), 1);
+}
+
+/// What flags a configured vector may have is checked with the file; here nothing gets by.
+#[test]
+fn established_connections_are_never_discarded() {
+    for (flags, protocol, refused) in [
+        ("ack", protocol::TCP, true),
+        ("ack&!syn", protocol::TCP, true),
+        ("!syn", protocol::TCP, true),
+        ("syn", protocol::UDP, true),
+        ("syn&!ack", protocol::TCP, false),
+        ("rst", protocol::TCP, false),
+    ] {
+        let mut world = World::new(policy());
+        let configured = Configured {
+            protocol: Protocol::Number(protocol),
+            dst_ports: Ranges::default(),
+            src_ports: Ranges::default(),
+            tcp_flags: Some(flags.parse().unwrap()),
+            packet_lengths: Ranges::default(),
+            fragment: None,
+            max_action: ActionType::Discard,
+        };
+        world
+            .policy
+            .templates
+            .configured
+            .insert("flags".to_owned(), configured);
+        world.policy.playbooks.default = Some(Playbook {
+            name: "hard".into(),
+            when: Condition::default(),
+            steps: vec![step(ActionType::Discard, 300)],
+        });
+        world.event(ban("once", "203.0.113.3", "flags"));
+        assert_eq!(world.live().is_empty(), refused, "{flags}");
+    }
+}
+
+/// Who asks why a mitigation is as it is, gets the decision that made it so, not the one it began with.
+#[test]
+fn a_change_of_rules_or_an_end_carries_its_own_trace() {
+    let changes = |decision: &Decision| -> Vec<Option<(String, String)>> {
+        let told = |effect: &Effect| match effect {
+            Effect::Mitigation { why, .. } => Some(
+                why.as_ref()
+                    .map(|why| (why.explain().outcome, why.explain().summary)),
+            ),
+            _ => None,
+        };
+        decision.effects.iter().filter_map(told).collect()
+    };
+    let mut world = World::new(policy());
+    let mut report = ban("once", "203.0.113.3", "udp_flood");
+    report.top_dst_ports = vec![1000];
+    assert_eq!(changes(&world.event(report.clone())), [None], "its event has it");
+    assert_eq!(changes(&world.event(report.clone())), [None], "only the lease");
+    report.top_dst_ports = vec![2000];
+    let told = world.event(report);
+    let [Some((outcome, _))] = &changes(&told)[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(outcome, "extended");
+    let shared = told.effects.iter().any(|effect| match effect {
+        Effect::Event(_, why) => told
+            .effects
+            .iter()
+            .any(|other| matches!(other, Effect::Mitigation { why: Some(its), .. } if Arc::ptr_eq(its, why))),
+        _ => false,
+    });
+    assert!(shared, "it is stored once");
+    assert!(world.live()[0].why_summary.contains("1000,2000"));
+    let told = world.event(unban("once", "203.0.113.3", "udp_flood"));
+    assert!(matches!(&changes(&told)[..], [Some((outcome, _))] if outcome == "ending"));
+    let protect = SafelistAdd {
+        prefix: "203.0.113.3/32".parse().unwrap(),
+        reason: "ours".to_owned(),
+        expires_at: None,
+        expect_count: None,
+        actor: "anna".to_owned(),
+    };
+    let told = world.run(&Command::SafelistAdd(protect), None);
+    let [Some((outcome, summary))] = &changes(&told)[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(outcome, "withdrawn");
+    assert!(summary.contains("ours"), "{summary}");
 }

@@ -1,9 +1,8 @@
 //! What holds for every sequence of commands.
 
+use super::super::WithdrawCommand;
 use super::super::guard::MAX_VECTORS;
-use super::super::{CreateCommand, Effect, Outcome, SafelistAdd, WithdrawCommand};
 use super::*;
-use prefixd_api::mitigation::MitigationRequest;
 use proptest::prelude::*;
 
 const VICTIMS: [&str; 8] = [
