@@ -216,7 +216,8 @@ open_names! {
     }
 }
 
-/// How the rules stand at the neighbours right now. Not stored: it is asked of the speaker.
+/// How the rules stand at the neighbours that get rules, right now. One with `enforce: false` does not count. Not
+/// stored: it is asked of the speaker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct Delivery {

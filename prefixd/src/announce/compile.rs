@@ -150,6 +150,24 @@ mod tests {
         assert!(nlri(&matches).ends_with("090102c210"), "{}", nlri(&matches));
     }
 
+    /// `100-65535` has no upper bound on the wire: routers crash on lengths that their network does not carry.
+    #[test]
+    fn an_open_end_of_lengths_names_no_bound() {
+        let from = |first: u16| Match {
+            protocols: [protocol::UDP].into(),
+            packet_lengths: [rule::Range {
+                first,
+                last: u16::MAX,
+            }]
+            .into_iter()
+            .collect(),
+            ..on("203.0.113.10/32")
+        };
+        // Type 10, ">= 100" in one byte and ">= 1000" in two, each the end of the list.
+        assert!(nlri(&from(100)).ends_with("0a8364"), "{}", nlri(&from(100)));
+        assert!(nlri(&from(1000)).ends_with("0a9303e8"), "{}", nlri(&from(1000)));
+    }
+
     #[test]
     fn a_host_of_ipv6_is_a_128() {
         let matches = Match {

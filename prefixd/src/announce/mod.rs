@@ -30,8 +30,12 @@ use tracing::{error, info};
 
 /// How long the rules of a changed match stay beside the new ones.
 const OVERLAP: Duration = Duration::from_secs(1);
+/// Ends of a route that are no farther apart are the same.
+const SAME_END: Duration = Duration::from_secs(1);
 /// Deliveries that are kept for telling; of more, subscribers learn by reading.
 const MAX_UNTOLD: usize = 10_000;
+/// Deliveries told in a second: after a session changed there may be thousands, and subscribers must keep up.
+const TOLD_AT_ONCE: usize = EPHEMERAL_BACKLOG / 2;
 /// Ephemeral feed messages a subscriber may be behind; it loses the oldest, they are not numbered.
 const EPHEMERAL_BACKLOG: usize = 1024;
 
@@ -50,6 +54,8 @@ struct Inner {
     neighbors: Vec<Neighbor>,
     /// Mitigations whose delivery subscribers have not been told since it last changed.
     untold: BTreeSet<MitigationId>,
+    /// How many rules of a mitigation no router could be told. Decisions refuse such rules, so there are none.
+    unroutable: HashMap<MitigationId, u64>,
 }
 
 /// What the daemon knows of a neighbour besides the session.
@@ -66,9 +72,9 @@ pub struct Neighbor {
 pub struct Drift {
     /// Routes that should exist.
     pub desired: u64,
-    /// Routes that were missing at a neighbour.
+    /// Routes that were missing at a neighbour, or did something else there.
     pub missing: u64,
-    /// Routes that no live mitigation explains.
+    /// Routes at a neighbour that no live mitigation explains.
     pub unexplained: u64,
 }
 
@@ -86,6 +92,7 @@ impl Announcer {
                 table: Table::default(),
                 neighbors,
                 untold: BTreeSet::new(),
+                unroutable: HashMap::new(),
             }),
             ephemeral,
         }
@@ -109,16 +116,14 @@ impl Announcer {
         let mut inner = self.inner();
         let mut changes = Vec::new();
         for id in changed {
-            if inner.untold.len() < MAX_UNTOLD {
-                inner.untold.insert(id);
-            }
+            inner.owe_telling(id);
             let steps = match state
                 .mitigations
                 .get(&id)
                 .filter(|mitigation| is_announced(mitigation))
             {
                 Some(mitigation) => inner.set(mitigation, now),
-                None => inner.table.remove(id),
+                None => inner.remove(id),
             };
             self.push(&inner.neighbors, steps, &mut changes);
         }
@@ -128,7 +133,7 @@ impl Announcer {
     /// Takes the routes of a mitigation back, whatever the store says.
     pub fn remove(&self, id: MitigationId) {
         let mut inner = self.inner();
-        let steps = inner.table.remove(id);
+        let steps = inner.remove(id);
         let mut changes = Vec::new();
         self.push(&inner.neighbors, steps, &mut changes);
         self.apply(changes);
@@ -147,6 +152,18 @@ impl Announcer {
     /// Compares the committed mitigations with the table, and the table with what the speaker holds for each
     /// neighbour, and repairs both. Router tables are not read: this is drift inside the daemon.
     pub fn reconcile(&self, state: &State) -> Drift {
+        let drift = self.align(state);
+        if drift.missing + drift.unexplained > 0 {
+            // Nobody may be listening.
+            let _ = self.ephemeral.send(FeedBody::DriftDetected {
+                missing: drift.missing,
+                unexplained: drift.unexplained,
+            });
+        }
+        drift
+    }
+
+    fn align(&self, state: &State) -> Drift {
         let now = self.clock.now();
         let mut inner = self.inner();
         let mut drift = Drift::default();
@@ -155,15 +172,16 @@ impl Announcer {
             .mitigations()
             .filter(|id| !state.mitigations.get(id).is_some_and(|m| is_announced(m)))
             .collect();
+        // What differs is counted where it matters, at the neighbours.
         for id in gone {
-            drift.unexplained += inner.table.remove(id).len() as u64;
+            inner.remove(id);
         }
         for mitigation in state
             .mitigations
             .values()
             .filter(|mitigation| is_announced(mitigation))
         {
-            drift.missing += inner.set(mitigation, now).len() as u64;
+            inner.set(mitigation, now);
         }
         let mut changes = Vec::new();
         for neighbor in &inner.neighbors {
@@ -171,13 +189,6 @@ impl Announcer {
         }
         self.apply(changes);
         drift.desired = inner.table.len() as u64;
-        if drift.missing + drift.unexplained > 0 {
-            // Nobody may be listening.
-            let _ = self.ephemeral.send(FeedBody::DriftDetected {
-                missing: drift.missing,
-                unexplained: drift.unexplained,
-            });
-        }
         drift
     }
 
@@ -194,29 +205,44 @@ impl Announcer {
         let report = self.speaker.reconfigure(configs)?;
         info!(added = ?report.added, removed = ?report.removed, restarted = ?report.restarted, adjusted = ?report.adjusted, "neighbours");
         self.inner().neighbors = neighbors;
-        self.reconcile(state);
+        // What the new neighbours need is no drift.
+        self.align(state);
+        self.inner().owe_telling_all();
         Ok(())
     }
 
     /// What one neighbour should hold against what the speaker holds for it.
     fn compare(&self, neighbor: &Neighbor, table: &Table, drift: &mut Drift, changes: &mut Vec<Change>) {
         let target = Target::Neighbor(Arc::clone(&neighbor.name));
-        let held = self.speaker.desired(&neighbor.name).unwrap_or_default();
+        // One that the speaker does not know, between two steps of a reload, holds nothing to compare with.
+        let Some(held) = self.speaker.desired(&neighbor.name) else {
+            return;
+        };
         let mut unexplained: HashMap<&NlriKey, &Route> =
             held.iter().map(|route| (route.rule.key(), route)).collect();
         for (key, desired) in table.desired().filter(|_| neighbor.enforce) {
             let Some(route) = self.route(&desired) else {
                 continue;
             };
-            if unexplained
-                .remove(key)
-                .is_none_or(|held| held.action != route.action)
-            {
-                drift.missing += 1;
-                changes.push(Change::Announce {
-                    target: target.clone(),
-                    route,
-                });
+            let announce = |route| Change::Announce {
+                target: target.clone(),
+                route,
+            };
+            match unexplained.remove(key) {
+                Some(held) if held.action == route.action => {
+                    // Both ends of a lease are read off a clock that follows another; only a real difference is one.
+                    let (early, late) = (
+                        held.not_after.min(route.not_after),
+                        held.not_after.max(route.not_after),
+                    );
+                    if late - early > SAME_END {
+                        changes.push(announce(route));
+                    }
+                }
+                Some(_) | None => {
+                    drift.missing += 1;
+                    changes.push(announce(route));
+                }
             }
         }
         for key in unexplained.into_keys() {
@@ -289,44 +315,70 @@ fn is_announced(mitigation: &Mitigation) -> bool {
 
 impl Inner {
     fn set(&mut self, mitigation: &Mitigation, now: Timestamp) -> Vec<Step> {
+        let id = mitigation.mitigation_id;
         let end = mitigation
             .ends_at
             .map_or(mitigation.expires_at, |at| at.min(mitigation.expires_at));
         if end <= now {
-            return self.table.remove(mitigation.mitigation_id);
+            return self.remove(id);
         }
-        let wanted: Vec<Wanted> = mitigation
+        let mut refused = Vec::new();
+        let routes: Vec<Wanted> = mitigation
             .rules
             .iter()
-            .filter_map(|rule| wanted(mitigation, rule))
+            .filter_map(|rule| {
+                wanted(mitigation, rule)
+                    .map_err(|why| refused.push((rule, why)))
+                    .ok()
+            })
             .collect();
-        self.table.set(
-            mitigation.mitigation_id,
-            &wanted,
-            end,
-            now.saturating_add(OVERLAP),
-        )
+        let count = refused.len() as u64;
+        let before = if refused.is_empty() {
+            self.unroutable.remove(&id).unwrap_or(0)
+        } else {
+            self.unroutable.insert(id, count).unwrap_or(0)
+        };
+        // Said once, not at every reconciliation.
+        for (rule, why) in refused.iter().filter(|_| before != count) {
+            error!(mitigation = %id, %rule, why, "this rule is not announced");
+        }
+        self.table.set(id, &routes, end, now.saturating_add(OVERLAP))
+    }
+
+    fn remove(&mut self, id: MitigationId) -> Vec<Step> {
+        self.unroutable.remove(&id);
+        self.table.remove(id)
+    }
+
+    /// Subscribers are to be told how this one stands.
+    fn owe_telling(&mut self, id: MitigationId) {
+        if self.untold.len() < MAX_UNTOLD {
+            self.untold.insert(id);
+        }
+    }
+
+    /// A neighbour carries every route, so a change of it changes them all.
+    fn owe_telling_all(&mut self) {
+        let ids: Vec<MitigationId> = self.table.mitigations().collect();
+        for id in ids {
+            self.owe_telling(id);
+        }
     }
 }
 
 /// Compiles a rule. One that cannot be compiled, or that is not for the mitigation's own victim, is not
 /// announced: guardrails fail closed.
-fn wanted(mitigation: &Mitigation, rule: &Rule) -> Option<Wanted> {
-    let refused = |why: &dyn std::fmt::Display| {
-        error!(mitigation = %mitigation.mitigation_id, %rule, %why, "this rule is not announced");
-        None
-    };
+fn wanted(mitigation: &Mitigation, rule: &Rule) -> Result<Wanted, String> {
     if rule.matches.dst_prefix != mitigation.victim_ip.prefix() {
-        return refused(&"its destination is not the victim");
+        return Err("its destination is not the victim".to_owned());
     }
-    if let Err(error) = compile::action(rule.action) {
-        return refused(&error);
-    }
-    match compile::canonical(&rule.matches) {
-        Ok(canonical) => Some(Wanted {
-            rule: Arc::new(canonical),
-            action: rule.action,
-        }),
-        Err(error) => refused(&error),
-    }
+    compile::action(rule.action).map_err(|error| error.to_string())?;
+    let canonical = compile::canonical(&rule.matches).map_err(|error| error.to_string())?;
+    Ok(Wanted {
+        rule: Arc::new(canonical),
+        action: rule.action,
+    })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,12 @@
 //! The neighbours and the rules at them, in the words of the API.
 
-use super::{Announcer, Neighbor, is_announced, wanted};
+use super::{Announcer, Neighbor, TOLD_AT_ONCE, is_announced, wanted};
 use prefixd_api::feed::FeedBody;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Delivery, Mitigation};
 use prefixd_api::resource::{Announcement, AnnouncementState, Peer, PeerState, RuleCounts};
 use prefixd_api::time::Timestamp;
+use prefixd_bgp::flowspec::NlriKey;
 use prefixd_bgp::{Delivery as At, MessageCounts, PeerStatus, SessionChange, SessionEvent, SessionPhase};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
@@ -38,38 +39,44 @@ impl Announcer {
     /// How rules stand at the neighbours, for as many mitigations as are asked about.
     #[must_use]
     pub fn deliveries(&self) -> Deliveries<'_> {
-        let neighbors = self.inner().neighbors.clone();
-        let established = neighbors
+        let enforcing: Vec<Neighbor> = self
+            .inner()
+            .neighbors
+            .iter()
+            .filter(|neighbor| neighbor.enforce)
+            .cloned()
+            .collect();
+        let established = enforcing
             .iter()
             .filter(|neighbor| self.speaker.is_established(&neighbor.name))
-            .count();
+            .cloned()
+            .collect();
         Deliveries {
             announcer: self,
-            established: u32::try_from(established).unwrap_or(u32::MAX),
-            neighbors,
+            established,
+            enforcing,
         }
     }
 
     /// Tells subscribers how changed mitigations stand, once every established neighbour has been told its rules
-    /// or cannot take them. Called every second.
+    /// or will not be. Called every second.
     pub fn tell_deliveries(&self) {
-        let untold: Vec<MitigationId> = std::mem::take(&mut self.inner().untold).into_iter().collect();
+        let untold = std::mem::take(&mut self.inner().untold);
         if self.ephemeral.receiver_count() == 0 || untold.is_empty() {
             return;
         }
         let deliveries = self.deliveries();
-        let mut waiting = Vec::new();
+        let (mut waiting, mut told) = (Vec::new(), 0);
         for mitigation_id in untold {
-            let delivery = deliveries.of_routes(mitigation_id);
-            let has_routes = !self.inner().table.keys_of(mitigation_id).is_empty();
-            if has_routes && delivery.advertised + delivery.unsupported < deliveries.enforcing_established() {
+            if told == TOLD_AT_ONCE || !deliveries.is_settled(mitigation_id) {
                 waiting.push(mitigation_id);
                 continue;
             }
+            told += 1;
             // Nobody may be listening any more.
             let _ = self.ephemeral.send(FeedBody::DeliveryChanged {
                 mitigation_id,
-                delivery,
+                delivery: deliveries.of_routes(mitigation_id),
             });
         }
         self.inner().untold.extend(waiting);
@@ -84,15 +91,15 @@ impl Announcer {
             let wanted = wanted(mitigation, rule);
             for neighbor in &neighbors {
                 let (state, reason) = match &wanted {
-                    None => (
+                    Err(why) => (
                         AnnouncementState::Refused,
-                        Some("the rule has no valid FlowSpec form".to_owned()),
+                        Some(format!("the rule has no valid FlowSpec form: {why}")),
                     ),
-                    Some(_) if !neighbor.enforce => (
+                    Ok(_) if !neighbor.enforce => (
                         AnnouncementState::Refused,
                         Some("enforce is false for this neighbour".to_owned()),
                     ),
-                    Some(wanted) => match self.speaker.route(&neighbor.name, wanted.rule.key()) {
+                    Ok(wanted) => match self.speaker.route(&neighbor.name, wanted.rule.key()) {
                         None => continue,
                         Some(route) => state_of(&route.delivery),
                     },
@@ -100,7 +107,7 @@ impl Announcer {
                 announcements.push(Announcement {
                     neighbor: neighbor.name.to_string(),
                     rule: rule.to_string(),
-                    nlri: wanted.as_ref().map(|wanted| wanted.rule.key().to_string()),
+                    nlri: wanted.as_ref().ok().map(|wanted| wanted.rule.key().to_string()),
                     state,
                     reason,
                 });
@@ -130,12 +137,13 @@ impl Announcer {
         Some(self.at(first))
     }
 
-    /// Intended routes, and the fewest that an enforcing neighbour is meant to hold.
+    /// Intended routes with those that no router can be told, and the fewest that an enforcing neighbour is meant to hold.
     #[must_use]
     pub fn rule_counts(&self) -> RuleCounts {
         let (intended, neighbors) = {
             let inner = self.inner();
-            (inner.table.len() as u64, inner.neighbors.clone())
+            let unroutable: u64 = inner.unroutable.values().sum();
+            (inner.table.len() as u64 + unroutable, inner.neighbors.clone())
         };
         let statuses = self.speaker.peers();
         let announced = statuses
@@ -160,6 +168,7 @@ impl Announcer {
             match events.recv().await {
                 Ok(event) => self.tell_session(&event),
                 Err(RecvError::Lagged(missed)) => {
+                    self.inner().owe_telling_all();
                     warn!(missed, "session changes came faster than they were told");
                 }
                 Err(RecvError::Closed) => return,
@@ -169,6 +178,14 @@ impl Announcer {
 
     fn tell_session(&self, event: &SessionEvent) {
         let neighbor = event.neighbor.to_string();
+        {
+            // What the neighbour carries stands otherwise now.
+            let mut inner = self.inner();
+            let carries = |known: &Neighbor| known.enforce && known.name == event.neighbor;
+            if inner.neighbors.iter().any(carries) {
+                inner.owe_telling_all();
+            }
+        }
         let (state, reason) = match &event.change {
             SessionChange::Up { .. } => (PeerState::Established, None),
             SessionChange::Down { loss } => {
@@ -228,44 +245,47 @@ impl Announcer {
     }
 }
 
-/// How rules stand at the neighbours.
+/// How rules stand at the neighbours that get rules. One with `enforce: false` holds none by configuration and does
+/// not count: nothing is missing there.
 pub struct Deliveries<'a> {
     announcer: &'a Announcer,
-    established: u32,
-    neighbors: Vec<Neighbor>,
+    established: Vec<Neighbor>,
+    enforcing: Vec<Neighbor>,
 }
 
 impl Deliveries<'_> {
-    fn enforcing_established(&self) -> u32 {
-        let speaker = &self.announcer.speaker;
-        let enforcing = self.neighbors.iter().filter(|neighbor| neighbor.enforce);
-        let established = enforcing
-            .filter(|neighbor| speaker.is_established(&neighbor.name))
-            .count();
-        u32::try_from(established).unwrap_or(u32::MAX)
-    }
-
     /// Counts neighbours for one mitigation.
     #[must_use]
     pub fn of(&self, mitigation: &Mitigation) -> Delivery {
-        if !is_announced(mitigation) {
-            return Delivery {
-                established: self.established,
-                ..Delivery::default()
-            };
+        if is_announced(mitigation) {
+            self.of_routes(mitigation.mitigation_id)
+        } else {
+            self.of_none()
         }
-        self.of_routes(mitigation.mitigation_id)
+    }
+
+    fn of_none(&self) -> Delivery {
+        Delivery {
+            established: count(&self.established),
+            ..Delivery::default()
+        }
     }
 
     fn of_routes(&self, id: MitigationId) -> Delivery {
-        let mut delivery = Delivery {
-            established: self.established,
-            ..Delivery::default()
+        let mut delivery = self.of_none();
+        let (keys, unroutable) = {
+            let inner = self.announcer.inner();
+            (
+                inner.table.keys_of(id).to_vec(),
+                inner.unroutable.contains_key(&id),
+            )
         };
-        let keys = self.announcer.inner().table.keys_of(id).to_vec();
-        let speaker = &self.announcer.speaker;
-        for neighbor in self.neighbors.iter().filter(|neighbor| neighbor.enforce) {
-            let at = |key| speaker.route(&neighbor.name, key).map(|route| route.delivery);
+        if unroutable {
+            delivery.unsupported = count(&self.enforcing);
+            return delivery;
+        }
+        for neighbor in &self.enforcing {
+            let at = |key| self.at(neighbor, key);
             if keys.iter().any(|key| matches!(at(key), Some(At::Refused(_)))) {
                 delivery.unsupported += 1;
             } else if !keys.is_empty() && keys.iter().all(|key| at(key) == Some(At::Advertised)) {
@@ -274,6 +294,28 @@ impl Deliveries<'_> {
         }
         delivery
     }
+
+    /// Whether no established neighbour has a rule still to be written.
+    fn is_settled(&self, id: MitigationId) -> bool {
+        let keys = self.announcer.inner().table.keys_of(id).to_vec();
+        self.established.iter().all(|neighbor| {
+            keys.iter().all(|key| {
+                matches!(
+                    self.at(neighbor, key),
+                    Some(At::Advertised | At::OverBudget | At::Refused(_))
+                )
+            })
+        })
+    }
+
+    fn at(&self, neighbor: &Neighbor, key: &NlriKey) -> Option<At> {
+        let route = self.announcer.speaker.route(&neighbor.name, key)?;
+        Some(route.delivery)
+    }
+}
+
+fn count(neighbors: &[Neighbor]) -> u32 {
+    u32::try_from(neighbors.len()).unwrap_or(u32::MAX)
 }
 
 fn counters(direction: &str, counts: MessageCounts) -> [(String, u64); 5] {

@@ -1,0 +1,351 @@
+//! The announcer against a speaker that has no sessions, and against one whose peer is another speaker.
+
+use super::*;
+use prefixd_api::mitigation::{Delivery, EndReason, MitigationStatus};
+use prefixd_api::resource::PeerState;
+use prefixd_bgp::flowspec::{BytesPerSecond, Family};
+use prefixd_bgp::{HoldTime, Limits, SpeakerConfig, Stop};
+use serde_json::json;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+use tokio::time::{interval, timeout};
+
+/// Longest wait for something that takes milliseconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(10);
+const OUR_ASN: u32 = 65010;
+
+fn neighbor(name: &str, address: Ipv4Addr, port: u16) -> NeighborConfig {
+    NeighborConfig {
+        name: name.into(),
+        address: address.into(),
+        port,
+        peer_asn: OUR_ASN,
+        local_address: None,
+        passive: false,
+        families: [Family::Ipv4].into(),
+        limits: Limits::default(),
+        max_rules: None,
+        pace: None,
+    }
+}
+
+fn speaker(listen: Option<Ipv4Addr>, router_id: u8, neighbors: Vec<NeighborConfig>) -> Speaker {
+    let config = SpeakerConfig {
+        local_asn: OUR_ASN,
+        router_id: Ipv4Addr::new(10, 0, 0, router_id),
+        listen: listen
+            .map(|address| (IpAddr::from(address), 0).into())
+            .into_iter()
+            .collect(),
+        hold_time: HoldTime::from_secs(30).unwrap(),
+        marker: None,
+        neighbors,
+    };
+    Speaker::start(config).unwrap()
+}
+
+fn named(name: &str, enforce: bool) -> Neighbor {
+    Neighbor {
+        name: name.into(),
+        enforce,
+    }
+}
+
+fn announcer(speaker: Speaker, neighbors: Vec<Neighbor>) -> Announcer {
+    let clock = Arc::new(Clock::starting_at(Timestamp::from_micros(1_767_225_600_000_000)));
+    Announcer::new(speaker, clock, neighbors)
+}
+
+/// Two neighbours whose sessions never begin, of which the second gets no rules.
+fn two() -> Announcer {
+    let discard = |last| Ipv4Addr::new(192, 0, 2, last);
+    let speaker = speaker(
+        None,
+        1,
+        vec![neighbor("a", discard(1), 179), neighbor("b", discard(2), 179)],
+    );
+    announcer(speaker, vec![named("a", true), named("b", false)])
+}
+
+/// A mitigation of one rule, with five minutes to live.
+fn mitigation(announcer: &Announcer, last: u8, rule: &serde_json::Value) -> Mitigation {
+    let victim = Ipv4Addr::new(203, 0, 113, last);
+    let now = announcer.clock.now();
+    let mut rule = rule.clone();
+    rule["match"]["dst_prefix"] = format!("{victim}/32").into();
+    serde_json::from_value(json!({
+        "mitigation_id": MitigationId::new(), "revision": 1, "status": "active", "customer_id": null,
+        "service_id": null, "pop": "iad1", "victim_ip": victim, "vector": "udp_flood",
+        "action_type": "police", "rate_bps": 5_000_000, "rules": [rule], "claims": [],
+        "ending_since": null, "ends_at": null, "enforced": true, "external_ref": null,
+        "observed": {"bps": null, "pps": null}, "previous_id": null, "playbook": null, "step": 1,
+        "confidence": null, "severity": "low", "created_at": now, "updated_at": now,
+        "expires_at": now.saturating_add(Duration::from_secs(300)), "ttl_seconds": 300,
+        "advertised_at": null, "evidence_since": null, "evidence_at": null, "ended_at": null,
+        "ended_by": null, "end_reason": null, "end_note": null,
+        "origin": {"kind": "event", "actor": "token:fnm"}, "group_id": prefixd_api::ids::GroupId::new(),
+        "triggering_event_id": null, "last_event_id": null, "acknowledged_at": null,
+        "acknowledged_by": null, "why_summary": "",
+    }))
+    .unwrap()
+}
+
+fn police() -> serde_json::Value {
+    json!({"match": {"protocols": [17], "dst_ports": ["27015"]}, "action_type": "police", "rate_bps": 5_000_000})
+}
+
+fn state(mitigations: &[Mitigation]) -> State {
+    let mut state = State::default();
+    for mitigation in mitigations {
+        state.restore(Arc::new(mitigation.clone()));
+    }
+    state
+}
+
+fn held(announcer: &Announcer, name: &str) -> Vec<Route> {
+    let mut routes = announcer.speaker.desired(name).unwrap();
+    routes.sort_by_key(|route| route.rule.key().to_string());
+    routes
+}
+
+fn ids(mitigations: &[Mitigation]) -> impl Iterator<Item = MitigationId> {
+    mitigations.iter().map(|mitigation| mitigation.mitigation_id)
+}
+
+#[tokio::test]
+async fn what_is_changed_behind_its_back_is_counted_and_repaired() {
+    let announcer = two();
+    let two = [1, 2].map(|last| mitigation(&announcer, last, &police()));
+    let state = state(&two);
+    announcer.project(&state, ids(&two));
+    let (before, none) = (held(&announcer, "a"), held(&announcer, "b"));
+    assert_eq!((before.len(), none.len()), (2, 0), "b is not enforced");
+
+    let to_a = || Target::Neighbor("a".into());
+    let stranger = {
+        let rule = wanted(&two[0], &two[0].rules[0]).unwrap();
+        let other = mitigation(&announcer, 3, &police());
+        Route {
+            rule: wanted(&other, &other.rules[0]).unwrap().rule,
+            action: compile::action(rule.action).unwrap(),
+            not_after: before[0].not_after,
+        }
+    };
+    let changes = [
+        Change::Withdraw {
+            target: to_a(),
+            key: before[0].rule.key().clone(),
+        },
+        Change::Announce {
+            target: to_a(),
+            route: stranger.clone(),
+        },
+        Change::Announce {
+            target: to_a(),
+            route: Route {
+                action: prefixd_bgp::flowspec::Action::TrafficRateBytes(
+                    BytesPerSecond::from_bits_per_second(9_000_000).unwrap(),
+                ),
+                ..before[1].clone()
+            },
+        },
+        Change::Announce {
+            target: Target::Neighbor("b".into()),
+            route: stranger,
+        },
+    ];
+    announcer.speaker.apply(changes).unwrap();
+    let mut feed = announcer.ephemeral().subscribe();
+    let found = announcer.reconcile(&state);
+    assert_eq!(
+        found,
+        Drift {
+            desired: 2,
+            missing: 2,
+            unexplained: 2
+        }
+    );
+    assert!(matches!(
+        feed.try_recv(),
+        Ok(FeedBody::DriftDetected {
+            missing: 2,
+            unexplained: 2
+        })
+    ));
+    let actions = |routes: &[Route]| -> Vec<_> {
+        let one = |route: &Route| (route.rule.key().clone(), route.action);
+        routes.iter().map(one).collect()
+    };
+    assert_eq!(actions(&held(&announcer, "a")), actions(&before));
+    assert!(held(&announcer, "b").is_empty());
+    let settled = Drift {
+        desired: 2,
+        ..Drift::default()
+    };
+    assert_eq!(announcer.reconcile(&state), settled);
+    assert!(feed.try_recv().is_err(), "nothing more to tell");
+}
+
+#[tokio::test]
+async fn what_has_ended_without_its_removal_is_unexplained() {
+    let announcer = two();
+    let two = [1, 2].map(|last| mitigation(&announcer, last, &police()));
+    announcer.project(&state(&two), ids(&two));
+    let found = announcer.reconcile(&state(&two[..1]));
+    assert_eq!((found.desired, found.missing, found.unexplained), (1, 0, 1));
+    assert_eq!(held(&announcer, "a").len(), 1);
+}
+
+#[tokio::test]
+async fn an_extension_that_was_missed_is_caught_up() {
+    let announcer = two();
+    let mut one = [mitigation(&announcer, 1, &police())];
+    announcer.project(&state(&one), ids(&one));
+    let end = held(&announcer, "a")[0].not_after;
+    let longer = Duration::from_secs(120);
+    one[0].expires_at = one[0].expires_at.saturating_add(longer);
+    announcer.reconcile(&state(&one));
+    let moved = held(&announcer, "a")[0].not_after - end;
+    assert!(
+        moved > longer - SAME_END && moved < longer + SAME_END,
+        "{moved:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_over_or_not_enforced_is_never_announced() {
+    let announcer = two();
+    let mut over = mitigation(&announcer, 1, &police());
+    over.expires_at = announcer.clock.now();
+    let mut held_down = mitigation(&announcer, 2, &police());
+    held_down.ends_at = Some(announcer.clock.now());
+    let mut dry = mitigation(&announcer, 3, &police());
+    dry.enforced = false;
+    let mut ended = mitigation(&announcer, 4, &police());
+    ended.status = MitigationStatus::Withdrawn;
+    ended.end_reason = Some(EndReason::Operator);
+    let all = [over, held_down, dry, ended];
+    let state = state(&all);
+    announcer.project(&state, ids(&all));
+    assert_eq!(announcer.reconcile(&state), Drift::default());
+    assert!(held(&announcer, "a").is_empty());
+}
+
+#[tokio::test]
+async fn a_rule_no_router_can_be_told_is_intended_and_unsupported() {
+    let announcer = two();
+    let all_ports = json!({"match": {"protocols": [17], "dst_ports": ["0-65535"]}, "action_type": "discard"});
+    let one = [mitigation(&announcer, 1, &all_ports)];
+    let state = state(&one);
+    announcer.project(&state, ids(&one));
+    let counts = announcer.rule_counts();
+    assert_eq!((counts.intended, counts.announced), (1, 0));
+    let delivery = announcer.deliveries().of(&one[0]);
+    assert_eq!(delivery.unsupported, 1, "a alone gets rules");
+    let told = announcer.announcements(&one[0]);
+    assert!(
+        told[0]
+            .reason
+            .as_deref()
+            .unwrap_or_default()
+            .contains("no valid FlowSpec form"),
+        "{told:?}"
+    );
+    announcer.remove(one[0].mitigation_id);
+    assert_eq!(announcer.rule_counts().intended, 0);
+}
+
+/// Two speakers on addresses of their own; the second takes the part of the router.
+#[tokio::test]
+async fn a_session_that_comes_or_goes_tells_how_its_mitigations_stand() {
+    let (ours, theirs) = (Ipv4Addr::new(127, 41, 7, 1), Ipv4Addr::new(127, 41, 7, 2));
+    let router = speaker(
+        Some(theirs),
+        2,
+        vec![NeighborConfig {
+            passive: true,
+            ..neighbor("prefixd", ours, 179)
+        }],
+    );
+    let port = router.local_addrs()[0].port();
+    let speaker = speaker(
+        None,
+        1,
+        vec![
+            NeighborConfig {
+                local_address: Some(ours.into()),
+                ..neighbor("router", theirs, port)
+            },
+            neighbor("idle", Ipv4Addr::new(192, 0, 2, 9), 179),
+        ],
+    );
+    let announcer = Arc::new(announcer(
+        speaker,
+        vec![named("router", true), named("idle", false)],
+    ));
+    let two = [1, 2].map(|last| mitigation(&announcer, last, &police()));
+    announcer.project(&state(&two), ids(&two));
+    let mut feed = announcer.ephemeral().subscribe();
+    // What the projection owes is told before the session.
+    let nowhere = Delivery::default();
+    assert_eq!(told(&announcer, &mut feed, 2).await, [nowhere; 2]);
+
+    let watching = Arc::clone(&announcer);
+    let watch = tokio::spawn(async move { watching.watch_sessions().await });
+    router.open();
+    announcer.speaker.open();
+    assert_eq!(
+        session(&mut feed).await,
+        ("router".to_owned(), PeerState::Established)
+    );
+    let there = Delivery {
+        established: 1,
+        advertised: 1,
+        unsupported: 0,
+    };
+    assert_eq!(told(&announcer, &mut feed, 2).await, [there; 2]);
+
+    router
+        .shutdown(
+            Stop::Withdraw {
+                text: "maintenance".to_owned(),
+            },
+            PATIENCE,
+        )
+        .await;
+    assert_eq!(session(&mut feed).await, ("router".to_owned(), PeerState::Idle));
+    assert_eq!(told(&announcer, &mut feed, 2).await, [nowhere; 2]);
+    watch.abort();
+}
+
+type Feed = broadcast::Receiver<FeedBody>;
+
+/// The next change of a session.
+async fn session(feed: &mut Feed) -> (String, PeerState) {
+    loop {
+        let next = timeout(PATIENCE, feed.recv()).await.expect("a session changes");
+        if let FeedBody::PeerChanged { neighbor, state, .. } = next.unwrap() {
+            return (neighbor, state);
+        }
+    }
+}
+
+/// Ticks, as the engine does once a second, until so many deliveries were told.
+async fn told(announcer: &Announcer, feed: &mut Feed, count: usize) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    let ticking = async {
+        let mut ticks = interval(POLL);
+        while deliveries.len() < count {
+            ticks.tick().await;
+            announcer.tell_deliveries();
+            while let Ok(body) = feed.try_recv() {
+                if let FeedBody::DeliveryChanged { delivery, .. } = body {
+                    deliveries.push(delivery);
+                }
+            }
+        }
+    };
+    timeout(PATIENCE, ticking).await.expect("deliveries are told");
+    deliveries
+}
