@@ -9,7 +9,7 @@ use super::templates::{Input, Reported};
 use super::turn::Turn;
 use super::widen::{Bounds, widen};
 use prefixd_api::mitigation::{Claim, Mitigation, Observed, Severity};
-use prefixd_api::rule::{ActionType, Ranges, Rule};
+use prefixd_api::rule::{Action, ActionType, Ranges, Rule};
 use prefixd_api::victim::Victim;
 use std::collections::BTreeSet;
 
@@ -94,6 +94,9 @@ impl<'a> Turn<'a> {
         let bounds = Bounds {
             max_ports: self.policy.limits.rule_terms,
             allowed: owner.map_or_else(Ranges::default, |owner| owner.allowed(&protocols)),
+            police: Action::Police {
+                rate_bps: step.police_rate,
+            },
         };
         let rules = widen(&mitigation.rules, new, &bounds);
         self.guard_rules(&rules, owner)?;

@@ -58,6 +58,13 @@ impl Starts {
         self.queue.push_back(start);
     }
 
+    /// None was after now.
+    pub(super) fn catch_up(&mut self, now: Timestamp) {
+        for start in self.queue.iter_mut() {
+            start.at = start.at.min(now);
+        }
+    }
+
     pub(super) fn forget_before(&mut self, now: Timestamp) {
         let horizon = now.saturating_sub(WINDOW);
         while self.queue.front().is_some_and(|start| start.at <= horizon) {

@@ -111,6 +111,42 @@ impl State {
         self.apply_mitigation(None, &mitigation);
     }
 
+    /// Called at start, when all is back: nothing was after now. A clock that was set back since would make rates of
+    /// change and unbans count until it has caught up.
+    pub fn catch_up(&mut self, now: Timestamp) {
+        self.counts.enforced.starts.catch_up(now);
+        self.counts.dry_run.starts.catch_up(now);
+        let ahead = |group: &Group| {
+            let cleared = group.claims.iter().filter_map(|claim| claim.cleared_at);
+            let starts = group.starts.iter().copied();
+            let others = [Some(group.last_event_at), group.last_ban_at, group.filtered_since];
+            cleared
+                .chain(starts)
+                .chain(others.into_iter().flatten())
+                .any(|at| at > now)
+        };
+        let scopes: Vec<Scope> = self
+            .groups
+            .iter()
+            .filter(|(_, group)| ahead(group))
+            .map(|(scope, _)| scope.clone())
+            .collect();
+        for scope in scopes {
+            if let Some(slot) = self.groups.get_mut(&scope) {
+                let group = Arc::make_mut(slot);
+                for claim in &mut group.claims {
+                    claim.cleared_at = claim.cleared_at.map(|at| at.min(now));
+                }
+                for start in &mut group.starts {
+                    *start = (*start).min(now);
+                }
+                group.last_event_at = group.last_event_at.min(now);
+                group.last_ban_at = group.last_ban_at.map(|at| at.min(now));
+                group.filtered_since = group.filtered_since.map(|at| at.min(now));
+            }
+        }
+    }
+
     fn apply_mitigation(&mut self, before: Option<&Mitigation>, after: &Arc<Mitigation>) {
         let was_live = before.is_some_and(|before| before.status.is_live());
         let tally = if after.enforced {

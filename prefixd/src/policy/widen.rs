@@ -12,6 +12,8 @@ pub(super) struct Bounds {
     pub(super) max_ports: usize,
     /// Ports of the service: no range is closed over them.
     pub(super) allowed: Ranges,
+    /// What becomes of a port that there is no rule left to discard.
+    pub(super) police: Action,
 }
 
 /// `new` with what `old` took and `new` does not.
@@ -20,22 +22,44 @@ pub(super) struct Bounds {
 /// whose list is encoded lower (RFC 8955 section 5.1), whatever its action. So such rules never overlap with
 /// different actions: the stricter one keeps the port.
 pub(super) fn widen(old: &[Rule], new: Vec<Rule>, bounds: &Bounds) -> Vec<Rule> {
-    let mut rules = new;
+    keep_all(old, &new, bounds).unwrap_or_else(|| add_what_fits(old, new, bounds))
+}
+
+/// `new` and what it lacks of `old`. None when that would take too many rules.
+fn keep_all(old: &[Rule], new: &[Rule], bounds: &Bounds) -> Option<Vec<Rule>> {
+    let mut rules = new.to_vec();
     for kept in old {
         if rules.iter().any(|rule| takes_all_of(rule, kept)) {
             continue;
         }
         rules.retain(|rule| !takes_all_of(kept, rule));
-        let placed = if kept.matches.dst_ports.is_empty() {
-            (rules.len() < MAX_RULES).then(|| rules.push(kept.clone()))
+        if kept.matches.dst_ports.is_empty() {
+            if rules.len() >= MAX_RULES {
+                return None;
+            }
+            rules.push(kept.clone());
         } else {
             let left = part(kept, &mut rules, bounds);
-            place(&left, &kept.matches, kept.action, &mut rules, bounds)
-        };
-        if placed.is_none() {
-            // There is no room for more rules: those there are stay.
-            return old.to_vec();
+            place(&left, &kept.matches, kept.action, &mut rules, bounds)?;
         }
+    }
+    Some(rules)
+}
+
+/// `old`, with the ports that are new policed: one rule holds them all, as ranges.
+fn add_what_fits(old: &[Rule], new: Vec<Rule>, bounds: &Bounds) -> Vec<Rule> {
+    let mut rules = old.to_vec();
+    for rule in new {
+        if rules.iter().any(|kept| takes_all_of(kept, &rule)) {
+            continue;
+        }
+        let taken = rules
+            .iter()
+            .filter(|kept| is_same_but_ports(&kept.matches, &rule.matches))
+            .fold(Ranges::default(), |all, kept| all.union(&kept.matches.dst_ports));
+        let left = rule.matches.dst_ports.minus(&taken);
+        // Where not even that finds room, those there are stay.
+        let _ = place(&left, &rule.matches, bounds.police, &mut rules, bounds);
     }
     rules
 }

@@ -191,3 +191,39 @@ async fn what_must_not_be_filtered_never_reaches_the_router() -> anyhow::Result<
     );
     Ok(())
 }
+
+/// FRR resets the session for a rule of more than five ports, so six and more become ranges for it.
+#[tokio::test]
+async fn more_ports_than_a_router_takes_are_widened_for_it() -> anyhow::Result<()> {
+    let frr = Router::start(Kind::Frr, RouterConfig::new(65001, 65010)).await?;
+    let daemon = Daemon::start(Setup::default(), &[&frr]).await?;
+    daemon.edit("prefixd.yaml", "profile: bird", "profile: frr")?;
+    daemon.client.reload().await?;
+    daemon.wait_established(1).await?;
+
+    let report = EventRequest {
+        top_dst_ports: vec![10, 100, 1000, 2000, 5000, 9000, 20000],
+        ..ban("203.0.113.10", 0)
+    };
+    let answer = daemon.client.send_event(&report).await?;
+    let id = answer
+        .mitigation_id
+        .context("an accepted event names its mitigation")?;
+    let wanted = Match::to("203.0.113.10/32".parse()?)
+        .with(Component::Protocol, &[(Op::Eq, 17)])
+        .with(Component::DestinationPort, &[(Op::Ge, 10)])
+        .and(Component::DestinationPort, Op::Le, 2000)
+        .with(
+            Component::DestinationPort,
+            &[(Op::Eq, 5000), (Op::Eq, 9000), (Op::Eq, 20000)],
+        );
+    holds(&frr, Family::Ipv4Flow, &wanted).await?;
+    let detail = daemon.client.mitigation(id).await?.value;
+    let states: Vec<_> = detail.announcements.iter().map(|one| one.state).collect();
+    anyhow::ensure!(
+        states.iter().all(|state| *state == AnnouncementState::Advertised),
+        "{:?}",
+        detail.announcements
+    );
+    Ok(())
+}

@@ -518,3 +518,36 @@ fn a_change_of_rules_or_an_end_carries_its_own_trace() {
     assert_eq!(outcome, "withdrawn");
     assert!(summary.contains("ours"), "{summary}");
 }
+
+/// The clock was an hour ahead and was set back while the daemon was down.
+#[test]
+fn a_clock_that_was_set_back_over_a_restart_holds_nothing_up() {
+    let mut world = World::new(policy());
+    for last in 1..=2 {
+        world.event(ban("once", &format!("203.0.113.{last}"), "ntp_amplification"));
+    }
+    let event = |world: &World, request: EventRequest| EventRequest {
+        timestamp: Some(world.now),
+        ..request
+    };
+    let end = event(&world, unban("once", "203.0.113.1", "ntp_amplification"));
+    world.event(end);
+    world.now = world.now.saturating_sub(seconds(3600));
+    let again = event(&world, ban("once", "203.0.113.1", "ntp_amplification"));
+    let stale = world.event(again.clone());
+    assert!(
+        matches!(stale.outcome, Outcome::Event { answer, .. } if answer.status == EventOutcome::AcceptedStale)
+    );
+
+    world.state.catch_up(world.now);
+    world.now = world.now.saturating_add(seconds(61));
+    world.state.advance(world.now);
+    assert_eq!(world.state.counts.enforced.starts.pop(), 0);
+    let again = event(&world, again);
+    let told = world.event(again);
+    assert!(
+        matches!(&told.outcome, Outcome::Event { answer, .. } if answer.status == EventOutcome::Extended),
+        "{:?}",
+        told.outcome
+    );
+}
