@@ -94,6 +94,7 @@ impl<'a> Turn<'a> {
         let bounds = Bounds {
             max_ports: self.policy.limits.rule_terms,
             allowed: owner.map_or_else(Ranges::default, |owner| owner.allowed(&protocols)),
+            on_allowed_port: step.on_allowed_port,
             police: Action::Police {
                 rate_bps: step.police_rate,
             },

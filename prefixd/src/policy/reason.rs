@@ -127,6 +127,9 @@ reasons! {
     /// Every reported port is the service's own, and the playbook says skip.
     OnlyAllowedPorts { ports: Ranges }
         "template" "only_allowed_ports", Refused;
+    /// No rule takes the ports and not the service's own between them, and the playbook says skip.
+    AllowedBetween { ports: Ranges }
+        "template" "allowed_between", Refused;
     /// The attack is on the service's own port.
     OnAllowedPort { ports: Ranges, on_allowed_port: OnAllowedPort }
         "template" "on_allowed_port", Adjusted;
@@ -490,6 +493,10 @@ impl fmt::Display for Reason {
             Self::OnlyAllowedPorts { ports } => write!(
                 f,
                 "every reported port ({ports}) belongs to the service, and on_allowed_port is skip"
+            ),
+            Self::AllowedBetween { ports } => write!(
+                f,
+                "no rule has room for the reported ports without the service's own between them ({ports}), and on_allowed_port is skip"
             ),
             Self::OnAllowedPort {
                 ports,

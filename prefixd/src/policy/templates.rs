@@ -212,7 +212,7 @@ fn udp_flood(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> 
     }
     let base = input.protocol(protocol::UDP);
     let (ports, action) = input.off_allowed_ports(&base, reported, trace)?;
-    let mut rules = input.with_ports(&base, &ports, action, trace);
+    let mut rules = input.with_ports(&base, &ports, action, trace)?;
     // Flow exporters write port 0 for a fragment that carries none: the flood has fragments.
     let is_fragmented = input.reported.large || reported.contains(0);
     if is_fragmented && rules.iter().any(|rule| rule.matches.has_ports()) {
@@ -245,10 +245,7 @@ fn all_udp(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
     trace.note(Reason::AllowedKeptOut {
         ports: allowed.clone(),
     });
-    let mut rules = input.with_ports(&base, &allowed.complement(), action, trace);
-    if rules.iter().any(|rule| !rule.matches.has_ports()) && input.on_allowed_port == OnAllowedPort::Skip {
-        return Err(Reason::OnlyAllowedPorts { ports: allowed });
-    }
+    let mut rules = input.with_ports(&base, &allowed.complement(), action, trace)?;
     if input.reported.large && rules.iter().all(|rule| rule.matches.has_ports()) {
         rules.push(input.companion(trace));
     }
@@ -276,7 +273,7 @@ fn syn_flood(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> 
         } else {
             reported.clone()
         };
-        return Ok(input.with_ports(&base, &ports, wanted, trace));
+        return input.with_ports(&base, &ports, wanted, trace);
     }
     let allowed = input.allowed(&base);
     let (inside, outside) = if reported.is_empty() {
@@ -287,17 +284,17 @@ fn syn_flood(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> 
     };
     let mut rules = Vec::new();
     if !outside.is_empty() {
-        rules = input.with_ports(&base, &outside, Action::Discard, trace);
+        rules = input.with_ports(&base, &outside, Action::Discard, trace)?;
     }
     if rules.iter().any(|rule| rule.action != Action::Discard) {
         // Too many to discard: one police rule takes all that is reported, because two would let the rate through
         // twice.
-        return Ok(match input.on_allowed_port {
-            OnAllowedPort::Skip => rules,
+        return match input.on_allowed_port {
+            OnAllowedPort::Skip => Ok(rules),
             OnAllowedPort::Police | OnAllowedPort::Include => {
                 input.with_ports(&base, &outside.union(&inside), input.police(), trace)
             }
-        });
+        };
     }
     if !inside.is_empty() && input.on_allowed_port != OnAllowedPort::Skip {
         if input.on_allowed_port == OnAllowedPort::Include {
@@ -307,7 +304,7 @@ fn syn_flood(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> 
             ports: inside.clone(),
             on_allowed_port: input.on_allowed_port,
         });
-        rules.extend(input.with_ports(&base, &inside, input.police(), trace));
+        rules.extend(input.with_ports(&base, &inside, input.police(), trace)?);
     }
     if rules.is_empty() {
         return Err(Reason::OnlyAllowedPorts { ports: inside });
@@ -361,7 +358,7 @@ fn unknown(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
         }]);
     }
     let (ports, _) = input.off_allowed_ports(&base, &reported.dst_ports, trace)?;
-    Ok(input.with_ports(&base, &ports, police, trace))
+    input.with_ports(&base, &ports, police, trace)
 }
 
 impl Reflection {
@@ -427,7 +424,7 @@ impl Configured {
                 trace.note(Reason::AllowedKeptOut {
                     ports: allowed.clone(),
                 });
-                return Ok(capped.with_ports(&base, &allowed.complement(), wanted, trace));
+                return capped.with_ports(&base, &allowed.complement(), wanted, trace);
             }
             return Ok(vec![Rule {
                 matches: base,
@@ -435,7 +432,7 @@ impl Configured {
             }]);
         }
         let (ports, action) = capped.off_allowed_ports(&base, &self.dst_ports, trace)?;
-        Ok(capped.with_ports(&base, &ports, action, trace))
+        capped.with_ports(&base, &ports, action, trace)
     }
 }
 
@@ -527,7 +524,16 @@ impl Input<'_> {
 
     /// `base` on these ports as one rule, or as several where a discard must be split. What would take too many
     /// is policed.
-    fn with_ports(&self, base: &Match, ports: &Ranges, action: Action, trace: &mut Notes) -> Vec<Rule> {
+    ///
+    /// # Errors
+    /// When that would take the service's own ports, and the playbook says to leave them alone.
+    fn with_ports(
+        &self,
+        base: &Match,
+        ports: &Ranges,
+        action: Action,
+        trace: &mut Notes,
+    ) -> Result<Vec<Rule>, Reason> {
         let keep_out = self.allowed(base).minus(ports);
         let max_ports = self.max_ports;
         let (fitted, action) = match fit(action, ports, &keep_out, max_ports, MAX_SPLIT) {
@@ -548,7 +554,7 @@ impl Input<'_> {
             },
             action,
         };
-        match fitted {
+        Ok(match fitted {
             Fit::Whole => vec![rule(ports.clone().or_any())],
             Fit::Split(parts) => {
                 trace.note(Reason::PortsSplit {
@@ -565,11 +571,14 @@ impl Input<'_> {
                 });
                 vec![rule(joined)]
             }
+            Fit::Protocol if self.on_allowed_port == OnAllowedPort::Skip && !keep_out.is_empty() => {
+                return Err(Reason::AllowedBetween { ports: keep_out });
+            }
             Fit::Protocol => {
                 trace.note(Reason::PortsDropped { max_ports });
                 vec![rule(Ranges::default())]
             }
-        }
+        })
     }
 
     /// Fragments but the first carry no ports, so a rule on ports lets them through (RFC 8955 section 4.2.2.4).

@@ -1,5 +1,6 @@
 //! A live match only widens: new rules never let through what the old ones took.
 
+use super::playbooks::OnAllowedPort;
 use super::ports::{Fit, fit};
 use super::templates::MAX_RULES;
 use prefixd_api::rule::{Action, Match, Ranges, Rule};
@@ -12,6 +13,8 @@ pub(super) struct Bounds {
     pub(super) max_ports: usize,
     /// Ports of the service: no range is closed over them.
     pub(super) allowed: Ranges,
+    /// Whether a rule on the whole protocol may take them.
+    pub(super) on_allowed_port: OnAllowedPort,
     /// What becomes of a port that there is no rule left to discard.
     pub(super) police: Action,
 }
@@ -88,7 +91,7 @@ fn part(kept: &Rule, rules: &mut Vec<Rule>, bounds: &Bounds) -> Ranges {
         let ports = rule.matches.dst_ports.minus(own);
         let mut keep = bounds.clone();
         keep.allowed = keep.allowed.union(own);
-        // Milder than another is not a discard, and that always finds room.
+        // Milder than another is not a discard. Without room the ports are left to whoever has them.
         let _ = place(&ports, &rule.matches, rule.action, rules, &keep);
     }
     left
@@ -125,6 +128,9 @@ fn place(
         Fit::Whole => vec![wanted.or_any()],
         Fit::Split(parts) => parts,
         Fit::Joined(joined) => vec![joined],
+        Fit::Protocol if bounds.on_allowed_port == OnAllowedPort::Skip && !bounds.allowed.is_empty() => {
+            return None;
+        }
         Fit::Protocol => vec![Ranges::default()],
     };
     let at = index.unwrap_or(others.len());

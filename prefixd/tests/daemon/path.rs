@@ -8,7 +8,7 @@ use lab::routers::{
 };
 use prefixd_api::event::{EventAction, EventOutcome, EventRequest};
 use prefixd_api::mitigation::WithdrawRequest;
-use prefixd_api::resource::AnnouncementState;
+use prefixd_api::resource::{AnnouncementState, SafelistRequest};
 
 /// What BIRD and GoBGP must show of a policed port.
 fn policed(victim: IpNet, port: u64) -> Match {
@@ -225,5 +225,31 @@ async fn more_ports_than_a_router_takes_are_widened_for_it() -> anyhow::Result<(
         "{:?}",
         detail.announcements
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn why_tells_of_the_decision_that_made_it_what_it_is() -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::default(), &[]).await?;
+    let id = daemon
+        .ban("203.0.113.30", 1000)
+        .await?
+        .mitigation_id
+        .context("an accepted event names its mitigation")?;
+    let why = || async { anyhow::Ok(daemon.client.mitigation_why(id).await?.value) };
+    assert_eq!(why().await?.outcome, "accepted");
+    daemon.ban("203.0.113.30", 2000).await?;
+    let widened = why().await?;
+    assert_eq!(widened.outcome, "extended");
+    let codes: Vec<_> = widened.steps.iter().map(|step| step.code.as_str()).collect();
+    assert!(codes.contains(&"widened"), "{codes:?}");
+    let protect = SafelistRequest {
+        prefix: "203.0.113.30/32".into(),
+        reason: "our resolver".into(),
+        ..SafelistRequest::default()
+    };
+    daemon.client.add_to_safelist(&protect).await?;
+    let ended = why().await?;
+    assert!(ended.summary.contains("our resolver"), "{}", ended.summary);
     Ok(())
 }
