@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::error;
 
-/// Puts what was stored back. No lease is longer than its TTL from now: the wall clock may have been set back.
+/// Puts what was stored back. The wall clock may have been set back: no lease is longer than its TTL or hold-down
+/// from now, and nothing happened later than now.
 pub(super) fn restore(state: &mut State, loaded: &Loaded, now: Timestamp) -> u64 {
     for row in &loaded.unreadable {
         error!(%row, "this row is left alone; what it stands for is not announced");
@@ -24,10 +25,17 @@ pub(super) fn restore(state: &mut State, loaded: &Loaded, now: Timestamp) -> u64
         state.safelist.insert(entry.prefix, Arc::new(entry.clone()));
     }
     for mitigation in &loaded.mitigations {
-        let longest = now.saturating_add(Duration::from_secs(mitigation.ttl_seconds.into()));
+        let ttl = Duration::from_secs(mitigation.ttl_seconds.into());
+        let hold_down = match (mitigation.ending_since, mitigation.ends_at) {
+            (Some(since), Some(ends_at)) => ends_at.since(since),
+            _ => Duration::ZERO,
+        };
+        let longest = now.saturating_add(ttl.max(hold_down));
         let mut mitigation = mitigation.clone();
         mitigation.expires_at = mitigation.expires_at.min(longest);
         state.restore(Arc::new(mitigation));
     }
+    state.unreadable.extend(loaded.taken.iter().cloned());
+    state.catch_up(now);
     loaded.unreadable.len() as u64
 }

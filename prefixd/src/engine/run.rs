@@ -410,12 +410,16 @@ impl Engine {
         next: Reload,
         actor: &str,
     ) -> Result<Result<u64, SubmitError>, EngineError> {
+        let before = self.head;
         let mut batch = self.next_batch();
         batch.append(actor, Kind::Config, "config".to_owned(), "{}".to_owned());
         self.draft = Some(batch);
         self.settle().await?;
         if self.store_failing_since.is_some() {
             return Ok(Err(SubmitError::Store));
+        }
+        if self.head == before {
+            return Ok(Err(SubmitError::Defect));
         }
         self.parts.policy = next.policy;
         self.parts.settings = next.settings;

@@ -6,11 +6,13 @@
 //! one of them nothing may be announced: loading fails.
 
 use super::db::on_db;
+use super::prefix::address;
 use super::{Store, StoreError};
 use crate::journal::Head;
-use prefixd_api::mitigation::{Group, Mitigation, Suppression};
+use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
 use prefixd_api::resource::SafelistEntry;
 use prefixd_api::time::Timestamp;
+use prefixd_api::victim::Victim;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::time::Duration;
@@ -34,6 +36,8 @@ pub struct Loaded {
     pub head: Head,
     /// Rows that could not be read: mitigations among them are not announced.
     pub unreadable: Vec<Unreadable>,
+    /// The scopes of live mitigations among them, which stay taken.
+    pub taken: Vec<Scope>,
 }
 
 /// A row that is in the store and cannot be read.
@@ -64,15 +68,24 @@ impl Store {
     /// When the store fails, or a safelist entry or suppression cannot be read.
     pub async fn load(&self, pop: &str, now: Timestamp) -> Result<Loaded, StoreError> {
         let mut unreadable = Vec::new();
-        let rows: Vec<(Uuid, String)> = on_db!(patiently self, |db| {
+        let rows: Vec<(Uuid, Vec<u8>, String, String)> = on_db!(patiently self, |db| {
             sqlx::query_as(
-                "SELECT id, body FROM mitigations WHERE live = 1 AND pop = $1 ORDER BY created_at, id",
+                "SELECT id, victim, vector, body FROM mitigations WHERE live = 1 AND pop = $1 \
+                 ORDER BY created_at, id",
             )
             .bind(pop)
             .fetch_all(db)
             .await?
         })?;
-        let mitigations = readable("mitigation", rows, &mut unreadable);
+        let mut taken = Vec::new();
+        let mut mitigations = Vec::with_capacity(rows.len());
+        for (id, victim, vector, body) in rows {
+            let before = unreadable.len();
+            mitigations.extend(readable("mitigation", vec![(id, body)], &mut unreadable));
+            if unreadable.len() > before {
+                taken.extend(scope(&victim, vector));
+            }
+        }
         let rows: Vec<(Uuid, String)> = on_db!(patiently self, |db| {
             sqlx::query_as(
                 "SELECT id, body FROM signal_groups WHERE pop = $1 AND (closed_at IS NULL OR last_event_at >= $2) \
@@ -107,8 +120,16 @@ impl Store {
             safelist,
             head: self.journal_head(pop).await?,
             unreadable,
+            taken,
         })
     }
+}
+
+fn scope(victim: &[u8], vector: String) -> Option<Scope> {
+    Some(Scope {
+        victim: Victim::new(address(victim)?).ok()?,
+        vector: vector.into(),
+    })
 }
 
 fn readable<T: DeserializeOwned>(

@@ -425,6 +425,7 @@ async fn an_unreadable_row_is_named_and_the_others_load(place: Place) {
     .await;
     let loaded = place.store.load(POP, at(9)).await.unwrap();
     assert_eq!(loaded.mitigations, [(*sound.mitigation).clone()]);
+    assert_eq!(loaded.taken.len(), 1, "its scope stays taken");
     let [row] = &loaded.unreadable[..] else {
         panic!("{:?}", loaded.unreadable);
     };
