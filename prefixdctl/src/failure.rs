@@ -150,6 +150,7 @@ pub(crate) fn code_of(error: &Error) -> &str {
         Error::Timeout { .. } => "client.timeout",
         Error::Setup(_) => "client.setup",
         Error::Protocol(_) => "client.protocol",
+        Error::Form(_) => "client.form",
     }
 }
 
@@ -158,7 +159,7 @@ pub(crate) fn exit_of(error: &Error) -> Exit {
     match error {
         Error::Connect { .. } => Exit::NoConnection,
         Error::Setup(_) => Exit::BadInput,
-        Error::Timeout { .. } | Error::Protocol(_) => Exit::Other,
+        Error::Timeout { .. } | Error::Protocol(_) | Error::Form(_) => Exit::Other,
         Error::Problem(problem) => match (problem.status, problem.code.as_str()) {
             (_, code) if code.starts_with("guardrail.") => Exit::Guardrail,
             (_, code) if code.starts_with("limit.") => Exit::RateLimited,

@@ -3,8 +3,7 @@
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::output::{Format, Output};
-use prefixd_api::client::{Client, Endpoint, Options};
-use secrecy::SecretString;
+use prefixd_api::client::{Client, Endpoint, Options, read_token};
 use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::Path;
 
@@ -12,8 +11,6 @@ use std::path::Path;
 const LOCAL_SOCKET: &str = "/run/prefixd/prefixd.sock";
 /// Where it listens when there is no socket.
 const LOCAL_TCP: &str = "http://127.0.0.1:8080";
-/// Longest token file.
-const MAX_TOKEN_BYTES: u64 = 4096;
 /// From so many mitigations on, the number must be typed.
 const TYPED_FROM: usize = 10;
 
@@ -39,7 +36,12 @@ impl Session {
             )));
         }
         let client = Client::new(Options {
-            token: global.token_file.as_deref().map(read_token).transpose()?,
+            token: global
+                .token_file
+                .as_deref()
+                .map(read_token)
+                .transpose()
+                .map_err(|error| Failure::Input(error.to_string()))?,
             request_timeout: global.request_timeout,
             retries: global.retries,
             user_agent: concat!("prefixdctl/", env!("CARGO_PKG_VERSION")),
@@ -128,33 +130,6 @@ fn local_endpoint() -> Result<Endpoint, Failure> {
     local
         .parse()
         .map_err(|error: prefixd_api::client::EndpointError| Failure::Input(error.to_string()))
-}
-
-fn read_token(path: &Path) -> Result<SecretString, Failure> {
-    let unreadable = |error: std::io::Error| {
-        Failure::Input(format!(
-            "the token file {} cannot be read: {error}",
-            path.display()
-        ))
-    };
-    let mut token = String::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin()
-            .lock()
-            .take(MAX_TOKEN_BYTES)
-            .read_to_string(&mut token)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(MAX_TOKEN_BYTES).read_to_string(&mut token))
-    };
-    read.map_err(unreadable)?;
-    let token = token.trim();
-    if token.is_empty() {
-        return Err(Failure::Input(format!(
-            "the token file {} is empty",
-            path.display()
-        )));
-    }
-    Ok(token.to_owned().into())
 }
 
 /// Reads a whole text file, or standard input for `-`.
