@@ -179,6 +179,24 @@ impl Action {
         }
     }
 
+    /// Whether it makes sense on a terminal that is too small for its screen.
+    pub(crate) const fn works_unseen(self) -> bool {
+        matches!(
+            self,
+            Self::Back
+                | Self::Refresh
+                | Self::Help
+                | Self::CloseOverlay
+                | Self::Interrupt
+                | Self::ApplyFilter
+                | Self::DropFilter
+                | Self::Mouse
+                | Self::Dump
+                | Self::Redraw
+                | Self::Suspend
+        )
+    }
+
     /// Whether it is part of changing what routers hold; gone while read-only or without contact.
     pub(crate) const fn changes_traffic(self) -> bool {
         matches!(self, Self::Withdraw | Self::Confirm)

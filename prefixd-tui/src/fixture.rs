@@ -57,6 +57,7 @@ impl Console {
     /// Everything the daemon answers to a console that starts.
     pub(crate) fn connect(&mut self, role: Role, rows: Vec<Mitigation>) {
         self.happens(Event::FeedUp {
+            resumed: true,
             server_time: self.wall(),
             pop: "iad1".to_owned(),
             mode: Mode::Enforced,

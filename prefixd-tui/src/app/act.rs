@@ -98,7 +98,7 @@ impl App {
             }
             Action::Refresh => {
                 self.contact.try_now(self.now.uptime);
-                let mut effects = self.read_all();
+                let mut effects = self.read_all_now();
                 effects.push(Effect::RetryFeed);
                 return effects;
             }
@@ -225,7 +225,9 @@ impl App {
     }
 
     fn back(&mut self) -> Vec<Effect> {
-        if let Screen::Detail(view) = &self.screen {
+        if let Screen::Detail(view) = &self.screen
+            && !self.is_tiny()
+        {
             let screen = if view.from_overview {
                 Screen::Overview
             } else {

@@ -305,6 +305,63 @@ mod ladder {
     }
 }
 
+mod small {
+    use super::*;
+
+    fn resize(console: &mut Console, width: u16, height: u16) {
+        console.happens(Event::Resize { width, height });
+    }
+
+    #[test]
+    fn a_panel_that_cannot_be_seen_is_closed_and_confirms_nothing() {
+        for (width, height) in [(59, 24), (80, 14), (40, 8)] {
+            let mut console = ready_panel();
+            console.keys("2");
+            resize(&mut console, width, height);
+            assert!(matches!(console.app.modal, Modal::None));
+            says(&console, "nothing was sent");
+            console.drawn();
+            console.wait(300);
+            assert!(withdrawals(&console.keys("y")).is_empty());
+            assert!(console.keys("w 2").is_empty());
+            assert!(matches!(console.app.modal, Modal::None));
+            says(&console, "60x15");
+        }
+    }
+
+    #[test]
+    fn another_size_is_another_look() {
+        let mut console = ready_panel();
+        console.keys("2");
+        resize(&mut console, 120, 40);
+        assert!(withdrawals(&console.keys("y")).is_empty());
+        console.drawn();
+        console.wait(300);
+        assert_eq!(withdrawals(&console.keys("y")).len(), 1);
+    }
+
+    #[test]
+    fn keys_do_nothing_that_is_not_shown() {
+        let mut console = Console::live(40, 10);
+        let before = console.app.overview.cursor();
+        console.keys("j Enter 2 Space s");
+        assert!(matches!(
+            (&console.app.screen, &console.app.modal),
+            (Screen::Overview, Modal::None)
+        ));
+        assert_eq!(console.app.overview.cursor(), before);
+        assert!(console.keys("r").contains(&Effect::RetryFeed));
+        console.app.flash = None;
+        let hints = console.screen().lines().last().unwrap().to_owned();
+        assert_eq!(hints.trim(), "r read again  q quit  ? help");
+        assert_eq!(console.keys("q"), [Effect::Quit]);
+        let mut console = on_list();
+        console.keys("Enter");
+        resize(&mut console, 40, 10);
+        assert_eq!(console.keys("q"), [Effect::Quit]);
+    }
+}
+
 mod outcomes {
     use super::*;
 
@@ -437,6 +494,26 @@ mod contact {
     }
 
     #[test]
+    fn an_empty_list_reassures_nobody_without_contact() {
+        for (keys, now, then) in [
+            ("1", "Nothing is announced", "Nothing was announced"),
+            ("2", "No rule is announced", "No rule was announced"),
+        ] {
+            let mut console = Console::live_with(80, 24, Role::Operator, Vec::new());
+            console.keys(keys);
+            assert!(console.screen().contains(now));
+            console.lose_contact();
+            console.wait(46_000);
+            let screen = console.screen();
+            assert!(
+                !screen.contains(now)
+                    && screen.contains(&format!("{then} when contact was lost at 14:32:07Z")),
+                "{screen}"
+            );
+        }
+    }
+
+    #[test]
     fn an_open_panel_closes_with_the_contact() {
         let mut console = ready_panel();
         console.keys("2");
@@ -464,6 +541,186 @@ mod contact {
         );
         assert!(effects.contains(&Effect::RetryFeed));
         assert!(matches!(console.app.contact_state(), State::Poll(_)));
+    }
+
+    fn asks_for_list(effects: &[Effect]) -> bool {
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Request(Request::Live { .. })))
+    }
+
+    fn feed_up(resumed: bool) -> Event {
+        Event::FeedUp {
+            resumed,
+            server_time: fixture::now(),
+            pop: "iad1".to_owned(),
+            mode: prefixd_api::resource::Mode::Enforced,
+            role: Role::Operator,
+        }
+    }
+
+    fn list(round: u64) -> Answer {
+        Answer::Live {
+            round,
+            result: Ok(Page {
+                mitigations: fixture::wave(),
+                more: false,
+            }),
+        }
+    }
+
+    #[test]
+    fn what_happened_before_the_first_hello_is_read() {
+        let mut console = Console::new(80, 24);
+        console.answers(list(1));
+        assert!(asks_for_list(&console.happens(feed_up(false))));
+        assert!(matches!(console.app.contact_state(), State::Lag(_)));
+        console.answers(list(2));
+        assert!(matches!(console.app.contact_state(), State::Live(_)));
+        assert!(
+            !asks_for_list(&console.happens(feed_up(true))),
+            "a feed that goes on where it was has missed nothing"
+        );
+        // The answer to the first question may be older than the hello: it is asked once more, and then enough.
+        let mut console = Console::new(80, 24);
+        assert!(!asks_for_list(&console.happens(feed_up(false))));
+        assert!(asks_for_list(&console.answers(list(1))));
+        assert!(!asks_for_list(&console.answers(list(2))));
+    }
+
+    fn refused(words: &str) -> Failure {
+        Failure::Refused {
+            code: "auth.forbidden".to_owned(),
+            detail: words.to_owned(),
+        }
+    }
+
+    #[test]
+    fn reads_that_are_refused_are_shown_and_asked_again() {
+        let mut console = Console::new(120, 40);
+        console.answers(Answer::Health(Err(refused("this needs the role viewer"))));
+        console.answers(Answer::Live {
+            round: 1,
+            result: Err(refused("this needs the role viewer")),
+        });
+        for keys in ["1", "2"] {
+            console.keys(keys);
+            let screen = console.screen();
+            assert!(
+                screen.contains("!! REFUSED the mitigations: this needs the role viewer"),
+                "{screen}"
+            );
+            assert!(screen.contains("could not be read"), "{screen}");
+        }
+        console.wait(5_000);
+        let effects = console.happens(Event::Tick);
+        assert!(asks_for_list(&effects), "{effects:?}");
+        console.answers(list(2));
+        console.answers(Answer::Health(Ok(Box::new(fixture::health(
+            Role::Viewer,
+            fixture::now(),
+        )))));
+        let screen = console.screen();
+        assert!(
+            !screen.contains("REFUSED") && screen.contains("203.0.113.10"),
+            "{screen}"
+        );
+    }
+
+    #[test]
+    fn a_list_that_was_not_given_after_a_resync_is_asked_for_again() {
+        let mut console = on_list();
+        assert!(asks_for_list(&console.happens(Event::FeedResync)));
+        console.answers(Answer::Live {
+            round: 1,
+            result: Err(refused("too many requests")),
+        });
+        assert!(matches!(console.app.contact_state(), State::Lag(_)));
+        let mut asked = Vec::new();
+        for second in 1..=10 {
+            console.wait(1_000);
+            console.happens(Event::FeedAlive);
+            if asks_for_list(&console.happens(Event::Tick)) {
+                asked.push(second);
+                console.answers(Answer::Live {
+                    round: 1,
+                    result: Err(refused("too many requests")),
+                });
+            }
+        }
+        assert_eq!(asked, [5, 10], "neither never nor without a pause");
+        console.wait(5_000);
+        console.happens(Event::FeedAlive);
+        console.happens(Event::Tick);
+        console.answers(list(9));
+        assert!(matches!(console.app.contact_state(), State::Live(_)));
+    }
+
+    #[test]
+    fn ended_ones_that_were_not_read_are_not_said_to_be_none() {
+        let mut console = on_list();
+        console.keys("/ Ctrl-U 'status:rejected' Enter");
+        console.keys("G");
+        console.app.list.selection = Default::default();
+        console.keys("F2");
+        let screen = console.screen();
+        assert!(screen.contains("reading the ended ones"), "{screen}");
+        console.answers(Answer::Ended(Err(refused("not now"))));
+        let screen = console.screen();
+        assert!(
+            screen.contains("The ended ones could not be read: not now"),
+            "{screen}"
+        );
+        console.wait(5_000);
+        console.happens(Event::FeedAlive);
+        assert!(
+            console
+                .happens(Event::Tick)
+                .contains(&Effect::Request(Request::Ended))
+        );
+        console.answers(Answer::Ended(Ok(Page {
+            mitigations: Vec::new(),
+            more: false,
+        })));
+        let screen = console.screen();
+        assert!(
+            screen.contains("Nothing passes the filter status:rejected"),
+            "{screen}"
+        );
+    }
+
+    #[test]
+    fn a_mute_feed_is_not_live_however_fast_requests_are_answered() {
+        let mut console = on_list();
+        for second in 1..=12_u64 {
+            console.wait(1_000);
+            console.answers(Answer::Health(Ok(Box::new(fixture::health(
+                Role::Operator,
+                fixture::now(),
+            )))));
+            let state = console.app.contact_state();
+            assert_eq!(matches!(state, State::Live(_)), second < 2, "{second}: {state:?}");
+            assert_eq!(
+                matches!(state, State::Poll(_)),
+                second >= 10,
+                "{second}: {state:?}"
+            );
+        }
+        console.happens(Event::FeedAlive);
+        assert!(matches!(console.app.contact_state(), State::Live(_)));
+    }
+
+    #[test]
+    fn on_the_socket_a_token_is_no_next_step() {
+        let mut console = on_list();
+        console.answers(Answer::Health(Err(Failure::Unauthorized("not known".to_owned()))));
+        let screen = console.screen();
+        assert!(
+            screen.contains("operator group") && !screen.contains("--token-file"),
+            "{screen}"
+        );
+        console.app.settings.api = "http://127.0.0.1:8080".to_owned();
+        assert!(console.screen().contains("--token-file"));
     }
 
     #[test]

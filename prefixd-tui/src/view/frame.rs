@@ -229,8 +229,12 @@ fn banner_words(app: &App) -> Option<String> {
     let reason = text::cut(reason, 60);
     let retry = format!("retry {attempts} in {}", relative(wait));
     match app.contact_state() {
+        // On the socket no token counts: who the process belongs to does.
+        State::Auth if app.settings.api.starts_with("unix:") => Some(format!(
+            "!! NOT SIGNED IN: use sudo, or ask for its viewer or operator group. {reason}"
+        )),
         State::Auth => Some(format!(
-            "!! NOT SIGNED IN at {}: {reason}. Start again with --token-file.",
+            "!! NOT SIGNED IN at {}: start again with --token-file. {reason}",
             app.settings.api
         )),
         State::Stale(Some(age)) => Some(format!(
@@ -241,7 +245,9 @@ fn banner_words(app: &App) -> Option<String> {
             "!! NO CONTACT with {}, {retry}. {reason}",
             app.settings.api
         )),
-        _ => None,
+        _ => app
+            .first_refusal()
+            .map(|(what, words)| format!("!! REFUSED {}: {words}", what.words())),
     }
 }
 
@@ -425,6 +431,9 @@ fn list_words(app: &App, current: bool) -> String {
     if app.list.filter.wants_ended() && app.store.has_more_ended() {
         words.push_str("  (of the ended ones the newest)");
     }
+    if app.awaits_ended() {
+        words.push_str("  (the ended ones are not read)");
+    }
     if current && app.settings.absolute_times {
         words.push_str(&format!("  {}", text::zone_name(app.settings.zone)));
     }
@@ -438,6 +447,8 @@ fn app_page(app: &App) -> usize {
 /// The word for an action in the hint line.
 fn hint(app: &App, action: Action) -> Option<&'static str> {
     match (action, &app.screen) {
+        (Action::Back, _) if app.is_tiny() => Some("quit"),
+        (Action::Refresh, _) if app.is_tiny() => Some("read again"),
         (Action::Back, Screen::Overview | Screen::List) => Some("quit"),
         _ => action.about().hint,
     }

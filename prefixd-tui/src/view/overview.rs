@@ -1,6 +1,6 @@
 //! The first screen: are we under attack, are we filtering, does anything need a person.
 
-use super::list::table;
+use super::list::{last_known, table, unread_words};
 use super::pane::{self, Line, boxed, line, pair};
 use super::summary::wrapped;
 use super::{Class, frame, put, style};
@@ -139,16 +139,29 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer, _body: Rect) {
         &["PPS", "AGE", "CONF"]
     };
     table(app, buffer, area, &app.overview, None, without);
-    if app.overview.order().is_empty() && app.store.is_loaded() {
-        let words = "Nothing is announced: no attack is being filtered.";
+    if app.overview.order().is_empty() {
+        let (words, meaning) = empty_words(app);
         put(
             buffer,
             area.x + 2,
             area.y + 2,
             area.width.saturating_sub(2),
-            words,
-            style(app, Meaning::Ok),
+            &words,
+            style(app, meaning),
         );
+    }
+}
+
+fn empty_words(app: &App) -> (String, Meaning) {
+    if !app.store.is_loaded() {
+        return (unread_words(app), Meaning::Low);
+    }
+    match last_known(app) {
+        Some(when) => (format!("Nothing was announced {when}."), Meaning::Warn),
+        None => (
+            "Nothing is announced: no attack is being filtered.".to_owned(),
+            Meaning::Ok,
+        ),
     }
 }
 

@@ -11,6 +11,7 @@ mod pty;
 use lab::daemon::{Daemon, Documents};
 use lab::net;
 use lab::routers::{Family, Kind, Router, RouterConfig};
+use prefixd_api::client::{Client, Endpoint, FeedItem, FeedOptions, Options};
 use pty::Terminal;
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -59,7 +60,7 @@ async fn a_mitigation_appears_is_withdrawn_and_the_router_loses_it() -> anyhow::
     terminal.send("2");
     terminal.wait_for("No rule is announced");
 
-    let event = json!({
+    let mut event = json!({
         "source": "fastnetmon", "event_id": "fnm-1", "victim_ip": "203.0.113.10", "vector": "udp_flood",
         "bps": 1_200_000_000_u64, "pps": 800_000, "confidence": 0.95, "top_dst_ports": [3478],
     });
@@ -90,9 +91,36 @@ async fn a_mitigation_appears_is_withdrawn_and_the_router_loses_it() -> anyhow::
     terminal.send("q");
     terminal.wait_for("2 Mitigations 0");
 
+    // The daemon answers the heartbeat by which the console tells a quiet feed from a dead one.
+    let endpoint: Endpoint = format!("http://{http}").parse()?;
+    let mut feed = Client::new(Options::new(endpoint))?.feed(FeedOptions {
+        heartbeat: Some(Duration::from_millis(20)),
+        ..FeedOptions::default()
+    });
+    while !matches!(
+        tokio::time::timeout(LIMIT, feed.next()).await?,
+        Some(FeedItem::Alive)
+    ) {}
+    drop(feed);
+
     // Without the daemon the console stays, and finds it again.
-    let daemon = daemon.kill_and_start().await?;
-    terminal.wait_for("LIVE");
+    daemon.stop().await?;
+    terminal.wait_for("NO CONTACT");
+    let daemon = start_daemon(&router, dir.path(), http).await?;
+    terminal.wait("contact", |text| {
+        text.contains("LIVE") && !text.contains("NO CONTACT")
+    });
+    // Live again means that the feed goes on: nothing was asked, and the next attack appears.
+    event["event_id"] = json!("fnm-2");
+    event["victim_ip"] = json!("203.0.113.11");
+    let (status, answer) = daemon
+        .client()
+        .await?
+        .json("POST", "/v1/events", Some(&event))
+        .await?;
+    assert_eq!(status, 202, "{answer}");
+    terminal.send("2");
+    terminal.wait_for("203.0.113.11");
     terminal.send("/\u{15}status:withdrawn\r");
     terminal.wait("withdrawn mitigation", |text| {
         text.contains("203.0.113.10") && text.contains("withdrawn")
