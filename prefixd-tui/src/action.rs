@@ -80,15 +80,15 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    /// In the order the help shows them.
+    /// In the order the help shows them: what is looked for in a hurry first.
     pub(crate) const ALL: [Self; 8] = [
-        Self::Move,
-        Self::Select,
         Self::Act,
         Self::Look,
         Self::List,
-        Self::Copy,
+        Self::Select,
         Self::Go,
+        Self::Move,
+        Self::Copy,
         Self::Program,
     ];
 
@@ -168,6 +168,27 @@ impl Action {
             Self::Interrupt => (Group::Program, "twice in 2 s: quit", None),
         };
         About { group, help, hint }
+    }
+
+    /// The action that shares a line of the help with this one, and what the line says about both.
+    pub(crate) const fn pair(self) -> Option<(Self, &'static str)> {
+        Some(match self {
+            Self::Down => (Self::Up, "row"),
+            Self::PageDown => (Self::PageUp, "page"),
+            Self::HalfDown => (Self::HalfUp, "half a page"),
+            Self::First => (Self::Last, "first, last"),
+            Self::NextPane => (Self::PreviousPane, "next, previous pane"),
+            Self::Next => (Self::Previous, "next, previous in list"),
+            Self::SortMenu => (Self::SortReverse, "sort by..., reverse"),
+            Self::TimeFormat => (Self::Zone, "times: relative, zone"),
+            Self::GoOverview => (Self::GoMitigations, "overview, mitigations"),
+            Self::Copy(CopyWhat::Id) => (Self::Copy(CopyWhat::Address), "id, IP address"),
+            Self::Copy(CopyWhat::Rules) => (Self::Copy(CopyWhat::Json), "rules as text, JSON"),
+            Self::Copy(CopyWhat::Command) => (Self::Copy(CopyWhat::Table), "command, table as text"),
+            Self::Mouse => (Self::Dump, "mouse, plain text"),
+            Self::Redraw => (Self::Suspend, "redraw, suspend"),
+            _ => return None,
+        })
     }
 
     /// The role that may do it. The daemon checks again.

@@ -142,7 +142,7 @@ impl App {
             stats: None,
             peers: Vec::new(),
             store: Mitigations::default(),
-            overview: Selection::default(),
+            overview: Selection::at_top(),
             list: ListView::new(filter),
             screen: Screen::Overview,
             modal: Modal::None,
@@ -252,7 +252,8 @@ impl App {
             .retain(|id| self.store.get(*id).is_some_and(|row| row.status.is_live()));
         if let Ok(worst) = Filter::parse(filter::DEFAULT) {
             let sort = Sort::by(SortKey::Severity);
-            let order = list::order(&self.store, &worst, sort, self.overview.cursor(), now);
+            let kept = self.overview.cursor().filter(|_| self.overview.is_chosen());
+            let order = list::order(&self.store, &worst, sort, kept, now);
             self.overview.settle(order, overview_page);
         }
     }

@@ -217,7 +217,7 @@ impl Quantity {
             Self::Ttl => row
                 .status
                 .is_live()
-                .then(|| row.expires_at.since(now).as_secs_f64()),
+                .then(|| row.leaves_at().since(now).as_secs_f64()),
             Self::Age => Some(now.since(row.created_at).as_secs_f64()),
             Self::Confidence => row.confidence,
             Self::Step => Some(f64::from(row.step)),

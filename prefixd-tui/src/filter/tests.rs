@@ -33,7 +33,7 @@ fn terms_select_what_they_say() {
         ("cust:acme vector:udp*", 3),
         ("bps>1G", 6),
         ("bps>=1.2G bps<2.3G", 3),
-        ("ttl<1m", 2),
+        ("ttl<1m", 3),
         ("age>1h", 0),
         ("conf>=.9", 2),
         ("sev>=high", 4),

@@ -169,6 +169,7 @@ const COLUMNS: &[Column] = &[
             Some(Shown::Withdrawing) => ("withdrawing".to_owned(), Meaning::Info),
             Some(Shown::Unknown) => ("UNKNOWN".to_owned(), Meaning::Down),
             Some(Shown::Failed(_)) => ("FAILED".to_owned(), Meaning::Down),
+            None if row.status.is_announced() && !row.enforced => ("dry-run".to_owned(), Meaning::Warn),
             None if row.ending_since.is_some() && row.status.is_live() => ("ending".to_owned(), Meaning::Low),
             None => (text::status(row.status).to_owned(), status_meaning(row.status)),
         },

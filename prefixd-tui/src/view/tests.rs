@@ -10,7 +10,7 @@ use ratatui::style::Modifier;
 /// A screen by its name, and how to get there.
 type Prepared = (&'static str, fn(&mut Console));
 
-const SCREENS: [Prepared; 13] = [
+const SCREENS: [Prepared; 14] = [
     ("overview", |_| {}),
     ("list", |console| drop(console.keys("2 j j"))),
     ("list_marks_filter", |console| {
@@ -24,6 +24,9 @@ const SCREENS: [Prepared; 13] = [
     ("withdraw_one", |console| drop(console.keys("2 j j w"))),
     ("withdraw_marked", |console| {
         drop(console.keys("2 j Space j Space Space w 5 'cust called'"));
+    }),
+    ("withdraw_all", |console| {
+        drop(console.keys("2 Space / ' sev<critical' Enter * w 1"));
     }),
     ("detail", |console| open_detail(console, "")),
     ("detail_why", |console| open_detail(console, "Tab Tab Tab")),
@@ -126,6 +129,91 @@ fn styles_in_dark_and_mono() {
                 format!("styles_{theme_name}_{name}"),
                 styles(&console.app, &buffer)
             );
+        }
+    }
+}
+
+/// What a withdrawal does and what has to be pressed is on every screen on which it can be confirmed.
+#[test]
+fn the_panel_shows_what_it_does_at_every_size() {
+    for (width, height) in [(60, 15), (79, 23), (80, 24), (100, 24), (120, 40), (200, 60)] {
+        for keys in ["2 w", "2 w 2", "2 * w", "2 * w 2", "2 Space Space w 5 'x' Enter"] {
+            let mut console = at(width, height, |_| {});
+            console.keys(keys);
+            let screen = console.screen();
+            for words in [
+                "203.0.113.10",
+                "frees ",
+                "comes back ",
+                "takes back ",
+                "reason:",
+                "suppress:",
+                "] y ",
+            ] {
+                assert!(
+                    screen.contains(words),
+                    "{width}x{height} {keys}: {words}\n{screen}"
+                );
+            }
+            // Small ones ask for the reason first.
+            let asked = keys.contains('*') && (width >= 80 || keys.ends_with('2'));
+            assert_eq!(screen.contains("count:"), asked, "{screen}");
+        }
+    }
+}
+
+#[test]
+fn the_panel_scrolls_as_far_as_there_are_targets() {
+    for (width, height) in [(60, 15), (80, 24), (120, 40)] {
+        let mut console = at(width, height, |console| drop(console.keys("2 * w")));
+        let first = console.screen();
+        console.keys("j j j j j j j j j j j j");
+        let last = console.screen();
+        assert!(last.contains("198.51.100.9"), "{last}");
+        assert_ne!(last, first);
+        console.keys("k");
+        assert_ne!(console.screen(), last, "no key is dead");
+    }
+}
+
+#[test]
+fn a_press_that_was_too_soon_is_not_held_against_the_next() {
+    let mut console = at(80, 24, |console| drop(console.keys("2 w 1")));
+    console.drawn();
+    assert_eq!(
+        console.app.wakes_at(),
+        Some(console.app.now.uptime + crate::panel::GUARD)
+    );
+    console.wait(100);
+    console.keys("y");
+    assert!(console.screen().contains("too soon"));
+    console.wait(250);
+    let screen = console.screen();
+    assert!(
+        !screen.contains("too soon") && !screen.contains("read first"),
+        "{screen}"
+    );
+    assert_eq!(console.app.wakes_at(), None);
+}
+
+#[test]
+fn help_says_when_there_is_more_and_shows_every_key() {
+    for (width, height) in [(60, 15), (80, 24), (120, 40)] {
+        let mut console = at(width, height, |console| drop(console.keys("2 ?")));
+        let mut shown = console.screen();
+        assert_eq!(shown.contains(" more ─"), shown.contains("j k scroll"), "{shown}");
+        if (width, height) == (80, 24) {
+            for words in ["open", "filter", "sort by"] {
+                assert!(shown.contains(words), "{words} at first sight\n{shown}");
+            }
+        }
+        for _ in 0..60 {
+            console.keys("j");
+            shown.push_str(&console.screen());
+        }
+        for binding in crate::keymap::bindings_of(crate::keymap::Place::List) {
+            let key = binding.keys[0];
+            assert!(shown.contains(key), "{key} at {width}x{height}");
         }
     }
 }
