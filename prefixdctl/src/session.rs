@@ -22,6 +22,7 @@ pub(crate) struct Session {
     yes: bool,
     no_input: bool,
     readonly: bool,
+    token_from_stdin: bool,
 }
 
 impl Session {
@@ -54,6 +55,7 @@ impl Session {
             yes: global.yes,
             no_input: global.no_input,
             readonly: global.readonly,
+            token_from_stdin: global.token_file.as_deref() == Some(Path::new("-")),
         })
     }
 
@@ -110,6 +112,16 @@ impl Session {
         }
     }
 
+    /// Reads a whole text file, or standard input for `-`.
+    pub(crate) fn read_text(&self, path: &Path, max_bytes: u64) -> Result<String, Failure> {
+        if self.token_from_stdin && path == Path::new("-") {
+            return Err(Failure::Usage(
+                "standard input gives the token: name a file for the rest".to_owned(),
+            ));
+        }
+        read_text(path, max_bytes)
+    }
+
     /// Refuses formats made of rows, before anything is sent.
     pub(crate) fn no_rows(&self, what: &str) -> Result<(), Failure> {
         match self.out.format {
@@ -132,8 +144,7 @@ fn local_endpoint() -> Result<Endpoint, Failure> {
         .map_err(|error: prefixd_api::client::EndpointError| Failure::Input(error.to_string()))
 }
 
-/// Reads a whole text file, or standard input for `-`.
-pub(crate) fn read_text(path: &Path, max_bytes: u64) -> Result<String, Failure> {
+fn read_text(path: &Path, max_bytes: u64) -> Result<String, Failure> {
     let mut text = String::new();
     let read = if path == Path::new("-") {
         std::io::stdin()
