@@ -12,6 +12,9 @@ use prefixd_api::show::{count, relative};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+/// Title of the pane of what happened.
+const FEED: &str = "Feed";
+
 /// Where everything is. Panes without room are empty.
 struct Parts {
     system: Rect,
@@ -118,11 +121,19 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer, _body: Rect) {
         (parts.vectors, "By vector", vectors),
         (parts.customers, "By customer", customers),
         (parts.outcomes, "Events since start, by outcome", outcomes),
-        (parts.feed, "Feed", feed),
+        (parts.feed, FEED, feed),
     ] {
         if area.width > 0 {
-            let inside = boxed(app, buffer, area, false, title, "");
-            let content = content(app, inside);
+            // News stay true; the rest is of the moment of the last contact.
+            let is_old = !app.contact_state().is_current() && title != FEED;
+            let note = if is_old { "last known" } else { "" };
+            let inside = boxed(app, buffer, area, false, title, note);
+            let mut content = content(app, inside);
+            if is_old {
+                for (_, meaning) in content.iter_mut().flatten() {
+                    *meaning = Meaning::Low;
+                }
+            }
             pane::lines(app, buffer, inside, &content, 0);
             let hidden = content.len().saturating_sub(usize::from(inside.height));
             if hidden > 0 {

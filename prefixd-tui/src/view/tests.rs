@@ -262,6 +262,76 @@ fn the_selected_row_is_reversed_from_end_to_end_without_colour() {
     }
 }
 
+/// Counts what a terminal is sent.
+#[derive(Clone, Default)]
+struct Wire(std::rc::Rc<std::cell::Cell<usize>>);
+
+impl std::io::Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.set(self.0.get() + bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What frames may cost on a slow line, in bytes: a whole frame, one row down, one second of nothing, a page.
+const BUDGETS: [(u16, u16, [usize; 4]); 2] = [
+    (80, 24, [6_000, 500, 500, 3_000]),
+    (120, 40, [12_000, 600, 1_000, 6_000]),
+];
+
+#[test]
+fn frames_are_small_enough_for_slow_lines() {
+    for (width, height, budget) in BUDGETS {
+        let rows = (0..100)
+            .map(|number| {
+                let mut row = fixture::wave().swap_remove(number % 9);
+                row.mitigation_id = format!("019ab000-0000-7000-8000-0000000003{number:02}")
+                    .parse()
+                    .unwrap();
+                row.victim_ip = format!("203.0.113.{number}").parse().unwrap();
+                row
+            })
+            .collect();
+        let mut console = Console::live_with(width, height, Role::Operator, rows);
+        let wire = Wire::default();
+        let mut painter = crate::terminal::Painter::new(wire.clone());
+        let mut cost = |console: &mut Console| {
+            console.buffer();
+            let app = &console.app;
+            painter
+                .frame(app.area, |buffer| crate::view::draw(app, buffer))
+                .unwrap();
+            wire.0.take()
+        };
+        console.keys("2");
+        let mut spent = [0; 4];
+        spent[0] = cost(&mut console);
+        assert_eq!(cost(&mut console), 0, "nothing changed, nothing sent");
+        console.keys("j");
+        spent[1] = cost(&mut console);
+        console.wait(1_000);
+        console.happens(Event::FeedAlive);
+        console.happens(Event::Tick);
+        spent[2] = cost(&mut console);
+        console.happens(Event::Key(crossterm::event::KeyEvent::new(
+            crossterm::event::KeyCode::PageDown,
+            crossterm::event::KeyModifiers::NONE,
+        )));
+        console.app.settle();
+        spent[3] = cost(&mut console);
+        for (spent, most) in spent.into_iter().zip(budget) {
+            assert!(
+                (1..=most).contains(&spent),
+                "{width}x{height}: {spent} of {most} B"
+            );
+        }
+    }
+}
+
 /// Texts that a terminal, or a reader, would obey.
 const HOSTILE: [&str; 6] = [
     "\x1b]52;c;ZXZpbA==\x07",
@@ -271,6 +341,17 @@ const HOSTILE: [&str; 6] = [
     "\x1b]8;;http://example.net\x1b\\link",
     "one\r\ntwo\x08\x08\x08three\x7f",
 ];
+
+fn assert_harmless(console: &mut Console, hostile: &str) {
+    for letter in console
+        .buffer()
+        .content()
+        .iter()
+        .flat_map(|cell| cell.symbol().chars())
+    {
+        assert!(!prefixd_api::show::is_unsafe(letter), "{letter:?} of {hostile:?}");
+    }
+}
 
 #[test]
 fn outside_text_cannot_reach_the_terminal_as_control() {
@@ -309,15 +390,30 @@ fn outside_text_cannot_reach_the_terminal_as_control() {
                 console.answers(Answer::Detail(rows[0].mitigation_id, Ok(Box::new(detail))));
                 console.answers(Answer::Why(rows[0].mitigation_id, Ok(Box::new(why))));
             }
-            for cell in console.buffer().content() {
-                for letter in cell.symbol().chars() {
-                    let hidden = matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-                    assert!(
-                        !letter.is_control() && !hidden,
-                        "{letter:?} of {hostile:?} after {keys:?}"
-                    );
-                }
-            }
+            assert_harmless(&mut console, hostile);
+        }
+        // What is no row: reasons, neighbours, news, refusals, failures, the filter that is typed.
+        for keys in ["1", "2 /"] {
+            let mut console = Console::live_with(120, 40, Role::Operator, rows.clone());
+            let mut health = fixture::health(Role::Operator, fixture::now());
+            health.reasons = vec![hostile.to_owned()];
+            health.pop = hostile.to_owned();
+            console.answers(Answer::Health(Ok(Box::new(health))));
+            let mut peers = fixture::peers();
+            peers[0].name = hostile.to_owned();
+            console.answers(Answer::Peers(Ok(peers)));
+            console.happens(Event::FeedLost(hostile.to_owned()));
+            console.answers(Answer::Stats(Err(crate::event::Failure::Refused {
+                code: "x".to_owned(),
+                detail: hostile.to_owned(),
+            })));
+            console.keys(keys);
+            console.happens(Event::Paste(hostile.to_owned()));
+            assert_harmless(&mut console, hostile);
+            console.answers(Answer::Health(Err(crate::event::Failure::NotSent(
+                hostile.to_owned(),
+            ))));
+            assert_harmless(&mut console, hostile);
         }
         let mut console = Console::live_with(80, 24, Role::Operator, rows);
         for effect in console.keys("2 y t") {

@@ -12,6 +12,13 @@ fn loss_locks_changes_and_shows_what_was_known() {
         "{screen}"
     );
     assert!(screen.contains("   ? "), "rates are unknown");
+    console.keys("1");
+    let screen = console.screen();
+    assert!(
+        screen.contains("last known") && screen.contains("store      ?"),
+        "{screen}"
+    );
+    console.keys("2");
     assert!(console.keys("w").is_empty());
     says(&console, "no contact");
 }
