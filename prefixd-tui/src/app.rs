@@ -124,6 +124,7 @@ pub(crate) struct App {
     skew: i64,
     polls: data::Polls,
     interrupted: Option<Duration>,
+    strays: keys::Strays,
     last_click: Option<(Duration, MitigationId)>,
     /// Rows changed since the lists were last put in order.
     unsettled: bool,
@@ -153,6 +154,7 @@ impl App {
             skew: 0,
             polls: data::Polls::default(),
             interrupted: None,
+            strays: keys::Strays::default(),
             last_click: None,
             unsettled: true,
         }

@@ -20,8 +20,9 @@ pub struct Options {
     #[arg(long)]
     pub insecure: bool,
 
-    /// Colours. auto takes COLORFGBG's word for the background, or dark; a non-empty NO_COLOR means mono
-    #[arg(long, value_enum, default_value_t = ThemeChoice::Auto)]
+    /// Colours. auto takes COLORFGBG's word for the background, which SSH does not pass on, or dark; a non-empty
+    /// NO_COLOR means mono
+    #[arg(long, value_enum, default_value_t = ThemeChoice::Auto, env = "PREFIXD_THEME")]
     pub theme: ThemeChoice,
 
     /// Draw with ASCII characters only

@@ -45,8 +45,8 @@ the daemon does not take the caller or the token
 The daemon's socket. On it you are who you are on the machine.
 .SH ENVIRONMENT
 .TP
-PREFIXD_API, PREFIXD_TOKEN_FILE, PREFIXD_READONLY
-\-\-api, \-\-token\-file and \-\-readonly
+PREFIXD_API, PREFIXD_TOKEN_FILE, PREFIXD_READONLY, PREFIXD_THEME
+\-\-api, \-\-token\-file, \-\-readonly and \-\-theme
 .TP
 COLORTERM
 truecolor or 24bit: 24\-bit colour

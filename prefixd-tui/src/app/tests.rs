@@ -148,7 +148,16 @@ mod outcomes {
         console.answers(Answer::Withdraw(row.mitigation_id, Err(failure)));
         says(&console, "1 FAILED");
         assert!(console.app.list.marks.contains(&row.mitigation_id));
+        console.app.flash = None;
         assert!(console.screen().contains("FAILED"));
+        console.happens(Event::Resize {
+            width: 60,
+            height: 15,
+        });
+        assert!(
+            console.screen().contains("FAILED"),
+            "also where there is no status"
+        );
     }
 
     #[test]

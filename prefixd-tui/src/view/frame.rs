@@ -356,7 +356,8 @@ pub(super) fn context_row(app: &App, buffer: &mut Buffer, area: Rect) -> Option<
         });
     }
     let (words, meaning) = match &app.flash {
-        Some(flash) => (flash.text.clone(), flash.meaning),
+        // What w would be about is said beside every message.
+        Some(flash) => (format!("{}{}", marks_words(app), flash.text), flash.meaning),
         None => (context_words(app), Meaning::Low),
     };
     let room = area.width.saturating_sub(1);
@@ -424,6 +425,18 @@ fn place_words(app: &App) -> String {
     }
 }
 
+/// The marks of the list, and how many of them are not seen; never cut off, because `w` is about them.
+fn marks_words(app: &App) -> String {
+    if !matches!(app.screen, Screen::List) || app.list.marks.is_empty() {
+        return String::new();
+    }
+    let hidden = match app.list.hidden_marks() {
+        0 => String::new(),
+        hidden => format!(" ({} hidden)", count(hidden as u64)),
+    };
+    format!("marks {}{hidden}  ", count(app.list.marks.len() as u64))
+}
+
 fn list_words(app: &App, current: bool) -> String {
     let selection = &app.list.selection;
     let shown = selection.order().len();
@@ -439,16 +452,10 @@ fn list_words(app: &App, current: bool) -> String {
     if !current {
         words.push_str("  LAST KNOWN");
     }
-    // What w would be about is never cut off.
-    if !app.list.marks.is_empty() {
-        let hidden = match app.list.hidden_marks() {
-            0 => String::new(),
-            hidden => format!(" ({} hidden)", count(hidden as u64)),
-        };
-        words.push_str(&format!("  marks {}{hidden}", count(app.list.marks.len() as u64)));
-    }
+    words.push_str("  ");
+    words.push_str(&marks_words(app));
     words.push_str(&format!(
-        "  filter: {}  sort: {} {}",
+        "filter: {}  sort: {} {}",
         if app.list.filter.text().is_empty() {
             "none"
         } else {

@@ -156,7 +156,7 @@ const COLUMNS: &[Column] = &[
         right: true,
         rank: 1,
         sort: Some(SortKey::Ttl),
-        cell: ttl_words,
+        cell: ttl_or_outcome,
     },
     Column {
         title: "STATUS",
@@ -216,6 +216,15 @@ const COLUMNS: &[Column] = &[
         cell: |_, row| (short_id(row.mitigation_id), Meaning::Low),
     },
 ];
+
+/// What is left; where there is no room for the status, an outcome that a person waits for comes first.
+fn ttl_or_outcome(app: &App, row: &Mitigation) -> (String, Meaning) {
+    match app.changes.shown(row.mitigation_id) {
+        Some(Shown::Unknown) if Class::of(app.area) < Class::Normal => ("UNKNOWN".to_owned(), Meaning::Down),
+        Some(Shown::Failed(_)) if Class::of(app.area) < Class::Normal => ("FAILED".to_owned(), Meaning::Down),
+        _ => ttl_words(app, row),
+    }
+}
 
 /// Who says now that the attack goes on.
 fn sources(row: &Mitigation) -> String {

@@ -238,3 +238,41 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn text_in_the_wrong_window_does_nothing() {
+    let mut console = on_list();
+    console.keys("x x x x x x x x x w 1");
+    assert!(matches!(console.app.modal, Modal::None));
+    says(&console, "wrong window");
+    console.wait(200);
+    console.keys("2 1 w");
+    assert!(matches!(
+        (&console.app.screen, &console.app.modal),
+        (Screen::List, Modal::None)
+    ));
+    console.wait(300);
+    console.keys("w");
+    assert!(
+        matches!(console.app.modal, Modal::Withdraw(_)),
+        "a person is heard again"
+    );
+    let mut console = on_list();
+    for _ in 0..20 {
+        console.keys("x");
+        console.wait(30);
+    }
+    console.keys("1");
+    assert!(
+        matches!(console.app.screen, Screen::Overview),
+        "slow fingers are no burst"
+    );
+}
+
+#[test]
+fn messages_leave_the_marks_in_sight() {
+    let mut console = on_list();
+    console.keys("Space Space x");
+    let screen = console.screen();
+    assert!(screen.contains("marks 2  no such key"), "{screen}");
+}
