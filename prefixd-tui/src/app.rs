@@ -111,6 +111,8 @@ pub(crate) struct App {
     pub(crate) stats: Option<Stats>,
     pub(crate) peers: Vec<Peer>,
     pub(crate) store: Mitigations,
+    /// What the overview shows.
+    worst: Filter,
     pub(crate) overview: Selection,
     pub(crate) list: ListView,
     pub(crate) screen: Screen,
@@ -144,7 +146,8 @@ impl App {
             peers: Vec::new(),
             store: Mitigations::default(),
             overview: Selection::at_top(),
-            list: ListView::new(filter),
+            list: ListView::new(filter.clone()),
+            worst: filter,
             screen: Screen::Overview,
             modal: Modal::None,
             changes: Changes::default(),
@@ -252,12 +255,10 @@ impl App {
         list.selection.settle(order, page);
         list.marks
             .retain(|id| self.store.get(*id).is_some_and(|row| row.status.is_live()));
-        if let Ok(worst) = Filter::parse(filter::DEFAULT) {
-            let sort = Sort::by(SortKey::Severity);
-            let kept = self.overview.cursor().filter(|_| self.overview.is_chosen());
-            let order = list::order(&self.store, &worst, sort, kept, now);
-            self.overview.settle(order, overview_page);
-        }
+        let sort = Sort::by(SortKey::Severity);
+        let kept = self.overview.cursor().filter(|_| self.overview.is_chosen());
+        let order = list::order(&self.store, &self.worst, sort, kept, now);
+        self.overview.settle(order, overview_page);
     }
 
     /// The daemon's clock, as well as it is known. All countdowns use it.

@@ -308,8 +308,11 @@ impl ListView {
 
     /// How many marks are on rows that the filter hides.
     pub(crate) fn hidden_marks(&self) -> usize {
-        let shown: BTreeSet<_> = self.selection.order().iter().collect();
-        self.marks.iter().filter(|id| !shown.contains(id)).count()
+        if self.marks.is_empty() {
+            return 0;
+        }
+        let shown = self.selection.order().iter();
+        self.marks.len() - shown.filter(|id| self.marks.contains(id)).count()
     }
 }
 

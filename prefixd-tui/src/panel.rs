@@ -275,7 +275,8 @@ impl WithdrawPanel {
     pub(crate) fn next_field(&mut self) {
         self.focus = match self.focus {
             Focus::Keys if self.reason == Some(Reason::Other) => Focus::Words,
-            Focus::Keys | Focus::Words if self.needs_count() => Focus::Count,
+            // The reason comes first: small panels ask one after the other.
+            Focus::Keys | Focus::Words if self.needs_count() && self.reason.is_some() => Focus::Count,
             _ => Focus::Keys,
         };
     }

@@ -275,7 +275,10 @@ impl App {
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
                 .join("\n"),
-            CopyWhat::Command => format!("prefixdctl mitigations get {}", row.mitigation_id),
+            CopyWhat::Command => format!(
+                "prefixdctl --api {} mitigations get {}",
+                self.settings.api, row.mitigation_id
+            ),
             CopyWhat::Table => view::list::as_text(self),
             CopyWhat::Json => match serde_json::to_string_pretty(row) {
                 Ok(json) => json,

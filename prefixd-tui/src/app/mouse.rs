@@ -74,6 +74,7 @@ impl App {
             if !self.list.marks.remove(&id) {
                 self.list.marks.insert(id);
             }
+            self.unsettled = true;
             return Vec::new();
         }
         let now = self.now.uptime;

@@ -138,7 +138,10 @@ pub(super) enum Pattern {
 impl Pattern {
     pub(super) fn fits(&self, value: &str) -> bool {
         match self {
-            Self::Glob(pattern) => glob(pattern, &value.to_lowercase()),
+            Self::Glob(pattern) if value.chars().any(char::is_uppercase) => {
+                glob(pattern, &value.to_lowercase())
+            }
+            Self::Glob(pattern) => glob(pattern, value),
             Self::Inside(prefix) => value
                 .parse()
                 .is_ok_and(|address: std::net::IpAddr| prefix.contains(&address)),

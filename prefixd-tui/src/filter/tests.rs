@@ -57,6 +57,7 @@ fn what_cannot_be_read_says_what_can() {
         ("colour:red", "known: status"),
         ("status:activ3", "pending"),
         ("bps>fast", "1.2G"),
+        ("bps:1G", "bps>1G"),
         ("ttl<soon", "1h30m"),
         ("cust>5", "can: bps"),
         ("status:", "needs a value"),

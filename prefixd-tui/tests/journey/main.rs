@@ -11,6 +11,8 @@ mod pty;
 use lab::daemon::{Daemon, Documents};
 use lab::net;
 use lab::routers::{Family, Kind, Router, RouterConfig};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use prefixd_api::client::{Client, Endpoint, FeedItem, FeedOptions, Options};
 use pty::Terminal;
 use serde_json::json;
@@ -44,6 +46,40 @@ async fn start_daemon(router: &Router, dir: &std::path::Path, http: SocketAddr) 
     }
     .write(dir)?;
     Daemon::start(&prefixd(), dir, http).await
+}
+
+/// A process that hangs. It goes on when this is dropped, also when the test fails: else it could not be ended.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn new(pid: Pid) -> anyhow::Result<Self> {
+        kill(pid, Signal::SIGSTOP)?;
+        Ok(Self(pid))
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // It may have been killed.
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
+}
+
+/// The daemon that reads its configuration here.
+fn pid_of(dir: &std::path::Path) -> anyhow::Result<Pid> {
+    let dir = dir.as_os_str().as_encoded_bytes();
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // Others may end meanwhile.
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if command.split(|byte| *byte == 0).any(|argument| argument == dir) {
+            return Ok(Pid::from_raw(pid));
+        }
+    }
+    anyhow::bail!("no daemon runs")
 }
 
 #[tokio::test]
@@ -102,6 +138,16 @@ async fn a_mitigation_appears_is_withdrawn_and_the_router_loses_it() -> anyhow::
         Some(FeedItem::Alive)
     ) {}
     drop(feed);
+
+    // A daemon that hangs keeps its connections and says nothing: that is seen, and nothing can be changed.
+    let stopped = Stopped::new(pid_of(dir.path())?)?;
+    terminal.wait_for("LAG");
+    terminal.wait_for("NO CONTACT");
+    drop(stopped);
+    terminal.send("r");
+    terminal.wait("contact", |text| {
+        text.contains("LIVE") && !text.contains("NO CONTACT")
+    });
 
     // Without the daemon the console stays, and finds it again.
     daemon.stop().await?;

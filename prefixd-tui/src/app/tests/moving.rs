@@ -68,6 +68,13 @@ fn copies_what_was_asked_for() {
     assert_eq!(console.keys("y i"), [Effect::Copy("203.0.113.10".to_owned())]);
     assert_eq!(console.keys("y y"), [Effect::Copy(row.mitigation_id.to_string())]);
     assert_eq!(console.keys("y f"), [Effect::Copy(row.rules[0].to_string())]);
+    assert_eq!(
+        console.keys("y l"),
+        [Effect::Copy(format!(
+            "prefixdctl --api unix:/run/prefixd/prefixd.sock mitigations get {}",
+            row.mitigation_id
+        ))]
+    );
     let [Effect::Copy(json)] = &console.keys("y j")[..] else {
         panic!("{:?}", CopyWhat::Json)
     };
