@@ -337,6 +337,14 @@ impl Mitigation {
             vector: self.vector.as_str().into(),
         }
     }
+
+    /// When its rules leave the routers unless a report or a person changes that: the end of the lease, or of the
+    /// time without a claim.
+    #[must_use]
+    pub fn leaves_at(&self) -> Timestamp {
+        self.ends_at
+            .map_or(self.expires_at, |ends_at| ends_at.min(self.expires_at))
+    }
 }
 
 /// What several events say about one scope inside a time window.

@@ -80,15 +80,15 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    /// In the order the help shows them.
+    /// In the order the help shows them: what is looked for in a hurry first.
     pub(crate) const ALL: [Self; 8] = [
-        Self::Move,
-        Self::Select,
         Self::Act,
         Self::Look,
         Self::List,
-        Self::Copy,
+        Self::Select,
         Self::Go,
+        Self::Move,
+        Self::Copy,
         Self::Program,
     ];
 
@@ -170,6 +170,27 @@ impl Action {
         About { group, help, hint }
     }
 
+    /// The action that shares a line of the help with this one, and what the line says about both.
+    pub(crate) const fn pair(self) -> Option<(Self, &'static str)> {
+        Some(match self {
+            Self::Down => (Self::Up, "row"),
+            Self::PageDown => (Self::PageUp, "page"),
+            Self::HalfDown => (Self::HalfUp, "half a page"),
+            Self::First => (Self::Last, "first, last"),
+            Self::NextPane => (Self::PreviousPane, "next, previous pane"),
+            Self::Next => (Self::Previous, "next, previous in list"),
+            Self::SortMenu => (Self::SortReverse, "sort by..., reverse"),
+            Self::TimeFormat => (Self::Zone, "times: relative, zone"),
+            Self::GoOverview => (Self::GoMitigations, "overview, mitigations"),
+            Self::Copy(CopyWhat::Id) => (Self::Copy(CopyWhat::Address), "id, IP address"),
+            Self::Copy(CopyWhat::Rules) => (Self::Copy(CopyWhat::Json), "rules as text, JSON"),
+            Self::Copy(CopyWhat::Command) => (Self::Copy(CopyWhat::Table), "command, table as text"),
+            Self::Mouse => (Self::Dump, "mouse, plain text"),
+            Self::Redraw => (Self::Suspend, "redraw, suspend"),
+            _ => return None,
+        })
+    }
+
     /// The role that may do it. The daemon checks again.
     pub(crate) const fn needs(self) -> Role {
         if self.changes_traffic() {
@@ -177,6 +198,24 @@ impl Action {
         } else {
             Role::Viewer
         }
+    }
+
+    /// Whether it makes sense on a terminal that is too small for its screen.
+    pub(crate) const fn works_unseen(self) -> bool {
+        matches!(
+            self,
+            Self::Back
+                | Self::Refresh
+                | Self::Help
+                | Self::CloseOverlay
+                | Self::Interrupt
+                | Self::ApplyFilter
+                | Self::DropFilter
+                | Self::Mouse
+                | Self::Dump
+                | Self::Redraw
+                | Self::Suspend
+        )
     }
 
     /// Whether it is part of changing what routers hold; gone while read-only or without contact.

@@ -8,7 +8,7 @@ mod keys;
 mod mouse;
 mod withdraw;
 
-pub(crate) use data::News;
+pub(crate) use data::{News, Reading};
 pub(crate) use detail::{DetailView, Load, Pane, Rendering};
 
 use crate::action::Action;
@@ -22,6 +22,7 @@ use crate::list::{self, ListView, Selection, Sort, SortKey};
 use crate::panel::WithdrawPanel;
 use crate::store::Mitigations;
 use crate::theme::{Meaning, Theme};
+use crate::view::Class;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
 use prefixd_api::resource::{HealthDetail, Mode, Peer, Stats};
@@ -110,6 +111,8 @@ pub(crate) struct App {
     pub(crate) stats: Option<Stats>,
     pub(crate) peers: Vec<Peer>,
     pub(crate) store: Mitigations,
+    /// What the overview shows.
+    worst: Filter,
     pub(crate) overview: Selection,
     pub(crate) list: ListView,
     pub(crate) screen: Screen,
@@ -123,6 +126,7 @@ pub(crate) struct App {
     skew: i64,
     polls: data::Polls,
     interrupted: Option<Duration>,
+    strays: keys::Strays,
     last_click: Option<(Duration, MitigationId)>,
     /// Rows changed since the lists were last put in order.
     unsettled: bool,
@@ -141,8 +145,9 @@ impl App {
             stats: None,
             peers: Vec::new(),
             store: Mitigations::default(),
-            overview: Selection::default(),
-            list: ListView::new(filter),
+            overview: Selection::at_top(),
+            list: ListView::new(filter.clone()),
+            worst: filter,
             screen: Screen::Overview,
             modal: Modal::None,
             changes: Changes::default(),
@@ -152,6 +157,7 @@ impl App {
             skew: 0,
             polls: data::Polls::default(),
             interrupted: None,
+            strays: keys::Strays::default(),
             last_click: None,
             unsettled: true,
         }
@@ -170,8 +176,7 @@ impl App {
             Event::Paste(text) => self.paste(&text),
             Event::Mouse(mouse) => self.mouse(mouse),
             Event::Resize { width, height } => {
-                self.area = Rect::new(0, 0, width, height);
-                self.unsettled = true;
+                self.resized(Rect::new(0, 0, width, height));
                 Vec::new()
             }
             Event::Drawn => {
@@ -182,11 +187,16 @@ impl App {
             }
             Event::Tick => self.tick(),
             Event::FeedUp {
+                resumed,
                 server_time,
                 pop,
                 mode,
                 role,
-            } => self.feed_up(server_time, pop, mode, role),
+            } => self.feed_up(resumed, server_time, pop, mode, role),
+            Event::FeedAlive => {
+                self.contact.feed_heard(now.uptime);
+                Vec::new()
+            }
             Event::FeedResync => self.read_all(),
             Event::Feed(message) => self.feed(*message),
             Event::FeedLost(reason) => self.feed_lost(&reason),
@@ -196,6 +206,41 @@ impl App {
             panel.follow(&self.store);
         }
         effects
+    }
+
+    fn resized(&mut self, area: Rect) {
+        if area == self.area {
+            return;
+        }
+        self.area = area;
+        self.unsettled = true;
+        let tiny = self.is_tiny();
+        match &mut self.modal {
+            // Nobody confirms what the terminal cannot show.
+            Modal::Withdraw(_) if tiny => {
+                self.modal = Modal::None;
+                self.say(
+                    Meaning::Warn,
+                    "too small: the withdraw panel is closed, nothing was sent",
+                );
+            }
+            Modal::Withdraw(panel) => panel.look_again(),
+            Modal::Sort { .. } if tiny => self.modal = Modal::None,
+            _ => {}
+        }
+    }
+
+    /// Whether the terminal is too small for any screen.
+    pub(crate) fn is_tiny(&self) -> bool {
+        Class::of(self.area) == Class::Tiny
+    }
+
+    /// When the screen changes although nothing happens.
+    pub(crate) fn wakes_at(&self) -> Option<Duration> {
+        match &self.modal {
+            Modal::Withdraw(panel) => panel.lives_at().filter(|at| *at > self.now.uptime),
+            _ => None,
+        }
     }
 
     /// Puts the lists in order. Done before a frame is drawn and before a key is looked at, not for every change.
@@ -210,11 +255,10 @@ impl App {
         list.selection.settle(order, page);
         list.marks
             .retain(|id| self.store.get(*id).is_some_and(|row| row.status.is_live()));
-        if let Ok(worst) = Filter::parse(filter::DEFAULT) {
-            let sort = Sort::by(SortKey::Severity);
-            let order = list::order(&self.store, &worst, sort, self.overview.cursor(), now);
-            self.overview.settle(order, overview_page);
-        }
+        let sort = Sort::by(SortKey::Severity);
+        let kept = self.overview.cursor().filter(|_| self.overview.is_chosen());
+        let order = list::order(&self.store, &self.worst, sort, kept, now);
+        self.overview.settle(order, overview_page);
     }
 
     /// The daemon's clock, as well as it is known. All countdowns use it.
@@ -253,6 +297,10 @@ impl App {
     /// # Errors
     /// A few words for the person.
     pub(crate) fn allowed(&self, action: Action) -> Result<(), String> {
+        let in_help = matches!(self.modal, Modal::Help { .. });
+        if self.is_tiny() && (action.changes_traffic() || !(in_help || action.works_unseen())) {
+            return Err("the terminal is smaller than 60x15: q, r and ? work".to_owned());
+        }
         if !action.changes_traffic() {
             return Ok(());
         }

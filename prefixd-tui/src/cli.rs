@@ -16,8 +16,13 @@ pub struct Options {
     #[arg(long, env = "PREFIXD_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
-    /// Colours. auto takes COLORFGBG's word for the background, or dark; a non-empty NO_COLOR means mono
-    #[arg(long, value_enum, default_value_t = ThemeChoice::Auto)]
+    /// Permit plain http to other machines: tokens and what is shown cross the network in clear text
+    #[arg(long)]
+    pub insecure: bool,
+
+    /// Colours. auto takes COLORFGBG's word for the background, which SSH does not pass on, or dark; a non-empty
+    /// NO_COLOR means mono
+    #[arg(long, value_enum, default_value_t = ThemeChoice::Auto, env = "PREFIXD_THEME")]
     pub theme: ThemeChoice,
 
     /// Draw with ASCII characters only

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// Older than this, what is shown lags.
 const LAG_AFTER: Duration = Duration::from_secs(2);
-/// Older than this, nothing may be changed.
-const STALE_AFTER: Duration = Duration::from_secs(10);
+/// Older than this, nothing may be changed, and a feed is taken for dead.
+pub(crate) const STALE_AFTER: Duration = Duration::from_secs(10);
 /// The longest wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
@@ -14,6 +14,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 pub(crate) struct Contact {
     feed: Feed,
     answered: Option<Duration>,
+    /// When anything last came.
+    heard: Option<Duration>,
     failure: Option<Failure>,
     resync: bool,
 }
@@ -45,7 +47,7 @@ enum Reason {
 pub(crate) enum State {
     /// Nothing was heard yet.
     Connecting,
-    /// The feed is up.
+    /// The feed is up: the age is the age of its last word.
     Live(Duration),
     /// It is up but late, or lists are being read again.
     Lag(Duration),
@@ -85,30 +87,29 @@ impl Contact {
         {
             return State::Auth;
         }
-        let feed_last = match self.feed {
-            Feed::Up { last } => Some(last),
-            Feed::Down => None,
-        };
-        let Some(heard) = feed_last.max(self.answered) else {
-            return if self.failure.is_some() {
-                State::Stale(None)
+        let age = |since| now.saturating_sub(since);
+        // What is shown comes from the feed: answers to requests do not make it any younger.
+        if let Feed::Up { last } = self.feed
+            && age(last) < STALE_AFTER
+        {
+            return if self.resync || age(last) >= LAG_AFTER {
+                State::Lag(age(last))
             } else {
-                State::Connecting
+                State::Live(age(last))
             };
-        };
-        let age = now.saturating_sub(heard);
-        match self.feed {
-            _ if age >= STALE_AFTER => State::Stale(Some(age)),
-            Feed::Down if self.failure.is_some() => State::Stale(Some(age)),
-            Feed::Down => State::Poll(age),
-            Feed::Up { .. } if self.resync || age >= LAG_AFTER => State::Lag(age),
-            Feed::Up { .. } => State::Live(age),
+        }
+        match (self.answered, self.heard) {
+            (Some(at), _) if self.failure.is_none() && age(at) < STALE_AFTER => State::Poll(age(at)),
+            (_, Some(heard)) => State::Stale(Some(age(heard))),
+            (_, None) if self.failure.is_some() => State::Stale(None),
+            (_, None) => State::Connecting,
         }
     }
 
-    /// The feed said something.
+    /// The feed said something, if only that it lives.
     pub(crate) fn feed_heard(&mut self, now: Duration) {
         self.feed = Feed::Up { last: now };
+        self.heard = Some(now);
     }
 
     /// The feed is gone.
@@ -119,6 +120,7 @@ impl Contact {
     /// A request was answered.
     pub(crate) fn answered(&mut self, now: Duration) {
         self.answered = Some(now);
+        self.heard = Some(now);
         self.failure = None;
     }
 
@@ -152,6 +154,10 @@ impl Contact {
     /// Lists are being read again, or that is done.
     pub(crate) fn set_resync(&mut self, resync: bool) {
         self.resync = resync;
+    }
+
+    pub(crate) const fn is_resyncing(&self) -> bool {
+        self.resync
     }
 
     /// Whether the next attempt is due.
@@ -197,10 +203,31 @@ mod tests {
         assert_eq!(contact.state(at(3)), State::Live(at(1)));
         assert_eq!(contact.state(at(4)), State::Lag(at(2)));
         assert_eq!(contact.state(at(12)), State::Stale(Some(at(10))));
-        contact.answered(at(12));
-        assert_eq!(contact.state(at(12)), State::Live(at(0)));
+        contact.feed_heard(at(13));
+        assert_eq!(contact.state(at(13)), State::Live(at(0)));
         contact.set_resync(true);
-        assert_eq!(contact.state(at(12)), State::Lag(at(0)));
+        assert_eq!(contact.state(at(13)), State::Lag(at(0)));
+    }
+
+    /// A connection that a firewall has forgotten stays open and says nothing, while requests, on connections of
+    /// their own, are answered.
+    #[test]
+    fn answers_do_not_make_a_mute_feed_live() {
+        let mut contact = Contact::default();
+        contact.feed_heard(at(1));
+        for (second, state) in [
+            (2, State::Live(at(1))),
+            (3, State::Lag(at(2))),
+            (10, State::Lag(at(9))),
+            (11, State::Poll(at(0))),
+            (60, State::Poll(at(0))),
+        ] {
+            contact.answered(at(second));
+            assert_eq!(contact.state(at(second)), state, "{second}");
+        }
+        assert_eq!(contact.state(at(70)), State::Stale(Some(at(10))));
+        contact.feed_heard(at(71));
+        assert_eq!(contact.state(at(71)), State::Live(at(0)));
     }
 
     #[test]
@@ -234,6 +261,6 @@ mod tests {
         assert_eq!(contact.state(at(1)), State::Auth);
         assert!(!State::Auth.is_current());
         contact.answered(at(2));
-        assert_eq!(contact.state(at(2)), State::Live(at(0)));
+        assert_eq!(contact.state(at(2)), State::Live(at(1)));
     }
 }

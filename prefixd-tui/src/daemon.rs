@@ -60,7 +60,11 @@ pub(crate) async fn ask(client: Client, slots: Arc<Semaphore>, request: Request)
                 .withdraw_mitigation(id, &body)
                 .await
                 .map(Box::new)
-                .map_err(failure),
+                .map_err(|error| match error {
+                    // It says that it was done, in words this program does not know: to be looked up.
+                    error @ client::Error::Form(_) => Failure::Unreachable(error.to_string()),
+                    error => failure(error),
+                }),
         ),
     }
 }
@@ -120,6 +124,10 @@ fn failure(error: client::Error) -> Failure {
         client::Error::Problem(problem) => Failure::Refused {
             code: problem.code,
             detail: problem.detail,
+        },
+        error @ client::Error::Form(_) => Failure::Refused {
+            code: "client.form".to_owned(),
+            detail: error.to_string(),
         },
         // The banner has one line: the last cause is the one that helps, and where to is known.
         client::Error::Connect { why, .. } => {

@@ -33,11 +33,15 @@ pub(crate) enum Event {
     Drawn,
     /// The feed has a connection, and says whom it talks to.
     FeedUp {
+        /// It goes on where an earlier one was; otherwise what came before it is not in it.
+        resumed: bool,
         server_time: Timestamp,
         pop: String,
         mode: Mode,
         role: Role,
     },
+    /// The feed has nothing to say and lives.
+    FeedAlive,
     /// The feed has missed something.
     FeedResync,
     Feed(Box<FeedMessage>),

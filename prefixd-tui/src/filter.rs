@@ -180,12 +180,13 @@ fn test(body: &str) -> Result<Test, String> {
             fields::example(name)
         ));
     }
-    let field = Field::named(name).ok_or_else(|| {
-        format!(
+    let field = Field::named(name).ok_or_else(|| match Quantity::named(name) {
+        Some(_) => format!("{name} is compared: {name}>{value} or {name}<{value}"),
+        None => format!(
             "no field {name}; known: {}, {}",
             Field::names(),
             Quantity::names()
-        )
+        ),
     })?;
     Ok(Test::Is(
         field,

@@ -57,6 +57,7 @@ impl Console {
     /// Everything the daemon answers to a console that starts.
     pub(crate) fn connect(&mut self, role: Role, rows: Vec<Mitigation>) {
         self.happens(Event::FeedUp {
+            resumed: true,
             server_time: self.wall(),
             pop: "iad1".to_owned(),
             mode: Mode::Enforced,
@@ -171,7 +172,7 @@ impl Console {
 
 pub(crate) fn health(role: Role, at: Timestamp) -> HealthDetail {
     serde_json::from_value(json!({
-        "status": "degraded", "reasons": [], "version": "0.1.0", "pop": "iad1", "mode": "enforced", "now": at,
+        "status": "degraded", "reasons": ["the session with edge3 is idle"], "version": "0.1.0", "pop": "iad1", "mode": "enforced", "now": at,
         "started_at": ago(90_000), "store": {"backend": "sqlite", "ok": true, "failing_since": null, "owed": 0},
         "engine": {"queue": {"used": 0, "max": 4096}, "head": 812}, "peers_established": 2, "peers_total": 3,
         "active": 9, "rules": {"intended": 9, "announced": 9}, "drift_total": 0, "role": role,

@@ -31,6 +31,8 @@ mod fixture;
 mod glyphs;
 mod keymap;
 mod list;
+#[cfg(test)]
+mod man;
 mod panel;
 mod run;
 mod store;

@@ -15,9 +15,34 @@ pub(crate) struct Selection {
     order: Vec<MitigationId>,
     cursor: Option<MitigationId>,
     offset: usize,
+    /// Stays at the top, whatever is there, until a person moves away from it.
+    at_top: bool,
 }
 
 impl Selection {
+    /// One that shows its first rows until a person moves.
+    pub(crate) fn at_top() -> Self {
+        Self {
+            at_top: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the row under the cursor was chosen by a person, and not by its place.
+    pub(crate) const fn is_chosen(&self) -> bool {
+        !self.at_top
+    }
+
+    /// A person who is back at the first row wants to see the first rows.
+    pub(crate) fn follow_top(&mut self) {
+        self.at_top |= self.position() == Some(0);
+    }
+
+    /// A person means the row under the cursor.
+    pub(crate) const fn choose(&mut self) {
+        self.at_top = false;
+    }
+
     pub(crate) fn order(&self) -> &[MitigationId] {
         &self.order
     }
@@ -41,6 +66,11 @@ impl Selection {
     pub(crate) fn settle(&mut self, order: Vec<MitigationId>, page: usize) {
         let before = self.position();
         self.order = order;
+        if self.at_top {
+            self.cursor = self.order.first().copied();
+            self.offset = 0;
+            return;
+        }
         if self.position().is_none() {
             let place = before.unwrap_or(0).min(self.order.len().saturating_sub(1));
             self.cursor = self.order.get(place).copied();
@@ -61,6 +91,7 @@ impl Selection {
     pub(crate) fn move_to(&mut self, row: usize, page: usize) {
         if let Some(id) = self.order.get(row) {
             self.cursor = Some(*id);
+            self.choose();
         }
         self.show_cursor(page);
     }
@@ -136,7 +167,7 @@ impl SortKey {
             Self::Bps => a.observed.bps.cmp(&b.observed.bps),
             Self::Pps => a.observed.pps.cmp(&b.observed.pps),
             Self::Age => b.created_at.cmp(&a.created_at),
-            Self::Ttl => a.expires_at.cmp(&b.expires_at),
+            Self::Ttl => a.leaves_at().cmp(&b.leaves_at()),
             Self::Confidence => a
                 .confidence
                 .unwrap_or(-1.0)
@@ -258,20 +289,30 @@ impl ListView {
         self.anchor = self.selection.cursor();
     }
 
-    /// Marks all that pass the filter; when all are marked, none.
-    pub(crate) fn mark_all(&mut self) {
-        let shown: BTreeSet<_> = self.selection.order().iter().copied().collect();
-        if shown.is_subset(&self.marks) {
-            self.marks.clear();
+    /// Marks all live ones that pass the filter; when all are marked, none of these. Marks on rows that the filter
+    /// hides stay as they are.
+    pub(crate) fn mark_all(&mut self, store: &Mitigations) {
+        let live: BTreeSet<_> = self
+            .selection
+            .order()
+            .iter()
+            .copied()
+            .filter(|id| store.get(*id).is_some_and(|row| row.status.is_live()))
+            .collect();
+        if live.is_subset(&self.marks) {
+            self.marks.retain(|id| !live.contains(id));
         } else {
-            self.marks.extend(shown);
+            self.marks.extend(live);
         }
     }
 
     /// How many marks are on rows that the filter hides.
     pub(crate) fn hidden_marks(&self) -> usize {
-        let shown: BTreeSet<_> = self.selection.order().iter().collect();
-        self.marks.iter().filter(|id| !shown.contains(id)).count()
+        if self.marks.is_empty() {
+            return 0;
+        }
+        let shown = self.selection.order().iter();
+        self.marks.len() - shown.filter(|id| self.marks.contains(id)).count()
     }
 }
 

@@ -202,9 +202,22 @@ impl WithdrawPanel {
         }
     }
 
+    /// It looks different now: the confirming key is dead until that has reached the terminal.
+    pub(crate) fn look_again(&mut self) {
+        self.guard = Guard::Undrawn;
+    }
+
+    /// When the confirming key comes to life, once the panel has been drawn.
+    pub(crate) fn lives_at(&self) -> Option<Duration> {
+        match self.guard {
+            Guard::Undrawn => None,
+            Guard::Drawn(since) => Some(since + GUARD),
+        }
+    }
+
     /// Whether the confirming key is alive.
     pub(crate) fn is_live(&self, now: Duration) -> bool {
-        matches!(self.guard, Guard::Drawn(since) if now.saturating_sub(since) >= GUARD)
+        self.lives_at().is_some_and(|at| now >= at)
     }
 
     /// Looks at the targets again.
@@ -228,7 +241,7 @@ impl WithdrawPanel {
         self.ended += ended;
         if changed {
             self.count = Input::default();
-            self.guard = Guard::Undrawn;
+            self.look_again();
         }
     }
 
@@ -262,7 +275,8 @@ impl WithdrawPanel {
     pub(crate) fn next_field(&mut self) {
         self.focus = match self.focus {
             Focus::Keys if self.reason == Some(Reason::Other) => Focus::Words,
-            Focus::Keys | Focus::Words if self.needs_count() => Focus::Count,
+            // The reason comes first: small panels ask one after the other.
+            Focus::Keys | Focus::Words if self.needs_count() && self.reason.is_some() => Focus::Count,
             _ => Focus::Keys,
         };
     }

@@ -2,6 +2,7 @@
 
 use crate::app::{App, Settings};
 use crate::cli::{Options, ThemeChoice};
+use crate::contact::STALE_AFTER;
 use crate::daemon;
 use crate::event::{Answer, Effect, Event, Now};
 use crate::glyphs::Glyphs;
@@ -11,7 +12,7 @@ use crate::view;
 use anyhow::{Context, bail};
 use crossterm::event::{Event as TerminalEvent, EventStream};
 use futures_util::StreamExt;
-use prefixd_api::client::{self, Client, Endpoint, Feed, FeedItem, FeedOptions};
+use prefixd_api::client::{self, Client, Endpoint, Feed, FeedItem, FeedOptions, read_token};
 use prefixd_api::show::Zone;
 use prefixd_api::time::Timestamp;
 use ratatui::layout::Rect;
@@ -30,6 +31,9 @@ const SOCKET: &str = "/run/prefixd/prefixd.sock";
 const FALLBACK: &str = "http://127.0.0.1:8080";
 /// What comes from the daemon is drawn at most this often; keys are drawn at once.
 const FRAME_EVERY: Duration = Duration::from_millis(100);
+
+/// The feed is asked for a sign of life this often.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Runs the console until the person leaves or the terminal goes away.
 ///
@@ -61,15 +65,14 @@ fn connect(options: &Options) -> anyhow::Result<Client> {
         None => FALLBACK,
     };
     let endpoint: Endpoint = api.parse()?;
+    if endpoint.is_clear_text() && !options.insecure {
+        bail!("{endpoint} would carry tokens in clear text over the network: use https, or say --insecure");
+    }
     let mut client = client::Options::new(endpoint);
     client.user_agent = concat!("prefixd-tui/", env!("CARGO_PKG_VERSION"));
     // The console asks again by itself and shows that it does.
     client.retries = 0;
-    if let Some(path) = &options.token_file {
-        let token = std::fs::read_to_string(path)
-            .with_context(|| format!("the token file {} cannot be read", path.display()))?;
-        client.token = Some(token.trim().to_owned().into());
-    }
+    client.token = options.token_file.as_deref().map(read_token).transpose()?;
     Ok(Client::new(client)?)
 }
 
@@ -126,7 +129,6 @@ struct Console {
     feed: Option<Feed>,
     /// Position in the journal up to which the feed was seen.
     seen: Option<u64>,
-    feed_is_up: bool,
     answers: JoinSet<Answer>,
     slots: Arc<Semaphore>,
     started: Instant,
@@ -150,10 +152,9 @@ impl Console {
         Ok(Self {
             app: App::new(settings, now, Rect::new(0, 0, width, height)),
             painter: Painter::new(io::stdout()),
-            feed: Some(client.feed(FeedOptions::default())),
+            feed: Some(client.feed(feed_options(None))),
             client,
             seen: None,
-            feed_is_up: false,
             answers: JoinSet::new(),
             slots: Arc::new(Semaphore::new(daemon::AT_ONCE)),
             started,
@@ -182,20 +183,24 @@ impl Console {
                 () = heard(&mut interrupt) => return Ok(()),
                 () = heard(&mut resumed) => {
                     self.painter.enter(self.app.settings.mouse)?;
-                    (None, true)
+                    (Some(resized()?), true)
                 }
                 key = keys.next() => match key {
                     // The terminal is gone.
                     None | Some(Err(_)) => return Ok(()),
+                    // Windows that are dragged to another size send hundreds of these.
+                    Some(Ok(event @ TerminalEvent::Resize(..))) => (terminal_event(event), false),
                     Some(Ok(event)) => (terminal_event(event), true),
                 },
+                // The panel says at once that its key is alive.
+                () = until(self.app.wakes_at().map(|at| self.started + at)) => (None, true),
                 () = tokio::time::sleep_until(last_frame + FRAME_EVERY), if pending => {
                     self.draw()?;
                     (last_frame, pending) = (Instant::now(), false);
                     continue;
                 }
                 Some(answer) = self.answers.join_next() => (Some(Event::Answer(finished(answer)?)), false),
-                item = next_item(&mut self.feed) => (self.feed_event(item), false),
+                item = next_item(&mut self.feed) => (Some(self.feed_event(item)?), false),
                 _ = ticker.tick() => (Some(Event::Tick), false),
             };
             if let Some(event) = event
@@ -247,7 +252,10 @@ impl Console {
                 Effect::Copy(text) => self.painter.copy(&text)?,
                 Effect::Mouse(on) => self.painter.mouse(on)?,
                 Effect::Dump => self.painter.dump()?,
-                Effect::EndDump => self.painter.enter(self.app.settings.mouse)?,
+                Effect::EndDump => {
+                    self.painter.enter(self.app.settings.mouse)?;
+                    self.happened(resized()?)?;
+                }
                 Effect::Repaint => self.painter.repaint(),
                 Effect::Suspend => self.suspend()?,
                 Effect::RetryFeed => self.retry_feed(),
@@ -262,21 +270,18 @@ impl Console {
         terminal::leave()?;
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(0), nix::sys::signal::SIGTSTP)?;
         self.painter.enter(self.app.settings.mouse)?;
+        self.happened(resized()?)?;
         Ok(())
     }
 
-    /// A new subscription from where the last one was, when that one waits or has given up.
+    /// A new subscription from where the last one was. That one may wait, have given up, or believe in a
+    /// connection that is dead.
     fn retry_feed(&mut self) {
-        if !self.feed_is_up {
-            self.feed = Some(self.client.feed(FeedOptions {
-                since: self.seen,
-                ..FeedOptions::default()
-            }));
-        }
+        self.feed = Some(self.client.feed(feed_options(self.seen)));
     }
 
-    fn feed_event(&mut self, item: Option<FeedItem>) -> Option<Event> {
-        match item {
+    fn feed_event(&mut self, item: Option<FeedItem>) -> anyhow::Result<Event> {
+        Ok(match item {
             Some(FeedItem::Connected {
                 head,
                 server_time,
@@ -285,38 +290,43 @@ impl Console {
                 role,
                 ..
             }) => {
-                self.feed_is_up = true;
+                let resumed = self.seen.is_some();
                 self.seen.get_or_insert(head);
-                Some(Event::FeedUp {
+                Event::FeedUp {
+                    resumed,
                     server_time,
                     pop,
                     mode,
                     role,
-                })
+                }
             }
+            Some(FeedItem::Alive) => Event::FeedAlive,
             Some(FeedItem::Resync { head }) => {
                 self.seen = Some(head);
-                Some(Event::FeedResync)
+                Event::FeedResync
             }
             Some(FeedItem::Message(message)) => {
                 self.seen = message.seq.max(self.seen);
-                Some(Event::Feed(message))
+                Event::Feed(message)
             }
-            Some(FeedItem::Lost { why, .. }) => {
-                self.feed_is_up = false;
-                Some(Event::FeedLost(why.to_string()))
-            }
+            Some(FeedItem::Lost { why, .. }) => Event::FeedLost(why.to_string()),
             Some(FeedItem::Refused(why)) => {
-                self.feed_is_up = false;
                 self.feed = None;
-                Some(Event::FeedLost(why.to_string()))
+                Event::FeedLost(why.to_string())
             }
-            None => {
-                self.feed_is_up = false;
-                self.feed = None;
-                None
-            }
-        }
+            // It ends after a refusal alone. One that panicked has given the terminal back already: going on
+            // would draw over the report, and show what is no longer followed.
+            None => bail!("the feed was given up"),
+        })
+    }
+}
+
+fn feed_options(since: Option<u64>) -> FeedOptions {
+    FeedOptions {
+        since,
+        heartbeat: Some(HEARTBEAT),
+        silence: STALE_AFTER,
+        ..FeedOptions::default()
     }
 }
 
@@ -327,6 +337,19 @@ fn finished(answer: Result<Answer, JoinError>) -> anyhow::Result<Answer> {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(error) => anyhow::Error::new(error).context("a request was given up"),
     })
+}
+
+/// The size of the terminal: it may have changed while we were stopped, and nobody tells a stopped program.
+fn resized() -> anyhow::Result<Event> {
+    let (width, height) = crossterm::terminal::size().context("the terminal does not tell its size")?;
+    Ok(Event::Resize { width, height })
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn heard(signal: &mut Signal) {
@@ -356,6 +379,25 @@ fn terminal_event(event: TerminalEvent) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+
+    #[test]
+    fn a_token_does_not_cross_the_network_in_clear_text() {
+        let options = |arguments: &[&str]| Options::try_parse_from(arguments).unwrap();
+        let refused = connect(&options(&["prefixd-tui", "--api", "http://192.0.2.1:8080"]));
+        let words = refused.unwrap_err().to_string();
+        assert!(
+            words.contains("clear text") && words.contains("--insecure"),
+            "{words}"
+        );
+        for arguments in [
+            &["prefixd-tui", "--api", "http://192.0.2.1:8080", "--insecure"][..],
+            &["prefixd-tui", "--api", "http://127.0.0.1:8080"],
+            &["prefixd-tui", "--api", "https://prefixd.example.net"],
+        ] {
+            assert!(connect(&options(arguments)).is_ok(), "{arguments:?}");
+        }
+    }
 
     #[test]
     fn the_terminals_word_about_its_background_is_taken() {

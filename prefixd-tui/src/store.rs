@@ -64,12 +64,31 @@ impl Mitigations {
 
     /// Takes in one whole mitigation unless a newer revision is held.
     pub(crate) fn insert(&mut self, mitigation: Mitigation) {
-        let id = mitigation.mitigation_id;
         if self
-            .get(id)
-            .is_some_and(|held| held.revision > mitigation.revision)
+            .get(mitigation.mitigation_id)
+            .is_none_or(|held| held.revision <= mitigation.revision)
         {
-            return;
+            self.put(mitigation, self.round);
+        }
+    }
+
+    /// Takes in one mitigation of an answer that was asked for in `round`. What was heard before that gives way to
+    /// it whatever its revision: a daemon whose journal was restored counts from further back.
+    fn insert_read(&mut self, mitigation: Mitigation, round: u64) {
+        match self.rows.get_mut(&mitigation.mitigation_id) {
+            Some(held) if held.round >= round && held.mitigation.revision > mitigation.revision => {}
+            Some(held) if held.round >= round => {
+                let round = held.round;
+                self.put(mitigation, round);
+            }
+            _ => self.put(mitigation, round),
+        }
+    }
+
+    fn put(&mut self, mitigation: Mitigation, round: u64) {
+        let id = mitigation.mitigation_id;
+        if let Some(before) = self.get(id).and_then(|held| held.ended_at) {
+            self.ended.remove(&(before, id));
         }
         if let Some(at) = mitigation.ended_at {
             self.ended.insert((at, id));
@@ -79,13 +98,7 @@ impl Mitigations {
             delivery: mitigation.delivery.or(delivery),
             ..mitigation
         };
-        self.rows.insert(
-            id,
-            Held {
-                mitigation,
-                round: self.round,
-            },
-        );
+        self.rows.insert(id, Held { mitigation, round });
         while self.ended.len() > MAX_ENDED
             && let Some((_, oldest)) = self.ended.pop_first()
         {
@@ -127,7 +140,7 @@ impl Mitigations {
     /// the answer, and were not heard of since: they ended unseen and are gone.
     pub(crate) fn replace_live(&mut self, round: u64, live: Vec<Mitigation>) -> Vec<MitigationId> {
         for mitigation in live {
-            self.insert(mitigation);
+            self.insert_read(mitigation, round);
         }
         self.loaded = true;
         let gone: Vec<_> = self

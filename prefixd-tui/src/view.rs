@@ -6,7 +6,7 @@ pub(crate) mod help;
 pub(crate) mod list;
 pub(crate) mod overview;
 mod pane;
-mod panel;
+pub(crate) mod panel;
 mod summary;
 mod tiny;
 
@@ -139,10 +139,7 @@ fn ttl_words(app: &App, row: &Mitigation) -> (String, Meaning) {
     if !row.status.is_live() {
         return ("-".to_owned(), Meaning::Low);
     }
-    let deadline = row
-        .ends_at
-        .filter(|_| row.ending_since.is_some())
-        .unwrap_or(row.expires_at);
+    let deadline = row.leaves_at();
     let now = app.server_now();
     let left = deadline.since(now);
     if app.contact_state().is_current() {
@@ -153,7 +150,9 @@ fn ttl_words(app: &App, row: &Mitigation) -> (String, Meaning) {
         };
         (remaining(deadline, now), meaning)
     } else {
-        (format!("~{}", relative(left)), Meaning::Warn)
+        // Under a minute `~0m48s`: a column whose width jumps cannot be read.
+        let words = remaining(deadline, now);
+        (format!("~{}", words.trim_start_matches('!')), Meaning::Warn)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can go wrong, and the exit codes.
 
-use crate::output::Format;
+use crate::output::{Format, escaped};
 use prefixd_api::client::Error;
 use prefixd_api::problem::FieldError;
 use prefixd_api::show::{MAX_TEXT_CHARS, clean};
@@ -34,6 +34,9 @@ pub(crate) enum Failure {
     /// The daemon refused or was not reached.
     #[error("{0}")]
     Api(#[from] Error),
+    /// A change without an answer that tells what became of it.
+    #[error("{0}; the change may have happened: look before you repeat it")]
+    Unknown(Error),
     /// Options that do not go together.
     #[error("{0}")]
     Usage(String),
@@ -66,7 +69,7 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Api(error) => exit_of(error),
+            Self::Api(error) | Self::Unknown(error) => exit_of(error),
             Self::Usage(_) => Exit::Usage,
             Self::Input(_) => Exit::BadInput,
             Self::NotFound(_) => Exit::NotFound,
@@ -86,7 +89,7 @@ impl Failure {
             return;
         }
         let text = match format {
-            Format::Json | Format::Jsonl => format!("{}\n", self.to_json()),
+            Format::Json | Format::Jsonl => format!("{}\n", escaped(&self.to_json().to_string())),
             Format::Table | Format::Wide | Format::Csv | Format::Ids => self.to_text(),
         };
         // Nobody is left to tell when standard error is gone.
@@ -129,7 +132,7 @@ impl Failure {
     /// The daemon's code, or one of our own.
     fn code(&self) -> &str {
         match self {
-            Self::Api(error) | Self::Down(error) => code_of(error),
+            Self::Api(error) | Self::Unknown(error) | Self::Down(error) => code_of(error),
             Self::Usage(_) => "client.usage",
             Self::Input(_) => "client.input",
             Self::NotFound(_) => "not_found",
@@ -150,6 +153,7 @@ pub(crate) fn code_of(error: &Error) -> &str {
         Error::Timeout { .. } => "client.timeout",
         Error::Setup(_) => "client.setup",
         Error::Protocol(_) => "client.protocol",
+        Error::Form(_) => "client.form",
     }
 }
 
@@ -158,7 +162,7 @@ pub(crate) fn exit_of(error: &Error) -> Exit {
     match error {
         Error::Connect { .. } => Exit::NoConnection,
         Error::Setup(_) => Exit::BadInput,
-        Error::Timeout { .. } | Error::Protocol(_) => Exit::Other,
+        Error::Timeout { .. } | Error::Protocol(_) | Error::Form(_) => Exit::Other,
         Error::Problem(problem) => match (problem.status, problem.code.as_str()) {
             (_, code) if code.starts_with("guardrail.") => Exit::Guardrail,
             (_, code) if code.starts_with("limit.") => Exit::RateLimited,

@@ -3,8 +3,7 @@
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::output::{Format, Output};
-use prefixd_api::client::{Client, Endpoint, Options};
-use secrecy::SecretString;
+use prefixd_api::client::{Client, Endpoint, Options, read_token};
 use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::Path;
 
@@ -12,8 +11,6 @@ use std::path::Path;
 const LOCAL_SOCKET: &str = "/run/prefixd/prefixd.sock";
 /// Where it listens when there is no socket.
 const LOCAL_TCP: &str = "http://127.0.0.1:8080";
-/// Longest token file.
-const MAX_TOKEN_BYTES: u64 = 4096;
 /// From so many mitigations on, the number must be typed.
 const TYPED_FROM: usize = 10;
 
@@ -25,6 +22,7 @@ pub(crate) struct Session {
     yes: bool,
     no_input: bool,
     readonly: bool,
+    token_from_stdin: bool,
 }
 
 impl Session {
@@ -39,7 +37,12 @@ impl Session {
             )));
         }
         let client = Client::new(Options {
-            token: global.token_file.as_deref().map(read_token).transpose()?,
+            token: global
+                .token_file
+                .as_deref()
+                .map(read_token)
+                .transpose()
+                .map_err(|error| Failure::Input(error.to_string()))?,
             request_timeout: global.request_timeout,
             retries: global.retries,
             user_agent: concat!("prefixdctl/", env!("CARGO_PKG_VERSION")),
@@ -52,6 +55,7 @@ impl Session {
             yes: global.yes,
             no_input: global.no_input,
             readonly: global.readonly,
+            token_from_stdin: global.token_file.as_deref() == Some(Path::new("-")),
         })
     }
 
@@ -108,6 +112,16 @@ impl Session {
         }
     }
 
+    /// Reads a whole text file, or standard input for `-`.
+    pub(crate) fn read_text(&self, path: &Path, max_bytes: u64) -> Result<String, Failure> {
+        if self.token_from_stdin && path == Path::new("-") {
+            return Err(Failure::Usage(
+                "standard input gives the token: name a file for the rest".to_owned(),
+            ));
+        }
+        read_text(path, max_bytes)
+    }
+
     /// Refuses formats made of rows, before anything is sent.
     pub(crate) fn no_rows(&self, what: &str) -> Result<(), Failure> {
         match self.out.format {
@@ -130,35 +144,7 @@ fn local_endpoint() -> Result<Endpoint, Failure> {
         .map_err(|error: prefixd_api::client::EndpointError| Failure::Input(error.to_string()))
 }
 
-fn read_token(path: &Path) -> Result<SecretString, Failure> {
-    let unreadable = |error: std::io::Error| {
-        Failure::Input(format!(
-            "the token file {} cannot be read: {error}",
-            path.display()
-        ))
-    };
-    let mut token = String::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin()
-            .lock()
-            .take(MAX_TOKEN_BYTES)
-            .read_to_string(&mut token)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(MAX_TOKEN_BYTES).read_to_string(&mut token))
-    };
-    read.map_err(unreadable)?;
-    let token = token.trim();
-    if token.is_empty() {
-        return Err(Failure::Input(format!(
-            "the token file {} is empty",
-            path.display()
-        )));
-    }
-    Ok(token.to_owned().into())
-}
-
-/// Reads a whole text file, or standard input for `-`.
-pub(crate) fn read_text(path: &Path, max_bytes: u64) -> Result<String, Failure> {
+fn read_text(path: &Path, max_bytes: u64) -> Result<String, Failure> {
     let mut text = String::new();
     let read = if path == Path::new("-") {
         std::io::stdin()

@@ -65,7 +65,7 @@ fn is_down(error: &Error) -> bool {
     match error {
         Error::Connect { .. } | Error::Timeout { .. } | Error::Protocol(_) => true,
         Error::Problem(problem) => problem.status >= 500,
-        Error::Setup(_) => false,
+        Error::Setup(_) | Error::Form(_) => false,
     }
 }
 

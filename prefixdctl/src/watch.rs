@@ -101,6 +101,7 @@ impl Watcher {
             match self.feed.next().await {
                 Some(FeedItem::Message(message)) => return Ok(Watched::Message(message)),
                 Some(FeedItem::Resync { .. }) => return Ok(Watched::Missed),
+                Some(FeedItem::Alive) => {}
                 Some(FeedItem::Connected { pop, mode, .. }) => {
                     if self.connected_once {
                         session.note("connected again");

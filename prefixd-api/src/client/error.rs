@@ -28,6 +28,8 @@ pub enum Error {
     Problem(Box<Problem>),
     /// Bytes that are no answer of prefixd; a change may have happened.
     Protocol(String),
+    /// An answer of another form than this program knows, as from another version; a change has happened.
+    Form(String),
 }
 
 impl Error {
@@ -36,7 +38,11 @@ impl Error {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Problem(problem) => Some(&problem.code),
-            Self::Setup(_) | Self::Connect { .. } | Self::Timeout { .. } | Self::Protocol(_) => None,
+            Self::Setup(_)
+            | Self::Connect { .. }
+            | Self::Timeout { .. }
+            | Self::Protocol(_)
+            | Self::Form(_) => None,
         }
     }
 }
@@ -53,6 +59,9 @@ impl fmt::Display for Error {
             }
             Self::Problem(problem) => problem.to_string(),
             Self::Protocol(what) => what.clone(),
+            Self::Form(what) => format!(
+                "the answer has another form than expected ({what}): the daemon may be of another version"
+            ),
         };
         f.write_str(&clean(&text, MAX_TEXT_CHARS))
     }

@@ -6,6 +6,7 @@
 //! | [`Client`] | one typed method a route |
 //! | [`EventQuery`], [`MitigationQuery`] | filters of the lists |
 //! | [`Feed`] | the WebSocket feed, with resume |
+//! | [`read_token`] | the bearer token from its file |
 //! | [`Error`] | what can go wrong, the daemon's own words among it |
 //!
 //! Reads are repeated after failures that may pass, with growing pauses and as `Retry-After` asks. Changes are
@@ -17,11 +18,13 @@ mod feed;
 mod query;
 mod retry;
 mod routes;
+mod token;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::Error;
 pub use feed::{Feed, FeedItem, FeedOptions};
 pub use query::{EventQuery, MitigationQuery, Page};
+pub use token::{TokenError, read_token};
 
 use crate::problem::Problem;
 use bytes::{Bytes, BytesMut};
@@ -274,8 +277,15 @@ fn refusal(status: StatusCode, body: &[u8]) -> Error {
 }
 
 fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(body)
-        .map_err(|error| Error::Protocol(format!("the answer has another form than expected: {error}")))
+    serde_json::from_slice(body).map_err(|error| {
+        if error.is_data() {
+            Error::Form(error.to_string())
+        } else {
+            Error::Protocol(format!(
+                "the answer is no JSON: {error}; is this prefixd's address?"
+            ))
+        }
+    })
 }
 
 /// A position, alone (`812`) or with its POP (`iad1:812`).

@@ -7,5 +7,5 @@ mod time;
 
 pub use id::{MIN_ID_CHARS, id_matches, short_id};
 pub use number::{NumberError, confidence, count, parse_si, percent, short_count, si, si_unit};
-pub use text::{MAX_CELL_CHARS, MAX_TEXT_CHARS, clean};
+pub use text::{MAX_CELL_CHARS, MAX_TEXT_CHARS, clean, is_unsafe};
 pub use time::{MomentError, Zone, absolute, both, exact, parse_moment, parse_span, relative, remaining};

@@ -26,7 +26,9 @@ pub fn clean(text: &str, max_chars: usize) -> String {
     cleaned
 }
 
-fn is_unsafe(c: char) -> bool {
+/// Whether a terminal would obey the character, or a reader not see it: controls, directions, invisible ones.
+#[must_use]
+pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'

@@ -145,6 +145,40 @@ async fn a_silent_feed_is_lost() {
 }
 
 #[tokio::test]
+async fn a_heartbeat_tells_a_quiet_feed_from_a_dead_one() {
+    let (listener, endpoint) = listen().await;
+    let options = FeedOptions {
+        heartbeat: Some(Duration::from_millis(5)),
+        silence: Duration::from_secs(2),
+        ..FeedOptions::default()
+    };
+    let mut feed = subscribe(endpoint, options);
+    let (mut socket, _, _) = accept(listener.accept().await.unwrap().0).await;
+    say(&mut socket, hello(1)).await;
+    assert!(matches!(next(&mut feed).await, FeedItem::Connected { .. }));
+    // A daemon that reads answers, although it has nothing to say.
+    let answering = tokio::spawn(async move {
+        for _ in 0..3 {
+            assert!(matches!(socket.next().await, Some(Ok(Message::Ping(_)))));
+        }
+        socket
+    });
+    assert!(matches!(next(&mut feed).await, FeedItem::Alive));
+    let mut socket = answering.await.unwrap();
+    say(&mut socket, json!({"type": "ping"})).await;
+    // One that no longer reads is lost although its connection stands.
+    let why = loop {
+        match next(&mut feed).await {
+            FeedItem::Alive => {}
+            FeedItem::Lost { why, .. } => break why.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(why.contains("silent"), "{why}");
+    drop(socket);
+}
+
+#[tokio::test]
 async fn a_refusal_is_final_and_says_why() {
     let (listener, endpoint) = listen().await;
     let mut feed = subscribe(endpoint, FeedOptions::default());

@@ -225,6 +225,10 @@ async fn a_stranger_is_told_from_prefixd() {
         client(endpoint).safelist().await,
         Err(Error::Protocol(_))
     ));
+    let (endpoint, _) = daemon(vec![ok(r#"{"entries": 7}"#)]).await;
+    let error = client(endpoint).safelist().await.unwrap_err();
+    assert!(matches!(error, Error::Form(_)), "{error:?}");
+    assert!(error.to_string().contains("another version"), "{error}");
     let (endpoint, _) = daemon(vec![Reply::Answer(404, "", "<html>")]).await;
     let error = client(endpoint).safelist().await.unwrap_err().to_string();
     assert!(error.contains("is this prefixd's address?"), "{error}");

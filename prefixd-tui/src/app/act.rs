@@ -76,7 +76,7 @@ impl App {
                 self.unsettled = true;
             }
             Action::MarkAll => {
-                self.list.mark_all();
+                self.list.mark_all(&self.store);
                 self.unsettled = true;
             }
             Action::Withdraw => return self.open_withdraw(),
@@ -98,7 +98,7 @@ impl App {
             }
             Action::Refresh => {
                 self.contact.try_now(self.now.uptime);
-                let mut effects = self.read_all();
+                let mut effects = self.read_all_now();
                 effects.push(Effect::RetryFeed);
                 return effects;
             }
@@ -135,20 +135,21 @@ impl App {
     /// Moves whatever has the focus.
     pub(super) fn step(&mut self, by: isize) {
         let page = self.page();
-        let help_rows = match self.modal {
-            Modal::Help { of, .. } => view::help::limit(self, of),
+        let most = match &self.modal {
+            Modal::Help { of, .. } => view::help::limit(self, *of),
+            Modal::Withdraw(panel) => view::panel::limit(self, panel),
             _ => 0,
         };
         match (&mut self.modal, &mut self.screen) {
             (Modal::Sort { row }, _) => *row = row.saturating_add_signed(by).min(SortKey::ALL.len() - 1),
-            (Modal::Help { scroll, .. }, _) => *scroll = scroll.saturating_add_signed(by).min(help_rows),
+            (Modal::Help { scroll, .. }, _) => *scroll = scroll.saturating_add_signed(by).min(most),
             (Modal::Withdraw(panel), _) => {
-                panel.scroll = panel
-                    .scroll
-                    .saturating_add_signed(by)
-                    .min(panel.targets.len().saturating_sub(1));
+                panel.scroll = panel.scroll.saturating_add_signed(by).min(most);
             }
-            (_, Screen::Overview) => self.overview.move_by(by, page),
+            (_, Screen::Overview) => {
+                self.overview.move_by(by, page);
+                self.overview.follow_top();
+            }
             (_, Screen::List) => {
                 self.list.selection.move_by(by, page);
                 // A row that left the filter stayed for the cursor only.
@@ -225,7 +226,9 @@ impl App {
     }
 
     fn back(&mut self) -> Vec<Effect> {
-        if let Screen::Detail(view) = &self.screen {
+        if let Screen::Detail(view) = &self.screen
+            && !self.is_tiny()
+        {
             let screen = if view.from_overview {
                 Screen::Overview
             } else {
@@ -272,7 +275,10 @@ impl App {
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
                 .join("\n"),
-            CopyWhat::Command => format!("prefixdctl mitigations get {}", row.mitigation_id),
+            CopyWhat::Command => format!(
+                "prefixdctl --api {} mitigations get {}",
+                self.settings.api, row.mitigation_id
+            ),
             CopyWhat::Table => view::list::as_text(self),
             CopyWhat::Json => match serde_json::to_string_pretty(row) {
                 Ok(json) => json,

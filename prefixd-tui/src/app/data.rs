@@ -12,6 +12,7 @@ use prefixd_api::resource::{HealthDetail, Mode, PeerState};
 use prefixd_api::role::Role;
 use prefixd_api::show::{count, short_id};
 use prefixd_api::time::Timestamp;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// News kept for the overview; the oldest are forgotten.
@@ -21,6 +22,28 @@ const PEERS_EVERY: Duration = Duration::from_secs(2);
 /// How often the list is read while the feed is down.
 const LIST_EVERY: Duration = Duration::from_secs(5);
 
+/// What is read without a person asking for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Reading {
+    Live,
+    Health,
+    Peers,
+    Stats,
+    Ended,
+}
+
+impl Reading {
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::Live => "the mitigations",
+            Self::Health => "the daemon's health",
+            Self::Peers => "the neighbours",
+            Self::Stats => "the counts",
+            Self::Ended => "the ended mitigations",
+        }
+    }
+}
+
 /// Which requests are on their way, and when the next are due.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Polls {
@@ -28,15 +51,23 @@ pub(crate) struct Polls {
     stats: Poll,
     peers: Poll,
     live: Poll,
-    ended: bool,
+    ended: Poll,
+    /// Ended ones have been read at least once.
+    ended_read: bool,
     /// Everything is to be read again as soon as the daemon answers.
     all_after_contact: bool,
+    /// What the daemon does not tell, in its own words, until it does.
+    refused: BTreeMap<Reading, String>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Poll {
     asked: bool,
     last: Duration,
+    /// To be asked once more when the answer has come: it may be older than what made us ask.
+    again: bool,
+    /// The daemon was there and gave no answer that could be used.
+    failed: bool,
 }
 
 impl Poll {
@@ -75,8 +106,13 @@ impl App {
             if self.polls.peers.is_due(now, PEERS_EVERY) {
                 wanted.push(self.ask_peers());
             }
-            if matches!(state, contact::State::Poll(_)) && self.polls.live.is_due(now, LIST_EVERY) {
+            // Also when the feed is up and the list that it needs was not given.
+            let wants_list = matches!(state, contact::State::Poll(_)) || self.contact.is_resyncing();
+            if wants_list && self.polls.live.is_due(now, LIST_EVERY) {
                 wanted.push(self.ask_live());
+            }
+            if self.polls.ended.failed && self.polls.ended.is_due(now, LIST_EVERY) {
+                wanted.extend(self.ask_ended_if_wanted());
             }
             wanted.extend(self.ask_detail_if_old());
         }
@@ -96,7 +132,8 @@ impl App {
             self.polls.health = true;
             wanted.push(Request::Health);
         }
-        wanted.extend([self.ask_live(), self.ask_stats(), self.ask_peers()]);
+        wanted.extend(self.ask_live_once());
+        wanted.extend([self.ask_stats(), self.ask_peers()]);
         wanted.extend(self.ask_ended_if_wanted());
         if let Screen::Detail(view) = &mut self.screen {
             view.is_old = true;
@@ -105,10 +142,28 @@ impl App {
         requests(wanted)
     }
 
+    /// Asks now, unless the answer to an earlier question is on its way, or the daemon has just given none.
+    fn ask_live_once(&mut self) -> Option<Request> {
+        let live = &mut self.polls.live;
+        if live.asked {
+            live.again = true;
+            return None;
+        }
+        let hold = live.failed && !live.is_due(self.now.uptime, LIST_EVERY);
+        (!hold).then(|| self.ask_live())
+    }
+
+    /// A person wants it now.
+    pub(super) fn read_all_now(&mut self) -> Vec<Effect> {
+        self.polls.live.failed = false;
+        self.read_all()
+    }
+
     fn ask_live(&mut self) -> Request {
         self.polls.live = Poll {
             asked: true,
             last: self.now.uptime,
+            ..Poll::default()
         };
         Request::Live {
             round: self.store.begin_round(),
@@ -119,6 +174,7 @@ impl App {
         self.polls.stats = Poll {
             asked: true,
             last: self.now.uptime,
+            ..Poll::default()
         };
         Request::Stats
     }
@@ -127,19 +183,43 @@ impl App {
         self.polls.peers = Poll {
             asked: true,
             last: self.now.uptime,
+            ..Poll::default()
         };
         Request::Peers
     }
 
     /// Ended ones are read when the filter could show them.
     pub(super) fn ask_ended_if_wanted(&mut self) -> Option<Request> {
-        let ask = !self.polls.ended && self.list.filter.wants_ended();
-        self.polls.ended |= ask;
-        ask.then_some(Request::Ended)
+        if self.polls.ended.asked || !self.list.filter.wants_ended() {
+            return None;
+        }
+        self.polls.ended = Poll {
+            asked: true,
+            last: self.now.uptime,
+            ..Poll::default()
+        };
+        Some(Request::Ended)
+    }
+
+    /// What of the lists the daemon does not tell, and why.
+    pub(crate) fn refusal(&self, what: Reading) -> Option<&str> {
+        self.polls.refused.get(&what).map(String::as_str)
+    }
+
+    /// The first of what it does not tell; the ended ones have their place in the list.
+    pub(crate) fn first_refusal(&self) -> Option<(Reading, &str)> {
+        let (what, words) = self.polls.refused.first_key_value()?;
+        (*what != Reading::Ended).then_some((*what, words.as_str()))
+    }
+
+    /// Whether ended ones that the filter could show have not come yet.
+    pub(crate) fn awaits_ended(&self) -> bool {
+        !self.polls.ended_read && self.list.filter.wants_ended()
     }
 
     pub(super) fn feed_up(
         &mut self,
+        resumed: bool,
         server_time: Timestamp,
         pop: String,
         mode: Mode,
@@ -152,7 +232,8 @@ impl App {
             mode: Some(mode),
             role: Some(role),
         };
-        if std::mem::take(&mut self.polls.all_after_contact) {
+        // What happened before a feed that goes on nowhere is in no answer that may have come before it.
+        if std::mem::take(&mut self.polls.all_after_contact) || !resumed {
             self.read_all()
         } else {
             Vec::new()
@@ -233,13 +314,19 @@ impl App {
         match answer {
             Answer::Health(result) => {
                 self.polls.health = false;
-                let broken = !self.contact_state().is_current();
-                match self.heard(result) {
+                let broken = matches!(
+                    self.contact_state(),
+                    contact::State::Stale(_) | contact::State::Auth
+                );
+                match self.heard_of(Reading::Health, result) {
                     Some(health) => {
                         self.take_health(*health);
                         if broken || self.polls.all_after_contact {
                             // First the changes with an unknown outcome, then what is on the screen.
                             self.polls.all_after_contact = false;
+                            if broken {
+                                self.polls.live.failed = false;
+                            }
                             let mut effects = self.read_all();
                             // A feed that was refused while requests work stays down: asking again would not end.
                             if broken {
@@ -254,29 +341,44 @@ impl App {
             }
             Answer::Stats(result) => {
                 self.polls.stats.asked = false;
-                if let Some(stats) = self.heard(result) {
+                if let Some(stats) = self.heard_of(Reading::Stats, result) {
                     self.stats = Some(*stats);
                 }
                 Vec::new()
             }
             Answer::Peers(result) => {
                 self.polls.peers.asked = false;
-                if let Some(peers) = self.heard(result) {
+                if let Some(peers) = self.heard_of(Reading::Peers, result) {
                     self.peers = peers;
                 }
                 Vec::new()
             }
             Answer::Live { round, result } => {
+                let there = !matches!(result, Err(Failure::NotSent(_)));
+                let page = self.heard_of(Reading::Live, result);
+                let again = std::mem::take(&mut self.polls.live.again);
                 self.polls.live.asked = false;
-                let Some(page) = self.heard(result) else {
+                self.polls.live.failed = page.is_none() && there;
+                let Some(page) = page else {
+                    // Resync stays: the heartbeat asks again.
+                    self.polls.live.last = self.now.uptime;
                     return Vec::new();
                 };
-                self.contact.set_resync(false);
-                self.take_live(round, page)
+                let mut effects = self.take_live(round, page);
+                if again {
+                    let request = self.ask_live();
+                    effects.extend(requests([request]));
+                } else {
+                    self.contact.set_resync(false);
+                }
+                effects
             }
             Answer::Ended(result) => {
-                self.polls.ended = false;
-                if let Some(page) = self.heard(result) {
+                let page = self.heard_of(Reading::Ended, result);
+                self.polls.ended.asked = false;
+                self.polls.ended.failed = page.is_none();
+                if let Some(page) = page {
+                    self.polls.ended_read = true;
                     self.store.add_ended(page.mitigations, page.more);
                     self.unsettled = true;
                 }
@@ -355,6 +457,16 @@ impl App {
             effects.extend(requests(self.ask_ended_if_wanted()));
         }
         effects
+    }
+
+    /// The same, for what is read again and again: a refusal stays on the screen until it is answered.
+    fn heard_of<T>(&mut self, what: Reading, result: Result<T, Failure>) -> Option<T> {
+        match &result {
+            Ok(_) => drop(self.polls.refused.remove(&what)),
+            Err(Failure::Refused { detail, .. }) => drop(self.polls.refused.insert(what, detail.clone())),
+            Err(_) => {}
+        }
+        self.heard(result)
     }
 
     /// Notes that an answer came or did not.

@@ -139,6 +139,9 @@ impl App {
             Screen::List => false,
             Screen::Detail(view) => view.from_overview,
         };
+        if from_overview {
+            self.overview.choose();
+        }
         let mut view = DetailView::new(id, from_overview);
         if let Screen::Detail(before) = &self.screen {
             (view.pane, view.zoomed, view.rendering) = (before.pane, before.zoomed, before.rendering);

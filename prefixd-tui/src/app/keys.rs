@@ -7,10 +7,46 @@ use crate::keymap::{self, Lookup};
 use crate::panel::Focus;
 use crate::theme::Meaning;
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use std::collections::VecDeque;
+use std::time::Duration;
 use tui_input::InputRequest;
 
 /// Longest filter in characters.
 const MAX_FILTER: usize = 500;
+
+/// More unexpected keys than this within [`BURST`] were typed, or pasted without its marks, into the wrong window.
+const MANY_STRAYS: usize = 8;
+const BURST: Duration = Duration::from_millis(50);
+/// Keys are ignored until there was none for so long.
+const QUIET: Duration = Duration::from_millis(250);
+
+/// Keys without a meaning, of late.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Strays {
+    latest: VecDeque<Duration>,
+    deaf_until: Option<Duration>,
+}
+
+impl Strays {
+    /// Whether a key belongs to a burst that is ignored.
+    fn is_deaf(&mut self, now: Duration) -> bool {
+        let deaf = self.deaf_until.is_some_and(|until| now < until);
+        self.deaf_until = deaf.then_some(now + QUIET);
+        deaf
+    }
+
+    /// Notes one; whether it was one too many.
+    fn note(&mut self, now: Duration) -> bool {
+        self.latest.push_back(now);
+        self.latest.retain(|at| now.saturating_sub(*at) <= BURST);
+        let many = self.latest.len() > MANY_STRAYS;
+        if many {
+            self.latest.clear();
+            self.deaf_until = Some(now + QUIET);
+        }
+        many
+    }
+}
 
 impl App {
     pub(super) fn key(&mut self, key: KeyEvent) -> Vec<Effect> {
@@ -28,6 +64,9 @@ impl App {
         self.settle();
         if let Some(effects) = self.key_to_field(key) {
             return effects;
+        }
+        if self.strays.is_deaf(self.now.uptime) {
+            return Vec::new();
         }
         let Some(written) = keymap::written(key) else {
             self.no_such_key();
@@ -61,6 +100,13 @@ impl App {
     }
 
     fn no_such_key(&mut self) {
+        if self.strays.note(self.now.uptime) {
+            self.say(
+                Meaning::Warn,
+                "typed into the wrong window? keys are ignored until they stop",
+            );
+            return;
+        }
         self.say(Meaning::Low, "no such key here; ? shows the keys");
     }
 

@@ -14,6 +14,9 @@ const WHEEL: isize = 3;
 
 impl App {
     pub(super) fn mouse(&mut self, mouse: MouseEvent) -> Vec<Effect> {
+        if self.is_tiny() && !matches!(self.modal, Modal::Help { .. }) {
+            return Vec::new();
+        }
         match mouse.kind {
             MouseEventKind::ScrollDown => self.step(WHEEL),
             MouseEventKind::ScrollUp => self.step(-WHEEL),
@@ -71,6 +74,7 @@ impl App {
             if !self.list.marks.remove(&id) {
                 self.list.marks.insert(id);
             }
+            self.unsettled = true;
             return Vec::new();
         }
         let now = self.now.uptime;

@@ -138,7 +138,10 @@ pub(super) enum Pattern {
 impl Pattern {
     pub(super) fn fits(&self, value: &str) -> bool {
         match self {
-            Self::Glob(pattern) => glob(pattern, &value.to_lowercase()),
+            Self::Glob(pattern) if value.chars().any(char::is_uppercase) => {
+                glob(pattern, &value.to_lowercase())
+            }
+            Self::Glob(pattern) => glob(pattern, value),
             Self::Inside(prefix) => value
                 .parse()
                 .is_ok_and(|address: std::net::IpAddr| prefix.contains(&address)),
@@ -217,7 +220,7 @@ impl Quantity {
             Self::Ttl => row
                 .status
                 .is_live()
-                .then(|| row.expires_at.since(now).as_secs_f64()),
+                .then(|| row.leaves_at().since(now).as_secs_f64()),
             Self::Age => Some(now.since(row.created_at).as_secs_f64()),
             Self::Confidence => row.confidence,
             Self::Step => Some(f64::from(row.step)),

@@ -98,14 +98,59 @@ fn marks_by_one_by_range_and_all() {
     list.selection.move_by(2, PAGE);
     list.mark_range();
     assert_eq!(list.marks.len(), 4);
-    list.mark_all();
+    list.mark_all(&store);
     assert_eq!(list.marks.len(), 9);
     list.filter = Filter::parse("cust:acme status:active").unwrap();
     list.selection.move_by(100, PAGE);
     settled(&store, &mut list);
     assert!(list.hidden_marks() > 0);
-    list.mark_all();
-    assert!(list.marks.is_empty(), "all that is shown was marked");
+    let hidden = list.hidden_marks();
+    list.mark_all(&store);
+    assert_eq!(
+        (list.marks.len(), list.hidden_marks()),
+        (hidden, hidden),
+        "all that is shown was marked; what is hidden is left alone"
+    );
+}
+
+#[test]
+fn marking_all_is_undone_by_marking_all_also_beside_ended_ones() {
+    let store = store();
+    let mut list = ListView::new(Filter::everything());
+    settled(&store, &mut list);
+    list.mark_all(&store);
+    assert_eq!((list.marks.len(), list.selection.order().len()), (10, 12));
+    list.mark_all(&store);
+    assert!(list.marks.is_empty());
+}
+
+#[test]
+fn what_ends_sooner_than_its_lease_is_sorted_by_its_end() {
+    let store = store();
+    let mut list = list(&store);
+    list.sort = list.sort.choose(SortKey::Ttl);
+    settled(&store, &mut list);
+    // Its lease is 100 s, and without a claim it is withdrawn in 40 s.
+    assert_eq!(victims(&store, &list)[..2], ["203.0.113.20", "198.51.100.25"]);
+}
+
+#[test]
+fn the_top_stays_on_the_screen_until_a_person_moves_away_from_it() {
+    let store = store();
+    let worst: Vec<_> = list(&store).selection.order().to_vec();
+    let mut overview = Selection::at_top();
+    overview.settle(worst[5..].to_vec(), PAGE);
+    overview.settle(worst.clone(), PAGE);
+    assert_eq!((overview.cursor(), overview.offset()), (Some(worst[0]), 0));
+    overview.move_by(1, PAGE);
+    overview.follow_top();
+    overview.settle(worst[1..].to_vec(), PAGE);
+    overview.settle(worst.clone(), PAGE);
+    assert_eq!(overview.cursor(), Some(worst[1]), "a chosen one is followed");
+    overview.move_by(-1, PAGE);
+    overview.follow_top();
+    overview.settle(worst[2..].to_vec(), PAGE);
+    assert_eq!(overview.cursor(), Some(worst[2]));
 }
 
 proptest! {

@@ -51,6 +51,41 @@ fn what_ended_unseen_is_gone_and_what_came_meanwhile_stays() {
 }
 
 #[test]
+fn a_journal_that_was_restored_counts_from_further_back() {
+    let mut store = Mitigations::default();
+    let row = fixture::wave().remove(0);
+    let round = store.begin_round();
+    let (_, newer) = changed(&row, |row| row.revision = 40);
+    store.replace_live(round, vec![newer]);
+    let round = store.begin_round();
+    assert!(store.replace_live(round, vec![row.clone()]).is_empty());
+    assert_eq!(
+        store.get(row.mitigation_id),
+        Some(&row),
+        "it is live, and as the daemon says"
+    );
+    let round = store.begin_round();
+    assert!(store.replace_live(round, vec![row.clone()]).is_empty());
+    assert!(store.get(row.mitigation_id).is_some());
+}
+
+#[test]
+fn an_answer_does_not_undo_what_was_heard_after_its_question() {
+    let mut store = Mitigations::default();
+    let row = fixture::wave().remove(0);
+    let round = store.begin_round();
+    store.replace_live(round, vec![row.clone()]);
+    let asked = store.begin_round();
+    let (change, ended) = changed(&row, |row| {
+        row.status = MitigationStatus::Withdrawn;
+        row.ended_at = Some(fixture::now());
+    });
+    assert_eq!(store.apply(&change), Applied::Done);
+    store.replace_live(asked, vec![row]);
+    assert_eq!(store.get(ended.mitigation_id), Some(&ended));
+}
+
+#[test]
 fn a_change_keeps_how_the_rules_stand() {
     let mut store = Mitigations::default();
     let row = fixture::wave().remove(0);

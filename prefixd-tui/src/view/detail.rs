@@ -15,6 +15,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use serde_json::Value;
 
+/// Rows that the pane below the summary keeps, with its border.
+const LEAST_BELOW: u16 = 6;
+
 /// Which panes are where.
 fn layout(app: &App, view: &DetailView, body: Rect) -> Vec<(Pane, Rect)> {
     let class = Class::of(app.area);
@@ -22,8 +25,16 @@ fn layout(app: &App, view: &DetailView, body: Rect) -> Vec<(Pane, Rect)> {
         return vec![(view.pane, body)];
     }
     if class == Class::Normal {
+        // The reason is the last line of the summary: it takes what it needs, and leaves the pane below a few.
+        let needed = app.store.get(view.id).map_or(0, |row| {
+            summary::lines(app, row, body.width.saturating_sub(4)).len() + 2
+        });
+        let most = body.height.saturating_sub(LEAST_BELOW);
         let top = Rect {
-            height: 11.min(body.height),
+            height: u16::try_from(needed)
+                .unwrap_or(most)
+                .clamp(11, most.max(11))
+                .min(body.height),
             ..body
         };
         let rest = Rect {
@@ -245,7 +256,14 @@ fn timeline(app: &App, row: Option<&Mitigation>, entries: &[TimelineEntry], widt
     let mut lines = Vec::new();
     if let Some(row) = row.filter(|row| row.status.is_live()) {
         lines.extend(wrapped(
-            &format!("{} expires unless renewed", when_both(app, row.expires_at)),
+            &if row.ends_at.is_some() {
+                format!(
+                    "{} is withdrawn unless reported again",
+                    when_both(app, row.leaves_at())
+                )
+            } else {
+                format!("{} expires unless renewed", when_both(app, row.expires_at))
+            },
             width,
             Meaning::Warn,
         ));

@@ -7,11 +7,14 @@ use crate::contact::State;
 use crate::keymap::{self, Place};
 use crate::text;
 use crate::theme::Meaning;
-use prefixd_api::resource::Mode;
+use prefixd_api::resource::{HealthDetail, Mode};
 use prefixd_api::show::{count, percent, relative, short_id, si};
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
+use ratatui::style::Modifier;
 use unicode_width::UnicodeWidthStr;
+
+const DRY_RUN: &str = "[DRY-RUN]";
 
 /// The rows of the frame and what is left for the screen.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +84,8 @@ struct Field {
     rank: u8,
     text: String,
     right: bool,
+    /// Not in the style of the row.
+    meaning: Option<Meaning>,
 }
 
 /// The row that is always there.
@@ -107,53 +112,64 @@ pub(super) fn status_row(app: &App, buffer: &mut Buffer, area: Rect) {
         },
     );
     buffer.set_style(area, meaning);
-    let join = |right: bool| {
-        fields
-            .iter()
-            .filter(|field| field.right == right)
-            .map(|field| field.text.as_str())
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
-    put(
-        buffer,
-        area.x,
-        area.y,
-        area.width,
-        &format!(" {}", join(false)),
-        meaning,
-    );
-    let right = format!("{} ", join(true));
-    let at = area
-        .width
-        .saturating_sub(u16::try_from(right.width()).unwrap_or(0));
-    put(buffer, area.x + at, area.y, area.width - at, &right, meaning);
+    let (right, left): (Vec<_>, Vec<_>) = fields.into_iter().partition(|field| field.right);
+    let right_width: usize = right.iter().map(|field| field.text.width() + 1).sum();
+    let right_at = area
+        .right()
+        .saturating_sub(u16::try_from(right_width).unwrap_or(0));
+    for (mut x, fields) in [(area.x + 1, left), (right_at, right)] {
+        for field in fields {
+            let style = field.meaning.map_or(meaning, |meaning| {
+                style(app, meaning).remove_modifier(Modifier::REVERSED | Modifier::BOLD)
+            });
+            let room = area.right().saturating_sub(x);
+            x = put(buffer, x, area.y, room, &field.text, style) + 1;
+        }
+    }
 }
 
 /// Whether something on the first row is wrong.
 fn in_alarm(app: &App) -> bool {
     let healthy = app.health.as_ref().is_none_or(|health| {
-        health.store.ok
+        !is_degraded(health)
+            && health.store.ok
             && health.peers_established == health.peers_total
             && health.rules.intended == health.rules.announced
     });
     !healthy || !matches!(app.contact_state(), State::Live(_) | State::Connecting)
 }
 
+/// The daemon has a reason to be looked at. A word of a newer one counts as one.
+fn is_degraded(health: &HealthDetail) -> bool {
+    health.status != "healthy"
+}
+
 fn fields(app: &App, long: bool) -> Vec<Field> {
     let mut fields = Vec::new();
-    let mut add = |rank, right, text: String| fields.push(Field { rank, text, right });
+    let mut add = |rank, right, text: String| {
+        // A console on rehearsed rules must not look like one on real ones.
+        let meaning = (text == DRY_RUN).then_some(Meaning::Warn);
+        fields.push(Field {
+            rank,
+            text,
+            right,
+            meaning,
+        });
+    };
     let current = app.contact_state().is_current();
     add(10, false, "prefixd".to_owned());
     if let Some(pop) = &app.identity.pop {
         add(0, false, text::cut(pop, 16));
     }
     match app.identity.mode {
-        Some(Mode::DryRun) => add(1, false, "[DRY-RUN]".to_owned()),
+        Some(Mode::DryRun) => add(1, false, DRY_RUN.to_owned()),
         Some(Mode::Enforced) => add(1, false, if long { "ENFORCED" } else { "ENF" }.to_owned()),
         None => {}
     }
     if let Some(health) = &app.health {
+        if current && is_degraded(health) {
+            add(2, false, "DEGRADED".to_owned());
+        }
         let (up, all) = (health.peers_established, health.peers_total);
         let warn = if up < all { "!" } else { "" };
         add(
@@ -229,8 +245,12 @@ fn banner_words(app: &App) -> Option<String> {
     let reason = text::cut(reason, 60);
     let retry = format!("retry {attempts} in {}", relative(wait));
     match app.contact_state() {
+        // On the socket no token counts: who the process belongs to does.
+        State::Auth if app.settings.api.starts_with("unix:") => Some(format!(
+            "!! NOT SIGNED IN: use sudo, or ask for its viewer or operator group. {reason}"
+        )),
         State::Auth => Some(format!(
-            "!! NOT SIGNED IN at {}: {reason}. Start again with --token-file.",
+            "!! NOT SIGNED IN at {}: start again with --token-file. {reason}",
             app.settings.api
         )),
         State::Stale(Some(age)) => Some(format!(
@@ -241,8 +261,23 @@ fn banner_words(app: &App) -> Option<String> {
             "!! NO CONTACT with {}, {retry}. {reason}",
             app.settings.api
         )),
-        _ => None,
+        _ => app
+            .first_refusal()
+            .map(|(what, words)| format!("!! REFUSED {}: {words}", what.words()))
+            .or_else(|| degraded_words(app)),
     }
+}
+
+/// Why the daemon is degraded, where no pane says so.
+fn degraded_words(app: &App) -> Option<String> {
+    let has_pane = matches!(app.screen, Screen::Overview) && Class::of(app.area) >= Class::Normal;
+    // The panel needs the rows of a small terminal, and row 0 says it too.
+    let asks = matches!(app.modal, Modal::Withdraw(_));
+    let health = app
+        .health
+        .as_ref()
+        .filter(|health| is_degraded(health) && !has_pane && !asks)?;
+    Some(format!("!! DEGRADED: {}", health.reasons.join("; ")))
 }
 
 struct Tab {
@@ -321,7 +356,8 @@ pub(super) fn context_row(app: &App, buffer: &mut Buffer, area: Rect) -> Option<
         });
     }
     let (words, meaning) = match &app.flash {
-        Some(flash) => (flash.text.clone(), flash.meaning),
+        // What w would be about is said beside every message.
+        Some(flash) => (format!("{}{}", marks_words(app), flash.text), flash.meaning),
         None => (context_words(app), Meaning::Low),
     };
     let room = area.width.saturating_sub(1);
@@ -389,6 +425,18 @@ fn place_words(app: &App) -> String {
     }
 }
 
+/// The marks of the list, and how many of them are not seen; never cut off, because `w` is about them.
+fn marks_words(app: &App) -> String {
+    if !matches!(app.screen, Screen::List) || app.list.marks.is_empty() {
+        return String::new();
+    }
+    let hidden = match app.list.hidden_marks() {
+        0 => String::new(),
+        hidden => format!(" ({} hidden)", count(hidden as u64)),
+    };
+    format!("marks {}{hidden}  ", count(app.list.marks.len() as u64))
+}
+
 fn list_words(app: &App, current: bool) -> String {
     let selection = &app.list.selection;
     let shown = selection.order().len();
@@ -404,16 +452,10 @@ fn list_words(app: &App, current: bool) -> String {
     if !current {
         words.push_str("  LAST KNOWN");
     }
-    // What w would be about is never cut off.
-    if !app.list.marks.is_empty() {
-        let hidden = match app.list.hidden_marks() {
-            0 => String::new(),
-            hidden => format!(" ({} hidden)", count(hidden as u64)),
-        };
-        words.push_str(&format!("  marks {}{hidden}", count(app.list.marks.len() as u64)));
-    }
+    words.push_str("  ");
+    words.push_str(&marks_words(app));
     words.push_str(&format!(
-        "  filter: {}  sort: {} {}",
+        "filter: {}  sort: {} {}",
         if app.list.filter.text().is_empty() {
             "none"
         } else {
@@ -424,6 +466,9 @@ fn list_words(app: &App, current: bool) -> String {
     ));
     if app.list.filter.wants_ended() && app.store.has_more_ended() {
         words.push_str("  (of the ended ones the newest)");
+    }
+    if app.awaits_ended() {
+        words.push_str("  (the ended ones are not read)");
     }
     if current && app.settings.absolute_times {
         words.push_str(&format!("  {}", text::zone_name(app.settings.zone)));
@@ -438,8 +483,19 @@ fn app_page(app: &App) -> usize {
 /// The word for an action in the hint line.
 fn hint(app: &App, action: Action) -> Option<&'static str> {
     match (action, &app.screen) {
+        (Action::Back, _) if app.is_tiny() => Some("quit"),
+        (Action::Refresh, _) if app.is_tiny() => Some("read again"),
         (Action::Back, Screen::Overview | Screen::List) => Some("quit"),
         _ => action.about().hint,
+    }
+}
+
+/// Whether there is more of what lies over the screen than is seen.
+fn scrolls(app: &App) -> bool {
+    match &app.modal {
+        Modal::Help { of, .. } => super::help::limit(app, *of) > 0,
+        Modal::Withdraw(panel) => super::panel::limit(app, panel) > 0,
+        _ => false,
     }
 }
 
@@ -454,6 +510,7 @@ pub(super) fn hint_row(app: &App, buffer: &mut Buffer, area: Rect) {
         None => keymap::bindings_of(place)
             .filter(|binding| app.allowed(binding.action).is_ok() && app.has_use(binding.action))
             .filter_map(|binding| Some(((*binding.keys.first()?).to_owned(), hint(app, binding.action)?)))
+            .chain(scrolls(app).then(|| ("j k".to_owned(), "scroll")))
             .collect(),
     };
     let mut x = area.x + 1;

@@ -2,15 +2,16 @@
 
 use super::pane::{self, Line, line, overlay};
 use super::{frame, put, style};
-use crate::action::Group;
+use crate::action::{Action, Group};
 use crate::app::App;
 use crate::keymap::{self, Place};
 use crate::theme::Meaning;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-/// Cells of one column.
+/// Cells of one column, and of the keys in it.
 const COLUMN: u16 = 38;
+const KEYS: usize = 14;
 
 /// Draws it over the screen.
 pub(super) fn draw(app: &App, of: Place, scroll: usize, buffer: &mut Buffer, body: Rect) {
@@ -36,6 +37,10 @@ pub(super) fn draw(app: &App, of: Place, scroll: usize, buffer: &mut Buffer, bod
             }
             at += width;
         }
+    }
+    let below = rows.len().saturating_sub(scroll + usize::from(inside.height));
+    if below > 0 {
+        pane::below(app, buffer, area, below);
     }
 }
 
@@ -83,28 +88,65 @@ fn layout(app: &App, of: Place, body: Rect) -> (u16, Vec<Vec<Line>>) {
 }
 
 fn groups(app: &App, of: Place) -> Vec<Vec<Line>> {
+    let allowed: Vec<_> = keymap::bindings_of(of)
+        .filter(|binding| app.allowed(binding.action).is_ok())
+        .collect();
+    let keys_of = |action: Action| {
+        let binding = allowed.iter().find(|binding| binding.action == action)?;
+        Some(binding.keys)
+    };
+    // The second of a pair that is here stands in the line of the first.
+    let is_second = |action: Action| {
+        allowed
+            .iter()
+            .any(|first| first.action.pair().is_some_and(|(second, _)| second == action))
+    };
     Group::ALL
         .into_iter()
         .filter_map(|group| {
             let mut lines: Vec<Line> = Vec::new();
-            for binding in keymap::bindings_of(of) {
+            for binding in &allowed {
                 let about = binding.action.about();
-                if about.group == group && app.allowed(binding.action).is_ok() {
-                    let keys = binding.keys.join(", ");
-                    lines.push(vec![
-                        (format!("{keys:<14} "), Meaning::Info),
-                        (about.help.to_owned(), Meaning::Plain),
-                    ]);
+                if about.group != group || is_second(binding.action) {
+                    continue;
                 }
+                let pair = binding
+                    .action
+                    .pair()
+                    .and_then(|(second, words)| Some((keys_of(second)?, words)));
+                let (keys, words) = match pair {
+                    Some((second, words)) => (in_turn(binding.keys, second), words),
+                    None => (binding.keys.join(", "), about.help),
+                };
+                lines.push(vec![
+                    (format!("{keys:<KEYS$} "), Meaning::Info),
+                    (words.to_owned(), Meaning::Plain),
+                ]);
             }
             if lines.is_empty() {
                 return None;
             }
             lines.insert(0, line(Meaning::Title, group.title()));
-            lines.push(Vec::new());
             Some(lines)
         })
         .collect()
+}
+
+/// `j k, Down Up` or `g g, G`: the keys of two actions, like beside like.
+fn in_turn(first: &[&str], second: &[&str]) -> String {
+    let pairs: Vec<_> = first
+        .iter()
+        .zip(second)
+        .map(|(first, second)| {
+            let longer = first.contains(' ') || second.contains(' ');
+            format!("{first}{} {second}", if longer { "," } else { "" })
+        })
+        .collect();
+    match (pairs.join(", "), pairs.first()) {
+        (all, _) if all.len() <= KEYS => all,
+        (_, Some(pair)) => pair.clone(),
+        (all, None) => all,
+    }
 }
 
 /// What the keys do not say.

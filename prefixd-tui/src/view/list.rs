@@ -2,8 +2,9 @@
 
 use super::pane::{self, boxed, overlay};
 use super::{Class, frame, put, severity_meaning, status_meaning, style, summary, ttl_words};
-use crate::app::App;
+use crate::app::{App, Reading};
 use crate::changes::Shown;
+use crate::contact::State;
 use crate::list::{Selection, SortKey};
 use crate::text;
 use crate::theme::Meaning;
@@ -155,7 +156,7 @@ const COLUMNS: &[Column] = &[
         right: true,
         rank: 1,
         sort: Some(SortKey::Ttl),
-        cell: ttl_words,
+        cell: ttl_or_outcome,
     },
     Column {
         title: "STATUS",
@@ -168,6 +169,7 @@ const COLUMNS: &[Column] = &[
             Some(Shown::Withdrawing) => ("withdrawing".to_owned(), Meaning::Info),
             Some(Shown::Unknown) => ("UNKNOWN".to_owned(), Meaning::Down),
             Some(Shown::Failed(_)) => ("FAILED".to_owned(), Meaning::Down),
+            None if row.status.is_announced() && !row.enforced => ("dry-run".to_owned(), Meaning::Warn),
             None if row.ending_since.is_some() && row.status.is_live() => ("ending".to_owned(), Meaning::Low),
             None => (text::status(row.status).to_owned(), status_meaning(row.status)),
         },
@@ -214,6 +216,15 @@ const COLUMNS: &[Column] = &[
         cell: |_, row| (short_id(row.mitigation_id), Meaning::Low),
     },
 ];
+
+/// What is left; where there is no room for the status, an outcome that a person waits for comes first.
+fn ttl_or_outcome(app: &App, row: &Mitigation) -> (String, Meaning) {
+    match app.changes.shown(row.mitigation_id) {
+        Some(Shown::Unknown) if Class::of(app.area) < Class::Normal => ("UNKNOWN".to_owned(), Meaning::Down),
+        Some(Shown::Failed(_)) if Class::of(app.area) < Class::Normal => ("FAILED".to_owned(), Meaning::Down),
+        _ => ttl_words(app, row),
+    }
+}
 
 /// Who says now that the attack goes on.
 fn sources(row: &Mitigation) -> String {
@@ -433,21 +444,53 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer, body: Rect) {
 
 fn empty_words(app: &App) -> String {
     if !app.store.is_loaded() {
+        return unread_words(app);
+    }
+    if let Some(words) = app.refusal(Reading::Ended)
+        && app.list.filter.wants_ended()
+    {
+        return format!("The ended ones could not be read: {words}");
+    }
+    if app.awaits_ended() {
         return if app.contact_state().is_current() {
-            "reading..."
+            "reading the ended ones..."
         } else {
-            "nothing was read yet"
+            "the ended ones were not read yet"
         }
         .to_owned();
     }
     if app.list.filter.text() == crate::filter::DEFAULT {
-        "No rule is announced. Events that come in show in the overview (1).".to_owned()
+        match last_known(app) {
+            Some(when) => format!("No rule was announced {when}."),
+            None => "No rule is announced. Events that come in show in the overview (1).".to_owned(),
+        }
     } else {
         format!(
             "Nothing passes the filter {}. Esc goes back to {}.",
             app.list.filter.text(),
             crate::filter::DEFAULT
         )
+    }
+}
+
+/// Of which moment it is what is shown, when that is not now.
+pub(super) fn last_known(app: &App) -> Option<String> {
+    match app.contact_state() {
+        State::Stale(Some(age)) => {
+            let at = app.server_now().saturating_sub(age);
+            Some(format!("when contact was lost at {}", super::moment(app, at)))
+        }
+        state if state.is_current() => None,
+        _ => Some("when it was last read".to_owned()),
+    }
+}
+
+/// Why there is no list.
+pub(super) fn unread_words(app: &App) -> String {
+    match app.refusal(Reading::Live) {
+        Some(words) => format!("could not be read: {words}"),
+        None if app.contact_state().is_current() => "reading...".to_owned(),
+        None => "nothing was read yet".to_owned(),
     }
 }
 

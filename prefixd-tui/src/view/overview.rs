@@ -1,16 +1,19 @@
 //! The first screen: are we under attack, are we filtering, does anything need a person.
 
-use super::list::table;
+use super::list::{last_known, table, unread_words};
 use super::pane::{self, Line, boxed, line, pair};
 use super::summary::wrapped;
 use super::{Class, frame, put, style};
 use crate::app::App;
 use crate::text;
 use crate::theme::Meaning;
-use prefixd_api::resource::{PeerState, Usage};
+use prefixd_api::resource::{HealthDetail, Mode, Peer, PeerState, Usage};
 use prefixd_api::show::{count, relative};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+
+/// Title of the pane of what happened.
+const FEED: &str = "Feed";
 
 /// Where everything is. Panes without room are empty.
 struct Parts {
@@ -118,19 +121,33 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer, _body: Rect) {
         (parts.vectors, "By vector", vectors),
         (parts.customers, "By customer", customers),
         (parts.outcomes, "Events since start, by outcome", outcomes),
-        (parts.feed, "Feed", feed),
+        (parts.feed, FEED, feed),
     ] {
         if area.width > 0 {
-            let inside = boxed(app, buffer, area, false, title, "");
-            pane::lines(app, buffer, inside, &content(app, inside), 0);
+            // News stay true; the rest is of the moment of the last contact.
+            let is_old = !app.contact_state().is_current() && title != FEED;
+            let note = if is_old { "last known" } else { "" };
+            let inside = boxed(app, buffer, area, false, title, note);
+            let mut content = content(app, inside);
+            if is_old {
+                for (_, meaning) in content.iter_mut().flatten() {
+                    *meaning = Meaning::Low;
+                }
+            }
+            pane::lines(app, buffer, inside, &content, 0);
+            let hidden = content.len().saturating_sub(usize::from(inside.height));
+            if hidden > 0 {
+                pane::below(app, buffer, area, hidden);
+            }
         }
     }
     if Class::of(app.area) >= Class::Normal {
-        let note = match app.store.announced() {
-            0 => String::new(),
-            announced => format!("{} announced", count(announced as u64)),
+        let title = if is_dry_run(app) {
+            "Would be announced, worst first"
+        } else {
+            "Announced, worst first"
         };
-        boxed(app, buffer, parts.worst, true, "Announced, worst first", &note);
+        boxed(app, buffer, parts.worst, true, title, &worst_words(app));
     }
     let area = worst_inside(app);
     let without: &[&str] = if Class::of(app.area) == Class::Wide {
@@ -139,55 +156,132 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer, _body: Rect) {
         &["PPS", "AGE", "CONF"]
     };
     table(app, buffer, area, &app.overview, None, without);
-    if app.overview.order().is_empty() && app.store.is_loaded() {
-        let words = "Nothing is announced: no attack is being filtered.";
+    if app.overview.order().is_empty() {
+        let (words, meaning) = empty_words(app);
         put(
             buffer,
             area.x + 2,
             area.y + 2,
             area.width.saturating_sub(2),
-            words,
-            style(app, Meaning::Ok),
+            &words,
+            style(app, meaning),
         );
     }
 }
 
-fn system(app: &App, inside: Rect) -> Vec<Line> {
-    let current = app.contact_state().is_current();
-    let mut lines = Vec::new();
-    let room = usize::from(inside.height);
-    // The ones that are down first: they are what a person must see.
-    let mut peers: Vec<_> = app.peers.iter().collect();
-    peers.sort_by_key(|peer| peer.state == PeerState::Established);
-    let peer_rows = room.saturating_sub(4).max(1);
-    for peer in peers.iter().take(peer_rows) {
-        let since = relative(app.server_now().since(peer.since));
-        let (state, meaning) = match peer.state {
-            _ if !current => ("?".to_owned(), Meaning::Warn),
-            PeerState::Established => (
-                format!("up {since}  {} rules", count(peer.rules_advertised)),
-                Meaning::Ok,
-            ),
-            state => (format!("DOWN !! {since} ({state})"), Meaning::Down),
+/// Which of how many are on the screen.
+fn worst_words(app: &App) -> String {
+    let (all, page) = (app.overview.order().len(), page(app));
+    if all <= page {
+        return if all == 0 {
+            String::new()
+        } else {
+            format!("all {all}")
         };
-        lines.push(vec![
-            (format!("{:<11}", text::cut(&peer.name, 10)), Meaning::Plain),
-            (state, meaning),
-        ]);
     }
-    if peers.len() > peer_rows {
-        lines.push(line(
-            Meaning::Low,
-            format!("and {} more neighbours", peers.len() - peer_rows),
-        ));
+    let first = app.overview.offset();
+    format!(
+        "{}-{} of {}",
+        count(first as u64 + 1),
+        count((first + page).min(all) as u64),
+        count(all as u64)
+    )
+}
+
+fn is_dry_run(app: &App) -> bool {
+    app.identity.mode == Some(Mode::DryRun)
+}
+
+fn empty_words(app: &App) -> (String, Meaning) {
+    if !app.store.is_loaded() {
+        return (unread_words(app), Meaning::Low);
+    }
+    match last_known(app) {
+        Some(when) => (format!("Nothing was announced {when}."), Meaning::Warn),
+        None => (
+            "Nothing is announced: no attack is being filtered.".to_owned(),
+            Meaning::Ok,
+        ),
+    }
+}
+
+/// What a person must see first: sessions that are down, and why the daemon is degraded.
+fn system(app: &App, inside: Rect) -> Vec<Line> {
+    let (up, down): (Vec<_>, Vec<_>) = app
+        .peers
+        .iter()
+        .partition(|peer| peer.state == PeerState::Established);
+    let mut lines: Vec<Line> = down.iter().map(|peer| peer_line(app, peer)).collect();
+    let parts = app.health.as_ref().map_or_else(
+        || vec![line(Meaning::Low, "reading...")],
+        |health| {
+            for reason in reasons(app, health, &down) {
+                lines.extend(wrapped(reason, inside.width, Meaning::Down));
+            }
+            parts_of_daemon(app, health)
+        },
+    );
+    let room = usize::from(inside.height).saturating_sub(lines.len() + parts.len());
+    if up.len() <= room {
+        lines.extend(up.iter().map(|peer| peer_line(app, peer)));
+    } else if room > 0 {
+        lines.extend(up.iter().take(room - 1).map(|peer| peer_line(app, peer)));
+        let more = up.len() - (room - 1);
+        let words = if app.contact_state().is_current() {
+            format!("{more} more are up")
+        } else {
+            format!("{more} more: ?")
+        };
+        lines.push(line(Meaning::Low, words));
     }
     if app.peers.is_empty() {
         lines.push(line(Meaning::Low, "no neighbours known"));
     }
-    let Some(health) = &app.health else {
-        lines.push(line(Meaning::Low, "reading..."));
-        return lines;
+    lines.extend(parts);
+    lines
+}
+
+/// The reasons that the lines of the neighbours do not say already.
+fn reasons<'a>(app: &App, health: &'a HealthDetail, down: &[&Peer]) -> Vec<&'a str> {
+    let is_said = |reason: &str| {
+        down.iter().any(|peer| {
+            reason
+                .strip_prefix("the session with ")
+                .and_then(|rest| rest.strip_prefix(peer.name.as_str()))
+                .is_some_and(|rest| rest.starts_with(" is "))
+        })
     };
+    health
+        .reasons
+        .iter()
+        .map(String::as_str)
+        .filter(|reason| app.contact_state().is_current() && !is_said(reason))
+        .collect()
+}
+
+fn peer_line(app: &App, peer: &Peer) -> Line {
+    let since = relative(app.server_now().since(peer.since));
+    let (state, meaning) = match peer.state {
+        _ if !app.contact_state().is_current() => ("?".to_owned(), Meaning::Warn),
+        PeerState::Established => (
+            format!("up {since}  {} rules", count(peer.rules_advertised)),
+            Meaning::Ok,
+        ),
+        state => (format!("DOWN !! {since} ({state})"), Meaning::Down),
+    };
+    vec![
+        (format!("{:<11}", text::cut(&peer.name, 10)), Meaning::Plain),
+        (state, meaning),
+    ]
+}
+
+/// Store, queue and drift. Without contact nobody knows them.
+fn parts_of_daemon(app: &App, health: &HealthDetail) -> Vec<Line> {
+    if !app.contact_state().is_current() {
+        return ["store", "events", "drift"]
+            .map(|name| pair(name, "?", Meaning::Warn))
+            .into();
+    }
     let store = if health.store.ok {
         (format!("{} ok", health.store.backend), Meaning::Ok)
     } else {
@@ -198,31 +292,29 @@ fn system(app: &App, inside: Rect) -> Vec<Line> {
             .unwrap_or_default();
         (format!("{} FAILS {since}", health.store.backend), Meaning::Down)
     };
-    lines.push(pair(
-        "store",
-        if current { store.0 } else { "?".to_owned() },
-        if current { store.1 } else { Meaning::Warn },
-    ));
     let queue = health.engine.queue;
-    lines.push(pair(
-        "queue",
-        format!("{} of {}", count(queue.used), count(queue.max)),
-        Meaning::Plain,
-    ));
+    let rate = app
+        .stats
+        .as_ref()
+        .map_or_else(|| "?".to_owned(), |stats| count(stats.events_per_minute));
     let drift = if health.drift_total == 0 {
         Meaning::Ok
     } else {
         Meaning::Warn
     };
-    lines.push(pair(
-        "drift",
-        format!("{} repaired since start", count(health.drift_total)),
-        drift,
-    ));
-    for reason in &health.reasons {
-        lines.extend(wrapped(reason, inside.width, Meaning::Down));
-    }
-    lines
+    vec![
+        pair("store", store.0, store.1),
+        pair(
+            "events",
+            format!("{rate}/min, queue {}/{}", count(queue.used), count(queue.max)),
+            Meaning::Plain,
+        ),
+        pair(
+            "drift",
+            format!("{} repaired since start", count(health.drift_total)),
+            drift,
+        ),
+    ]
 }
 
 fn counts(app: &App, _inside: Rect) -> Vec<Line> {
@@ -255,7 +347,10 @@ fn counts(app: &App, _inside: Rect) -> Vec<Line> {
     };
     let mut lines = vec![
         vec![
-            (format!("{:<11}", "announced"), Meaning::Low),
+            (
+                format!("{:<11}", if is_dry_run(app) { "dry-run" } else { "announced" }),
+                Meaning::Low,
+            ),
             (count(stats.active), Meaning::Title),
             (format!(", escalated {}", count(stats.escalated)), Meaning::Plain),
         ],
@@ -266,7 +361,6 @@ fn counts(app: &App, _inside: Rect) -> Vec<Line> {
             format!("pending {}, ending {}", count(stats.pending), count(stats.ending)),
             waiting,
         ),
-        pair("events/min", count(stats.events_per_minute), Meaning::Plain),
     ];
     // Where there is room for them, quotas have a pane of their own.
     if Class::of(app.area) < Class::Wide {
@@ -296,7 +390,7 @@ fn usage_line(app: &App, name: &str, usage: Usage, width: usize) -> Line {
     ]
 }
 
-fn quotas(app: &App, inside: Rect) -> Vec<Line> {
+fn quotas(app: &App, _inside: Rect) -> Vec<Line> {
     let Some(stats) = &app.stats else {
         return vec![line(Meaning::Low, "reading...")];
     };
@@ -305,11 +399,9 @@ fn quotas(app: &App, inside: Rect) -> Vec<Line> {
         usage_line(app, &stats.pop, stats.quota_pop, 10),
         usage_line(app, "new/min", stats.new_per_minute, 10),
     ];
-    let room = usize::from(inside.height).saturating_sub(lines.len());
     lines.extend(
         fullest(stats)
             .into_iter()
-            .take(room)
             .map(|(name, usage)| usage_line(app, name, usage, 10)),
     );
     lines
@@ -333,7 +425,6 @@ fn bars<'a>(app: &App, inside: Rect, rows: impl Iterator<Item = (&'a str, u64)>)
     let most = rows.first().map_or(1, |(_, used)| *used);
     let width = usize::from(inside.width).saturating_sub(29).clamp(4, 30);
     rows.into_iter()
-        .take(usize::from(inside.height))
         .map(|(name, used)| {
             vec![
                 (format!("{:<20} ", text::cut(name, 20)), Meaning::Plain),

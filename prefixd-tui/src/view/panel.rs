@@ -3,7 +3,7 @@
 use super::pane::{self, Line, line, overlay};
 use super::{Class, action_words, put, severity_meaning, style};
 use crate::app::App;
-use crate::panel::{Focus, Reason, WithdrawPanel};
+use crate::panel::{Focus, Hold, Reason, WithdrawPanel};
 use crate::text;
 use crate::theme::Meaning;
 use prefixd_api::mitigation::{Claim, Mitigation, OriginKind};
@@ -21,26 +21,35 @@ const FIELD_AT: u16 = 12;
 /// Draws it; returns the text cursor of the field that has the focus.
 pub(super) fn draw(app: &App, panel: &WithdrawPanel, buffer: &mut Buffer, body: Rect) -> Option<Position> {
     let count = panel.targets.len();
+    let small = is_small(app);
+    let whose = match app.list.hidden_marks() {
+        0 if small => "not the cursor row".to_owned(),
+        0 => "not only the cursor row".to_owned(),
+        hidden if small => format!("{hidden} hidden"),
+        hidden => format!("{hidden} hidden by the filter"),
+    };
     let what = match (panel.marked, count) {
-        (true, 1) => "WITHDRAW 1 MARKED MITIGATION (not only the cursor row)".to_owned(),
-        (true, _) => format!("WITHDRAW {count} MARKED MITIGATIONS (not only the cursor row)"),
+        (true, _) if small => format!("WITHDRAW {count} MARKED ({whose})"),
+        (true, 1) => format!("WITHDRAW 1 MARKED MITIGATION ({whose})"),
+        (true, _) => format!("WITHDRAW {count} MARKED MITIGATIONS ({whose})"),
         (false, _) => "WITHDRAW 1 MITIGATION".to_owned(),
     };
-    let small = Class::of(app.area) < Class::Normal;
-    let shown = count.min(if small { 1 } else { SHOWN });
-    let room = usize::from(body.width.min(96).saturating_sub(4));
-    let mut head = head_lines(app, panel, shown, room, small);
-    if small {
-        head.retain(|line| !line.is_empty());
-    }
+    let room = width_inside(body);
     let fields = field_lines(app, panel, room, small);
+    let shown = shown(app, panel, body);
+    let head = head_lines(app, panel, shown, room, small);
     let height = u16::try_from(head.len() + fields.lines.len() + 2).unwrap_or(u16::MAX);
     let area = if small {
         body
     } else {
         pane::centred(body, 96, height)
     };
-    let inside = overlay(app, buffer, area, &what, "Esc cancels");
+    let note = if small && count > shown {
+        format!("{} of {count}, j k", panel.scroll.min(count - shown) + 1)
+    } else {
+        "Esc cancels".to_owned()
+    };
+    let inside = overlay(app, buffer, area, &what, &note);
     // What has to be typed and pressed never scrolls away; what it is about gives way.
     let kept = usize::from(inside.height)
         .saturating_sub(fields.lines.len())
@@ -54,6 +63,33 @@ pub(super) fn draw(app: &App, panel: &WithdrawPanel, buffer: &mut Buffer, body: 
     };
     pane::lines(app, buffer, below, &fields.lines, 0);
     draw_fields(app, panel, &fields, buffer, below)
+}
+
+fn is_small(app: &App) -> bool {
+    Class::of(app.area) < Class::Normal
+}
+
+fn width_inside(body: Rect) -> usize {
+    usize::from(body.width.min(96).saturating_sub(4))
+}
+
+/// How many targets can be shown so that what withdrawing does, and what has to be pressed, is seen as well.
+fn shown(app: &App, panel: &WithdrawPanel, body: Rect) -> usize {
+    let (count, small) = (panel.targets.len(), is_small(app));
+    let width = width_inside(body);
+    let fields = field_lines(app, panel, width, small).lines.len();
+    let fits = |shown: usize| {
+        let lines = head_lines(app, panel, shown, width, small).len() + fields;
+        lines + 2 <= usize::from(body.height)
+    };
+    let most = count.min(if small { 1 } else { SHOWN });
+    (1..=most).rev().find(|shown| fits(*shown)).unwrap_or(most.min(1))
+}
+
+/// How far the targets can be scrolled.
+pub(crate) fn limit(app: &App, panel: &WithdrawPanel) -> usize {
+    let body = super::frame::areas(app).body;
+    panel.targets.len().saturating_sub(shown(app, panel, body))
 }
 
 /// The targets and what withdrawing them does.
@@ -86,7 +122,8 @@ fn head_lines(app: &App, panel: &WithdrawPanel, shown: usize, width: usize, smal
             ),
         ]);
     }
-    if count > shown {
+    // A small panel says it in its border.
+    if count > shown && !small {
         head.push(line(
             Meaning::Low,
             format!("{} to {} of {count}; j k scroll", first + 1, first + shown),
@@ -102,10 +139,10 @@ fn head_lines(app: &App, panel: &WithdrawPanel, shown: usize, width: usize, smal
         }
         head.push(line(Meaning::Warn, words.join("; ")));
     }
-    head.push(Vec::new());
+    let gap = (!small).then(Vec::new);
+    head.extend(gap.clone());
     head.extend(effect_lines(panel, width));
-    head.push(Vec::new());
-
+    head.extend(gap);
     head
 }
 
@@ -113,7 +150,7 @@ fn head_lines(app: &App, panel: &WithdrawPanel, shown: usize, width: usize, smal
 struct Fields {
     lines: Vec<Line>,
     words_row: u16,
-    count_row: u16,
+    count_row: Option<u16>,
 }
 
 fn field_lines(app: &App, panel: &WithdrawPanel, width: usize, small: bool) -> Fields {
@@ -123,7 +160,13 @@ fn field_lines(app: &App, panel: &WithdrawPanel, width: usize, small: bool) -> F
         .enumerate()
         .map(|(index, reason)| format!("{} {}", index + 1, reason.words()))
         .collect();
-    let mut lines: Vec<Line> = rows_of(&choices, width)
+    // Where rows are few, a choice that is made gives way to what it does.
+    let choices = if small && panel.reason.is_some() {
+        Vec::new()
+    } else {
+        rows_of(&choices, width)
+    };
+    let mut lines: Vec<Line> = choices
         .into_iter()
         .map(|text| line(Meaning::Plain, text))
         .collect();
@@ -139,8 +182,9 @@ fn field_lines(app: &App, panel: &WithdrawPanel, width: usize, small: bool) -> F
             (reason.words().to_owned(), Meaning::Title),
         ],
     });
-    let count_row = words_row + 1;
-    if panel.needs_count() {
+    // One question after the other, where rows are few.
+    let count_row = (panel.needs_count() && !(small && panel.reason.is_none())).then_some(words_row + 1);
+    if count_row.is_some() {
         lines.push(line(
             Meaning::Warn,
             format!("count:      [      ] type {count} to go on"),
@@ -160,6 +204,8 @@ fn field_lines(app: &App, panel: &WithdrawPanel, width: usize, small: bool) -> F
         lines.push(Vec::new());
     }
     let act = match panel.held {
+        // It was said; now the key works.
+        Some(Hold::TooSoon) if panel.is_live(app.now.uptime) => (String::new(), Meaning::Plain),
         Some(hold) => (hold.words().to_owned(), Meaning::Down),
         None if panel.is_live(app.now.uptime) => (String::new(), Meaning::Plain),
         None => ("read first: 0.25 s".to_owned(), Meaning::Low),
@@ -317,11 +363,11 @@ fn draw_fields(
             });
         }
     }
-    if panel.needs_count() {
+    if let Some(count_row) = fields.count_row {
         put(
             buffer,
             area.x + FIELD_AT + 1,
-            area.y + fields.count_row,
+            area.y + count_row,
             6,
             panel.count.value(),
             style(app, Meaning::Title),
@@ -330,7 +376,7 @@ fn draw_fields(
             let at = u16::try_from(panel.count.visual_cursor()).unwrap_or(0);
             cursor = Some(Position {
                 x: area.x + FIELD_AT + 1 + at,
-                y: area.y + fields.count_row,
+                y: area.y + count_row,
             });
         }
     }

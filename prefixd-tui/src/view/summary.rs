@@ -59,15 +59,11 @@ pub(super) fn lines(app: &App, row: &Mitigation, width: u16) -> Vec<Line> {
     lines.push(pair("created", when_both(app, row.created_at), Meaning::Plain));
     if row.status.is_live() {
         let (left, meaning) = ttl_words(app, row);
-        let moment = super::moment(app, row.expires_at);
-        let words = match row.ends_at {
-            Some(at) if row.ending_since.is_some() => {
-                format!(
-                    "{left} until withdrawn ({}): no claim is left",
-                    super::moment(app, at)
-                )
-            }
-            _ => format!("{left} left of {}s, until {moment}", row.ttl_seconds),
+        let moment = super::moment(app, row.leaves_at());
+        let words = if row.ends_at.is_some() {
+            format!("{left} until withdrawn ({moment}): no claim is left")
+        } else {
+            format!("{left} left of {}s, until {moment}", row.ttl_seconds)
         };
         lines.push(pair("ttl", words, meaning));
     } else {

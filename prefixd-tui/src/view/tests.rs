@@ -10,7 +10,7 @@ use ratatui::style::Modifier;
 /// A screen by its name, and how to get there.
 type Prepared = (&'static str, fn(&mut Console));
 
-const SCREENS: [Prepared; 13] = [
+const SCREENS: [Prepared; 14] = [
     ("overview", |_| {}),
     ("list", |console| drop(console.keys("2 j j"))),
     ("list_marks_filter", |console| {
@@ -24,6 +24,9 @@ const SCREENS: [Prepared; 13] = [
     ("withdraw_one", |console| drop(console.keys("2 j j w"))),
     ("withdraw_marked", |console| {
         drop(console.keys("2 j Space j Space Space w 5 'cust called'"));
+    }),
+    ("withdraw_all", |console| {
+        drop(console.keys("2 Space / ' sev<critical' Enter * w 1"));
     }),
     ("detail", |console| open_detail(console, "")),
     ("detail_why", |console| open_detail(console, "Tab Tab Tab")),
@@ -130,6 +133,91 @@ fn styles_in_dark_and_mono() {
     }
 }
 
+/// What a withdrawal does and what has to be pressed is on every screen on which it can be confirmed.
+#[test]
+fn the_panel_shows_what_it_does_at_every_size() {
+    for (width, height) in [(60, 15), (79, 23), (80, 24), (100, 24), (120, 40), (200, 60)] {
+        for keys in ["2 w", "2 w 2", "2 * w", "2 * w 2", "2 Space Space w 5 'x' Enter"] {
+            let mut console = at(width, height, |_| {});
+            console.keys(keys);
+            let screen = console.screen();
+            for words in [
+                "203.0.113.10",
+                "frees ",
+                "comes back ",
+                "takes back ",
+                "reason:",
+                "suppress:",
+                "] y ",
+            ] {
+                assert!(
+                    screen.contains(words),
+                    "{width}x{height} {keys}: {words}\n{screen}"
+                );
+            }
+            // Small ones ask for the reason first.
+            let asked = keys.contains('*') && (width >= 80 || keys.ends_with('2'));
+            assert_eq!(screen.contains("count:"), asked, "{screen}");
+        }
+    }
+}
+
+#[test]
+fn the_panel_scrolls_as_far_as_there_are_targets() {
+    for (width, height) in [(60, 15), (80, 24), (120, 40)] {
+        let mut console = at(width, height, |console| drop(console.keys("2 * w")));
+        let first = console.screen();
+        console.keys("j j j j j j j j j j j j");
+        let last = console.screen();
+        assert!(last.contains("198.51.100.9"), "{last}");
+        assert_ne!(last, first);
+        console.keys("k");
+        assert_ne!(console.screen(), last, "no key is dead");
+    }
+}
+
+#[test]
+fn a_press_that_was_too_soon_is_not_held_against_the_next() {
+    let mut console = at(80, 24, |console| drop(console.keys("2 w 1")));
+    console.drawn();
+    assert_eq!(
+        console.app.wakes_at(),
+        Some(console.app.now.uptime + crate::panel::GUARD)
+    );
+    console.wait(100);
+    console.keys("y");
+    assert!(console.screen().contains("too soon"));
+    console.wait(250);
+    let screen = console.screen();
+    assert!(
+        !screen.contains("too soon") && !screen.contains("read first"),
+        "{screen}"
+    );
+    assert_eq!(console.app.wakes_at(), None);
+}
+
+#[test]
+fn help_says_when_there_is_more_and_shows_every_key() {
+    for (width, height) in [(60, 15), (80, 24), (120, 40)] {
+        let mut console = at(width, height, |console| drop(console.keys("2 ?")));
+        let mut shown = console.screen();
+        assert_eq!(shown.contains(" more ─"), shown.contains("j k scroll"), "{shown}");
+        if (width, height) == (80, 24) {
+            for words in ["open", "filter", "sort by"] {
+                assert!(shown.contains(words), "{words} at first sight\n{shown}");
+            }
+        }
+        for _ in 0..60 {
+            console.keys("j");
+            shown.push_str(&console.screen());
+        }
+        for binding in crate::keymap::bindings_of(crate::keymap::Place::List) {
+            let key = binding.keys[0];
+            assert!(shown.contains(key), "{key} at {width}x{height}");
+        }
+    }
+}
+
 /// Every size from 1x1 to 200x60 with one screen, the tiny ones with all.
 #[test]
 fn no_size_panics() {
@@ -174,6 +262,76 @@ fn the_selected_row_is_reversed_from_end_to_end_without_colour() {
     }
 }
 
+/// Counts what a terminal is sent.
+#[derive(Clone, Default)]
+struct Wire(std::rc::Rc<std::cell::Cell<usize>>);
+
+impl std::io::Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.set(self.0.get() + bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What frames may cost on a slow line, in bytes: a whole frame, one row down, one second of nothing, a page.
+const BUDGETS: [(u16, u16, [usize; 4]); 2] = [
+    (80, 24, [6_000, 500, 500, 3_000]),
+    (120, 40, [12_000, 600, 1_000, 6_000]),
+];
+
+#[test]
+fn frames_are_small_enough_for_slow_lines() {
+    for (width, height, budget) in BUDGETS {
+        let rows = (0..100)
+            .map(|number| {
+                let mut row = fixture::wave().swap_remove(number % 9);
+                row.mitigation_id = format!("019ab000-0000-7000-8000-0000000003{number:02}")
+                    .parse()
+                    .unwrap();
+                row.victim_ip = format!("203.0.113.{number}").parse().unwrap();
+                row
+            })
+            .collect();
+        let mut console = Console::live_with(width, height, Role::Operator, rows);
+        let wire = Wire::default();
+        let mut painter = crate::terminal::Painter::new(wire.clone());
+        let mut cost = |console: &mut Console| {
+            console.buffer();
+            let app = &console.app;
+            painter
+                .frame(app.area, |buffer| crate::view::draw(app, buffer))
+                .unwrap();
+            wire.0.take()
+        };
+        console.keys("2");
+        let mut spent = [0; 4];
+        spent[0] = cost(&mut console);
+        assert_eq!(cost(&mut console), 0, "nothing changed, nothing sent");
+        console.keys("j");
+        spent[1] = cost(&mut console);
+        console.wait(1_000);
+        console.happens(Event::FeedAlive);
+        console.happens(Event::Tick);
+        spent[2] = cost(&mut console);
+        console.happens(Event::Key(crossterm::event::KeyEvent::new(
+            crossterm::event::KeyCode::PageDown,
+            crossterm::event::KeyModifiers::NONE,
+        )));
+        console.app.settle();
+        spent[3] = cost(&mut console);
+        for (spent, most) in spent.into_iter().zip(budget) {
+            assert!(
+                (1..=most).contains(&spent),
+                "{width}x{height}: {spent} of {most} B"
+            );
+        }
+    }
+}
+
 /// Texts that a terminal, or a reader, would obey.
 const HOSTILE: [&str; 6] = [
     "\x1b]52;c;ZXZpbA==\x07",
@@ -183,6 +341,17 @@ const HOSTILE: [&str; 6] = [
     "\x1b]8;;http://example.net\x1b\\link",
     "one\r\ntwo\x08\x08\x08three\x7f",
 ];
+
+fn assert_harmless(console: &mut Console, hostile: &str) {
+    for letter in console
+        .buffer()
+        .content()
+        .iter()
+        .flat_map(|cell| cell.symbol().chars())
+    {
+        assert!(!prefixd_api::show::is_unsafe(letter), "{letter:?} of {hostile:?}");
+    }
+}
 
 #[test]
 fn outside_text_cannot_reach_the_terminal_as_control() {
@@ -221,15 +390,30 @@ fn outside_text_cannot_reach_the_terminal_as_control() {
                 console.answers(Answer::Detail(rows[0].mitigation_id, Ok(Box::new(detail))));
                 console.answers(Answer::Why(rows[0].mitigation_id, Ok(Box::new(why))));
             }
-            for cell in console.buffer().content() {
-                for letter in cell.symbol().chars() {
-                    let hidden = matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-                    assert!(
-                        !letter.is_control() && !hidden,
-                        "{letter:?} of {hostile:?} after {keys:?}"
-                    );
-                }
-            }
+            assert_harmless(&mut console, hostile);
+        }
+        // What is no row: reasons, neighbours, news, refusals, failures, the filter that is typed.
+        for keys in ["1", "2 /"] {
+            let mut console = Console::live_with(120, 40, Role::Operator, rows.clone());
+            let mut health = fixture::health(Role::Operator, fixture::now());
+            health.reasons = vec![hostile.to_owned()];
+            health.pop = hostile.to_owned();
+            console.answers(Answer::Health(Ok(Box::new(health))));
+            let mut peers = fixture::peers();
+            peers[0].name = hostile.to_owned();
+            console.answers(Answer::Peers(Ok(peers)));
+            console.happens(Event::FeedLost(hostile.to_owned()));
+            console.answers(Answer::Stats(Err(crate::event::Failure::Refused {
+                code: "x".to_owned(),
+                detail: hostile.to_owned(),
+            })));
+            console.keys(keys);
+            console.happens(Event::Paste(hostile.to_owned()));
+            assert_harmless(&mut console, hostile);
+            console.answers(Answer::Health(Err(crate::event::Failure::NotSent(
+                hostile.to_owned(),
+            ))));
+            assert_harmless(&mut console, hostile);
         }
         let mut console = Console::live_with(80, 24, Role::Operator, rows);
         for effect in console.keys("2 y t") {

@@ -11,6 +11,9 @@ mod pty;
 use lab::daemon::{Daemon, Documents};
 use lab::net;
 use lab::routers::{Family, Kind, Router, RouterConfig};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use prefixd_api::client::{Client, Endpoint, FeedItem, FeedOptions, Options};
 use pty::Terminal;
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -45,6 +48,40 @@ async fn start_daemon(router: &Router, dir: &std::path::Path, http: SocketAddr) 
     Daemon::start(&prefixd(), dir, http).await
 }
 
+/// A process that hangs. It goes on when this is dropped, also when the test fails: else it could not be ended.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn new(pid: Pid) -> anyhow::Result<Self> {
+        kill(pid, Signal::SIGSTOP)?;
+        Ok(Self(pid))
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // It may have been killed.
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
+}
+
+/// The daemon that reads its configuration here.
+fn pid_of(dir: &std::path::Path) -> anyhow::Result<Pid> {
+    let dir = dir.as_os_str().as_encoded_bytes();
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // Others may end meanwhile.
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if command.split(|byte| *byte == 0).any(|argument| argument == dir) {
+            return Ok(Pid::from_raw(pid));
+        }
+    }
+    anyhow::bail!("no daemon runs")
+}
+
 #[tokio::test]
 async fn a_mitigation_appears_is_withdrawn_and_the_router_loses_it() -> anyhow::Result<()> {
     let router = Router::start(Kind::Bird, RouterConfig::new(ASN, ASN)).await?;
@@ -59,7 +96,7 @@ async fn a_mitigation_appears_is_withdrawn_and_the_router_loses_it() -> anyhow::
     terminal.send("2");
     terminal.wait_for("No rule is announced");
 
-    let event = json!({
+    let mut event = json!({
         "source": "fastnetmon", "event_id": "fnm-1", "victim_ip": "203.0.113.10", "vector": "udp_flood",
         "bps": 1_200_000_000_u64, "pps": 800_000, "confidence": 0.95, "top_dst_ports": [3478],
     });
@@ -90,9 +127,46 @@ async fn a_mitigation_appears_is_withdrawn_and_the_router_loses_it() -> anyhow::
     terminal.send("q");
     terminal.wait_for("2 Mitigations 0");
 
+    // The daemon answers the heartbeat by which the console tells a quiet feed from a dead one.
+    let endpoint: Endpoint = format!("http://{http}").parse()?;
+    let mut feed = Client::new(Options::new(endpoint))?.feed(FeedOptions {
+        heartbeat: Some(Duration::from_millis(20)),
+        ..FeedOptions::default()
+    });
+    while !matches!(
+        tokio::time::timeout(LIMIT, feed.next()).await?,
+        Some(FeedItem::Alive)
+    ) {}
+    drop(feed);
+
+    // A daemon that hangs keeps its connections and says nothing: that is seen, and nothing can be changed.
+    let stopped = Stopped::new(pid_of(dir.path())?)?;
+    terminal.wait_for("LAG");
+    terminal.wait_for("NO CONTACT");
+    drop(stopped);
+    terminal.send("r");
+    terminal.wait("contact", |text| {
+        text.contains("LIVE") && !text.contains("NO CONTACT")
+    });
+
     // Without the daemon the console stays, and finds it again.
-    let daemon = daemon.kill_and_start().await?;
-    terminal.wait_for("LIVE");
+    daemon.stop().await?;
+    terminal.wait_for("NO CONTACT");
+    let daemon = start_daemon(&router, dir.path(), http).await?;
+    terminal.wait("contact", |text| {
+        text.contains("LIVE") && !text.contains("NO CONTACT")
+    });
+    // Live again means that the feed goes on: nothing was asked, and the next attack appears.
+    event["event_id"] = json!("fnm-2");
+    event["victim_ip"] = json!("203.0.113.11");
+    let (status, answer) = daemon
+        .client()
+        .await?
+        .json("POST", "/v1/events", Some(&event))
+        .await?;
+    assert_eq!(status, 202, "{answer}");
+    terminal.send("2");
+    terminal.wait_for("203.0.113.11");
     terminal.send("/\u{15}status:withdrawn\r");
     terminal.wait("withdrawn mitigation", |text| {
         text.contains("203.0.113.10") && text.contains("withdrawn")

@@ -147,6 +147,20 @@ impl State {
                     "active": live, "rules": {"intended": live, "announced": live}, "drift_total": 0, "role": "operator",
                 }),
             ),
+            ("GET", "/v1/stats") => {
+                let none = json!({"used": 0, "max": 100});
+                (
+                    200,
+                    json!({
+                        "pop": "iad1", "at": jiff::Timestamp::now().to_string(), "active": live, "escalated": 0,
+                        "ending": 0, "pending": 0, "by_vector": {}, "by_action": {}, "by_severity": {},
+                        "by_customer": {}, "quota_pop": none, "quota_global": none, "new_per_minute": none,
+                        "events_per_minute": 0, "events_by_outcome": {},
+                        "rules": {"intended": live, "announced": live},
+                    }),
+                )
+            }
+            ("GET", "/v1/peers") => (200, json!({"peers": [], "count": 0})),
             ("GET", "/v1/mitigations") => {
                 let rows: Vec<_> = self
                     .mitigations

@@ -17,7 +17,8 @@ fn console(daemon: &Daemon) -> Terminal {
     let mut terminal = Terminal::start(&daemon.url, &[], &[], (80, 24));
     terminal.wait_for("203.0.113.12");
     terminal.send("2");
-    terminal.wait_for("sort:");
+    let text = terminal.wait_for("sort:");
+    assert!(!text.contains("REFUSED"), "{text}");
     terminal
 }
 
@@ -119,9 +120,14 @@ fn suspends_and_comes_back() {
     terminal.send("\x1a");
     terminal.wait_for("stopped");
     assert!(terminal.with_screen(given_back));
+    // Nobody tells a stopped program that its terminal has another size.
+    terminal.resize(100, 30);
     // Lines are edited and echoed again: the terminal is no longer raw.
     terminal.send("a lyne\x7f\x7f\x7fine\r");
-    let text = terminal.wait_for("Announced, worst first");
+    let text = terminal.wait("screen of the new size", |text| {
+        text.contains("Announced, worst first")
+            && text.lines().nth(29).is_some_and(|row| row.contains("? help"))
+    });
     assert!(text.contains("203.0.113.12"), "{text}");
     terminal.send("q");
     assert!(terminal.ended());

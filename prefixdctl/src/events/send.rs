@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::mitigations::explain;
 use crate::output::{Cell, Column, Place, Row, Tone};
 use crate::page::Pages;
-use crate::session::{Session, read_text};
+use crate::session::Session;
 use clap::Args;
 use prefixd_api::client::Error;
 use prefixd_api::event::{EventAction, EventBatch, EventRequest};
@@ -117,7 +117,7 @@ struct Outcome {
 impl BatchArgs {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         session.may_change()?;
-        let text = read_text(&self.from, MAX_FILE_BYTES)?;
+        let text = session.read_text(&self.from, MAX_FILE_BYTES)?;
         let events = parse_lines(&text)?;
         let mut outcomes = Vec::with_capacity(events.len());
         for chunk in events.chunks(self.size.into()) {

@@ -8,7 +8,7 @@ use prefixd_api::client::Error;
 use prefixd_api::mitigation::MitigationRequest;
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::rule::{ActionType, Ranges};
-use prefixd_api::show::{parse_si, parse_span};
+use prefixd_api::show::{parse_si, parse_span, relative, si};
 use prefixd_api::victim::Victim;
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ impl CreateArgs {
         session.may_change()?;
         let victim = self.victim;
         let request = self.into_request()?;
-        session.confirm(&format!("Mitigate {victim} now?"), 1)?;
+        session.confirm(&format!("Mitigate {victim} now: {}?", asked(&request)), 1)?;
         let mitigation = session
             .client
             .create_mitigation(&request)
@@ -90,15 +90,39 @@ impl CreateArgs {
     }
 }
 
+/// Whether the daemon may have done what it was asked for.
+pub(super) fn may_have_happened(error: &Error) -> bool {
+    match error {
+        Error::Timeout { .. } | Error::Protocol(_) | Error::Form(_) => true,
+        Error::Setup(_) | Error::Connect { .. } | Error::Problem(_) => false,
+    }
+}
+
 /// A change without an answer may have happened.
 pub(crate) fn explain(error: Error) -> Failure {
-    match error {
-        Error::Timeout { endpoint, after } => Failure::Api(Error::Protocol(format!(
-            "no answer from {endpoint} within {}s; the change may have happened: look before you repeat it",
-            after.as_secs()
-        ))),
-        other => other.into(),
+    if may_have_happened(&error) {
+        Failure::Unknown(error)
+    } else {
+        error.into()
     }
+}
+
+/// What was asked for, in the order people say it; the playbook decides the rest.
+fn asked(request: &MitigationRequest) -> String {
+    let action = match (request.action, request.rate_bps) {
+        (Some(action), Some(rate)) => format!("{action} {}", si(rate.0)),
+        (Some(action), None) => action.to_string(),
+        (None, Some(rate)) => format!("the playbook's action, {}", si(rate.0)),
+        (None, None) => "the playbook's action".to_owned(),
+    };
+    let ttl = request.ttl_seconds.map_or_else(
+        || "for the playbook's time".to_owned(),
+        |ttl| format!("for {}", relative(Duration::from_secs(ttl.into()))),
+    );
+    format!(
+        "{action} against {}, {ttl}",
+        request.vector.as_deref().unwrap_or("manual")
+    )
 }
 
 /// Whole seconds that the API carries.

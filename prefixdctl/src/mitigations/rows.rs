@@ -232,10 +232,7 @@ fn left(m: &Mitigation, view: View) -> Cell {
     if !m.status.is_live() {
         return Cell::number("-");
     }
-    let deadline = m
-        .ends_at
-        .map_or(m.expires_at, |ends_at| ends_at.min(m.expires_at));
-    Cell::number(remaining(deadline, view.now))
+    Cell::number(remaining(m.leaves_at(), view.now))
 }
 
 fn ended(m: &Mitigation, view: View) -> Cell {

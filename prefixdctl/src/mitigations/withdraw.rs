@@ -1,20 +1,23 @@
 //! Taking mitigations back.
 
-use super::create::{explain, seconds};
+use super::create::{explain, may_have_happened, seconds};
 use super::rows::{action, status};
 use crate::failure::{Failure, code_of};
 use crate::lookup;
 use crate::output::{Cell, Column, Place, Row, Tone};
 use crate::page::Pages;
-use crate::session::{Session, read_text};
+use crate::session::Session;
 use clap::Args;
+use prefixd_api::client::Error;
 use prefixd_api::ids::MitigationId;
-use prefixd_api::mitigation::{Mitigation, WithdrawRequest};
-use prefixd_api::show::{MAX_CELL_CHARS, clean, parse_span, short_id};
+use prefixd_api::mitigation::{Claim, Mitigation, OriginKind, WithdrawRequest};
+use prefixd_api::show::{MAX_CELL_CHARS, clean, parse_span, relative, short_id};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Code of what was left out after a failure that is of all.
+const NOT_SENT: &str = "client.not_sent";
 /// Longest list of identifiers, in bytes.
 const MAX_LIST_BYTES: u64 = 1024 * 1024;
 
@@ -49,7 +52,8 @@ pub(super) struct WithdrawArgs {
 #[derive(Debug, Serialize)]
 struct Outcome {
     mitigation_id: MitigationId,
-    withdrawn: bool,
+    /// Nothing when the request was sent and no answer tells what became of it.
+    withdrawn: Option<bool>,
     code: Option<String>,
     detail: Option<String>,
     mitigation: Option<Mitigation>,
@@ -76,7 +80,7 @@ impl WithdrawArgs {
             )));
         }
         if session.will_ask() {
-            session.confirm(&question(session, &ids).await?, ids.len())?;
+            session.confirm(&question(session, &ids, self.suppress).await?, ids.len())?;
         }
         let request = WithdrawRequest {
             reason: self.reason,
@@ -103,7 +107,7 @@ impl WithdrawArgs {
         let list;
         let typed: Vec<&str> = match &self.from {
             Some(path) => {
-                list = read_text(path, MAX_LIST_BYTES)?;
+                list = session.read_text(path, MAX_LIST_BYTES)?;
                 list.lines()
                     .filter_map(|line| line.split('#').next())
                     .map(str::trim)
@@ -127,8 +131,13 @@ impl WithdrawArgs {
 }
 
 /// Shows what will be withdrawn.
-async fn question(session: &Session, ids: &[MitigationId]) -> Result<String, Failure> {
+async fn question(
+    session: &Session,
+    ids: &[MitigationId],
+    suppress: Option<Duration>,
+) -> Result<String, Failure> {
     let mut text = String::new();
+    let mut reported = 0;
     for id in ids {
         let m = session.client.mitigation(*id).await?.value.mitigation;
         let line = format!(
@@ -139,16 +148,22 @@ async fn question(session: &Session, ids: &[MitigationId]) -> Result<String, Fai
             m.vector,
             action(&m)
         );
+        let is_reported = |claim: &Claim| claim.kind == OriginKind::Event && claim.cleared_at.is_none();
+        reported += usize::from(m.claims.iter().any(is_reported));
         text.push_str(&format!("  {}\n", clean(&line, MAX_CELL_CHARS)));
     }
-    Ok(format!(
-        "{text}Withdraw {}?",
-        if ids.len() == 1 {
-            "it".to_owned()
-        } else {
-            format!("these {}", ids.len())
-        }
-    ))
+    let back = match (suppress, reported) {
+        (_, 0) => "No detector reports them now.".to_owned(),
+        (Some(Duration::ZERO), some) => format!("{some} still reported: AGAIN with the next report."),
+        (Some(span), some) => format!("{some} still reported: again after {}.", relative(span)),
+        (None, some) => format!("{some} still reported: again after the daemon's time of suppression."),
+    };
+    let what = if ids.len() == 1 {
+        "it".to_owned()
+    } else {
+        format!("these {}", ids.len())
+    };
+    Ok(format!("{text}{back}\nWithdraw {what}?"))
 }
 
 async fn withdraw_all(
@@ -159,35 +174,61 @@ async fn withdraw_all(
     let total = ids.len();
     let mut outcomes = Vec::with_capacity(total);
     let mut first_failure = None;
-    for mitigation_id in ids {
-        let outcome = match session.client.withdraw_mitigation(mitigation_id, request).await {
-            Ok(mitigation) => Outcome {
-                mitigation_id,
-                withdrawn: true,
-                code: None,
-                detail: None,
-                mitigation: Some(mitigation),
-            },
-            Err(error) => {
-                let outcome = Outcome {
+    let mut ids = ids.into_iter();
+    for mitigation_id in ids.by_ref() {
+        let error = match session.client.withdraw_mitigation(mitigation_id, request).await {
+            Ok(mitigation) => {
+                outcomes.push(Outcome {
                     mitigation_id,
-                    withdrawn: false,
-                    code: Some(code_of(&error).to_owned()),
-                    detail: Some(error.to_string()),
-                    mitigation: None,
-                };
-                first_failure.get_or_insert(explain(error));
-                outcome
+                    withdrawn: Some(true),
+                    code: None,
+                    detail: None,
+                    mitigation: Some(mitigation),
+                });
+                continue;
             }
+            Err(error) => error,
         };
-        outcomes.push(outcome);
+        let (code, stop) = (code_of(&error).to_owned(), is_of_all(&error));
+        let withdrawn = (!may_have_happened(&error)).then_some(false);
+        let failure = explain(error);
+        outcomes.push(Outcome {
+            mitigation_id,
+            withdrawn,
+            code: Some(code),
+            detail: Some(failure.to_string()),
+            mitigation: None,
+        });
+        first_failure.get_or_insert(failure);
+        if stop {
+            break;
+        }
     }
-    let failed = outcomes.iter().filter(|outcome| !outcome.withdrawn).count();
+    outcomes.extend(ids.map(|mitigation_id| Outcome {
+        mitigation_id,
+        withdrawn: Some(false),
+        code: Some(NOT_SENT.to_owned()),
+        detail: Some("not sent: the one before would have failed for this one too".to_owned()),
+        mitigation: None,
+    }));
+    let failed = outcomes
+        .iter()
+        .filter(|outcome| outcome.withdrawn != Some(true))
+        .count();
     session.out.list(&Pages::whole(outcomes))?;
     match first_failure {
         None => Ok(()),
         Some(failure) if failed == total => Err(failure),
         Some(_) => Err(Failure::Partial { failed, total }),
+    }
+}
+
+/// Whether the next request would fail like this one. Each would wait as long, and take the person as long to learn.
+fn is_of_all(error: &Error) -> bool {
+    match error {
+        Error::Connect { .. } | Error::Timeout { .. } | Error::Setup(_) => true,
+        Error::Problem(problem) => matches!(problem.status, 401 | 403),
+        Error::Protocol(_) | Error::Form(_) => false,
     }
 }
 
@@ -207,10 +248,12 @@ impl Row for Outcome {
                 field: "withdrawn",
                 place: Place::Always,
                 cell: |o, _| {
-                    if o.withdrawn {
-                        Cell::text("withdrawn")
-                    } else {
-                        Cell::text("failed").toned(Tone::Bad)
+                    let not_sent = o.code.as_deref() == Some(NOT_SENT);
+                    match o.withdrawn {
+                        Some(true) => Cell::text("withdrawn"),
+                        Some(false) if not_sent => Cell::text("not sent").toned(Tone::Bad),
+                        Some(false) => Cell::text("failed").toned(Tone::Bad),
+                        None => Cell::text("UNKNOWN").toned(Tone::Bad),
                     }
                 },
             },

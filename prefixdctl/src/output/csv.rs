@@ -1,7 +1,8 @@
-//! Comma-separated values (RFC 4180): raw numbers, UTC times, nothing a spreadsheet would run.
+//! Comma-separated values (RFC 4180): raw numbers, UTC times, nothing a spreadsheet would run or a terminal obey.
 
 use super::{Column, Row, to_json};
 use crate::failure::Failure;
+use prefixd_api::show::clean;
 use serde_json::Value;
 
 pub(super) fn render<T: Row>(columns: &[&Column<T>], items: &[T], headers: bool) -> Result<String, Failure> {
@@ -26,8 +27,15 @@ fn field<'v>(item: &'v Value, path: &str) -> &'v Value {
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{text}"),
-        Value::String(text) => text.clone(),
+        Value::String(text) => {
+            let harmless = clean(text, usize::MAX);
+            // Before cleaning: what began with a tab begins with a space now.
+            if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+                format!("'{harmless}")
+            } else {
+                harmless
+            }
+        }
         Value::Array(values) if values.iter().all(|value| !value.is_object()) => {
             values.iter().map(plain).collect::<Vec<_>>().join(" ")
         }
@@ -40,7 +48,7 @@ fn push_row(text: &mut String, cells: impl Iterator<Item = String>) {
         if index > 0 {
             text.push(',');
         }
-        if cell.contains(['"', ',', '\n', '\r']) {
+        if cell.contains(['"', ',']) {
             text.push('"');
             text.push_str(&cell.replace('"', "\"\""));
             text.push('"');

@@ -10,7 +10,7 @@ use crate::cli::Global;
 use crate::failure::Failure;
 use crate::page::Pages;
 use clap::ValueEnum;
-use prefixd_api::show::{MAX_CELL_CHARS, MAX_TEXT_CHARS, Zone, clean};
+use prefixd_api::show::{MAX_CELL_CHARS, MAX_TEXT_CHARS, Zone, clean, is_unsafe};
 use prefixd_api::time::Timestamp;
 use serde::Serialize;
 use serde_json::json;
@@ -154,7 +154,7 @@ impl Output {
             }))?,
             Format::Json => pretty(&pages.items)?,
             Format::Jsonl => pages.items.iter().map(line).collect::<Result<_, _>>()?,
-            Format::Ids => pages.items.iter().map(|item| item.id() + "\n").collect(),
+            Format::Ids => pages.items.iter().map(id_line).collect(),
         };
         print(&text)
     }
@@ -167,7 +167,7 @@ impl Output {
                 std::slice::from_ref(item),
                 self.headers,
             )?),
-            Format::Ids => print(&(item.id() + "\n")),
+            Format::Ids => print(&id_line(item)),
             Format::Table | Format::Wide | Format::Json | Format::Jsonl => self.sheet(item, sheet),
         }
     }
@@ -263,13 +263,33 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 /// One object on one line.
 pub(crate) fn line(item: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(item)
-        .map(|text| text + "\n")
+        .map(|text| escaped(&text) + "\n")
         .map_err(|error| Failure::Output(error.into()))
+}
+
+fn id_line<T: Row>(item: &T) -> String {
+    clean(&item.id(), MAX_CELL_CHARS) + "\n"
+}
+
+/// JSON in which what a terminal would obey, or a reader not see, is written as `\\uXXXX`: to a program it is the same.
+/// Outside of its strings JSON has no such characters but line breaks.
+pub(crate) fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if is_unsafe(letter) && letter != '\n' {
+            for unit in letter.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(letter);
+        }
+    }
+    out
 }
 
 fn pretty(item: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string_pretty(item)
-        .map(|text| text + "\n")
+        .map(|text| escaped(&text) + "\n")
         .map_err(|error| Failure::Output(error.into()))
 }
 

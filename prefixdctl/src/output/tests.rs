@@ -109,7 +109,28 @@ fn csv_is_raw_and_harmless() {
     assert!(rows[1].contains(",1200000000,800000,") && rows[1].contains("2026-01-18T10:40:12.000000Z"));
     assert!(rows[1].ends_with("\"fastnetmon reports 1.2 Gbit/s, =bad \"\"quoted\"\"\""));
     assert!(rows[3].contains(",'=HYPERLINK(1),"));
+    assert!(rows[3].contains(",\u{fffd}[2Jevil\u{fffd},"), "{}", rows[3]);
     assert_eq!(rows.len(), 5);
+}
+
+/// The same to a program, and nothing to a terminal.
+#[test]
+fn json_and_errors_carry_nothing_that_a_terminal_obeys() {
+    let hostile = "\u{1b}[2Ja\u{9b}31m\u{7f}\u{202e}b\u{200b}c\u{e0001}d \"Größe 東京\"\n";
+    let mut row = mitigations().remove(0);
+    row.vector = hostile.to_owned();
+    for text in [line(&row).unwrap(), pretty(&row).unwrap()] {
+        assert!(
+            !text.trim_end().contains(|c| is_unsafe(c) && c != '\n'),
+            "{text:?}"
+        );
+        assert!(
+            text.contains("Größe 東京") && text.contains("\\udb40\\udc01"),
+            "{text}"
+        );
+        let again: Mitigation = serde_json::from_str(&text).unwrap();
+        assert_eq!(again.vector, hostile);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What commands send, print and exit with, against a scripted daemon.
 
-use crate::scripted::{Answer, Daemon, Route, command, get, ok, post, problem};
+use crate::scripted::{Answer, Daemon, Route, command, cut, get, ok, post, problem};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::process::Stdio;
@@ -88,10 +88,27 @@ fn wrong_usage_is_exit_64() {
             "3",
             "--yes",
         ],
+        &[
+            "--token-file",
+            "-",
+            "mit",
+            "withdraw",
+            "--from",
+            "-",
+            "--reason",
+            "r",
+            "--yes",
+        ],
         &["stats", "-o", "csv"],
         &["mit", "create", "--victim", "127.0.0.1", "--reason", "r"],
     ] {
-        assert_eq!(daemon.exit(arguments), 64, "{arguments:?}");
+        let mut program = command(&daemon.url, arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It may refuse before it reads.
+        drop(program.stdin.take().unwrap().write_all(b"token\n"));
+        assert_eq!(program.wait().unwrap().code(), Some(64), "{arguments:?}");
     }
     assert!(daemon.requests().is_empty());
     assert_eq!(daemon.exit(&["--help"]), 0);
@@ -158,6 +175,77 @@ fn detail() -> Value {
         detail[field] = value.clone();
     }
     detail
+}
+
+const THIRD: &str = "0199a8b2-7c31-7e55-8a4d-2f6b9c01bbbb";
+
+#[test]
+fn a_change_without_an_answer_is_unknown_and_not_failed() {
+    let daemon = Daemon::new([
+        (withdraw(FIRST), ok(&mitigation(FIRST))),
+        (withdraw(SECOND), cut()),
+        (withdraw(THIRD), ok(&mitigation(THIRD))),
+    ]);
+    let all = ["mit", "withdraw", FIRST, SECOND, THIRD, "--reason", "r", "--yes"];
+    let output = daemon.ctl(&[&all[..], &["-o", "json"]].concat());
+    assert_eq!(output.status.code(), Some(10), "{output:?}");
+    let outcomes: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let withdrawn: Vec<_> = (0..3).map(|index| outcomes[index]["withdrawn"].clone()).collect();
+    assert_eq!(withdrawn, [json!(true), Value::Null, json!(true)], "{outcomes}");
+    let table = text(&daemon.ctl(&all).stdout);
+    assert!(
+        table.contains("UNKNOWN") && table.contains("look before you repeat"),
+        "{table}"
+    );
+    // Of one alone the same is said.
+    let output = daemon.ctl(&["mit", "withdraw", SECOND, "--reason", "r", "--yes"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("may have happened"), "{output:?}");
+    let sent = daemon
+        .bodies(&format!("POST /v1/mitigations/{SECOND}/withdraw"))
+        .len();
+    assert_eq!(sent, 3, "each run sends it once");
+}
+
+#[test]
+fn what_would_fail_for_all_is_not_tried_with_all() {
+    for (code, exit) in [(401, 10), (403, 10)] {
+        let daemon = Daemon::new([
+            (withdraw(FIRST), ok(&mitigation(FIRST))),
+            (withdraw(SECOND), problem(code, "auth.forbidden", "no")),
+        ]);
+        let all = ["mit", "withdraw", FIRST, SECOND, THIRD, "--reason", "r", "--yes"];
+        let output = daemon.ctl(&all);
+        assert_eq!(output.status.code(), Some(exit), "{output:?}");
+        let table = text(&output.stdout);
+        assert!(table.contains("failed") && table.contains("not sent"), "{table}");
+        assert_eq!(daemon.requests().len(), 2, "{:?}", daemon.requests());
+    }
+    // A daemon that does not answer is waited for once, not once for each.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", mute.local_addr().unwrap());
+    let arguments = [
+        "--request-timeout",
+        "1s",
+        "mit",
+        "withdraw",
+        FIRST,
+        SECOND,
+        THIRD,
+        "--reason",
+        "r",
+        "--yes",
+        "-o",
+        "json",
+    ];
+    let output = command(&url, &arguments).output().unwrap();
+    let outcomes: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(outcomes[0]["withdrawn"], Value::Null, "{outcomes}");
+    assert_eq!(outcomes[0]["code"], "client.timeout");
+    for index in [1, 2] {
+        assert_eq!(outcomes[index]["code"], "client.not_sent", "{outcomes}");
+    }
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
 }
 
 #[test]

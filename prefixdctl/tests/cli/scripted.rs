@@ -13,6 +13,9 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 /// Method and path with query, as requested.
 pub(crate) type Route = (&'static str, String);
 
+/// The status of no answer.
+const CUT: u16 = 0;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -112,6 +115,15 @@ pub(crate) fn problem(status: u16, code: &str, detail: &str) -> Answer {
     }
 }
 
+/// Takes the request, and the connection is cut before the answer.
+pub(crate) fn cut() -> Answer {
+    Answer {
+        status: CUT,
+        headers: Vec::new(),
+        body: String::new(),
+    }
+}
+
 pub(crate) fn get(path: &str) -> Route {
     ("GET", path.to_owned())
 }
@@ -175,6 +187,9 @@ fn serve(stream: TcpStream, routes: &HashMap<Route, Answer>, seen: &Mutex<Vec<(S
             .find(|((known, route), _)| *known == method && *route == path)
             .map(|(_, answer)| answer.clone());
         let answer = found.unwrap_or_else(|| problem(404, "not_found", "no such route"));
+        if answer.status == CUT {
+            return;
+        }
         let headers: String = answer
             .headers
             .iter()

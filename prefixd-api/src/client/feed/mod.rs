@@ -34,6 +34,9 @@ pub struct FeedOptions {
     pub types: Vec<String>,
     /// A feed that is silent for so long is lost. The daemon sends pings more often.
     pub silence: Duration,
+    /// Ask for a sign of life this often, and hand the answers on as [`FeedItem::Alive`]. Never when absent: the
+    /// daemon's own pings are enough for readers that do not show how old what they have is.
+    pub heartbeat: Option<Duration>,
 }
 
 impl Default for FeedOptions {
@@ -42,6 +45,7 @@ impl Default for FeedOptions {
             since: None,
             types: Vec::new(),
             silence: Duration::from_secs(45),
+            heartbeat: None,
         }
     }
 }
@@ -78,6 +82,8 @@ pub enum FeedItem {
     },
     /// A message.
     Message(Box<FeedMessage>),
+    /// The daemon answered a heartbeat, or sent a ping: what was handed over is all there was until now.
+    Alive,
     /// The daemon refuses the subscription; nothing follows.
     Refused(Error),
 }

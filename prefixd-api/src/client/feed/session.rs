@@ -4,9 +4,10 @@ use super::super::{Client, Error, retry};
 use super::socket::{self, Socket};
 use super::{FeedItem, FeedOptions};
 use crate::feed::{FeedBody, FeedMessage};
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 /// The first pause before a new attempt.
@@ -75,13 +76,24 @@ async fn read(
     attempt: &mut u32,
     items: &Sender<FeedItem>,
 ) -> End {
+    let mut heard = Instant::now();
+    let mut beat = Beat::new(options.heartbeat);
     loop {
-        let Ok(frame) = tokio::time::timeout(options.silence, socket.next()).await else {
-            return End::Lost(Error::Protocol(format!(
-                "the feed was silent for {}",
-                crate::show::relative(options.silence)
-            )));
+        let frame = tokio::select! {
+            // What was said comes before the next question and before the verdict.
+            biased;
+            frame = socket.next() => frame,
+            () = tokio::time::sleep_until(heard + options.silence) => return silent(options),
+            () = beat.next() => {
+                let asked = socket.send(Message::Ping(Vec::new().into()));
+                match tokio::time::timeout_at(heard + options.silence, asked).await {
+                    Ok(Ok(())) => continue,
+                    Ok(Err(error)) => return End::Lost(Error::Protocol(format!("the feed broke: {error}"))),
+                    Err(_) => return silent(options),
+                }
+            }
         };
+        heard = Instant::now();
         let text = match frame {
             Some(Ok(Message::Text(text))) => text,
             Some(Ok(Message::Close(Some(close)))) => {
@@ -93,7 +105,10 @@ async fn read(
             None | Some(Ok(Message::Close(None))) => {
                 return End::Lost(Error::Protocol("the daemon closed the feed".to_owned()));
             }
-            Some(Ok(_)) => continue,
+            Some(Ok(_)) => {
+                beat.answered(items);
+                continue;
+            }
             Some(Err(error)) => return End::Lost(Error::Protocol(format!("the feed broke: {error}"))),
         };
         let message = match serde_json::from_str::<FeedMessage>(&text) {
@@ -104,6 +119,10 @@ async fn read(
                 )));
             }
         };
+        if matches!(message.body, FeedBody::Ping {}) {
+            beat.answered(items);
+            continue;
+        }
         for item in position.advance(message) {
             if matches!(item, FeedItem::Connected { .. }) {
                 *attempt = 0;
@@ -115,12 +134,47 @@ async fn read(
     }
 }
 
+fn silent(options: &FeedOptions) -> End {
+    End::Lost(Error::Protocol(format!(
+        "the feed was silent for {}",
+        crate::show::relative(options.silence)
+    )))
+}
+
+/// The questions whether the daemon is there, when the reader wants to know.
+struct Beat(Option<tokio::time::Interval>);
+
+impl Beat {
+    fn new(every: Option<Duration>) -> Self {
+        Self(every.map(|every| {
+            let mut beat = tokio::time::interval_at(Instant::now() + every, every);
+            beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            beat
+        }))
+    }
+
+    /// The next question; never, when the reader does not want to know.
+    async fn next(&mut self) {
+        match &mut self.0 {
+            Some(beat) => drop(beat.tick().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A reader that has much to read knows without this that the daemon is there.
+    fn answered(&self, items: &Sender<FeedItem>) {
+        if self.0.is_some() {
+            let _ = items.try_send(FeedItem::Alive);
+        }
+    }
+}
+
 /// Whether another attempt would be refused as well.
 fn is_final(error: &Error) -> bool {
     match error {
         Error::Setup(_) => true,
         Error::Problem(problem) => matches!(problem.status, 400..=499) && problem.status != 429,
-        Error::Connect { .. } | Error::Timeout { .. } | Error::Protocol(_) => false,
+        Error::Connect { .. } | Error::Timeout { .. } | Error::Protocol(_) | Error::Form(_) => false,
     }
 }
 
