@@ -236,6 +236,8 @@ impl Neighbor {
                 id,
                 Some(Notification::cease(CEASE_CONNECTION_REJECTED)),
             ));
+            // Our own attempt may have ended here, and nothing else would start the next one.
+            self.dial_again(now);
             return;
         }
         if let Some(old) = self.candidate.take_if(|old| old.session.router_id().is_none()) {
