@@ -290,6 +290,54 @@ fn after_a_prefix_limit_the_neighbour_is_told_nine_tenths_and_the_oldest_stay() 
     }
 }
 
+#[test]
+fn paced_rules_leave_together_and_not_one_by_one() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&NeighborConfig {
+        pace: NonZeroU32::new(1000),
+        ..config()
+    });
+    let generation = up(&mut rib, now);
+    for n in 0..150 {
+        rib.announce(discard(n, now), now);
+    }
+    let attributes = attributes();
+    let (mut at, mut updates) = (now, Vec::new());
+    while !rib.is_settled() {
+        match rib.pull(generation, &attributes, at) {
+            Pull::Batch(batch) => {
+                updates.push(batch.updates);
+                rib.written(batch, at);
+            }
+            Pull::Later(then) => at = then,
+            Pull::Idle | Pull::Stale => panic!("the rules were forgotten"),
+        }
+    }
+    let messages: u64 = updates.iter().sum();
+    // A burst of a hundred, the two End-of-RIB, and the rest ten at a time.
+    assert!(messages <= 2 + 2 + 6, "{updates:?}");
+    assert!(
+        at - now <= Duration::from_millis(60),
+        "no slower than the pace: {:?}",
+        at - now
+    );
+}
+
+#[test]
+fn a_turn_without_an_entry_is_passed_over() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&config());
+    let generation = up(&mut rib, now);
+    drain(&mut rib, generation, now);
+    let (lost, kept) = (discard(1, now), discard(2, now));
+    rib.announce(lost.clone(), now);
+    rib.announce(kept.clone(), now);
+    rib.entries.remove(lost.rule.key());
+    drain(&mut rib, generation, now);
+    assert_eq!(rib.delivery(kept.rule.key()), Some(Delivery::Advertised));
+    assert_eq!(rib.delivery(lost.rule.key()), None);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Announce(u32, bool),
