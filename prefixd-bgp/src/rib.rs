@@ -226,6 +226,8 @@ impl Rib {
                 entry.resend = false;
             });
         }
+        // What waited to be withdrawn for want of room may have room by now.
+        self.promote();
     }
 
     /// The neighbour asked for a family again (RFC 2918).

@@ -324,6 +324,28 @@ fn paced_rules_leave_together_and_not_one_by_one() {
 }
 
 #[test]
+fn room_that_came_while_a_rule_was_to_be_withdrawn_is_used_after_the_session() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&config());
+    for n in 0..2 {
+        rib.announce(discard(n, now), now + Duration::from_secs(n.into()));
+    }
+    let generation = up(&mut rib, now);
+    drain(&mut rib, generation, now);
+    rib.reconfigure(&NeighborConfig {
+        max_rules: Some(1),
+        ..config()
+    });
+    rib.withdraw(discard(0, now).rule.key());
+    rib.session_down();
+    assert_eq!(rib.counts().over_budget, 0);
+    assert_eq!(
+        rib.delivery(discard(1, now).rule.key()),
+        Some(Delivery::SessionDown)
+    );
+}
+
+#[test]
 fn a_turn_without_an_entry_is_passed_over() {
     let now = Instant::now();
     let mut rib = Rib::new(&config());
