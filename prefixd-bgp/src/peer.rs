@@ -119,17 +119,28 @@ impl Peer {
         accepted: &mut mpsc::Receiver<Accepted>,
         orders: &mut watch::Receiver<Order>,
     ) -> StopReason {
+        // Without a break for the timers a router that never stops talking would keep rules past their end.
+        let mut reports_in_a_row = 0;
         loop {
             self.observe();
             let deadline = [self.machine.deadline(), self.shared.rib().next_expiry()]
                 .into_iter()
                 .flatten()
                 .min();
+            // In order: what has arrived is heard before a timer judges.
             let effects = tokio::select! {
+                biased;
                 stop = stop_order(orders) => return stop,
+                Some((id, report)) = self.reports_rx.recv(), if reports_in_a_row < INBOUND_QUEUE => {
+                    reports_in_a_row += 1;
+                    self.report(id, report)
+                }
+                () = std::future::ready(()), if reports_in_a_row >= INBOUND_QUEUE => {
+                    reports_in_a_row = 0;
+                    self.tick()
+                }
                 Some(Accepted { stream, remote }) = accepted.recv() => self.accept(stream, remote),
                 dialled = self.dial.finished() => self.dialled(dialled),
-                Some((id, report)) = self.reports_rx.recv() => self.report(id, report),
                 Some(_) = self.closing.join_next() => Vec::new(),
                 () = self.shared.deadline_moved.notified() => Vec::new(),
                 () = sleep_until_some(deadline) => self.tick(),

@@ -19,6 +19,8 @@ use crate::status::SessionPhase;
 
 /// A hold time of 0 offered by a neighbour is below this and answered with 2/6.
 const MIN_HOLD_SECONDS: u16 = 3;
+/// Subcode of a ROUTE-REFRESH Message Error (RFC 7313 section 5).
+const INVALID_MESSAGE_LENGTH: u8 = 1;
 
 /// What an OPEN is built from and checked against.
 #[derive(Debug, Clone)]
@@ -36,7 +38,18 @@ pub(crate) struct Open(pub(super) OpenMessage);
 
 /// Why bytes are not a message.
 #[derive(Debug, Clone)]
-pub(crate) struct Malformed(pub(super) DecodeError);
+pub(crate) enum Malformed {
+    /// As the decoder says; it knows the NOTIFICATION that answers it.
+    Decode(DecodeError),
+    /// This ROUTE-REFRESH has not the length its subtype demands (RFC 7313 section 5).
+    Refresh(Bytes),
+}
+
+impl From<DecodeError> for Malformed {
+    fn from(error: DecodeError) -> Self {
+        Self::Decode(error)
+    }
+}
 
 #[derive(Debug)]
 pub(crate) enum FsmEvent {
@@ -119,7 +132,15 @@ impl Fsm {
                     data,
                 ))
             }
-            FsmEvent::Malformed(Malformed(error)) => Event::DecodeError(error),
+            FsmEvent::Malformed(Malformed::Decode(error)) => Event::DecodeError(error),
+            // Closes an established session with just this, any other with an FSM error.
+            FsmEvent::Malformed(Malformed::Refresh(message)) => {
+                Event::UpdateValidationError(rustbgpd_wire::NotificationMessage::new(
+                    rustbgpd_wire::NotificationCode::RouteRefreshMessage,
+                    INVALID_MESSAGE_LENGTH,
+                    message,
+                ))
+            }
             FsmEvent::HoldExpired => Event::HoldTimerExpires,
             FsmEvent::KeepaliveDue => Event::KeepaliveTimerExpires,
         })
@@ -175,7 +196,10 @@ impl Open {
 
 impl Malformed {
     pub(crate) fn detail(&self) -> String {
-        self.0.to_string()
+        match self {
+            Self::Decode(error) => error.to_string(),
+            Self::Refresh(message) => format!("a ROUTE-REFRESH of {} bytes", message.len()),
+        }
     }
 }
 
