@@ -78,7 +78,7 @@ mod wire;
 
 pub use config::{ConfigError, HoldTime, LargeCommunity, Limits, NeighborConfig, SpeakerConfig};
 pub use rib::{LATENCY_BUCKETS_SECONDS, Latency, RibCounts, RibTotals};
-pub use route::{Change, Delivery, Refusal, Route, RouteStatus, Target};
+pub use route::{Bound, Change, Delivery, Refusal, Route, RouteStatus, Target};
 pub use speaker::{Reconfigured, Speaker, StartError, Stop, UnknownNeighbor};
 pub use status::{
     Loss, MessageCounts, NotificationInfo, PeerStatus, SessionChange, SessionError, SessionEvent,

@@ -123,10 +123,7 @@ impl Peer {
         let mut reports_in_a_row = 0;
         loop {
             self.observe();
-            let deadline = [self.machine.deadline(), self.shared.rib().next_expiry()]
-                .into_iter()
-                .flatten()
-                .min();
+            let deadline = self.deadline();
             // In order: what has arrived is heard before a timer judges.
             let effects = tokio::select! {
                 biased;
@@ -151,8 +148,20 @@ impl Peer {
         }
     }
 
+    fn deadline(&self) -> Option<Instant> {
+        let rib = self.shared.rib();
+        [self.machine.deadline(), rib.next_expiry(), rib.next_lift()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
     fn tick(&mut self) -> Vec<Effect> {
         let now = Instant::now();
+        if self.shared.rib().lift_due(now) {
+            info!(neighbor = %self.name, "the router is offered all rules again after its Cease/1 without a bound");
+            self.shared.changed.send_replace(());
+        }
         let expired = self.shared.rib().expire(now);
         if expired > 0 {
             debug!(neighbor = %self.name, rules = expired, "rules reached the end of their time and are withdrawn by the speaker");
@@ -243,7 +252,9 @@ impl Peer {
                 if let Loss::NotificationReceived(info) = &loss
                     && loss.is_prefix_limit()
                 {
-                    self.shared.rib().prefix_limit_reached(info.prefix_limit);
+                    self.shared
+                        .rib()
+                        .prefix_limit_reached(info.prefix_limit, Instant::now());
                 }
                 self.down(Some(loss));
             }
