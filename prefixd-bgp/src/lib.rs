@@ -72,6 +72,7 @@ mod rib;
 mod route;
 mod session;
 mod shared;
+mod socket;
 mod speaker;
 mod status;
 mod wire;
@@ -79,6 +80,7 @@ mod wire;
 pub use config::{ConfigError, HoldTime, LargeCommunity, Limits, NeighborConfig, SpeakerConfig};
 pub use rib::{LATENCY_BUCKETS_SECONDS, Latency, RibCounts, RibTotals};
 pub use route::{Bound, Change, Delivery, Refusal, Route, RouteStatus, Target};
+pub use socket::Md5Key;
 pub use speaker::{Reconfigured, Speaker, StartError, Stop, UnknownNeighbor};
 pub use status::{
     Loss, MessageCounts, NotificationInfo, PeerStatus, SessionChange, SessionError, SessionEvent,

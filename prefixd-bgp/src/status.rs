@@ -10,6 +10,8 @@ use tokio::time::{Duration, Instant};
 use crate::flowspec::Family;
 use crate::rib::{Latency, RibCounts, RibTotals};
 
+/// The log target of everything about sessions, so that one can follow them: `PREFIXD_LOG=info,bgp=debug`.
+pub(crate) const LOG: &str = "bgp";
 /// Text of a neighbour is cut to this many characters before it is kept.
 const MAX_TEXT: usize = 200;
 
@@ -172,7 +174,9 @@ impl fmt::Display for Loss {
             Self::NotificationSent(info) => write!(f, "we ended the session: {info}"),
             Self::ConnectionLost { detail } => write!(f, "the connection was lost: {detail}"),
             Self::ConnectFailed { detail } => write!(f, "no connection to the router: {detail}"),
-            Self::ConnectTimeout => f.write_str("the router did not answer in time"),
+            Self::ConnectTimeout => f.write_str(
+                "no answer from the router in time; is it reachable, and is the TCP-MD5 key the same on both sides?",
+            ),
             Self::TaskFailed => f.write_str("the task of this neighbour failed and was started again"),
         }
     }

@@ -14,3 +14,4 @@ mod handshake;
 mod harness;
 mod limits;
 mod loss;
+mod protection;
