@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod harness;
+mod protection;
 
 use lab::routers::{Component as C, Family, Kind, Match, NO_EXPORT, Op, RouterRule};
 use prefixd_bgp::flowspec::{Action, BitmaskTerm, BytesPerSecond, Comparison, Component, NumericTerm};
