@@ -67,6 +67,8 @@ pub(crate) struct Rib {
     turns: BTreeMap<Turn, NlriKey>,
     deadlines: BTreeSet<(Instant, NlriKey)>,
     session: Option<Session>,
+    /// The neighbour is disabled: it is to hold nothing, whatever is desired.
+    suspended: bool,
     last_turn: u64,
     generation: u64,
     /// Desired rules inside the budget, by family.
@@ -121,6 +123,7 @@ impl Rib {
             turns: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             session: None,
+            suspended: false,
             last_turn: 0,
             generation: 0,
             admitted: [0; 2],
@@ -261,6 +264,41 @@ impl Rib {
         marks.refresh_due.get_or_insert(due);
     }
 
+    /// The router is to get a family, or all of them, again: now, and not after the pause its own requests have. False
+    /// if there is no session, and so nothing to do.
+    pub(crate) fn resend(&mut self, family: Option<Family>, now: Instant) -> bool {
+        let Some(session) = self.session.as_mut() else {
+            return false;
+        };
+        for one in &session.families {
+            if family.is_none_or(|family| family == *one) {
+                session.marks[one.index()].refresh_due = Some(now);
+            }
+        }
+        true
+    }
+
+    /// Disabled: everything the neighbour was told is withdrawn and nothing is announced. What is desired stays, and is
+    /// announced again when this is taken back.
+    pub(crate) fn suspend(&mut self, on: bool) {
+        if self.suspended == on {
+            return;
+        }
+        self.suspended = on;
+        for key in self.keys_by_age() {
+            self.update(&key, Queue::Resync, |_| {});
+        }
+    }
+
+    /// Forgets the bound a Cease/1 has set; true if there was one.
+    pub(crate) fn lift_bound(&mut self) -> bool {
+        let lifted = self.policy.lift();
+        if lifted {
+            self.readmit();
+        }
+        lifted
+    }
+
     /// The configuration changed in a way that does not touch the session.
     pub(crate) fn reconfigure(&mut self, config: &NeighborConfig) {
         self.policy = Policy::new(config);
@@ -383,6 +421,13 @@ impl Rib {
             Admission::Refused(refusal) => return Delivery::Refused(refusal),
             Admission::OverBudget(bound) => return Delivery::OverBudget(bound),
             Admission::Admitted => {}
+        }
+        if self.suspended {
+            return if entry.told.is_some() || entry.in_flight {
+                Delivery::Withdrawing
+            } else {
+                Delivery::Disabled
+            };
         }
         match &self.session {
             None => Delivery::SessionDown,

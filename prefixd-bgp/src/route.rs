@@ -66,6 +66,8 @@ pub enum Delivery {
     Withdrawing,
     /// There is no session; the rule is sent when it comes up.
     SessionDown,
+    /// The neighbour is disabled; the rule is sent when it is enabled again.
+    Disabled,
     /// The neighbour has as many rules as it may have; the oldest one waiting moves up when another ends.
     OverBudget(Bound),
     /// The rule is not sent to this neighbour.

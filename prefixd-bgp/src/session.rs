@@ -243,10 +243,7 @@ impl End {
             (Some(notification), Some(Cause::Detail(text))) => Self::sent(notification, Some(clean(&text))),
             (Some(notification), _) => Self::sent(notification, None),
             (None, Some(Cause::Received(received))) => {
-                let text = received
-                    .communication()
-                    .map(|text| clean(&text))
-                    .filter(|text| !text.is_empty());
+                let text = communication(&received);
                 Self {
                     notification: None,
                     loss: Loss::NotificationReceived(info(&received, text)),
@@ -262,7 +259,15 @@ impl End {
     }
 }
 
-fn info(notification: &Notification, text: Option<String>) -> NotificationInfo {
+/// The operator's text in a NOTIFICATION (RFC 9003), cleaned.
+pub(crate) fn communication(notification: &Notification) -> Option<String> {
+    notification
+        .communication()
+        .map(|text| clean(&text))
+        .filter(|text| !text.is_empty())
+}
+
+pub(crate) fn info(notification: &Notification, text: Option<String>) -> NotificationInfo {
     NotificationInfo {
         code: notification.code,
         subcode: notification.subcode,

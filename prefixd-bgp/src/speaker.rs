@@ -1,5 +1,6 @@
 //! The handle: start, change, look, stop.
 
+mod administer;
 mod reconfigure;
 mod supervise;
 

@@ -333,8 +333,60 @@ fn a_connection_of_ours_that_comes_while_held_down_is_closed_and_made_again_late
     assert_eq!(neighbor.deadline(), Some(at + 10 * SECOND));
 }
 
+#[test]
+fn a_paused_neighbour_neither_dials_nor_takes_a_connection() {
+    let now = Instant::now();
+    let mut neighbor = established(now);
+    assert_eq!(
+        said(&neighbor.pause(Some(&Notification::cease(2)))),
+        ["cancel", "1 close 6/2"]
+    );
+    assert_eq!(
+        (neighbor.deadline(), neighbor.phase(now)),
+        (None, SessionPhase::Idle)
+    );
+    assert_eq!(handle(&mut neighbor, Input::Accepted(TWO), now), ["2 close 6/5"]);
+    assert_eq!(
+        handle(&mut neighbor, Input::Dialled(THREE), now),
+        ["3 close 6/5"],
+        "it was on its way"
+    );
+    assert_eq!(neighbor.deadline(), None);
+
+    neighbor.resume(now);
+    assert!(neighbor.deadline().unwrap() <= now + Duration::from_millis(100));
+    assert_eq!(tick(&mut neighbor, now + SECOND), ["dial"]);
+}
+
+#[test]
+fn a_restart_ends_the_hold_down() {
+    let now = Instant::now();
+    let mut neighbor = established(now);
+    handle(&mut neighbor, Input::Received(ONE, notification(6, 1)), now);
+    assert_eq!(neighbor.phase(now), SessionPhase::Idle);
+    assert_eq!(said(&neighbor.restart(&Notification::cease(4), now)), ["cancel"]);
+    assert_eq!(neighbor.phase(now), SessionPhase::Active);
+    assert!(neighbor.retry_at().unwrap() <= now + Duration::from_millis(100));
+    assert_eq!(handle(&mut neighbor, Input::Accepted(TWO), now), ["2 open"]);
+}
+
+#[test]
+fn a_restart_ends_both_connections_and_the_attempt() {
+    let now = Instant::now();
+    let mut neighbor = established(now);
+    handle(&mut neighbor, Input::Accepted(TWO), now);
+    assert_eq!(
+        said(&neighbor.restart(&Notification::cease(4), now)),
+        ["cancel", "1 close 6/4", "2 close 6/4"]
+    );
+    assert_eq!(tick(&mut neighbor, now + SECOND), ["dial"]);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
+    Pause,
+    Resume,
+    Restart,
     Wait(u64),
     Dialled,
     DialFailed,
@@ -355,6 +407,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..3_usize).prop_map(Step::Keepalive),
         2 => (0..3_usize, 1..8_u8, 0..9_u8).prop_map(|(at, code, subcode)| Step::Notification(at, code, subcode)),
         1 => (0..3_usize).prop_map(Step::Lost),
+        1 => Just(Step::Pause),
+        1 => Just(Step::Resume),
+        1 => Just(Step::Restart),
     ]
 }
 
@@ -369,7 +424,21 @@ proptest! {
         let mut dialling = false;
         let mut up = None;
         let mut last = 0;
+        let mut paused = false;
         for step in steps {
+            let by_order = match step {
+                Step::Pause => {
+                    paused = true;
+                    Some(neighbor.pause(Some(&Notification::cease(2))))
+                }
+                Step::Resume => {
+                    paused = false;
+                    neighbor.resume(now);
+                    Some(Vec::new())
+                }
+                Step::Restart => Some(neighbor.restart(&Notification::cease(4), now)),
+                _ => None,
+            };
             let at = |n: usize| open.get(n).copied().unwrap_or(ConnectionId(0));
             let (input, made) = match step {
                 Step::Wait(milliseconds) => {
@@ -386,6 +455,7 @@ proptest! {
                     (Some(Input::DialFailed { detail: "refused".into() }), None)
                 }
                 Step::Dialled | Step::DialFailed => continue,
+                Step::Pause | Step::Resume | Step::Restart => (None, None),
                 Step::Accepted => {
                     last += 1;
                     (Some(Input::Accepted(ConnectionId(last))), Some(ConnectionId(last)))
@@ -398,9 +468,15 @@ proptest! {
                 Step::Lost(n) => (Some(Input::Lost(at(n), "reset".into())), None),
             };
             open.extend(made);
-            let effects = match input {
-                Some(input) => neighbor.handle(input, now),
-                None => neighbor.tick(now, |_| None),
+            let effects = match (by_order, input) {
+                (Some(effects), _) => {
+                    if !matches!(step, Step::Resume) {
+                        up = None;
+                    }
+                    effects
+                }
+                (None, Some(input)) => neighbor.handle(input, now),
+                (None, None) => neighbor.tick(now, |_| None),
             };
             for effect in effects {
                 match effect {
@@ -419,10 +495,12 @@ proptest! {
                 }
             }
             prop_assert!(open.len() <= 2, "{open:?}");
-            prop_assert!(
+            prop_assert_eq!(
                 neighbor.current.is_some() || neighbor.deadline().is_some(),
-                "nothing will ever happen again"
+                !paused,
+                "nothing will ever happen again, or something does although it is paused"
             );
+            prop_assert!(!paused || open.is_empty(), "{open:?}");
             prop_assert_eq!(up.is_some(), neighbor.phase(now) == SessionPhase::Established);
         }
     }

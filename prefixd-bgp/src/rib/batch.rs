@@ -32,6 +32,16 @@ struct Announced {
     fresh_since: Option<Instant>,
 }
 
+impl Batch {
+    pub(crate) fn announcements(&self) -> usize {
+        self.announced.len()
+    }
+
+    pub(crate) fn withdrawals(&self) -> usize {
+        self.withdrawn.len()
+    }
+}
+
 /// What the writer is to do.
 #[derive(Debug)]
 pub(crate) enum Pull {

@@ -122,7 +122,7 @@ impl Rib {
             return waiting;
         }
         match (&entry.desired, admission) {
-            (Some(desired), Some(Admission::Admitted)) => {
+            (Some(desired), Some(Admission::Admitted)) if !self.suspended => {
                 (entry.resend || entry.told != Some(desired.route.action)).then_some(queue)
             }
             _ if entry.told.is_some() => Some(Queue::Withdraw),

@@ -89,6 +89,12 @@ impl Policy {
         due
     }
 
+    /// Forgets what the router said about its bound; true if there was something to forget.
+    pub(super) fn lift(&mut self) -> bool {
+        let before = std::mem::take(&mut self.ceiling);
+        before.total.is_some() || before.families.iter().any(Option::is_some)
+    }
+
     /// What keeps one more rule of the family from being sent beside those admitted, if anything does.
     pub(super) fn full(&self, admitted: [usize; 2], family: Family) -> Option<Bound> {
         let sum: usize = admitted.iter().sum();

@@ -427,6 +427,37 @@ fn room_that_came_while_a_rule_was_to_be_withdrawn_is_used_after_the_session() {
 }
 
 #[test]
+fn a_suspended_neighbour_is_told_nothing_and_gets_all_again_afterwards() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&config());
+    let generation = up(&mut rib, now);
+    let (one, two) = (discard(1, now), discard(2, now));
+    rib.announce(one.clone(), now);
+    drain(&mut rib, generation, now);
+    rib.suspend(true);
+    rib.announce(two.clone(), now);
+    assert_eq!(rib.delivery(one.rule.key()), Some(Delivery::Withdrawing));
+    assert_eq!(rib.delivery(two.rule.key()), Some(Delivery::Disabled));
+    drain(&mut rib, generation, now);
+    assert!(rib.is_settled());
+    assert_eq!((rib.counts().desired, rib.counts().advertised), (2, 0));
+    assert_eq!(rib.delivery(one.rule.key()), Some(Delivery::Disabled));
+    rib.suspend(false);
+    drain(&mut rib, generation, now);
+    assert_eq!(rib.counts().advertised, 2);
+}
+
+#[test]
+fn a_bound_is_lifted_by_order() {
+    let now = Instant::now();
+    let (mut rib, _) = after_a_prefix_limit(Some((Family::Ipv4, 10)), &[], now);
+    assert_eq!(rib.counts().over_budget, 11);
+    assert!(rib.lift_bound());
+    assert_eq!(rib.counts().over_budget, 0);
+    assert!(!rib.lift_bound());
+}
+
+#[test]
 fn a_turn_without_an_entry_is_passed_over() {
     let now = Instant::now();
     let mut rib = Rib::new(&config());
@@ -450,6 +481,8 @@ enum Step {
     Up,
     Down,
     Refresh,
+    Resend,
+    Suspend(bool),
     Budget(usize),
 }
 
@@ -462,6 +495,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Up),
         1 => Just(Step::Down),
         1 => Just(Step::Refresh),
+        1 => Just(Step::Resend),
+        1 => any::<bool>().prop_map(Step::Suspend),
         1 => (1..6_usize).prop_map(Step::Budget),
     ]
 }
@@ -507,6 +542,7 @@ proptest! {
         let mut in_flight = None;
         let mut table = BTreeSet::new();
         let mut budget = usize::MAX;
+        let mut suspended = false;
         let police = Action::TrafficRateBytes(BytesPerSecond::new(1000.0).unwrap());
         for step in steps {
             match step {
@@ -537,6 +573,11 @@ proptest! {
                     rib.session_down();
                 }
                 Step::Refresh => rib.refresh(Family::Ipv4, now),
+                Step::Resend => prop_assert_eq!(rib.resend(None, now), session.is_some()),
+                Step::Suspend(on) => {
+                    suspended = on;
+                    rib.suspend(on);
+                }
                 Step::Budget(rules) => {
                     budget = rules;
                     config.max_rules = Some(rules);
@@ -565,7 +606,8 @@ proptest! {
                 .map(|entry| entry.key.as_bytes().to_vec())
                 .collect();
             prop_assert_eq!(held, table);
-            prop_assert_eq!(rib.counts().advertised + rib.counts().over_budget, desired.len());
+            let advertised = if suspended { 0 } else { desired.len() - rib.counts().over_budget };
+            prop_assert_eq!(rib.counts().advertised, advertised);
         } else {
             prop_assert_eq!(rib.counts().advertised, 0);
             prop_assert_eq!(snapshot.len(), desired.len());

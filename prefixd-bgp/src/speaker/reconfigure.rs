@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::supervise::supervise;
 use super::{Handle, Inner, Speaker};
 use crate::config::{ConfigError, NeighborConfig};
+use crate::history::Occurrence;
 use crate::listener::Listening;
 use crate::peer::{Order, StopReason};
 use crate::shared::lock;
@@ -73,6 +74,7 @@ impl Inner {
             report.adjusted.push(config.name);
             return handle;
         }
+        handle.shared.remember(Occurrence::Reconfigured);
         report.restarted.push(config.name);
         handle.orders.send_replace(Order::Stop(StopReason::Changed));
         let ending = lock(&handle.task).take();

@@ -86,10 +86,13 @@ pub(crate) struct Negotiated {
     pub(crate) enhanced_refresh: bool,
     /// What the neighbour offered, in words.
     pub(crate) capabilities: Vec<String>,
+    /// What we offered, in words.
+    pub(crate) offered: Vec<String>,
 }
 
 pub(crate) struct Fsm {
     session: Session,
+    offered: Vec<String>,
 }
 
 impl Fsm {
@@ -106,6 +109,7 @@ impl Fsm {
         peer.disable_ipv4_unicast = true;
         let mut fsm = Self {
             session: Session::new(peer),
+            offered: Vec::new(),
         };
         // The crate thinks of dialling; here the connection exists already, so the first transition is skipped over.
         let _ = fsm.session.handle_event(Event::ManualStart);
@@ -162,11 +166,15 @@ impl Fsm {
         let mut farewell = None;
         for action in self.session.handle_event(event) {
             match action {
-                Action::SendOpen(open) => match encode_open(open) {
-                    Some(bytes) => outputs.push(FsmOutput::SendOpen(bytes)),
-                    // Cannot happen with the few capabilities we offer; without an OPEN there is no session.
-                    None => outputs.push(FsmOutput::Close(None)),
-                },
+                Action::SendOpen(open) => {
+                    let open = without_extended_messages(open);
+                    self.offered = open.capabilities.iter().map(describe).collect();
+                    match encode_message(&Message::Open(open)) {
+                        Ok(bytes) => outputs.push(FsmOutput::SendOpen(bytes.freeze())),
+                        // Cannot happen with the few capabilities we offer; without an OPEN there is no session.
+                        Err(_) => outputs.push(FsmOutput::Close(None)),
+                    }
+                }
                 Action::SendKeepalive => outputs.push(FsmOutput::SendKeepalive(keepalive())),
                 Action::SendNotification(notification) => farewell = Some(notification.into()),
                 Action::CloseTcpConnection => outputs.push(FsmOutput::Close(farewell.take())),
@@ -177,7 +185,10 @@ impl Fsm {
                     outputs.push(FsmOutput::Keepalive(Duration::from_secs(u64::from(seconds))));
                 }
                 Action::SessionEstablished(negotiated) => {
-                    outputs.push(FsmOutput::Established(Negotiated::from(*negotiated)));
+                    outputs.push(FsmOutput::Established(Negotiated {
+                        offered: self.offered.clone(),
+                        ..Negotiated::from(*negotiated)
+                    }));
                 }
                 // Connect retry and dialling are the owner's, state changes are read from `phase`, and a timer stops
                 // with its connection.
@@ -203,13 +214,11 @@ impl Malformed {
     }
 }
 
-/// Without extended messages: one UPDATE over 4096 bytes resets some routers that negotiated them.
-fn encode_open(mut open: OpenMessage) -> Option<Bytes> {
+/// One UPDATE over 4096 bytes resets some routers that negotiated them.
+fn without_extended_messages(mut open: OpenMessage) -> OpenMessage {
     open.capabilities
         .retain(|capability| !matches!(capability, Capability::ExtendedMessage));
-    encode_message(&Message::Open(open))
-        .ok()
-        .map(bytes::BytesMut::freeze)
+    open
 }
 
 impl From<NegotiatedSession> for Negotiated {
@@ -225,6 +234,7 @@ impl From<NegotiatedSession> for Negotiated {
             four_octet_as: session.four_octet_as,
             enhanced_refresh: session.peer_enhanced_route_refresh,
             capabilities: session.peer_capabilities.iter().map(describe).collect(),
+            offered: Vec::new(),
         }
     }
 }

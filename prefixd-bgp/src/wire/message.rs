@@ -33,6 +33,20 @@ pub(crate) enum Inbound {
     Malformed(Malformed),
 }
 
+impl Inbound {
+    /// For the log.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Open(_) => "OPEN",
+            Self::Keepalive => "KEEPALIVE",
+            Self::Notification(_) => "NOTIFICATION",
+            Self::Update(_) => "UPDATE",
+            Self::Refresh(_) => "ROUTE-REFRESH",
+            Self::Malformed(_) => "malformed",
+        }
+    }
+}
+
 /// A NOTIFICATION, to send or received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Notification {

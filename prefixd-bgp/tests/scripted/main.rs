@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod administer;
 mod collision;
 mod control;
 mod delivery;

@@ -352,6 +352,10 @@ fn state_of(delivery: &At) -> (AnnouncementState, Option<String>) {
         At::Advertised => (AnnouncementState::Advertised, None),
         At::Withdrawing => (AnnouncementState::Withdrawing, None),
         At::SessionDown => (AnnouncementState::SessionDown, None),
+        At::Disabled => (
+            AnnouncementState::SessionDown,
+            Some("the neighbour is disabled; the rule is sent when it is enabled again".to_owned()),
+        ),
         At::OverBudget(bound) => (AnnouncementState::OverBudget, Some(bound.to_string())),
         At::Refused(refusal) => (AnnouncementState::Refused, Some(refusal.to_string())),
     }
