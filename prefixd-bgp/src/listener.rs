@@ -98,13 +98,22 @@ fn hand_over(
     }
 }
 
-/// The key was checked by the kernel. What arrived before GTSM is demanded here is not checked by it.
-fn admit(stream: &TcpStream, remote: SocketAddr, config: &NeighborConfig) -> Result<(), String> {
+/// Whether a connection fits what the neighbour is configured for. The kernel has put the listener's key on it; it is
+/// put there again, because a key that came by a reload is not on a connection that was made a moment before. What
+/// arrived before GTSM is demanded here is not checked by it.
+pub(crate) fn admit(stream: &TcpStream, remote: SocketAddr, config: &NeighborConfig) -> Result<(), String> {
     let local = stream.local_addr().map_err(|error| error.to_string())?.ip();
     if let Some(expected) = config.local_address.filter(|expected| *expected != local) {
         return Err(format!(
             "it was made to {local}, the neighbour is configured for {expected}"
         ));
+    }
+    if let Some(key) = &config.password {
+        match set_md5(stream, remote.ip(), key) {
+            // A kernel that takes keys before the connection is made, and no later.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            result => result.map_err(|error| format!("the TCP-MD5 key cannot be set on it: {error}"))?,
+        }
     }
     if config.ttl_security {
         demand_full_ttl(stream, remote.ip())

@@ -26,6 +26,7 @@ use tracing::{debug, info, warn};
 
 use crate::connection::{Connection, INBOUND_QUEUE, Report};
 use crate::history::Occurrence;
+use crate::listener::admit;
 use crate::neighbor::{ConnectionId, Effect, Input, Neighbor};
 use crate::rib::Generation;
 use crate::session::Control;
@@ -203,6 +204,11 @@ impl Peer {
     }
 
     fn accept(&mut self, stream: TcpStream, remote: SocketAddr) -> Vec<Effect> {
+        // It may have waited since before the configuration changed.
+        if let Err(reason) = admit(&stream, remote, &self.shared.config()) {
+            warn!(target: LOG, neighbor = %self.name, %reason, "an accepted connection was closed");
+            return Vec::new();
+        }
         match self.connect(stream, remote, false) {
             Ok(id) => self.machine.handle(Input::Accepted(id), Instant::now()),
             Err(error) => {

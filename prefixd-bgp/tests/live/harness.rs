@@ -7,7 +7,7 @@ use std::time::Duration;
 use lab::routers::{Connect, Family, Kind, Router, RouterConfig, RouterRule};
 use prefixd_bgp::flowspec::{self, Action, Component, NumericTerm};
 use prefixd_bgp::{
-    Change, HoldTime, Loss, Md5Key, NeighborConfig, Route, SessionPhase, Speaker, SpeakerConfig, Target,
+    Change, HoldTime, Md5Key, NeighborConfig, PeerStatus, Route, SessionPhase, Speaker, SpeakerConfig, Target,
 };
 use tokio::time::Instant;
 
@@ -123,34 +123,20 @@ impl Pair {
     }
 
     pub(crate) async fn wait_phase(&self, wanted: impl Fn(SessionPhase) -> bool) {
+        self.wait(|status| wanted(status.phase)).await;
+    }
+
+    pub(crate) async fn wait(&self, wanted: impl Fn(&PeerStatus) -> bool) {
         let deadline = Instant::now() + LIMIT;
         loop {
             let status = self.speaker.peer(NAME).unwrap();
-            if wanted(status.phase) {
+            if wanted(&status) {
                 return;
             }
             if Instant::now() > deadline {
                 panic!("{status:#?}\n{}", self.router.log());
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    pub(crate) async fn wait_failure(&self, wanted: impl Fn(&Loss) -> bool) {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            let status = self.speaker.peer(NAME).unwrap();
-            if status
-                .last_error
-                .as_ref()
-                .is_some_and(|error| wanted(&error.loss))
-            {
-                return;
-            }
-            if Instant::now() > deadline {
-                panic!("{status:#?}\n{}", self.router.log());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 

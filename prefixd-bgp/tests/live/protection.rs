@@ -49,8 +49,8 @@ async fn stays_silent(kind: Kind, guards: (Guard, Guard)) {
     let Some(pair) = Pair::start_guarded(kind, Transport::WeDial, Peering::External, V4, guards).await else {
         return;
     };
-    let failed = |loss: &Loss| *loss == Loss::ConnectTimeout;
-    pair.wait_failure(failed).await;
+    pair.wait(|status| matches!(&status.last_error, Some(error) if error.loss == Loss::ConnectTimeout))
+        .await;
     assert!(!pair.router.is_established().await.unwrap());
 }
 

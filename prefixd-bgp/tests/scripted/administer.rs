@@ -138,13 +138,15 @@ async fn disabling_a_router_that_does_not_read_is_bounded() {
     let stuck = Router::bind_narrow().await;
     let speaker = start(vec![stuck.neighbor()]);
     let peer = stuck.session(&OpenScript::default()).await;
-    let changes: Vec<_> = (1..=60_000).map(route).map(announce).collect();
+    let changes: Vec<_> = (1..=40_000).map(route).map(announce).collect();
     speaker.apply(changes).unwrap();
     wait_for("stuck", || speaker.counts(NAME).unwrap().advertised > 0).await;
-    let begin = Instant::now();
     speaker.disable(NAME, "").unwrap();
     wait_for_phase(&speaker, NAME, SessionPhase::Idle).await;
-    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    assert!(
+        speaker.peer(NAME).unwrap().last_error.is_none(),
+        "closed by order, not by the hold timer"
+    );
     drop(peer);
 }
 

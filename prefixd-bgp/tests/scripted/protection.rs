@@ -111,6 +111,23 @@ async fn a_changed_key_starts_one_session_again_and_leaves_the_other() {
 }
 
 #[tokio::test]
+async fn a_connection_from_before_the_key_makes_no_session() {
+    let neighbor = |password| NeighborConfig {
+        passive: true,
+        password,
+        ..NeighborConfig::new(NAME, [127, 0, 0, 2].into(), PEER_ASN)
+    };
+    let speaker = Speaker::start(config(vec![neighbor(None)])).unwrap();
+    let mut early = Peer::dial(speaker.local_addrs()[0], Ipv4Addr::new(127, 0, 0, 2)).await;
+    speaker.reconfigure(vec![neighbor(key("secret"))]).unwrap();
+    speaker.open();
+    early.send(&OpenScript::default().bytes()).await;
+    let answer = tokio::time::timeout(SILENCE, early.stream.peek(&mut [0])).await;
+    assert!(answer.is_err(), "an unsigned connection was answered");
+    assert!(!is_up(&speaker, NAME));
+}
+
+#[tokio::test]
 async fn a_router_that_is_not_next_door_is_not_heard() {
     let router = Router::bind().await;
     let near = NeighborConfig {
