@@ -130,6 +130,8 @@ pub struct RouterConfig {
     pub families: Vec<Family>,
     /// A TCP MD5 key (RFC 2385), plain letters and digits.
     pub password: Option<String>,
+    /// GTSM (RFC 5082): the router takes only what nobody has forwarded. ExaBGP can only send so, not demand it.
+    pub ttl_security: bool,
 }
 
 impl RouterConfig {
@@ -143,6 +145,7 @@ impl RouterConfig {
             hold_time_seconds: 30,
             families: vec![Family::Ipv4Flow, Family::Ipv6Flow],
             password: None,
+            ttl_security: false,
         }
     }
 

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::flowspec::Family;
+use crate::socket::Md5Key;
 
 /// One NLRI of this size fits in an UPDATE of 4096 bytes beside all attributes.
 const MAX_NLRI_BYTES: usize = 3800;
@@ -39,10 +40,16 @@ pub struct NeighborConfig {
     pub port: u16,
     /// The router's AS; ours makes the session iBGP.
     pub peer_asn: u32,
-    /// The address sessions are dialled from; the system chooses when absent.
+    /// The address sessions are dialled from, and the only one they are accepted on; when absent the system chooses, and
+    /// any will do.
     pub local_address: Option<IpAddr>,
     /// Never dial, only accept.
     pub passive: bool,
+    /// The key of TCP-MD5 (RFC 2385). With it the kernel takes no segment of this neighbour that is not signed.
+    pub password: Option<Md5Key>,
+    /// GTSM (RFC 5082): for a neighbour that is directly connected. We send with a TTL of 255 and hear nothing that a
+    /// router has forwarded, once the connection is made.
+    pub ttl_security: bool,
     /// Families offered to the router.
     pub families: BTreeSet<Family>,
     /// What one rule may cost.
@@ -188,13 +195,48 @@ pub enum ConfigError {
         /// The neighbour.
         name: Arc<str>,
     },
-    /// Passive, but nothing listens.
+    /// Passive, but nothing listens where the router could reach us.
     #[error(
-        "neighbour {name} is passive, but there is no address to accept sessions on; set listen or let it dial"
+        "neighbour {name} is passive, but there is no address of its family to accept its session on; add one to \
+         listen or let it dial"
     )]
     PassiveWithoutListener {
         /// The neighbour.
         name: Arc<str>,
+    },
+    /// Nobody can be reached there.
+    #[error("neighbour {name}: {address} is no address of one router; set the address it talks BGP from")]
+    Address {
+        /// The neighbour.
+        name: Arc<str>,
+        /// The address.
+        address: IpAddr,
+    },
+    /// Nobody can be dialled there.
+    #[error("neighbour {name}: port 0 cannot be dialled; set the port of the router (179 is usual)")]
+    Port {
+        /// The neighbour.
+        name: Arc<str>,
+    },
+    /// Not 1 to 80 bytes.
+    #[error("a TCP-MD5 key of {bytes} bytes is not possible; use 1 to 80 bytes")]
+    Md5KeyLength {
+        /// How many it has.
+        bytes: usize,
+    },
+    /// The system does not do what was asked for; without it no session is made.
+    #[error(
+        "neighbour {name}: the system refused {option} on {address} ({detail}); no session is made without it"
+    )]
+    Protection {
+        /// The neighbour.
+        name: Arc<str>,
+        /// TCP-MD5 or GTSM.
+        option: &'static str,
+        /// The listener.
+        address: SocketAddr,
+        /// What the system said.
+        detail: String,
     },
     /// IPv4 against IPv6.
     #[error(
@@ -247,7 +289,7 @@ impl SpeakerConfig {
     /// Checks a set of neighbours against this speaker.
     pub(crate) fn validate_neighbors(&self, neighbors: &[NeighborConfig]) -> Result<(), ConfigError> {
         for (i, neighbor) in neighbors.iter().enumerate() {
-            neighbor.validate(!self.listen.is_empty())?;
+            neighbor.validate(&self.listen)?;
             for other in neighbors.iter().take(i) {
                 if other.name == neighbor.name {
                     return Err(ConfigError::DuplicateName {
@@ -278,6 +320,8 @@ impl NeighborConfig {
             peer_asn,
             local_address: None,
             passive: false,
+            password: None,
+            ttl_security: false,
             families: BTreeSet::from(Family::ALL),
             limits: Limits::default(),
             max_rules: None,
@@ -285,20 +329,29 @@ impl NeighborConfig {
         }
     }
 
-    fn validate(&self, listening: bool) -> Result<(), ConfigError> {
+    fn validate(&self, listen: &[SocketAddr]) -> Result<(), ConfigError> {
         let name = || self.name.clone();
+        if !is_of_one_router(self.address) {
+            return Err(ConfigError::Address {
+                name: name(),
+                address: self.address,
+            });
+        }
+        if self.port == 0 && !self.passive {
+            return Err(ConfigError::Port { name: name() });
+        }
         if self.peer_asn == 0 {
             return Err(ConfigError::PeerAsn { name: name() });
         }
         if self.families.is_empty() {
             return Err(ConfigError::NoFamily { name: name() });
         }
-        if self.passive && !listening {
+        if self.passive && !listen.iter().any(|listen| self.can_reach(listen.ip())) {
             return Err(ConfigError::PassiveWithoutListener { name: name() });
         }
         if let Some(local) = self
             .local_address
-            .filter(|local| local.is_ipv4() != self.address.is_ipv4())
+            .filter(|local| local.is_ipv4() != self.address.to_canonical().is_ipv4())
         {
             return Err(ConfigError::LocalAddress {
                 name: name(),
@@ -324,6 +377,13 @@ impl NeighborConfig {
         Ok(())
     }
 
+    /// Whether the router can dial a listener on `listen` and be accepted.
+    fn can_reach(&self, listen: IpAddr) -> bool {
+        let same_family = listen.is_ipv4() == self.address.to_canonical().is_ipv4();
+        let ours = |local: IpAddr| listen.is_unspecified() || listen == local;
+        same_family && self.local_address.is_none_or(ours)
+    }
+
     /// True if a session under `self` can go on under `other`: only what is sent changes, not the session.
     pub(crate) fn same_session(&self, other: &Self) -> bool {
         let Self {
@@ -336,6 +396,8 @@ impl NeighborConfig {
             peer_asn,
             local_address,
             passive,
+            password,
+            ttl_security,
             families,
         } = self;
         *address == other.address
@@ -343,8 +405,17 @@ impl NeighborConfig {
             && *peer_asn == other.peer_asn
             && *local_address == other.local_address
             && *passive == other.passive
+            && *password == other.password
+            && *ttl_security == other.ttl_security
             && *families == other.families
     }
+}
+
+/// A link-local address would need an interface to be dialled, and there is none to configure.
+fn is_of_one_router(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let link_local = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+    !address.is_unspecified() && !address.is_multicast() && !link_local
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 
 mod writer;
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -22,10 +23,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::trace;
 
 use crate::neighbor::ConnectionId;
 use crate::rib::Generation;
 use crate::shared::NeighborShared;
+use crate::status::LOG;
 use crate::wire::{Inbound, frame};
 use writer::{Blocked, Lane};
 
@@ -120,7 +123,12 @@ async fn read<R: AsyncRead>(id: ConnectionId, stream: R, reports: mpsc::Sender<(
     let lost = loop {
         match stream.read_buf(&mut buffer).await {
             Ok(0) => break "closed by the router".to_owned(),
-            Ok(_) => {}
+            Ok(count) => {
+                let new = buffer
+                    .get(buffer.len().saturating_sub(count)..)
+                    .unwrap_or_default();
+                trace!(target: LOG, connection = id.0, bytes = %Hex(new), "from the router");
+            }
             Err(error) => break describe(&error),
         }
         while readable && let Some(inbound) = frame(&mut buffer) {
@@ -135,6 +143,15 @@ async fn read<R: AsyncRead>(id: ConnectionId, stream: R, reports: mpsc::Sender<(
     };
     // The task may be gone already.
     let _ = reports.send((id, Report::Lost(lost))).await;
+}
+
+/// Bytes for the log.
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 pub(crate) fn describe(error: &io::Error) -> String {

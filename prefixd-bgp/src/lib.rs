@@ -5,14 +5,15 @@
 //! | [`flowspec`] | rules, actions, the canonical form and its key |
 //! | `route` | [`Route`], [`Change`], [`Delivery`]: what the owner hands over and can ask back |
 //! | `config` | [`SpeakerConfig`], [`NeighborConfig`] and their checks |
-//! | `speaker` | [`Speaker`]: start, apply, look, reconfigure, shut down |
-//! | `status` | [`PeerStatus`], [`SessionEvent`], [`Loss`]: what can be seen |
+//! | `speaker` | [`Speaker`]: start, apply, look, reconfigure, administer, shut down |
+//! | `status`, `history` | [`PeerStatus`], [`SessionEvent`], [`Loss`], [`HistoryEntry`]: what can be seen |
 //! | `rib` | the Adj-RIB-Out of one neighbour, pure |
 //! | `session` | one TCP connection as a pure state machine |
 //! | `neighbor` | one neighbour as a pure state machine: dialling, collisions, retries |
 //! | `peer` | the task that carries out what `neighbor` decides |
 //! | `connection` | the reader and writer tasks of one socket |
 //! | `listener` | accepting |
+//! | `socket` | TCP-MD5 and GTSM; the only module with `unsafe` |
 //! | `shared` | what handle, task and writer of a neighbour share |
 //! | `wire` | the only module that names the BGP crates: messages, attributes, packing |
 //!
@@ -65,6 +66,7 @@
 mod config;
 mod connection;
 pub mod flowspec;
+mod history;
 mod listener;
 mod neighbor;
 mod peer;
@@ -72,15 +74,18 @@ mod rib;
 mod route;
 mod session;
 mod shared;
+mod socket;
 mod speaker;
 mod status;
 mod wire;
 
 pub use config::{ConfigError, HoldTime, LargeCommunity, Limits, NeighborConfig, SpeakerConfig};
+pub use history::{HistoryEntry, Occurrence};
 pub use rib::{LATENCY_BUCKETS_SECONDS, Latency, RibCounts, RibTotals};
-pub use route::{Change, Delivery, Refusal, Route, RouteStatus, Target};
+pub use route::{Bound, Change, Delivery, Refusal, Route, RouteStatus, Target};
+pub use socket::Md5Key;
 pub use speaker::{Reconfigured, Speaker, StartError, Stop, UnknownNeighbor};
 pub use status::{
-    Loss, MessageCounts, NotificationInfo, PeerStatus, SessionChange, SessionError, SessionEvent,
-    SessionPhase, SessionStatus,
+    Admin, Cause, Loss, MessageCounts, NotificationInfo, NotificationSeen, PeerStatus, SessionChange,
+    SessionError, SessionEvent, SessionPhase, SessionStatus,
 };

@@ -62,6 +62,8 @@ pub(crate) enum Effect {
 pub(crate) struct Neighbor {
     config: FsmConfig,
     passive: bool,
+    /// By order: no connection is made or kept.
+    paused: bool,
     dialling: Dialling,
     retry: Retry,
     current: Option<Connection>,
@@ -96,6 +98,7 @@ impl Neighbor {
         Self {
             config,
             passive,
+            paused: false,
             dialling,
             retry,
             current: None,
@@ -193,6 +196,32 @@ impl Neighbor {
         effects
     }
 
+    /// Ends every connection, and makes and takes none until [`Neighbor::resume`].
+    pub(crate) fn pause(&mut self, notification: Option<&Notification>) -> Vec<Effect> {
+        self.paused = true;
+        self.stop(notification)
+    }
+
+    /// Goes on after a pause as if nothing had ever failed.
+    pub(crate) fn resume(&mut self, now: Instant) {
+        self.paused = false;
+        self.begin_again(now);
+    }
+
+    /// Ends every connection and begins again at once, whatever has failed before.
+    pub(crate) fn restart(&mut self, notification: &Notification, now: Instant) -> Vec<Effect> {
+        let effects = self.stop(Some(notification));
+        self.begin_again(now);
+        effects
+    }
+
+    fn begin_again(&mut self, now: Instant) {
+        self.retry.forget();
+        if !self.passive && !self.paused && self.current.is_none() && self.dialling == Dialling::No {
+            self.dialling = Dialling::At(self.retry.first(now));
+        }
+    }
+
     /// The furthest any connection has come.
     pub(crate) fn phase(&self, now: Instant) -> SessionPhase {
         let connected = [&self.current, &self.candidate]
@@ -203,7 +232,7 @@ impl Neighbor {
         match (connected, self.dialling) {
             (Some(phase), _) => phase,
             (None, Dialling::Connecting { .. }) => SessionPhase::Connect,
-            (None, _) if self.retry.held_down(now) => SessionPhase::Idle,
+            (None, _) if self.paused || self.retry.held_down(now) => SessionPhase::Idle,
             (None, _) => SessionPhase::Active,
         }
     }
@@ -229,13 +258,15 @@ impl Neighbor {
             .find(|connection| connection.id == id)
     }
 
-    /// A TCP connection exists. Held down, a router that dials us at its own pace is turned away too.
+    /// A TCP connection exists. Paused or held down, a router that dials us at its own pace is turned away too.
     fn connected(&mut self, id: ConnectionId, direction: Direction, now: Instant, effects: &mut Vec<Effect>) {
-        if self.retry.held_down(now) {
+        if self.paused || self.retry.held_down(now) {
             effects.push(Effect::Close(
                 id,
                 Some(Notification::cease(CEASE_CONNECTION_REJECTED)),
             ));
+            // Our own attempt may have ended here, and nothing else would start the next one.
+            self.dial_again(now);
             return;
         }
         if let Some(old) = self.candidate.take_if(|old| old.session.router_id().is_none()) {
@@ -365,13 +396,20 @@ impl Neighbor {
     }
 
     fn dial_again(&mut self, now: Instant) {
-        if !self.passive && self.current.is_none() && self.dialling == Dialling::No {
+        if !self.passive && !self.paused && self.current.is_none() && self.dialling == Dialling::No {
             self.dialling = Dialling::At(self.retry.next(now));
         }
     }
 }
 
 impl Control {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Open(_) => "OPEN",
+            Self::Keepalive(_) => "KEEPALIVE",
+        }
+    }
+
     pub(crate) fn bytes(&self) -> &Bytes {
         match self {
             Self::Open(bytes) | Self::Keepalive(bytes) => bytes,

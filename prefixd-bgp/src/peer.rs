@@ -8,6 +8,7 @@
 //! Aborting the task at any point is safe: dropping its connections closes the sockets, and the desired rules live in
 //! the shared RIB. Rules past their `not_after` are withdrawn here, with or without a session.
 
+mod administer;
 mod dial;
 mod orders;
 
@@ -24,12 +25,15 @@ use tokio::time::{Duration, Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use crate::connection::{Connection, INBOUND_QUEUE, Report};
+use crate::history::Occurrence;
+use crate::listener::admit;
 use crate::neighbor::{ConnectionId, Effect, Input, Neighbor};
 use crate::rib::Generation;
 use crate::session::Control;
 use crate::shared::{Accepted, NeighborShared};
-use crate::status::{Loss, SessionChange, SessionEvent, SessionPhase, SessionStatus};
+use crate::status::{LOG, Loss, SessionChange, SessionEvent, SessionPhase, SessionStatus};
 use crate::wire::{FsmConfig, Inbound, Negotiated, Notification, SessionKind};
+use administer::Administration;
 use dial::{Dial, tune};
 use orders::stop_order;
 pub(crate) use orders::{Order, StopReason};
@@ -81,10 +85,19 @@ struct Peer {
     closing: JoinSet<()>,
     established: Option<ConnectionId>,
     last_id: u64,
+    administration: Administration,
+    guarded: Guarded,
+}
+
+/// How the sockets are protected, for the status.
+struct Guarded {
+    md5: bool,
+    ttl_security: bool,
 }
 
 struct Live {
     connection: Connection,
+    dialled: bool,
     local: SocketAddr,
     remote: SocketAddr,
 }
@@ -110,6 +123,11 @@ impl Peer {
             closing: JoinSet::new(),
             established: None,
             last_id: 0,
+            administration: Administration::new(&shared),
+            guarded: Guarded {
+                md5: config.password.is_some(),
+                ttl_security: config.ttl_security,
+            },
             shared,
         }
     }
@@ -119,19 +137,30 @@ impl Peer {
         accepted: &mut mpsc::Receiver<Accepted>,
         orders: &mut watch::Receiver<Order>,
     ) -> StopReason {
+        // Without a break for the timers a router that never stops talking would keep rules past their end.
+        let mut reports_in_a_row = 0;
         loop {
+            self.administer();
             self.observe();
-            let deadline = [self.machine.deadline(), self.shared.rib().next_expiry()]
-                .into_iter()
-                .flatten()
-                .min();
+            let deadline = self.deadline();
+            // In order: what has arrived is heard before a timer judges.
             let effects = tokio::select! {
+                biased;
                 stop = stop_order(orders) => return stop,
+                () = self.administration.changed() => Vec::new(),
+                Some((id, report)) = self.reports_rx.recv(), if reports_in_a_row < INBOUND_QUEUE => {
+                    reports_in_a_row += 1;
+                    self.report(id, report)
+                }
+                () = std::future::ready(()), if reports_in_a_row >= INBOUND_QUEUE => {
+                    reports_in_a_row = 0;
+                    self.tick()
+                }
                 Some(Accepted { stream, remote }) = accepted.recv() => self.accept(stream, remote),
                 dialled = self.dial.finished() => self.dialled(dialled),
-                Some((id, report)) = self.reports_rx.recv() => self.report(id, report),
                 Some(_) = self.closing.join_next() => Vec::new(),
                 () = self.shared.deadline_moved.notified() => Vec::new(),
+                () = self.shared.written.notified(), if self.administration.is_pausing() => Vec::new(),
                 () = sleep_until_some(deadline) => self.tick(),
             };
             for effect in effects {
@@ -140,11 +169,30 @@ impl Peer {
         }
     }
 
+    fn deadline(&self) -> Option<Instant> {
+        let rib = self.shared.rib();
+        let paused_by = self.administration.deadline();
+        [
+            self.machine.deadline(),
+            rib.next_expiry(),
+            rib.next_lift(),
+            paused_by,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
     fn tick(&mut self) -> Vec<Effect> {
         let now = Instant::now();
+        if self.shared.rib().lift_due(now) {
+            self.shared.remember(Occurrence::BoundLifted);
+            info!(target: LOG, neighbor = %self.name, "the router is offered all rules again after its Cease/1 without a bound");
+            self.shared.changed.send_replace(());
+        }
         let expired = self.shared.rib().expire(now);
         if expired > 0 {
-            debug!(neighbor = %self.name, rules = expired, "rules reached the end of their time and are withdrawn by the speaker");
+            debug!(target: LOG, neighbor = %self.name, rules = expired, "rules reached the end of their time and are withdrawn by the speaker");
             self.shared.changed.send_replace(());
         }
         let connections = &self.connections;
@@ -156,18 +204,25 @@ impl Peer {
     }
 
     fn accept(&mut self, stream: TcpStream, remote: SocketAddr) -> Vec<Effect> {
-        match self.connect(stream, remote) {
+        // It may have waited since before the configuration changed.
+        if let Err(reason) = admit(&stream, remote, &self.shared.config()) {
+            warn!(target: LOG, neighbor = %self.name, %reason, "an accepted connection was closed");
+            return Vec::new();
+        }
+        match self.connect(stream, remote, false) {
             Ok(id) => self.machine.handle(Input::Accepted(id), Instant::now()),
             Err(error) => {
-                debug!(neighbor = %self.name, %error, "an accepted connection was gone at once");
+                debug!(target: LOG, neighbor = %self.name, %error, "an accepted connection was gone at once");
                 Vec::new()
             }
         }
     }
 
     fn dialled(&mut self, dialled: Result<(TcpStream, SocketAddr), String>) -> Vec<Effect> {
-        let connected = dialled
-            .and_then(|(stream, remote)| self.connect(stream, remote).map_err(|error| error.to_string()));
+        let connected = dialled.and_then(|(stream, remote)| {
+            self.connect(stream, remote, true)
+                .map_err(|error| error.to_string())
+        });
         let input = match connected {
             Ok(id) => Input::Dialled(id),
             Err(detail) => Input::DialFailed { detail },
@@ -175,7 +230,12 @@ impl Peer {
         self.machine.handle(input, Instant::now())
     }
 
-    fn connect(&mut self, stream: TcpStream, remote: SocketAddr) -> std::io::Result<ConnectionId> {
+    fn connect(
+        &mut self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        dialled: bool,
+    ) -> std::io::Result<ConnectionId> {
         tune(&stream)?;
         let local = stream.local_addr()?;
         self.last_id += 1;
@@ -185,6 +245,7 @@ impl Peer {
             id,
             Live {
                 connection,
+                dialled,
                 local,
                 remote,
             },
@@ -200,6 +261,7 @@ impl Peer {
         let input = match report {
             Report::Lost(detail) => Input::Lost(id, detail),
             Report::Message(inbound) => {
+                debug!(target: LOG, neighbor = %self.name, connection = id.0, message = inbound.name(), "received");
                 let received = &mut self.shared.observed().received;
                 match &inbound {
                     Inbound::Open(_) => received.open += 1,
@@ -217,22 +279,23 @@ impl Peer {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Dial => self.dial.start(),
+            Effect::Dial => {
+                debug!(target: LOG, neighbor = %self.name, "dialling");
+                self.dial.start();
+            }
             Effect::CancelDial => self.dial.cancel(),
             Effect::Send(id, message) => self.send(id, &message),
             Effect::Close(id, notification) => self.close(id, notification.as_ref()),
             Effect::Up(id, negotiated) => self.up(id, negotiated),
             Effect::Down(loss) => {
-                warn!(neighbor = %self.name, reason = %loss, "session lost; the router has dropped our rules");
-                {
-                    let mut observed = self.shared.observed();
-                    observed.flaps += 1;
-                }
-                self.shared.record(loss.clone(), Instant::now());
+                warn!(target: LOG, neighbor = %self.name, reason = %loss, "session lost; the router has dropped our rules");
+                self.shared.record_lost(loss.clone(), Instant::now());
                 if let Loss::NotificationReceived(info) = &loss
                     && loss.is_prefix_limit()
                 {
-                    self.shared.rib().prefix_limit_reached(info.prefix_limit);
+                    self.shared
+                        .rib()
+                        .prefix_limit_reached(info.prefix_limit, Instant::now());
                 }
                 self.down(Some(loss));
             }
@@ -244,13 +307,15 @@ impl Peer {
                     .as_ref()
                     .is_some_and(|last| last.loss == loss);
                 if known {
-                    debug!(neighbor = %self.name, reason = %loss, "still no session");
+                    debug!(target: LOG, neighbor = %self.name, reason = %loss, "still no session");
                 } else {
-                    warn!(neighbor = %self.name, reason = %loss, "no session; it is tried again");
+                    warn!(target: LOG, neighbor = %self.name, reason = %loss, "no session; it is tried again");
                 }
-                self.shared.record(loss, Instant::now());
+                self.shared.record_failed(loss, Instant::now());
             }
             Effect::Refresh(family) => {
+                info!(target: LOG, neighbor = %self.name, %family, "the router asks for its rules again");
+                self.shared.remember(Occurrence::RefreshAsked(family));
                 self.shared.rib().refresh(family, Instant::now());
                 self.shared.changed.send_replace(());
             }
@@ -262,6 +327,7 @@ impl Peer {
             return;
         };
         if live.connection.send(message.bytes().clone()) {
+            debug!(target: LOG, neighbor = %self.name, connection = id.0, message = message.name(), "sent");
             let sent = &mut self.shared.observed().sent;
             match message {
                 Control::Open(_) => sent.open += 1,
@@ -279,6 +345,11 @@ impl Peer {
             observed.writer_blocked += live.connection.take_blocked();
             observed.sent.notification += u64::from(notification.is_some());
         }
+        if let Some(sent) = notification {
+            let (code, subcode) = (sent.code, sent.subcode);
+            debug!(target: LOG, neighbor = %self.name, connection = id.0, message = "NOTIFICATION", code, subcode, "sent");
+        }
+        debug!(target: LOG, neighbor = %self.name, connection = id.0, "connection closed");
         let last = notification.map(Notification::encode);
         // A connection that is still stuck after the grace is dropped.
         self.closing.spawn(async move {
@@ -303,8 +374,7 @@ impl Peer {
         );
         open_bulk(&self.name, live, generation);
         self.established = Some(id);
-        info!(
-            neighbor = %self.name,
+        info!(target: LOG, neighbor = %self.name,
             router_id = %negotiated.router_id,
             hold_time = negotiated.hold_time.as_secs(),
             families = ?negotiated.families,
@@ -314,12 +384,20 @@ impl Peer {
         {
             let mut observed = self.shared.observed();
             observed.established_total += 1;
+            let router_id = negotiated.router_id;
+            observed.history.push(Occurrence::Established { router_id }, now);
             observed.session = Some(SessionStatus {
                 since: now,
                 router_id: negotiated.router_id,
                 hold_time: negotiated.hold_time,
                 families: negotiated.families,
                 capabilities: negotiated.capabilities,
+                offered: negotiated.offered,
+                four_octet_as: negotiated.four_octet_as,
+                enhanced_refresh: negotiated.enhanced_refresh,
+                dialled: live.dialled,
+                md5: self.guarded.md5,
+                ttl_security: self.guarded.ttl_security,
                 local: live.local,
                 remote: live.remote,
             });
@@ -367,7 +445,7 @@ impl Peer {
 /// The lane is empty but for an OPEN and a KEEPALIVE when a session is established, so this always fits.
 fn open_bulk(name: &Arc<str>, live: &Live, generation: Generation) {
     if !live.connection.open_bulk(generation) {
-        warn!(neighbor = %name, "the connection was lost at the moment it was established");
+        warn!(target: LOG, neighbor = %name, "the connection was lost at the moment it was established");
     }
 }
 

@@ -53,7 +53,8 @@ pub struct RibCounts {
     pub advertised: usize,
     /// Rules with something still to be sent or being sent.
     pub dirty: usize,
-    /// Rules that are never sent to this neighbour.
+    /// Rules that are not sent to this neighbour: beyond its limits, or of a family it is not configured for or, in this
+    /// session, did not agree to.
     pub refused: usize,
     /// Rules waiting for room in the neighbour's budget.
     pub over_budget: usize,
@@ -66,6 +67,8 @@ pub(crate) struct Rib {
     turns: BTreeMap<Turn, NlriKey>,
     deadlines: BTreeSet<(Instant, NlriKey)>,
     session: Option<Session>,
+    /// The neighbour is disabled: it is to hold nothing, whatever is desired.
+    suspended: bool,
     last_turn: u64,
     generation: u64,
     /// Desired rules inside the budget, by family.
@@ -120,6 +123,7 @@ impl Rib {
             turns: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             session: None,
+            suspended: false,
             last_turn: 0,
             generation: 0,
             admitted: [0; 2],
@@ -185,6 +189,20 @@ impl Rib {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
+    /// The next moment [`Rib::lift_due`] has something to do.
+    pub(crate) fn next_lift(&self) -> Option<Instant> {
+        self.policy.lift_at()
+    }
+
+    /// Tries again what a router without a word seemed not to take, after a while; true if there was such a bound.
+    pub(crate) fn lift_due(&mut self, now: Instant) -> bool {
+        let lifted = self.policy.lift_due(now);
+        if lifted {
+            self.readmit();
+        }
+        lifted
+    }
+
     /// A session is established: everything desired is to be sent, then End-of-RIB per family, also when there is
     /// nothing (without it a router that kept stale rules over a restart keeps them too long).
     pub(crate) fn session_up(
@@ -226,6 +244,8 @@ impl Rib {
                 entry.resend = false;
             });
         }
+        // What waited to be withdrawn for want of room may have room by now.
+        self.promote();
     }
 
     /// The neighbour asked for a family again (RFC 2918).
@@ -244,6 +264,41 @@ impl Rib {
         marks.refresh_due.get_or_insert(due);
     }
 
+    /// The router is to get a family, or all of them, again: now, and not after the pause its own requests have. False
+    /// if there is no session, and so nothing to do.
+    pub(crate) fn resend(&mut self, family: Option<Family>, now: Instant) -> bool {
+        let Some(session) = self.session.as_mut() else {
+            return false;
+        };
+        for one in &session.families {
+            if family.is_none_or(|family| family == *one) {
+                session.marks[one.index()].refresh_due = Some(now);
+            }
+        }
+        true
+    }
+
+    /// Disabled: everything the neighbour was told is withdrawn and nothing is announced. What is desired stays, and is
+    /// announced again when this is taken back.
+    pub(crate) fn suspend(&mut self, on: bool) {
+        if self.suspended == on {
+            return;
+        }
+        self.suspended = on;
+        for key in self.keys_by_age() {
+            self.update(&key, Queue::Resync, |_| {});
+        }
+    }
+
+    /// Forgets the bound a Cease/1 has set; true if there was one.
+    pub(crate) fn lift_bound(&mut self) -> bool {
+        let lifted = self.policy.lift();
+        if lifted {
+            self.readmit();
+        }
+        lifted
+    }
+
     /// The configuration changed in a way that does not touch the session.
     pub(crate) fn reconfigure(&mut self, config: &NeighborConfig) {
         self.policy = Policy::new(config);
@@ -252,19 +307,26 @@ impl Rib {
     }
 
     /// The router ended the session because it holds as many routes as it takes (Cease/1). It may have named the family
-    /// and its bound (RFC 4486 section 4); otherwise what it was told is the bound. Until the neighbour is configured
-    /// anew it is told at most nine tenths of that, oldest rules first. To be called before [`Rib::session_down`].
-    pub(crate) fn prefix_limit_reached(&mut self, named: Option<(Family, usize)>) {
-        let told = |family| {
-            let told = |(key, entry): &(&NlriKey, &Entry)| key.family() == family && entry.told.is_some();
-            self.entries.iter().filter(told).count()
-        };
-        let bounds = match named {
-            Some(named) => vec![named],
-            None => Family::ALL.map(|family| (family, told(family))).to_vec(),
-        };
-        for (family, bound) in bounds {
-            self.policy.set_ceiling(family, bound);
+    /// and its bound (RFC 4486 section 4), which then holds until the neighbour is reset or configured anew; otherwise
+    /// what it was told is the bound, for a while. It is told at most nine tenths of that, oldest rules first. To be
+    /// called before [`Rib::session_down`].
+    pub(crate) fn prefix_limit_reached(&mut self, named: Option<(Family, usize)>, now: Instant) {
+        match named {
+            Some((family, bound)) => self.policy.bound_named(family, bound),
+            None => {
+                let told = |family| {
+                    let told =
+                        |(key, entry): &(&NlriKey, &Entry)| key.family() == family && entry.told.is_some();
+                    self.entries.iter().filter(told).count()
+                };
+                let families = self.session.as_ref().map(|session| &session.families);
+                let told: Vec<_> = families
+                    .into_iter()
+                    .flatten()
+                    .map(|family| (*family, told(*family)))
+                    .collect();
+                self.policy.bound_guessed(&told, now);
+            }
         }
         self.readmit();
     }
@@ -278,11 +340,13 @@ impl Rib {
             };
             let admission = match self.policy.refusal(&desired.route) {
                 Some(refusal) => Admission::Refused(refusal),
-                None if self.policy.has_room(admitted, key.family()) => {
-                    admitted[key.family().index()] += 1;
-                    Admission::Admitted
-                }
-                None => Admission::OverBudget,
+                None => match self.policy.full(admitted, key.family()) {
+                    Some(bound) => Admission::OverBudget(bound),
+                    None => {
+                        admitted[key.family().index()] += 1;
+                        Admission::Admitted
+                    }
+                },
             };
             self.update(&key, Queue::Fresh, |entry| {
                 if let Some(desired) = entry.desired.as_mut() {
@@ -298,7 +362,19 @@ impl Rib {
     }
 
     pub(crate) fn counts(&self) -> RibCounts {
-        self.counts
+        let not_negotiated: usize = Family::ALL
+            .into_iter()
+            .filter(|family| {
+                self.session
+                    .as_ref()
+                    .is_some_and(|session| !session.families.contains(family))
+            })
+            .map(|family| self.admitted[family.index()])
+            .sum();
+        RibCounts {
+            refused: self.counts.refused + not_negotiated,
+            ..self.counts
+        }
     }
 
     pub(crate) fn latency(&self) -> &Latency {
@@ -343,8 +419,15 @@ impl Rib {
         };
         match desired.admission {
             Admission::Refused(refusal) => return Delivery::Refused(refusal),
-            Admission::OverBudget => return Delivery::OverBudget,
+            Admission::OverBudget(bound) => return Delivery::OverBudget(bound),
             Admission::Admitted => {}
+        }
+        if self.suspended {
+            return if entry.told.is_some() || entry.in_flight {
+                Delivery::Withdrawing
+            } else {
+                Delivery::Disabled
+            };
         }
         match &self.session {
             None => Delivery::SessionDown,
@@ -359,15 +442,17 @@ impl Rib {
     fn admit(&self, route: &Route) -> Admission {
         match self.policy.refusal(route) {
             Some(refusal) => Admission::Refused(refusal),
-            None if self.policy.has_room(self.admitted, route.rule.family()) => Admission::Admitted,
-            None => Admission::OverBudget,
+            None => self
+                .policy
+                .full(self.admitted, route.rule.family())
+                .map_or(Admission::Admitted, Admission::OverBudget),
         }
     }
 
     /// Moves rules that wait for room in the budget up, oldest first. They queue behind fresh changes.
     fn promote(&mut self) {
         for family in Family::ALL {
-            while self.policy.has_room(self.admitted, family) {
+            while self.policy.full(self.admitted, family).is_none() {
                 let Some(key) = self.oldest_over_budget(family) else {
                     break;
                 };

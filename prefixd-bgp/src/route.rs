@@ -66,10 +66,28 @@ pub enum Delivery {
     Withdrawing,
     /// There is no session; the rule is sent when it comes up.
     SessionDown,
+    /// The neighbour is disabled; the rule is sent when it is enabled again.
+    Disabled,
     /// The neighbour has as many rules as it may have; the oldest one waiting moves up when another ends.
-    OverBudget,
+    OverBudget(Bound),
     /// The rule is not sent to this neighbour.
     Refused(Refusal),
+}
+
+/// What keeps a neighbour from taking another rule; its text is for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Bound {
+    /// The configured budget.
+    #[error(
+        "the neighbour has as many rules as max_rules allows ({0}); raise it, or wait until another rule ends"
+    )]
+    MaxRules(usize),
+    /// What the router is told at most after it ended a session because of the number of our rules (Cease/1).
+    #[error(
+        "the router ended a session because it takes no more rules (Cease/1), so it is told {0} at most; raise its \
+         maximum-prefix limit, then reset the neighbour"
+    )]
+    PrefixLimit(usize),
 }
 
 /// Why a rule is never sent to a neighbour. One rule a router dislikes resets its session and so drops all the others.

@@ -20,6 +20,9 @@ pub(crate) const MAX_INBOUND_ROUTES: usize = 1000;
 /// How long a connected neighbour may take for its OPEN. RFC 4271 suggests four minutes; here a silent connection must
 /// not keep a live one waiting.
 const OPEN_WAIT: Duration = Duration::from_secs(30);
+/// A timer that is served later than this means that the whole process stood still: what arrived meanwhile waits to be
+/// read, so the neighbour is given this much more before it is judged.
+const STALL: Duration = Duration::from_secs(1);
 
 /// Who opened the connection; decides collisions (RFC 4271 section 6.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +65,9 @@ pub(crate) struct Session {
     keepalive_at: Option<Instant>,
     send_hold: Duration,
     send_check_at: Instant,
+    /// The hold timer, or the send hold timer, was put off once already because the process stood still.
+    hold_excused: bool,
+    send_hold_excused: bool,
     inbound: InboundRoutes,
 }
 
@@ -78,6 +84,8 @@ impl Session {
             keepalive_at: None,
             send_hold,
             send_check_at: now + send_hold,
+            hold_excused: false,
+            send_hold_excused: false,
             inbound: InboundRoutes::default(),
         };
         let signals = session.carry_out(outputs, None, now);
@@ -87,6 +95,7 @@ impl Session {
 
     /// A message arrived.
     pub(crate) fn receive(&mut self, inbound: Inbound, now: Instant) -> Vec<Signal> {
+        self.hold_excused = false;
         let mut signals = Vec::new();
         let (event, detail) = match inbound {
             Inbound::Open(open) => {
@@ -135,12 +144,23 @@ impl Session {
     pub(crate) fn tick(&mut self, now: Instant, blocked_since: Option<Instant>) -> Vec<Signal> {
         if self.send_check_at <= now {
             match blocked_since.map(|since| since + self.send_hold) {
+                Some(at) if at <= now && stalled(self.send_check_at, now, &mut self.send_hold_excused) => {
+                    self.send_check_at = now + STALL;
+                }
                 Some(at) if at <= now => {
                     return vec![Signal::Over(End::sent(Notification::new(8, 0), None))];
                 }
                 Some(at) => self.send_check_at = at,
-                None => self.send_check_at = now + self.send_hold,
+                None => {
+                    self.send_hold_excused = false;
+                    self.send_check_at = now + self.send_hold;
+                }
             }
+        }
+        if let Some(at) = self.hold_at
+            && stalled(at, now, &mut self.hold_excused)
+        {
+            self.hold_at = Some(now + STALL);
         }
         if take_due(&mut self.hold_at, now) {
             let outputs = self.fsm.event(FsmEvent::HoldExpired);
@@ -223,10 +243,7 @@ impl End {
             (Some(notification), Some(Cause::Detail(text))) => Self::sent(notification, Some(clean(&text))),
             (Some(notification), _) => Self::sent(notification, None),
             (None, Some(Cause::Received(received))) => {
-                let text = received
-                    .communication()
-                    .map(|text| clean(&text))
-                    .filter(|text| !text.is_empty());
+                let text = communication(&received);
                 Self {
                     notification: None,
                     loss: Loss::NotificationReceived(info(&received, text)),
@@ -242,7 +259,15 @@ impl End {
     }
 }
 
-fn info(notification: &Notification, text: Option<String>) -> NotificationInfo {
+/// The operator's text in a NOTIFICATION (RFC 9003), cleaned.
+pub(crate) fn communication(notification: &Notification) -> Option<String> {
+    notification
+        .communication()
+        .map(|text| clean(&text))
+        .filter(|text| !text.is_empty())
+}
+
+pub(crate) fn info(notification: &Notification, text: Option<String>) -> NotificationInfo {
     NotificationInfo {
         code: notification.code,
         subcode: notification.subcode,
@@ -252,6 +277,11 @@ fn info(notification: &Notification, text: Option<String>) -> NotificationInfo {
             .filter(|_| notification.is_prefix_limit()),
         text,
     }
+}
+
+/// Whether the process must have stood still when this timer was due; true once.
+fn stalled(due: Instant, now: Instant, excused: &mut bool) -> bool {
+    due + STALL < now && !std::mem::replace(excused, true)
 }
 
 fn take_due(at: &mut Option<Instant>, now: Instant) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! The locks are held for the time of a map operation or of encoding one batch, never across an await.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,8 +11,12 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Duration, Instant};
 
 use crate::config::NeighborConfig;
+use crate::history::{History, Occurrence};
 use crate::rib::Rib;
-use crate::status::{Loss, MessageCounts, PeerStatus, SessionError, SessionPhase, SessionStatus};
+use crate::status::{
+    Admin, Cause, Loss, MessageCounts, NotificationInfo, NotificationSeen, PeerStatus, SessionError,
+    SessionPhase, SessionStatus,
+};
 use crate::wire::AttributeSet;
 
 /// Accepted connections waiting for the neighbour's task; one more is closed at once.
@@ -31,6 +36,8 @@ pub(crate) struct NeighborShared {
     observed: Mutex<Observed>,
     /// Level-triggered: the writer looks at the RIB again.
     pub(crate) changed: watch::Sender<()>,
+    /// What the operators want, beside the configuration; outlives the task.
+    pub(crate) control: watch::Sender<Control>,
     /// A rule ends earlier than the task expects.
     pub(crate) deadline_moved: Notify,
     /// A batch was confirmed.
@@ -40,6 +47,15 @@ pub(crate) struct NeighborShared {
     pub(crate) accepted_rx: tokio::sync::Mutex<mpsc::Receiver<Accepted>>,
 }
 
+/// What the operators want of a neighbour. State, not a queue: the task does what is left to do.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Control {
+    pub(crate) admin: Admin,
+    /// How often a reset was asked for, and the text of the last one.
+    pub(crate) resets: u64,
+    pub(crate) reset_text: Arc<str>,
+}
+
 /// What the task has seen, kept for [`PeerStatus`].
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
@@ -47,6 +63,10 @@ pub(crate) struct Observed {
     pub(crate) session: Option<SessionStatus>,
     pub(crate) established_total: u64,
     pub(crate) flaps: u64,
+    pub(crate) flaps_by_cause: BTreeMap<Cause, u64>,
+    pub(crate) last_received: Option<NotificationSeen>,
+    pub(crate) last_sent: Option<NotificationSeen>,
+    pub(crate) history: History,
     pub(crate) last_error: Option<SessionError>,
     pub(crate) retry_at: Option<Instant>,
     pub(crate) received: MessageCounts,
@@ -65,6 +85,7 @@ impl NeighborShared {
             attributes,
             observed: Mutex::default(),
             changed: watch::Sender::new(()),
+            control: watch::Sender::new(Control::default()),
             deadline_moved: Notify::new(),
             written: Notify::new(),
             accepted,
@@ -84,6 +105,10 @@ impl NeighborShared {
         lock(&self.config).clone()
     }
 
+    pub(crate) fn name(&self) -> Arc<str> {
+        lock(&self.config).name.clone()
+    }
+
     pub(crate) fn address(&self) -> std::net::IpAddr {
         lock(&self.config).address
     }
@@ -92,8 +117,25 @@ impl NeighborShared {
         *lock(&self.config) = config;
     }
 
-    pub(crate) fn record(&self, loss: Loss, now: Instant) {
-        self.observed().last_error = Some(SessionError { at: now, loss });
+    /// An established session was lost.
+    pub(crate) fn record_lost(&self, loss: Loss, now: Instant) {
+        let mut observed = self.observed();
+        observed.flaps += 1;
+        loss.cause().count(&mut observed.flaps_by_cause);
+        observed.history.push(Occurrence::Lost(loss.clone()), now);
+        observed.note(loss, now);
+    }
+
+    /// An attempt to make a session failed.
+    pub(crate) fn record_failed(&self, loss: Loss, now: Instant) {
+        let mut observed = self.observed();
+        observed.history.push(Occurrence::Failed(loss.clone()), now);
+        observed.note(loss, now);
+    }
+
+    /// Something else worth remembering.
+    pub(crate) fn remember(&self, what: Occurrence) {
+        self.observed().history.push(what, Instant::now());
     }
 
     pub(crate) fn status(&self) -> PeerStatus {
@@ -102,15 +144,20 @@ impl NeighborShared {
             let rib = self.rib();
             (rib.counts(), rib.totals(), rib.latency().clone())
         };
+        let admin = self.control.borrow().admin.clone();
         let observed = self.observed();
         PeerStatus {
             name: config.name,
             address: config.address,
             peer_asn: config.peer_asn,
+            admin,
             phase: observed.phase,
             session: observed.session.clone(),
             established_total: observed.established_total,
             flaps: observed.flaps,
+            flaps_by_cause: observed.flaps_by_cause.clone(),
+            last_received: observed.last_received.clone(),
+            last_sent: observed.last_sent.clone(),
             last_error: observed.last_error.clone(),
             retry_at: observed.retry_at,
             received: observed.received,
@@ -122,6 +169,27 @@ impl NeighborShared {
             totals,
             latency,
         }
+    }
+}
+
+impl Observed {
+    fn note(&mut self, loss: Loss, now: Instant) {
+        match &loss {
+            Loss::NotificationReceived(info) => {
+                self.last_received = Some(NotificationSeen {
+                    at: now,
+                    info: info.clone(),
+                });
+            }
+            Loss::NotificationSent(info) => self.sent_last(info.clone(), now),
+            _ => {}
+        }
+        self.last_error = Some(SessionError { at: now, loss });
+    }
+
+    /// We ended the session with this.
+    pub(crate) fn sent_last(&mut self, info: NotificationInfo, now: Instant) {
+        self.last_sent = Some(NotificationSeen { at: now, info });
     }
 }
 

@@ -1,5 +1,6 @@
 //! The handle: start, change, look, stop.
 
+mod administer;
 mod reconfigure;
 mod supervise;
 
@@ -16,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{ConfigError, NeighborConfig, SpeakerConfig};
 use crate::flowspec::NlriKey;
-use crate::listener;
+use crate::listener::Listening;
 use crate::peer::{Order, PeerContext, StopReason};
 use crate::rib::RibCounts;
 use crate::route::{Change, Delivery, Route, RouteStatus, Target};
@@ -24,6 +25,7 @@ use crate::shared::{NeighborShared, lock};
 use crate::status::{PeerStatus, SessionEvent, SessionPhase};
 use crate::wire::{AttributeSet, FsmConfig};
 pub use reconfigure::Reconfigured;
+use reconfigure::protect;
 use supervise::supervise;
 
 /// Events a receiver may lag behind; one that lags more is told so and reads [`Speaker::peers`] again.
@@ -34,7 +36,7 @@ const EVENTS: usize = 256;
 pub struct Speaker {
     inner: Arc<Inner>,
     local_addrs: Vec<SocketAddr>,
-    listeners: Mutex<Vec<AbortOnDropHandle<()>>>,
+    listeners: Mutex<Vec<Listening>>,
 }
 
 struct Inner {
@@ -110,15 +112,14 @@ impl Speaker {
             config,
         });
         let mut listeners = Vec::new();
-        let mut local_addrs = Vec::new();
         for address in inner.config.listen.iter().copied() {
-            let refused = |source| StartError::Listen { address, source };
-            let listener = listener::bind(address).map_err(refused)?;
-            local_addrs.push(listener.local_addr().map_err(refused)?);
             let by_address = Arc::downgrade(&inner);
-            let accept = listener::accept(listener, move |remote| by_address.upgrade()?.neighbor_at(remote));
-            listeners.push(AbortOnDropHandle::new(tokio::spawn(accept)));
+            let listening =
+                Listening::start(address, move |remote| by_address.upgrade()?.neighbor_at(remote))
+                    .map_err(|source| StartError::Listen { address, source })?;
+            listeners.push(listening);
         }
+        protect(&listeners, &[], &inner.config.neighbors)?;
         for neighbor in inner.config.neighbors.clone() {
             inner
                 .write_neighbors()
@@ -126,7 +127,7 @@ impl Speaker {
         }
         Ok(Self {
             inner,
-            local_addrs,
+            local_addrs: listeners.iter().map(|listening| listening.address).collect(),
             listeners: Mutex::new(listeners),
         })
     }

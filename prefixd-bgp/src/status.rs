@@ -1,6 +1,6 @@
 //! What can be seen of a neighbour: plain data, copied out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use tokio::time::{Duration, Instant};
 use crate::flowspec::Family;
 use crate::rib::{Latency, RibCounts, RibTotals};
 
+/// The log target of everything about sessions, so that one can follow them: `PREFIXD_LOG=info,bgp=debug`.
+pub(crate) const LOG: &str = "bgp";
 /// Text of a neighbour is cut to this many characters before it is kept.
 const MAX_TEXT: usize = 200;
 
@@ -61,6 +63,8 @@ pub struct PeerStatus {
     pub address: IpAddr,
     /// Configured AS.
     pub peer_asn: u32,
+    /// What the operators want.
+    pub admin: Admin,
     /// State of the session.
     pub phase: SessionPhase,
     /// The established session, if there is one.
@@ -69,8 +73,15 @@ pub struct PeerStatus {
     pub established_total: u64,
     /// Established sessions lost without our asking.
     pub flaps: u64,
+    /// The same by cause.
+    pub flaps_by_cause: BTreeMap<Cause, u64>,
     /// The last thing that went wrong, kept while the session is up again.
     pub last_error: Option<SessionError>,
+    /// The last NOTIFICATION that ended a session or an attempt, from the router.
+    pub last_received: Option<NotificationSeen>,
+    /// The last NOTIFICATION that ended a session or an attempt, from us. Connections that are turned away are not
+    /// counted.
+    pub last_sent: Option<NotificationSeen>,
     /// When the next attempt to dial is due, while there is none.
     pub retry_at: Option<Instant>,
     /// Messages received.
@@ -91,6 +102,38 @@ pub struct PeerStatus {
     pub latency: Latency,
 }
 
+/// Whether the operators want sessions with a neighbour.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Admin {
+    /// As configured.
+    #[default]
+    Enabled,
+    /// No session is made, and the router is to hold no rules.
+    Disabled {
+        /// Since when.
+        since: Instant,
+        /// The operator's text, cleaned.
+        text: Arc<str>,
+    },
+}
+
+impl Admin {
+    /// True when disabled.
+    #[must_use]
+    pub fn is_disabled(&self) -> bool {
+        matches!(self, Self::Disabled { .. })
+    }
+}
+
+/// A NOTIFICATION with its moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotificationSeen {
+    /// When.
+    pub at: Instant,
+    /// What it said.
+    pub info: NotificationInfo,
+}
+
 /// What was agreed for an established session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionStatus {
@@ -104,6 +147,18 @@ pub struct SessionStatus {
     pub families: BTreeSet<Family>,
     /// What the router offered, in words.
     pub capabilities: Vec<String>,
+    /// What we offered, in words.
+    pub offered: Vec<String>,
+    /// AS numbers of four octets were agreed on (RFC 6793).
+    pub four_octet_as: bool,
+    /// A refresh is framed by its begin and end (RFC 7313), so that the router can drop what is not sent again.
+    pub enhanced_refresh: bool,
+    /// We made the connection; otherwise the router did.
+    pub dialled: bool,
+    /// Segments are signed (TCP-MD5, RFC 2385).
+    pub md5: bool,
+    /// Only what no router has forwarded is heard (GTSM, RFC 5082).
+    pub ttl_security: bool,
     /// Our end of the connection.
     pub local: SocketAddr,
     /// The router's end.
@@ -163,6 +218,63 @@ impl Loss {
     pub fn is_prefix_limit(&self) -> bool {
         matches!(self, Self::NotificationReceived(info) if (info.code, info.subcode) == (6, 1))
     }
+
+    /// Without its words.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::NotificationReceived(info) => Cause::Received(info.code, info.subcode),
+            Self::NotificationSent(info) => Cause::Sent(info.code, info.subcode),
+            Self::ConnectionLost { .. } => Cause::ConnectionLost,
+            Self::ConnectFailed { .. } => Cause::ConnectFailed,
+            Self::ConnectTimeout => Cause::ConnectTimeout,
+            Self::TaskFailed => Cause::TaskFailed,
+        }
+    }
+}
+
+/// A [`Loss`] without its words, to count by. Its text is a label for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// The router sent a NOTIFICATION of this code and subcode.
+    Received(u8, u8),
+    /// We sent a NOTIFICATION of this code and subcode.
+    Sent(u8, u8),
+    /// See [`Loss::ConnectionLost`].
+    ConnectionLost,
+    /// See [`Loss::ConnectFailed`].
+    ConnectFailed,
+    /// See [`Loss::ConnectTimeout`].
+    ConnectTimeout,
+    /// See [`Loss::TaskFailed`].
+    TaskFailed,
+    /// A router that invents ever new codes fills no memory: what comes after the first 64 causes.
+    Other,
+}
+
+/// Different causes counted for one neighbour.
+const MAX_CAUSES: usize = 64;
+
+impl Cause {
+    /// Adds one to its figure.
+    pub(crate) fn count(self, figures: &mut BTreeMap<Self, u64>) {
+        let known = figures.contains_key(&self) || figures.len() < MAX_CAUSES;
+        *figures.entry(if known { self } else { Self::Other }).or_default() += 1;
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Received(code, subcode) => write!(f, "received_{code}_{subcode}"),
+            Self::Sent(code, subcode) => write!(f, "sent_{code}_{subcode}"),
+            Self::ConnectionLost => f.write_str("connection_lost"),
+            Self::ConnectFailed => f.write_str("connect_failed"),
+            Self::ConnectTimeout => f.write_str("connect_timeout"),
+            Self::TaskFailed => f.write_str("task_failed"),
+            Self::Other => f.write_str("other"),
+        }
+    }
 }
 
 impl fmt::Display for Loss {
@@ -172,7 +284,9 @@ impl fmt::Display for Loss {
             Self::NotificationSent(info) => write!(f, "we ended the session: {info}"),
             Self::ConnectionLost { detail } => write!(f, "the connection was lost: {detail}"),
             Self::ConnectFailed { detail } => write!(f, "no connection to the router: {detail}"),
-            Self::ConnectTimeout => f.write_str("the router did not answer in time"),
+            Self::ConnectTimeout => f.write_str(
+                "no answer from the router in time; is it reachable, and is the TCP-MD5 key the same on both sides?",
+            ),
             Self::TaskFailed => f.write_str("the task of this neighbour failed and was started again"),
         }
     }
@@ -243,7 +357,23 @@ pub(crate) fn clean(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::clean;
+    use std::collections::BTreeMap;
+
+    use super::{Cause, clean};
+
+    #[test]
+    fn causes_are_counted_and_bounded() {
+        let mut figures = BTreeMap::new();
+        Cause::ConnectionLost.count(&mut figures);
+        for code in 0..=255 {
+            Cause::Received(code, 0).count(&mut figures);
+        }
+        Cause::ConnectionLost.count(&mut figures);
+        assert_eq!(figures.len(), 65);
+        assert_eq!(figures[&Cause::ConnectionLost], 2);
+        assert_eq!(figures[&Cause::Other], 193);
+        assert_eq!(Cause::Received(6, 2).to_string(), "received_6_2");
+    }
 
     #[test]
     fn text_from_outside_cannot_steer_a_terminal_or_grow() {

@@ -41,11 +41,13 @@ fn configuration(config: &RouterConfig, seat: &Seat) -> String {
     // BIRD calls a hop to its own loopback multihop; without it, it waits for an interface of the neighbour.
     let _ = write!(
         text,
-        "protocol device {{ }}\nprotocol bgp edge {{\n  local {} port {} as {};\n  strict bind on;\n  multihop;\n  \
+        "protocol device {{ }}\nprotocol bgp edge {{\n  local {} port {} as {};\n  strict bind on;\n  multihop{};\n  \
          neighbor {} {}as {};\n  hold time {};\n  error wait time 1,3;\n  connect retry time 1;\n  connect delay time 1;\n",
         seat.bgp.ip(),
         seat.bgp.port(),
         config.local_asn,
+        // The hops allowed are counted into the TTL that is demanded.
+        if config.ttl_security { " 1" } else { "" },
         config.peer_addr,
         match config.connect {
             Connect::Accept => String::new(),
@@ -59,6 +61,9 @@ fn configuration(config: &RouterConfig, seat: &Seat) -> String {
     }
     if let Some(password) = &config.password {
         let _ = writeln!(text, "  password \"{password}\";");
+    }
+    if config.ttl_security {
+        text.push_str("  ttl security on;\n");
     }
     for family in &config.families {
         let name = channel(*family);

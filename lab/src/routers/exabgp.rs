@@ -70,6 +70,9 @@ fn configuration(config: &RouterConfig, seat: &Seat, helper: &Path) -> String {
     if let Some(password) = &config.password {
         let _ = writeln!(text, "  md5-password \"{password}\";");
     }
+    if config.ttl_security {
+        text.push_str("  outgoing-ttl 255;\n");
+    }
     text.push_str("  family {");
     for family in &config.families {
         let _ = write!(text, " {};", name(*family));

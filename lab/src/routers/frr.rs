@@ -50,7 +50,9 @@ fn configuration(config: &RouterConfig, seat: &Seat) -> String {
         config.hold_time_seconds,
         seat.bgp.ip(),
     );
-    if config.local_asn != config.peer_asn {
+    if config.ttl_security {
+        let _ = writeln!(text, " neighbor {peer} ttl-security hops 1");
+    } else if config.local_asn != config.peer_asn {
         let _ = writeln!(text, " neighbor {peer} ebgp-multihop 2");
     }
     match config.connect {

@@ -60,7 +60,9 @@ fn configuration(config: &RouterConfig, seat: &Seat) -> String {
             let _ = writeln!(text, "remote-port = {port}");
         }
     }
-    if config.local_asn != config.peer_asn {
+    if config.ttl_security {
+        text.push_str("[neighbors.ttl-security.config]\nenabled = true\nttl-min = 255\n");
+    } else if config.local_asn != config.peer_asn {
         text.push_str("[neighbors.ebgp-multihop.config]\nenabled = true\nmultihop-ttl = 2\n");
     }
     for family in &config.families {

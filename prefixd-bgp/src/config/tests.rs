@@ -74,8 +74,13 @@ fn what_cannot_work_is_refused_with_a_reason() {
             passive: true,
             ..base()
         })
-        .contains("no address to accept sessions on")
+        .contains("no address of its family to accept its session on")
     );
+    for address in ["0.0.0.0", "::", "224.0.0.5", "ff02::1", "fe80::1"] {
+        let address = address.parse().unwrap();
+        assert!(refused(NeighborConfig { address, ..base() }).contains("no address of one router"));
+    }
+    assert!(refused(NeighborConfig { port: 0, ..base() }).contains("port 0"));
     let local_address = Some("2001:db8::1".parse().unwrap());
     assert!(
         refused(NeighborConfig {
@@ -160,4 +165,31 @@ fn a_large_community_is_three_numbers() {
     for bad in ["", "1:2", "1:2:3:4", "1:2:x", "1:2:4294967296", "1:2:-3"] {
         assert!(bad.parse::<LargeCommunity>().is_err(), "{bad}");
     }
+}
+
+#[test]
+fn a_passive_neighbour_needs_a_listener_that_it_can_reach() {
+    let can_come = |listen: &str, address: &str, local: Option<&str>| {
+        let passive = NeighborConfig {
+            passive: true,
+            local_address: local.map(|local| local.parse().unwrap()),
+            ..NeighborConfig::new("one", address.parse().unwrap(), 65001)
+        };
+        let config = SpeakerConfig {
+            listen: vec![listen.parse().unwrap()],
+            ..speaker(vec![passive])
+        };
+        config.validate().is_ok()
+    };
+    assert!(can_come("0.0.0.0:179", "192.0.2.1", None));
+    assert!(can_come("0.0.0.0:179", "192.0.2.1", Some("192.0.2.9")));
+    assert!(can_come("192.0.2.9:179", "192.0.2.1", Some("192.0.2.9")));
+    assert!(can_come("[::]:179", "2001:db8::1", None));
+    assert!(can_come("0.0.0.0:179", "::ffff:192.0.2.1", None));
+    assert!(
+        !can_come("0.0.0.0:179", "2001:db8::1", None),
+        "the default listener is IPv4 only"
+    );
+    assert!(!can_come("[::]:179", "192.0.2.1", None));
+    assert!(!can_come("192.0.2.8:179", "192.0.2.1", Some("192.0.2.9")));
 }

@@ -9,9 +9,12 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::{Duration, Instant, sleep_until};
+use tracing::{debug, trace};
 
+use super::Hex;
 use crate::rib::{Batch, Generation, Pull};
 use crate::shared::{NeighborShared, lock};
+use crate::status::LOG;
 
 /// What the neighbour task may ask of the writer.
 #[derive(Debug)]
@@ -127,6 +130,16 @@ pub(super) async fn write<W: AsyncWrite>(
 }
 
 fn confirm(shared: &NeighborShared, batch: Batch) {
+    debug!(
+        target: LOG,
+        neighbor = %shared.name(),
+        updates = batch.updates,
+        refreshes = batch.refreshes,
+        announced = batch.announcements(),
+        withdrawn = batch.withdrawals(),
+        bytes = batch.bytes.len(),
+        "sent"
+    );
     {
         let mut observed = shared.observed();
         observed.sent.update += batch.updates;
@@ -149,6 +162,7 @@ async fn write_all<W: AsyncWrite + Unpin>(
     mut bytes: &[u8],
     blocked: &Blocked,
 ) -> io::Result<()> {
+    trace!(target: LOG, bytes = %Hex(bytes), "to the router");
     while !bytes.is_empty() {
         blocked.begin();
         let written = stream.write(bytes).await;

@@ -70,6 +70,13 @@ impl Retry {
         self.judge(loss, now);
     }
 
+    /// A person has looked at it: nothing that failed before counts any more.
+    pub(super) fn forget(&mut self) {
+        self.failures = 0;
+        self.rejections = 0;
+        self.held_down_until = None;
+    }
+
     /// When to dial next.
     pub(super) fn next(&mut self, now: Instant) -> Instant {
         let back_off = if self.failures == 0 {

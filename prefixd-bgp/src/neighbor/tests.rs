@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use rand::SeedableRng;
 
 use super::*;
@@ -318,6 +319,191 @@ fn a_stop_closes_everything_and_starts_nothing() {
         ["cancel", "1 close 6/2", "2 close 6/2"]
     );
     assert_eq!(neighbor.deadline(), None);
+}
+
+#[test]
+fn a_connection_of_ours_that_comes_while_held_down_is_closed_and_made_again_later() {
+    let now = Instant::now();
+    let mut neighbor = neighbor(false, now);
+    let at = neighbor.deadline().unwrap();
+    assert_eq!(tick(&mut neighbor, at), ["dial"]);
+    handle(&mut neighbor, Input::Accepted(ONE), at);
+    handle(&mut neighbor, Input::Received(ONE, notification(2, 2)), at);
+    assert_eq!(handle(&mut neighbor, Input::Dialled(TWO), at), ["2 close 6/5"]);
+    assert_eq!(neighbor.deadline(), Some(at + 10 * SECOND));
+}
+
+#[test]
+fn a_paused_neighbour_neither_dials_nor_takes_a_connection() {
+    let now = Instant::now();
+    let mut neighbor = established(now);
+    assert_eq!(
+        said(&neighbor.pause(Some(&Notification::cease(2)))),
+        ["cancel", "1 close 6/2"]
+    );
+    assert_eq!(
+        (neighbor.deadline(), neighbor.phase(now)),
+        (None, SessionPhase::Idle)
+    );
+    assert_eq!(handle(&mut neighbor, Input::Accepted(TWO), now), ["2 close 6/5"]);
+    assert_eq!(
+        handle(&mut neighbor, Input::Dialled(THREE), now),
+        ["3 close 6/5"],
+        "it was on its way"
+    );
+    assert_eq!(neighbor.deadline(), None);
+
+    neighbor.resume(now);
+    assert!(neighbor.deadline().unwrap() <= now + Duration::from_millis(100));
+    assert_eq!(tick(&mut neighbor, now + SECOND), ["dial"]);
+}
+
+#[test]
+fn a_restart_ends_the_hold_down() {
+    let now = Instant::now();
+    let mut neighbor = established(now);
+    handle(&mut neighbor, Input::Received(ONE, notification(6, 1)), now);
+    assert_eq!(neighbor.phase(now), SessionPhase::Idle);
+    assert_eq!(said(&neighbor.restart(&Notification::cease(4), now)), ["cancel"]);
+    assert_eq!(neighbor.phase(now), SessionPhase::Active);
+    assert!(neighbor.retry_at().unwrap() <= now + Duration::from_millis(100));
+    assert_eq!(handle(&mut neighbor, Input::Accepted(TWO), now), ["2 open"]);
+}
+
+#[test]
+fn a_restart_ends_both_connections_and_the_attempt() {
+    let now = Instant::now();
+    let mut neighbor = established(now);
+    handle(&mut neighbor, Input::Accepted(TWO), now);
+    assert_eq!(
+        said(&neighbor.restart(&Notification::cease(4), now)),
+        ["cancel", "1 close 6/4", "2 close 6/4"]
+    );
+    assert_eq!(tick(&mut neighbor, now + SECOND), ["dial"]);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Pause,
+    Resume,
+    Restart,
+    Wait(u64),
+    Dialled,
+    DialFailed,
+    Accepted,
+    Open(usize, u8),
+    Keepalive(usize),
+    Notification(usize, u8, u8),
+    Lost(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..40_000_u64).prop_map(Step::Wait),
+        3 => Just(Step::Dialled),
+        1 => Just(Step::DialFailed),
+        3 => Just(Step::Accepted),
+        3 => (0..3_usize, 0..3_u8).prop_map(|(at, id)| Step::Open(at, id)),
+        3 => (0..3_usize).prop_map(Step::Keepalive),
+        2 => (0..3_usize, 1..8_u8, 0..9_u8).prop_map(|(at, code, subcode)| Step::Notification(at, code, subcode)),
+        1 => (0..3_usize).prop_map(Step::Lost),
+        1 => Just(Step::Pause),
+        1 => Just(Step::Resume),
+        1 => Just(Step::Restart),
+    ]
+}
+
+proptest! {
+    /// Whatever happens: a neighbour that we dial has a connection or a moment at which it is tried again, it never has
+    /// more than two connections, and a session that came up goes down once.
+    #[test]
+    fn a_neighbour_is_never_given_up(steps in proptest::collection::vec(step(), 0..60)) {
+        let mut now = Instant::now();
+        let mut neighbor = neighbor(false, now);
+        let mut open: Vec<ConnectionId> = Vec::new();
+        let mut dialling = false;
+        let mut up = None;
+        let mut last = 0;
+        let mut paused = false;
+        for step in steps {
+            let by_order = match step {
+                Step::Pause => {
+                    paused = true;
+                    Some(neighbor.pause(Some(&Notification::cease(2))))
+                }
+                Step::Resume => {
+                    paused = false;
+                    neighbor.resume(now);
+                    Some(Vec::new())
+                }
+                Step::Restart => Some(neighbor.restart(&Notification::cease(4), now)),
+                _ => None,
+            };
+            let at = |n: usize| open.get(n).copied().unwrap_or(ConnectionId(0));
+            let (input, made) = match step {
+                Step::Wait(milliseconds) => {
+                    now += Duration::from_millis(milliseconds);
+                    (None, None)
+                }
+                Step::Dialled if dialling => {
+                    last += 1;
+                    dialling = false;
+                    (Some(Input::Dialled(ConnectionId(last))), Some(ConnectionId(last)))
+                }
+                Step::DialFailed if dialling => {
+                    dialling = false;
+                    (Some(Input::DialFailed { detail: "refused".into() }), None)
+                }
+                Step::Dialled | Step::DialFailed => continue,
+                Step::Pause | Step::Resume | Step::Restart => (None, None),
+                Step::Accepted => {
+                    last += 1;
+                    (Some(Input::Accepted(ConnectionId(last))), Some(ConnectionId(last)))
+                }
+                Step::Open(n, id) => (Some(open_from(at(n), [10, 0, 0, id])), None),
+                Step::Keepalive(n) => (Some(keepalive_on(at(n))), None),
+                Step::Notification(n, code, subcode) => {
+                    (Some(Input::Received(at(n), notification(code, subcode))), None)
+                }
+                Step::Lost(n) => (Some(Input::Lost(at(n), "reset".into())), None),
+            };
+            open.extend(made);
+            let effects = match (by_order, input) {
+                (Some(effects), _) => {
+                    if !matches!(step, Step::Resume) {
+                        up = None;
+                    }
+                    effects
+                }
+                (None, Some(input)) => neighbor.handle(input, now),
+                (None, None) => neighbor.tick(now, |_| None),
+            };
+            for effect in effects {
+                match effect {
+                    Effect::Dial => dialling = true,
+                    Effect::CancelDial => dialling = false,
+                    Effect::Close(id, _) => {
+                        prop_assert!(open.contains(&id), "{id:?} closed twice");
+                        open.retain(|other| *other != id);
+                    }
+                    Effect::Up(id, _) => {
+                        prop_assert_eq!(up, None);
+                        up = Some(id);
+                    }
+                    Effect::Down(_) => prop_assert!(up.take().is_some()),
+                    Effect::Send(..) | Effect::Failed(_) | Effect::Refresh(_) => {}
+                }
+            }
+            prop_assert!(open.len() <= 2, "{open:?}");
+            prop_assert_eq!(
+                neighbor.current.is_some() || neighbor.deadline().is_some(),
+                !paused,
+                "nothing will ever happen again, or something does although it is paused"
+            );
+            prop_assert!(!paused || open.is_empty(), "{open:?}");
+            prop_assert_eq!(up.is_some(), neighbor.phase(now) == SessionPhase::Established);
+        }
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::NeighborConfig;
 use crate::connection::describe;
+use crate::socket::{Md5Key, demand_full_ttl, send_full_ttl, set_md5};
 
 /// The kernel holds at most about this much that the router has not taken, so that a withdrawal never queues behind
 /// megabytes of announcements.
@@ -16,25 +17,25 @@ const SEND_BUFFER: usize = 128 * 1024;
 
 /// At most one attempt at a time; dropping it ends the attempt.
 pub(super) struct Dial {
-    remote: SocketAddr,
-    local: Option<IpAddr>,
+    plan: Plan,
     attempt: Option<AbortOnDropHandle<io::Result<TcpStream>>>,
 }
 
 impl Dial {
     pub(super) fn new(config: &NeighborConfig) -> Self {
         Self {
-            remote: SocketAddr::new(config.address, config.port),
-            local: config.local_address,
+            plan: Plan {
+                remote: SocketAddr::new(config.address.to_canonical(), config.port),
+                local: config.local_address,
+                password: config.password.clone(),
+                ttl_security: config.ttl_security,
+            },
             attempt: None,
         }
     }
 
     pub(super) fn start(&mut self) {
-        self.attempt = Some(AbortOnDropHandle::new(tokio::spawn(connect(
-            self.local,
-            self.remote,
-        ))));
+        self.attempt = Some(AbortOnDropHandle::new(tokio::spawn(self.plan.clone().connect())));
     }
 
     pub(super) fn cancel(&mut self) {
@@ -49,23 +50,43 @@ impl Dial {
         let result = attempt.await;
         self.attempt = None;
         match result {
-            Ok(Ok(stream)) => Ok((stream, self.remote)),
+            Ok(Ok(stream)) => Ok((stream, self.plan.remote)),
             Ok(Err(error)) => Err(describe(&error)),
             Err(error) => Err(error.to_string()),
         }
     }
 }
 
-async fn connect(local: Option<IpAddr>, remote: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if remote.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    if let Some(local) = local {
-        socket.bind(SocketAddr::new(local, 0))?;
+/// From where to where, and under which protection.
+#[derive(Clone)]
+struct Plan {
+    remote: SocketAddr,
+    local: Option<IpAddr>,
+    password: Option<Md5Key>,
+    ttl_security: bool,
+}
+
+impl Plan {
+    /// A protection that cannot be set is an error: there is no session without it.
+    async fn connect(self) -> io::Result<TcpStream> {
+        let address = self.remote.ip();
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        if let Some(local) = self.local {
+            socket.bind(SocketAddr::new(local, 0))?;
+        }
+        if let Some(key) = &self.password {
+            set_md5(&socket, address, key)?;
+        }
+        if self.ttl_security {
+            send_full_ttl(&socket, address.is_ipv6())?;
+            demand_full_ttl(&socket, address)?;
+        }
+        socket.connect(self.remote).await
     }
-    socket.connect(remote).await
 }
 
 /// For both directions: no delay for small messages, and a bounded send buffer.

@@ -5,10 +5,10 @@ use tracing::info;
 
 use super::{Peer, sleep_until_some};
 use crate::speaker::Stop;
-use crate::status::SessionPhase;
+use crate::status::{LOG, SessionPhase};
 use crate::wire::{Notification, shutdown_text};
 
-const CEASE_SHUTDOWN: u8 = 2;
+pub(super) const CEASE_SHUTDOWN: u8 = 2;
 const CEASE_DECONFIGURED: u8 = 3;
 const CEASE_CONFIGURATION_CHANGE: u8 = 6;
 
@@ -45,18 +45,20 @@ pub(super) async fn stop_order(orders: &mut watch::Receiver<Order>) -> StopReaso
     }
 }
 
+/// A Cease with the text of an operator (RFC 9003, cut to 128 bytes).
+pub(super) fn with_text(subcode: u8, text: &str) -> Notification {
+    Notification {
+        data: shutdown_text(text),
+        ..Notification::cease(subcode)
+    }
+}
+
 impl Peer {
     /// Ends the session as asked. The caller bounds the time; being aborted halfway equals a lost connection.
     pub(super) async fn stop(mut self, reason: StopReason) {
         let notification = match &reason {
             StopReason::Speaker(Stop::Restart) => None,
-            StopReason::Speaker(Stop::Withdraw { text }) => {
-                let data = shutdown_text(text);
-                Some(Notification {
-                    data,
-                    ..Notification::cease(CEASE_SHUTDOWN)
-                })
-            }
+            StopReason::Speaker(Stop::Withdraw { text }) => Some(with_text(CEASE_SHUTDOWN, text)),
             StopReason::Removed => Some(Notification::cease(CEASE_DECONFIGURED)),
             StopReason::Changed => Some(Notification::cease(CEASE_CONFIGURATION_CHANGE)),
         };
@@ -68,9 +70,8 @@ impl Peer {
         }
         match notification {
             Some(notification) => {
-                for effect in self.machine.stop(Some(&notification)) {
-                    self.carry_out(effect);
-                }
+                let effects = self.machine.stop(Some(&notification));
+                self.end_by_order(effects, &notification);
                 while self.closing.join_next().await.is_some() {}
             }
             None => {
@@ -80,7 +81,7 @@ impl Peer {
         }
         self.down(None);
         self.shared.observed().phase = SessionPhase::Idle;
-        info!(neighbor = %self.name, "stopped");
+        info!(target: LOG, neighbor = %self.name, "stopped");
     }
 
     /// Takes every rule from the router, explicitly, and waits until that is written or the session is lost.

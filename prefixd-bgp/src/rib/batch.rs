@@ -32,6 +32,16 @@ struct Announced {
     fresh_since: Option<Instant>,
 }
 
+impl Batch {
+    pub(crate) fn announcements(&self) -> usize {
+        self.announced.len()
+    }
+
+    pub(crate) fn withdrawals(&self) -> usize {
+        self.withdrawn.len()
+    }
+}
+
 /// What the writer is to do.
 #[derive(Debug)]
 pub(crate) enum Pull {
@@ -94,6 +104,8 @@ impl Rib {
                 Queue::Fresh | Queue::Resync => {
                     allowed -= 1;
                     let Some((action, announced)) = self.take(&key, turn) else {
+                        // Or this loop would meet the same turn for ever, under the lock.
+                        self.turns.remove(&turn);
                         continue;
                     };
                     packer.announce(&key, action);
@@ -144,8 +156,8 @@ impl Rib {
         self.promote();
     }
 
-    /// Marks the entry as told and in flight. `None` cannot happen for an entry that had a turn to be announced; its
-    /// turn is gone either way, so the caller goes on to the next.
+    /// Marks the entry as told and in flight. `None` if the turn has no such entry, which only a fault of this program
+    /// in the middle of a change can leave behind.
     fn take(&mut self, key: &NlriKey, turn: Turn) -> Option<(Action, Announced)> {
         let mut desired = None;
         self.update(key, Queue::Fresh, |entry| {

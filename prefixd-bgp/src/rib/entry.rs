@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::Rib;
 use crate::flowspec::{Action, NlriKey};
-use crate::route::{Refusal, Route};
+use crate::route::{Bound, Refusal, Route};
 
 #[derive(Default)]
 pub(super) struct Entry {
@@ -27,7 +27,7 @@ pub(super) struct Desired {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
     Admitted,
-    OverBudget,
+    OverBudget(Bound),
     Refused(Refusal),
 }
 
@@ -114,7 +114,7 @@ impl Rib {
     /// Which message the entry needs, if any.
     fn wanted_queue(&self, key: &NlriKey, entry: &Entry, queue: Queue) -> Option<Queue> {
         let admission = entry.desired.as_ref().map(|desired| desired.admission);
-        let waiting = (admission == Some(Admission::OverBudget)).then_some(Queue::OverBudget);
+        let waiting = matches!(admission, Some(Admission::OverBudget(_))).then_some(Queue::OverBudget);
         let Some(session) = &self.session else {
             return waiting;
         };
@@ -122,7 +122,7 @@ impl Rib {
             return waiting;
         }
         match (&entry.desired, admission) {
-            (Some(desired), Some(Admission::Admitted)) => {
+            (Some(desired), Some(Admission::Admitted)) if !self.suspended => {
                 (entry.resend || entry.told != Some(desired.route.action)).then_some(queue)
             }
             _ if entry.told.is_some() => Some(Queue::Withdraw),
@@ -163,7 +163,7 @@ impl Rib {
         );
         step(
             &mut self.counts.over_budget,
-            admission == Some(Admission::OverBudget),
+            matches!(admission, Some(Admission::OverBudget(_))),
         );
     }
 }

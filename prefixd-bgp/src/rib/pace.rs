@@ -6,6 +6,8 @@ use tokio::time::{Duration, Instant};
 
 /// How much of a second may go out at once after a pause.
 const BURST: f64 = 0.1;
+/// After waiting for its turn, this much of a second goes out together.
+const COALESCE: f64 = 0.01;
 
 pub(super) struct Pace {
     per_second: f64,
@@ -46,9 +48,11 @@ impl Pace {
         self.tokens = (self.tokens - taken).max(0.0);
     }
 
-    /// When the next announcement may go out.
+    /// When the next announcements may go out: not one by one, a router that is paced because it is slow takes ten
+    /// rules in one UPDATE more easily than in ten.
     pub(super) fn next(&self, now: Instant) -> Instant {
-        now + Duration::from_secs_f64(((1.0 - self.tokens) / self.per_second).max(0.001))
+        let together = (self.per_second * COALESCE).clamp(1.0, Self::burst(self.per_second));
+        now + Duration::from_secs_f64(((together - self.tokens) / self.per_second).max(0.001))
     }
 
     fn burst(per_second: f64) -> f64 {

@@ -2,9 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use tokio::time::{Duration, Instant};
+
 use crate::config::NeighborConfig;
 use crate::flowspec::Family;
-use crate::route::{Refusal, Route};
+use crate::route::{Bound, Refusal, Route};
+
+/// A bound that was guessed is given up after this, doubled each time the guess was right, up to the maximum.
+const GUESS_HOLDS: Duration = Duration::from_secs(3600);
+const MAX_GUESS_HOLDS: Duration = Duration::from_secs(24 * 3600);
+/// A family that was told fewer rules than this is not the one that filled the router.
+const FEW: usize = 10;
 
 /// The part of the configuration, and of what the router has said, that decides what is sent.
 pub(super) struct Policy {
@@ -12,8 +20,17 @@ pub(super) struct Policy {
     operators: usize,
     bytes: usize,
     max_rules: usize,
-    /// Per family, after the router said that it holds as many as it takes.
-    ceilings: [usize; 2],
+    ceiling: Ceiling,
+}
+
+/// What the router is told at most after it said that it holds as many rules as it takes (Cease/1).
+#[derive(Default)]
+struct Ceiling {
+    total: Option<usize>,
+    families: [Option<usize>; 2],
+    /// When the bound is tried again; never for one that the router has named.
+    until: Option<Instant>,
+    guesses: u32,
 }
 
 impl Policy {
@@ -23,19 +40,71 @@ impl Policy {
             operators: config.limits.operators_per_component,
             bytes: config.limits.nlri_bytes,
             max_rules: config.max_rules.unwrap_or(usize::MAX),
-            ceilings: [usize::MAX; 2],
+            ceiling: Ceiling::default(),
         }
     }
 
     /// The router takes no more than `bound` rules of the family: stay well below, or the next session ends the same way.
-    pub(super) fn set_ceiling(&mut self, family: Family, bound: usize) {
-        self.ceilings[family.index()] = bound - bound.div_ceil(10);
+    pub(super) fn bound_named(&mut self, family: Family, bound: usize) {
+        self.ceiling.families[family.index()] = Some(nine_tenths(bound));
     }
 
-    /// Whether one more rule of the family may be sent beside those admitted.
-    pub(super) fn has_room(&self, admitted: [usize; 2], family: Family) -> bool {
-        admitted.iter().sum::<usize>() < self.max_rules
-            && admitted[family.index()] < self.ceilings[family.index()]
+    /// The router takes no more than some of what it was told, and did not say of what. Each family stays below what it
+    /// was told. One that was told little is not cut down to nothing for the sake of another: it keeps a part of the
+    /// whole for itself.
+    pub(super) fn bound_guessed(&mut self, told: &[(Family, usize)], now: Instant) {
+        let total = nine_tenths(told.iter().map(|(_, told)| told).sum());
+        if told.iter().all(|(_, told)| *told == 0) {
+            return;
+        }
+        let few = |told: usize| told < FEW;
+        let kept = if told.iter().any(|(_, told)| few(*told)) {
+            total.div_ceil(10).min(FEW)
+        } else {
+            0
+        };
+        for (family, told) in told.iter().filter(|(_, told)| !few(*told)) {
+            self.ceiling.families[family.index()] = Some(nine_tenths(*told).saturating_sub(kept));
+        }
+        self.ceiling.total = Some(total);
+        let holds = GUESS_HOLDS.saturating_mul(1 << self.ceiling.guesses.min(5));
+        self.ceiling.guesses += 1;
+        self.ceiling.until = Some(now + holds.min(MAX_GUESS_HOLDS));
+    }
+
+    /// When [`Policy::lift_due`] has something to do.
+    pub(super) fn lift_at(&self) -> Option<Instant> {
+        self.ceiling.until
+    }
+
+    /// Gives a guessed bound up if its time is over; true if it did.
+    pub(super) fn lift_due(&mut self, now: Instant) -> bool {
+        let due = self.ceiling.until.is_some_and(|until| until <= now);
+        if due {
+            self.ceiling = Ceiling {
+                guesses: self.ceiling.guesses,
+                ..Ceiling::default()
+            };
+        }
+        due
+    }
+
+    /// Forgets what the router said about its bound; true if there was something to forget.
+    pub(super) fn lift(&mut self) -> bool {
+        let before = std::mem::take(&mut self.ceiling);
+        before.total.is_some() || before.families.iter().any(Option::is_some)
+    }
+
+    /// What keeps one more rule of the family from being sent beside those admitted, if anything does.
+    pub(super) fn full(&self, admitted: [usize; 2], family: Family) -> Option<Bound> {
+        let sum: usize = admitted.iter().sum();
+        if sum >= self.max_rules {
+            return Some(Bound::MaxRules(self.max_rules));
+        }
+        let reached = |bound: Option<usize>, held: usize| bound.filter(|bound| held >= *bound);
+        reached(self.ceiling.families[family.index()], admitted[family.index()])
+            .or(reached(self.ceiling.total, sum))
+            .map(Bound::PrefixLimit)
     }
 
     pub(super) fn refusal(&self, route: &Route) -> Option<Refusal> {
@@ -56,4 +125,8 @@ impl Policy {
             limit: self.bytes,
         })
     }
+}
+
+fn nine_tenths(bound: usize) -> usize {
+    bound - bound.div_ceil(10)
 }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::flowspec::{Action, BytesPerSecond, Component, Rule};
+use crate::route::Bound;
 use crate::wire::AttributeSet;
 
 const KIND: SessionKind = SessionKind {
@@ -247,38 +248,48 @@ fn discard_v6(n: u8, now: Instant) -> Route {
     }
 }
 
+/// Twenty IPv4 rules that were all told, then Cease/1 and a new session.
+fn after_a_prefix_limit(named: Option<(Family, usize)>, also: &[Route], now: Instant) -> (Rib, Generation) {
+    let mut rib = Rib::new(&config());
+    for n in 0..20 {
+        rib.announce(discard(n, now), now + Duration::from_secs(u64::from(n)));
+    }
+    for route in also {
+        rib.announce(route.clone(), now);
+    }
+    let generation = up(&mut rib, now);
+    drain(&mut rib, generation, now);
+    rib.prefix_limit_reached(named, now);
+    rib.session_down();
+    let generation = up(&mut rib, now);
+    drain(&mut rib, generation, now);
+    (rib, generation)
+}
+
+fn advertised_v4(rib: &Rib, now: Instant) -> Vec<u32> {
+    (0..20)
+        .filter(|n| rib.delivery(discard(*n, now).rule.key()) == Some(Delivery::Advertised))
+        .collect()
+}
+
 #[test]
 fn after_a_prefix_limit_the_neighbour_is_told_nine_tenths_and_the_oldest_stay() {
     let now = Instant::now();
-    for (named, admitted_v4) in [(Some((Family::Ipv4, 10)), 9), (None, 18)] {
-        let mut rib = Rib::new(&config());
-        for n in 0..20 {
-            rib.announce(discard(n, now), now + Duration::from_secs(u64::from(n)));
-        }
-        let v6 = discard_v6(1, now);
-        rib.announce(v6.clone(), now);
-        let generation = up(&mut rib, now);
-        drain(&mut rib, generation, now);
-        rib.prefix_limit_reached(named);
-        rib.session_down();
-        let generation = up(&mut rib, now);
-        drain(&mut rib, generation, now);
-        let advertised = |n| rib.delivery(discard(n, now).rule.key()) == Some(Delivery::Advertised);
+    let v6 = discard_v6(1, now);
+    for (named, kept) in [(Some((Family::Ipv4, 10)), 9), (None, 16)] {
+        let (mut rib, generation) = after_a_prefix_limit(named, std::slice::from_ref(&v6), now);
+        assert_eq!(advertised_v4(&rib, now), (0..kept).collect::<Vec<_>>());
+        assert_eq!(rib.delivery(v6.rule.key()), Some(Delivery::Advertised));
+        let bound = usize::try_from(kept).unwrap();
         assert_eq!(
-            (0..20).filter(|n| advertised(*n)).collect::<Vec<_>>(),
-            (0..admitted_v4).collect::<Vec<_>>()
+            rib.delivery(discard(kept, now).rule.key()),
+            Some(Delivery::OverBudget(Bound::PrefixLimit(bound)))
         );
-        let other_family = if named.is_some() {
-            Delivery::Advertised
-        } else {
-            Delivery::OverBudget
-        };
-        assert_eq!(rib.delivery(v6.rule.key()), Some(other_family));
 
         rib.withdraw(discard(0, now).rule.key());
         drain(&mut rib, generation, now);
         assert_eq!(
-            rib.delivery(discard(admitted_v4, now).rule.key()),
+            rib.delivery(discard(kept, now).rule.key()),
             Some(Delivery::Advertised)
         );
         rib.reconfigure(&config());
@@ -290,6 +301,177 @@ fn after_a_prefix_limit_the_neighbour_is_told_nine_tenths_and_the_oldest_stay() 
     }
 }
 
+#[test]
+fn a_bound_without_a_name_leaves_room_for_the_family_that_did_not_reach_it() {
+    let now = Instant::now();
+    let (mut rib, generation) = after_a_prefix_limit(None, &[], now);
+    let v6 = discard_v6(1, now);
+    rib.announce(v6.clone(), now);
+    drain(&mut rib, generation, now);
+    assert_eq!(rib.delivery(v6.rule.key()), Some(Delivery::Advertised));
+    assert!(rib.counts().advertised <= 18, "{:?}", rib.counts());
+    for n in 2..20 {
+        rib.announce(discard_v6(n, now), now);
+    }
+    drain(&mut rib, generation, now);
+    assert_eq!(
+        rib.counts().advertised,
+        18,
+        "the whole stays below what was too much"
+    );
+    assert_eq!(
+        rib.delivery(discard_v6(19, now).rule.key()),
+        Some(Delivery::OverBudget(Bound::PrefixLimit(18)))
+    );
+}
+
+#[test]
+fn a_guessed_bound_is_tried_again_later_each_time_and_a_named_one_is_not() {
+    let now = Instant::now();
+    let hour = Duration::from_secs(3600);
+    let (mut rib, generation) = after_a_prefix_limit(None, &[], now);
+    let mut at = now;
+    for hours in [1, 2, 4, 8, 16, 24, 24] {
+        assert_eq!(rib.next_lift(), Some(at + hour * hours));
+        assert!(!rib.lift_due(at + hour * hours - Duration::from_secs(1)));
+        assert!(rib.counts().over_budget > 0);
+        at += hour * hours;
+        assert!(rib.lift_due(at));
+        assert_eq!((rib.counts().over_budget, rib.next_lift()), (0, None));
+        drain(&mut rib, generation, at);
+        rib.prefix_limit_reached(None, at);
+    }
+    let (rib, _) = after_a_prefix_limit(Some((Family::Ipv4, 10)), &[], now);
+    assert_eq!(rib.next_lift(), None);
+}
+
+#[test]
+fn a_prefix_limit_with_nothing_told_says_nothing() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&config());
+    let generation = up(&mut rib, now);
+    drain(&mut rib, generation, now);
+    rib.prefix_limit_reached(None, now);
+    rib.announce(discard(1, now), now);
+    assert_eq!(rib.counts().over_budget, 0);
+}
+
+#[test]
+fn rules_of_a_family_that_was_not_negotiated_are_counted_as_refused() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&config());
+    rib.announce(discard(1, now), now);
+    rib.announce(discard_v6(1, now), now);
+    assert_eq!(rib.counts().refused, 0, "it may agree to both");
+    let generation = rib.session_up(KIND, BTreeSet::from([Family::Ipv6]), false, now);
+    drain(&mut rib, generation, now);
+    let counts = rib.counts();
+    assert_eq!((counts.desired, counts.advertised, counts.refused), (2, 1, 1));
+    rib.session_down();
+    assert_eq!(rib.counts().refused, 0);
+}
+
+#[test]
+fn paced_rules_leave_together_and_not_one_by_one() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&NeighborConfig {
+        pace: NonZeroU32::new(1000),
+        ..config()
+    });
+    let generation = up(&mut rib, now);
+    for n in 0..150 {
+        rib.announce(discard(n, now), now);
+    }
+    let attributes = attributes();
+    let (mut at, mut updates) = (now, Vec::new());
+    while !rib.is_settled() {
+        match rib.pull(generation, &attributes, at) {
+            Pull::Batch(batch) => {
+                updates.push(batch.updates);
+                rib.written(batch, at);
+            }
+            Pull::Later(then) => at = then,
+            Pull::Idle | Pull::Stale => panic!("the rules were forgotten"),
+        }
+    }
+    let messages: u64 = updates.iter().sum();
+    // A burst of a hundred, the two End-of-RIB, and the rest ten at a time.
+    assert!(messages <= 2 + 2 + 6, "{updates:?}");
+    assert!(
+        at - now <= Duration::from_millis(60),
+        "no slower than the pace: {:?}",
+        at - now
+    );
+}
+
+#[test]
+fn room_that_came_while_a_rule_was_to_be_withdrawn_is_used_after_the_session() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&config());
+    for n in 0..2 {
+        rib.announce(discard(n, now), now + Duration::from_secs(n.into()));
+    }
+    let generation = up(&mut rib, now);
+    drain(&mut rib, generation, now);
+    rib.reconfigure(&NeighborConfig {
+        max_rules: Some(1),
+        ..config()
+    });
+    rib.withdraw(discard(0, now).rule.key());
+    rib.session_down();
+    assert_eq!(rib.counts().over_budget, 0);
+    assert_eq!(
+        rib.delivery(discard(1, now).rule.key()),
+        Some(Delivery::SessionDown)
+    );
+}
+
+#[test]
+fn a_suspended_neighbour_is_told_nothing_and_gets_all_again_afterwards() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&config());
+    let generation = up(&mut rib, now);
+    let (one, two) = (discard(1, now), discard(2, now));
+    rib.announce(one.clone(), now);
+    drain(&mut rib, generation, now);
+    rib.suspend(true);
+    rib.announce(two.clone(), now);
+    assert_eq!(rib.delivery(one.rule.key()), Some(Delivery::Withdrawing));
+    assert_eq!(rib.delivery(two.rule.key()), Some(Delivery::Disabled));
+    drain(&mut rib, generation, now);
+    assert!(rib.is_settled());
+    assert_eq!((rib.counts().desired, rib.counts().advertised), (2, 0));
+    assert_eq!(rib.delivery(one.rule.key()), Some(Delivery::Disabled));
+    rib.suspend(false);
+    drain(&mut rib, generation, now);
+    assert_eq!(rib.counts().advertised, 2);
+}
+
+#[test]
+fn a_bound_is_lifted_by_order() {
+    let now = Instant::now();
+    let (mut rib, _) = after_a_prefix_limit(Some((Family::Ipv4, 10)), &[], now);
+    assert_eq!(rib.counts().over_budget, 11);
+    assert!(rib.lift_bound());
+    assert_eq!(rib.counts().over_budget, 0);
+    assert!(!rib.lift_bound());
+}
+
+#[test]
+fn a_turn_without_an_entry_is_passed_over() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&config());
+    let generation = up(&mut rib, now);
+    drain(&mut rib, generation, now);
+    let (lost, kept) = (discard(1, now), discard(2, now));
+    rib.announce(lost.clone(), now);
+    rib.announce(kept.clone(), now);
+    rib.entries.remove(lost.rule.key());
+    drain(&mut rib, generation, now);
+    assert_eq!(rib.delivery(kept.rule.key()), Some(Delivery::Advertised));
+    assert_eq!(rib.delivery(lost.rule.key()), None);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Announce(u32, bool),
@@ -299,6 +481,8 @@ enum Step {
     Up,
     Down,
     Refresh,
+    Resend,
+    Suspend(bool),
     Budget(usize),
 }
 
@@ -311,6 +495,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Up),
         1 => Just(Step::Down),
         1 => Just(Step::Refresh),
+        1 => Just(Step::Resend),
+        1 => any::<bool>().prop_map(Step::Suspend),
         1 => (1..6_usize).prop_map(Step::Budget),
     ]
 }
@@ -356,6 +542,7 @@ proptest! {
         let mut in_flight = None;
         let mut table = BTreeSet::new();
         let mut budget = usize::MAX;
+        let mut suspended = false;
         let police = Action::TrafficRateBytes(BytesPerSecond::new(1000.0).unwrap());
         for step in steps {
             match step {
@@ -386,6 +573,11 @@ proptest! {
                     rib.session_down();
                 }
                 Step::Refresh => rib.refresh(Family::Ipv4, now),
+                Step::Resend => prop_assert_eq!(rib.resend(None, now), session.is_some()),
+                Step::Suspend(on) => {
+                    suspended = on;
+                    rib.suspend(on);
+                }
                 Step::Budget(rules) => {
                     budget = rules;
                     config.max_rules = Some(rules);
@@ -403,7 +595,7 @@ proptest! {
         let count = |wanted: fn(&Delivery) -> bool| snapshot.iter().filter(|entry| wanted(&entry.delivery)).count();
         let desired: Vec<_> = snapshot.iter().filter(|entry| entry.desired.is_some()).collect();
         prop_assert_eq!(rib.counts().desired, desired.len());
-        prop_assert_eq!(rib.counts().over_budget, count(|delivery| *delivery == Delivery::OverBudget));
+        prop_assert_eq!(rib.counts().over_budget, count(|delivery| matches!(delivery, Delivery::OverBudget(_))));
         prop_assert_eq!(desired.len() - rib.counts().over_budget, desired.len().min(budget));
         if session.is_some() {
             prop_assert!(rib.is_settled());
@@ -414,7 +606,8 @@ proptest! {
                 .map(|entry| entry.key.as_bytes().to_vec())
                 .collect();
             prop_assert_eq!(held, table);
-            prop_assert_eq!(rib.counts().advertised + rib.counts().over_budget, desired.len());
+            let advertised = if suspended { 0 } else { desired.len() - rib.counts().over_budget };
+            prop_assert_eq!(rib.counts().advertised, advertised);
         } else {
             prop_assert_eq!(rib.counts().advertised, 0);
             prop_assert_eq!(snapshot.len(), desired.len());

@@ -133,20 +133,102 @@ fn state_table() {
             let signals = session.receive(input.clone(), now);
             assert_eq!(ended(&signals), expected, "{name} in {phase}: {signals:?}");
         }
-        let mut session = in_phase(phase, now);
-        let at = now + Duration::from_secs(60);
-        assert_eq!(
-            ended(&session.tick(at, None)),
-            Some(Some((4, 0))),
-            "hold timer in {phase}"
-        );
+        let session = in_phase(phase, now);
+        assert_eq!(wait(session), Some((4, 0)), "hold timer in {phase}");
         let mut session = in_phase(phase, now);
         assert_eq!(
-            ended(&session.tick(at, Some(now))),
+            ended(&session.tick(session.send_check_at, Some(now))),
             Some(Some((8, 0))),
             "send hold timer in {phase}"
         );
     }
+}
+
+/// Nothing arrives and every timer is served in time: the NOTIFICATION of the end.
+fn wait(mut session: Session) -> Option<(u8, u8)> {
+    for _ in 0..100 {
+        if let Some(sent) = ended(&session.tick(session.deadline(), None)) {
+            return sent;
+        }
+    }
+    panic!("no timer ended the session")
+}
+
+#[test]
+fn a_process_that_stood_still_reads_before_it_judges() {
+    let now = Instant::now();
+    let at = |seconds| now + Duration::from_secs(seconds);
+    let mut session = in_phase(SessionPhase::Established, now);
+    let signals = session.tick(at(60), None);
+    assert!(
+        matches!(signals[..], [Signal::Send(Control::Keepalive(_))]),
+        "{signals:?}"
+    );
+    session.receive(keepalive(), at(60));
+    assert_eq!(
+        ended(&session.tick(at(68), None)),
+        None,
+        "it was there all the time"
+    );
+
+    // Again, and this time nothing was waiting.
+    assert_eq!(ended(&session.tick(at(90), None)), None);
+    assert_eq!(ended(&session.tick(at(91), None)), Some(Some((4, 0))));
+
+    // A process that cannot serve any timer in time still loses a neighbour that is gone.
+    let mut session = in_phase(SessionPhase::Established, now);
+    assert_eq!(ended(&session.tick(at(60), None)), None);
+    assert_eq!(ended(&session.tick(at(120), None)), Some(Some((4, 0))));
+
+    // The same for a socket that may take something again by now.
+    let mut session = in_phase(SessionPhase::Established, now);
+    assert_eq!(ended(&session.tick(at(60), Some(now))), None);
+    session.receive(keepalive(), at(60));
+    assert_eq!(ended(&session.tick(at(61), Some(now))), Some(Some((8, 0))));
+}
+
+#[test]
+fn a_notification_that_is_cut_off_ends_the_session_without_an_answer() {
+    let now = Instant::now();
+    for (body, code) in [(&[][..], 0), (&[6][..], 6)] {
+        for phase in [
+            SessionPhase::OpenSent,
+            SessionPhase::OpenConfirm,
+            SessionPhase::Established,
+        ] {
+            let mut session = in_phase(phase, now);
+            let signals = session.receive(message(3, body), now);
+            let [
+                Signal::Over(End {
+                    notification: None,
+                    loss,
+                }),
+            ] = &signals[..]
+            else {
+                panic!("{signals:?}")
+            };
+            assert!(
+                matches!(loss, Loss::NotificationReceived(info) if (info.code, info.subcode) == (code, 0)),
+                "{loss:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_refresh_of_the_wrong_length_is_answered_as_such() {
+    let now = Instant::now();
+    for body in [&[][..], &[0, 1, 0], &[0, 1, 1, 133, 0], &[0, 1, 2, 133, 0, 0]] {
+        let mut session = in_phase(SessionPhase::Established, now);
+        let signals = session.receive(message(5, body), now);
+        assert_eq!(ended(&signals), Some(Some((7, 1))), "{body:?}");
+    }
+    let mut session = in_phase(SessionPhase::Established, now);
+    let signals = session.receive(message(5, &[0, 1, 0, 133, 1, 64, 0, 0]), now);
+    assert!(
+        matches!(signals[..], [Signal::Refresh(Family::Ipv4)]),
+        "filters that nobody agreed on are ignored: {signals:?}"
+    );
 }
 
 fn message_without_marker() -> Inbound {

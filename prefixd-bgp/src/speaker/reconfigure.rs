@@ -1,6 +1,7 @@
 //! Changing the set of neighbours while the others go on.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::time::{Duration, timeout};
@@ -9,8 +10,11 @@ use tokio_util::task::AbortOnDropHandle;
 use super::supervise::supervise;
 use super::{Handle, Inner, Speaker};
 use crate::config::{ConfigError, NeighborConfig};
+use crate::history::Occurrence;
+use crate::listener::Listening;
 use crate::peer::{Order, StopReason};
 use crate::shared::lock;
+use crate::socket::Md5Key;
 
 /// How long a neighbour that leaves, or whose session changes, may take to end in order.
 const LEAVE_GRACE: Duration = Duration::from_secs(5);
@@ -38,6 +42,8 @@ impl Speaker {
         self.inner.config.validate_neighbors(&neighbors)?;
         let mut report = Reconfigured::default();
         let mut handles = self.inner.write_neighbors();
+        let before: Vec<_> = handles.values().map(|handle| handle.shared.config()).collect();
+        protect(&lock(&self.listeners), &before, &neighbors)?;
         let mut old = std::mem::take(&mut *handles);
         for config in neighbors {
             let name = config.name.clone();
@@ -68,6 +74,7 @@ impl Inner {
             report.adjusted.push(config.name);
             return handle;
         }
+        handle.shared.remember(Occurrence::Reconfigured);
         report.restarted.push(config.name);
         handle.orders.send_replace(Order::Stop(StopReason::Changed));
         let ending = lock(&handle.task).take();
@@ -100,4 +107,57 @@ async fn end(task: Option<AbortOnDropHandle<()>>) {
     if let Some(task) = task {
         let _ = timeout(LEAVE_GRACE, task).await;
     }
+}
+
+/// Gives the listeners the keys of `after`, which had those of `before`. If the system refuses one, they have those of
+/// `before` again.
+pub(super) fn protect(
+    listeners: &[Listening],
+    before: &[NeighborConfig],
+    after: &[NeighborConfig],
+) -> Result<(), ConfigError> {
+    let result = set_keys(listeners, before, after);
+    if result.is_err() {
+        // What was set a moment ago can be set again; and if not, the neighbour is shut out, not let in.
+        let _ = set_keys(listeners, after, before);
+    }
+    result
+}
+
+fn set_keys(
+    listeners: &[Listening],
+    before: &[NeighborConfig],
+    after: &[NeighborConfig],
+) -> Result<(), ConfigError> {
+    let keys = |configs: &[NeighborConfig]| -> BTreeMap<IpAddr, (Arc<str>, Md5Key)> {
+        let key = |config: &NeighborConfig| {
+            let key = (config.name.clone(), config.password.clone()?);
+            Some((config.address.to_canonical(), key))
+        };
+        configs.iter().filter_map(key).collect()
+    };
+    let (old, new) = (keys(before), keys(after));
+    let gone = old
+        .iter()
+        .filter(|(address, _)| !new.contains_key(*address))
+        .map(|(address, (name, _))| (*address, name, None));
+    // Those that stay are set again too: the kernel replaces a key by itself.
+    let wanted = new
+        .iter()
+        .map(|(address, (name, key))| (*address, name, Some(key)));
+    for (address, name, key) in gone.chain(wanted) {
+        for listening in listeners {
+            if listening.address.is_ipv4() == address.is_ipv4() {
+                listening
+                    .set_key(address, key)
+                    .map_err(|error| ConfigError::Protection {
+                        name: name.clone(),
+                        option: "TCP-MD5",
+                        address: listening.address,
+                        detail: error.to_string(),
+                    })?;
+            }
+        }
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::error;
 
 use crate::peer::{self, PeerContext};
-use crate::status::{Loss, SessionChange, SessionEvent, SessionPhase};
+use crate::status::{LOG, Loss, SessionChange, SessionEvent, SessionPhase};
 
 /// Pause before a failed task is started again: doubled each time, up to the maximum.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ where
 fn note_failure(context: &PeerContext) {
     let shared = &context.shared;
     let neighbor = shared.config().name;
-    error!(%neighbor, "the task of the neighbour failed; its session is lost and made again");
+    error!(target: LOG, %neighbor, "the task of the neighbour failed; its session is lost and made again");
     shared.rib().session_down();
     let was_established = {
         let mut observed = shared.observed();
@@ -44,7 +44,11 @@ fn note_failure(context: &PeerContext) {
         observed.session = None;
         std::mem::take(&mut observed.phase) == SessionPhase::Established
     };
-    shared.record(Loss::TaskFailed, Instant::now());
+    if was_established {
+        shared.record_lost(Loss::TaskFailed, Instant::now());
+    } else {
+        shared.record_failed(Loss::TaskFailed, Instant::now());
+    }
     if was_established {
         let change = SessionChange::Down {
             loss: Some(Loss::TaskFailed),

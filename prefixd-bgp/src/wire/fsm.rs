@@ -19,6 +19,8 @@ use crate::status::SessionPhase;
 
 /// A hold time of 0 offered by a neighbour is below this and answered with 2/6.
 const MIN_HOLD_SECONDS: u16 = 3;
+/// Subcode of a ROUTE-REFRESH Message Error (RFC 7313 section 5).
+const INVALID_MESSAGE_LENGTH: u8 = 1;
 
 /// What an OPEN is built from and checked against.
 #[derive(Debug, Clone)]
@@ -36,7 +38,18 @@ pub(crate) struct Open(pub(super) OpenMessage);
 
 /// Why bytes are not a message.
 #[derive(Debug, Clone)]
-pub(crate) struct Malformed(pub(super) DecodeError);
+pub(crate) enum Malformed {
+    /// As the decoder says; it knows the NOTIFICATION that answers it.
+    Decode(DecodeError),
+    /// This ROUTE-REFRESH has not the length its subtype demands (RFC 7313 section 5).
+    Refresh(Bytes),
+}
+
+impl From<DecodeError> for Malformed {
+    fn from(error: DecodeError) -> Self {
+        Self::Decode(error)
+    }
+}
 
 #[derive(Debug)]
 pub(crate) enum FsmEvent {
@@ -73,10 +86,13 @@ pub(crate) struct Negotiated {
     pub(crate) enhanced_refresh: bool,
     /// What the neighbour offered, in words.
     pub(crate) capabilities: Vec<String>,
+    /// What we offered, in words.
+    pub(crate) offered: Vec<String>,
 }
 
 pub(crate) struct Fsm {
     session: Session,
+    offered: Vec<String>,
 }
 
 impl Fsm {
@@ -93,6 +109,7 @@ impl Fsm {
         peer.disable_ipv4_unicast = true;
         let mut fsm = Self {
             session: Session::new(peer),
+            offered: Vec::new(),
         };
         // The crate thinks of dialling; here the connection exists already, so the first transition is skipped over.
         let _ = fsm.session.handle_event(Event::ManualStart);
@@ -119,7 +136,15 @@ impl Fsm {
                     data,
                 ))
             }
-            FsmEvent::Malformed(Malformed(error)) => Event::DecodeError(error),
+            FsmEvent::Malformed(Malformed::Decode(error)) => Event::DecodeError(error),
+            // Closes an established session with just this, any other with an FSM error.
+            FsmEvent::Malformed(Malformed::Refresh(message)) => {
+                Event::UpdateValidationError(rustbgpd_wire::NotificationMessage::new(
+                    rustbgpd_wire::NotificationCode::RouteRefreshMessage,
+                    INVALID_MESSAGE_LENGTH,
+                    message,
+                ))
+            }
             FsmEvent::HoldExpired => Event::HoldTimerExpires,
             FsmEvent::KeepaliveDue => Event::KeepaliveTimerExpires,
         })
@@ -141,11 +166,15 @@ impl Fsm {
         let mut farewell = None;
         for action in self.session.handle_event(event) {
             match action {
-                Action::SendOpen(open) => match encode_open(open) {
-                    Some(bytes) => outputs.push(FsmOutput::SendOpen(bytes)),
-                    // Cannot happen with the few capabilities we offer; without an OPEN there is no session.
-                    None => outputs.push(FsmOutput::Close(None)),
-                },
+                Action::SendOpen(open) => {
+                    let open = without_extended_messages(open);
+                    self.offered = open.capabilities.iter().map(describe).collect();
+                    match encode_message(&Message::Open(open)) {
+                        Ok(bytes) => outputs.push(FsmOutput::SendOpen(bytes.freeze())),
+                        // Cannot happen with the few capabilities we offer; without an OPEN there is no session.
+                        Err(_) => outputs.push(FsmOutput::Close(None)),
+                    }
+                }
                 Action::SendKeepalive => outputs.push(FsmOutput::SendKeepalive(keepalive())),
                 Action::SendNotification(notification) => farewell = Some(notification.into()),
                 Action::CloseTcpConnection => outputs.push(FsmOutput::Close(farewell.take())),
@@ -156,7 +185,10 @@ impl Fsm {
                     outputs.push(FsmOutput::Keepalive(Duration::from_secs(u64::from(seconds))));
                 }
                 Action::SessionEstablished(negotiated) => {
-                    outputs.push(FsmOutput::Established(Negotiated::from(*negotiated)));
+                    outputs.push(FsmOutput::Established(Negotiated {
+                        offered: self.offered.clone(),
+                        ..Negotiated::from(*negotiated)
+                    }));
                 }
                 // Connect retry and dialling are the owner's, state changes are read from `phase`, and a timer stops
                 // with its connection.
@@ -175,17 +207,18 @@ impl Open {
 
 impl Malformed {
     pub(crate) fn detail(&self) -> String {
-        self.0.to_string()
+        match self {
+            Self::Decode(error) => error.to_string(),
+            Self::Refresh(message) => format!("a ROUTE-REFRESH of {} bytes", message.len()),
+        }
     }
 }
 
-/// Without extended messages: one UPDATE over 4096 bytes resets some routers that negotiated them.
-fn encode_open(mut open: OpenMessage) -> Option<Bytes> {
+/// One UPDATE over 4096 bytes resets some routers that negotiated them.
+fn without_extended_messages(mut open: OpenMessage) -> OpenMessage {
     open.capabilities
         .retain(|capability| !matches!(capability, Capability::ExtendedMessage));
-    encode_message(&Message::Open(open))
-        .ok()
-        .map(bytes::BytesMut::freeze)
+    open
 }
 
 impl From<NegotiatedSession> for Negotiated {
@@ -201,6 +234,7 @@ impl From<NegotiatedSession> for Negotiated {
             four_octet_as: session.four_octet_as,
             enhanced_refresh: session.peer_enhanced_route_refresh,
             capabilities: session.peer_capabilities.iter().map(describe).collect(),
+            offered: Vec::new(),
         }
     }
 }

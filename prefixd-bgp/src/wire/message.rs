@@ -6,14 +6,16 @@ use rustbgpd_wire::notification::{
     description, encode_shutdown_communication, extract_shutdown_communication,
 };
 use rustbgpd_wire::{
-    Afi, DecodeError, Message, MessageType, NotificationCode, NotificationMessage, RouteRefreshMessage,
-    RouteRefreshSubtype, Safi, decode_message, peek_message_length,
+    Afi, DecodeError, Message, MessageType, NotificationCode, NotificationMessage, RouteRefreshSubtype, Safi,
+    decode_message, peek_message_length,
 };
 
 use super::fsm::{Malformed, Open};
 use super::{HEADER, afi, family};
 use crate::flowspec::Family;
 
+/// Code and subcode of a NOTIFICATION.
+const MIN_NOTIFICATION_BODY: usize = 2;
 /// Withdrawn routes length and path attributes length (RFC 4271 section 4.3).
 const MIN_UPDATE_BODY: usize = 4;
 
@@ -29,6 +31,20 @@ pub(crate) enum Inbound {
     Refresh(Option<Family>),
     /// Not BGP, or not what the header says.
     Malformed(Malformed),
+}
+
+impl Inbound {
+    /// For the log.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Open(_) => "OPEN",
+            Self::Keepalive => "KEEPALIVE",
+            Self::Notification(_) => "NOTIFICATION",
+            Self::Update(_) => "UPDATE",
+            Self::Refresh(_) => "ROUTE-REFRESH",
+            Self::Malformed(_) => "malformed",
+        }
+    }
 }
 
 /// A NOTIFICATION, to send or received.
@@ -52,37 +68,58 @@ pub(crate) fn frame(buffer: &mut BytesMut) -> Option<Inbound> {
     let length = match peek_message_length(buffer, MAX_MESSAGE_LEN) {
         Ok(Some(length)) => usize::from(length),
         Ok(None) => return None,
-        Err(error) => return Some(Inbound::Malformed(Malformed(error))),
+        Err(error) => return Some(Inbound::Malformed(error.into())),
     };
     if buffer.len() < length {
         return None;
     }
     let mut message = buffer.split_to(length).freeze();
-    if message.get(HEADER - 1) == Some(&MessageType::Update.as_u8()) {
-        let body = message.split_off(HEADER);
+    let kind = message.get(HEADER - 1).copied();
+    let body = message.slice(HEADER..);
+    if kind == Some(MessageType::Update.as_u8()) {
         if body.len() < MIN_UPDATE_BODY {
             let length = u16::try_from(length).unwrap_or(u16::MAX);
-            return Some(Inbound::Malformed(Malformed(DecodeError::InvalidLength {
-                length,
-            })));
+            return Some(Inbound::Malformed(DecodeError::InvalidLength { length }.into()));
         }
         return Some(Inbound::Update(body));
+    }
+    if kind == Some(MessageType::RouteRefresh.as_u8()) {
+        return Some(refresh(&message));
+    }
+    if kind == Some(MessageType::Notification.as_u8()) && body.len() < MIN_NOTIFICATION_BODY {
+        // Never answered (RFC 4271 section 6.4), and no reason to hold anything against the neighbour.
+        return Some(Inbound::Notification(Notification::new(
+            body.first().copied().unwrap_or(0),
+            0,
+        )));
     }
     Some(match decode_message(&mut message, MAX_MESSAGE_LEN) {
         Ok(Message::Open(open)) => Inbound::Open(Open(open)),
         Ok(Message::Keepalive) => Inbound::Keepalive,
         Ok(Message::Notification(notification)) => Inbound::Notification(notification.into()),
-        Ok(Message::RouteRefresh(refresh)) => Inbound::Refresh(refresh_family(&refresh)),
+        // UPDATE and ROUTE-REFRESH were taken out above.
         Ok(_) => Inbound::Refresh(None),
-        Err(error) => Inbound::Malformed(Malformed(error)),
+        Err(error) => Inbound::Malformed(error.into()),
     })
 }
 
-fn refresh_family(refresh: &RouteRefreshMessage) -> Option<Family> {
-    if refresh.subtype() != RouteRefreshSubtype::Normal {
-        return None;
+/// Filters behind a request (RFC 5291) were not agreed on; they are ignored.
+fn refresh(message: &Bytes) -> Inbound {
+    let body = message.get(HEADER..).unwrap_or_default();
+    let &[afi_high, afi_low, subtype, safi, ref filters @ ..] = body else {
+        return Inbound::Malformed(Malformed::Refresh(message.clone()));
+    };
+    match RouteRefreshSubtype::from_u8(subtype) {
+        RouteRefreshSubtype::Normal => Inbound::Refresh(
+            Afi::from_u16(u16::from_be_bytes([afi_high, afi_low]))
+                .zip(Safi::from_u8(safi))
+                .and_then(family),
+        ),
+        RouteRefreshSubtype::BoRR | RouteRefreshSubtype::EoRR if !filters.is_empty() => {
+            Inbound::Malformed(Malformed::Refresh(message.clone()))
+        }
+        _ => Inbound::Refresh(None),
     }
-    family((refresh.afi()?, refresh.safi()?))
 }
 
 /// KEEPALIVE: the header alone.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use lab::routers::{Connect, Family, Kind, Router, RouterConfig, RouterRule};
 use prefixd_bgp::flowspec::{self, Action, Component, NumericTerm};
-use prefixd_bgp::{Change, HoldTime, NeighborConfig, Route, SessionPhase, Speaker, SpeakerConfig, Target};
+use prefixd_bgp::{
+    Change, HoldTime, Md5Key, NeighborConfig, PeerStatus, Route, SessionPhase, Speaker, SpeakerConfig, Target,
+};
 use tokio::time::Instant;
 
 /// Far above what any step takes.
@@ -30,6 +32,13 @@ pub(crate) enum Peering {
     Internal,
 }
 
+/// How one side protects the session.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Guard {
+    pub(crate) password: Option<&'static str>,
+    pub(crate) ttl_security: bool,
+}
+
 pub(crate) type Rule = Route;
 
 pub(crate) struct Pair {
@@ -41,6 +50,20 @@ pub(crate) struct Pair {
 impl Pair {
     /// Established on both sides; `None` when the router is missing and that is allowed.
     pub(crate) async fn start(kind: Kind, transport: Transport, peering: Peering) -> Option<Self> {
+        let plain = (Guard::default(), Guard::default());
+        let pair = Self::start_guarded(kind, transport, peering, Ipv4Addr::LOCALHOST.into(), plain).await?;
+        pair.wait_established().await;
+        Some(pair)
+    }
+
+    /// Both started on a loopback address of one family, each with its protection: ours first.
+    pub(crate) async fn start_guarded(
+        kind: Kind,
+        transport: Transport,
+        peering: Peering,
+        localhost: IpAddr,
+        (ours, theirs): (Guard, Guard),
+    ) -> Option<Self> {
         if !kind.available().unwrap() {
             return None;
         }
@@ -48,19 +71,21 @@ impl Pair {
             Peering::External => EXTERNAL_ASN,
             Peering::Internal => LOCAL_ASN,
         };
-        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let port = lab::net::free_port(localhost).unwrap();
         let connect = match transport {
             Transport::WeDial => Connect::Accept,
             Transport::RouterDials | Transport::Both => Connect::Dial { port },
         };
-        let router = Router::start(kind, RouterConfig::new(asn, LOCAL_ASN).connect(connect))
-            .await
-            .unwrap();
+        let mut router = RouterConfig::new(asn, LOCAL_ASN).connect(connect).peer(localhost);
+        router.password = theirs.password.map(str::to_owned);
+        router.ttl_security = theirs.ttl_security;
+        let router = Router::start(kind, router).await.unwrap();
         let neighbor = NeighborConfig {
             port: router.address().port(),
             local_address: Some(localhost),
             passive: transport == Transport::RouterDials,
+            password: ours.password.map(|key| Md5Key::new(key.as_bytes()).unwrap()),
+            ttl_security: ours.ttl_security,
             ..NeighborConfig::new(NAME, router.address().ip(), asn)
         };
         let config = SpeakerConfig {
@@ -73,14 +98,16 @@ impl Pair {
         };
         let speaker = Speaker::start(config.clone()).unwrap();
         speaker.open();
-        let pair = Self {
+        Some(Self {
             router,
             speaker,
             config,
-        };
-        pair.wait_phase(|phase| phase == SessionPhase::Established).await;
-        pair.router.wait_established(LIMIT).await.unwrap();
-        Some(pair)
+        })
+    }
+
+    pub(crate) async fn wait_established(&self) {
+        self.wait_phase(|phase| phase == SessionPhase::Established).await;
+        self.router.wait_established(LIMIT).await.unwrap();
     }
 
     /// The same speaker again, with these rules before the first session.
@@ -96,10 +123,14 @@ impl Pair {
     }
 
     pub(crate) async fn wait_phase(&self, wanted: impl Fn(SessionPhase) -> bool) {
+        self.wait(|status| wanted(status.phase)).await;
+    }
+
+    pub(crate) async fn wait(&self, wanted: impl Fn(&PeerStatus) -> bool) {
         let deadline = Instant::now() + LIMIT;
         loop {
             let status = self.speaker.peer(NAME).unwrap();
-            if wanted(status.phase) {
+            if wanted(&status) {
                 return;
             }
             if Instant::now() > deadline {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod harness;
+mod protection;
 
 use lab::routers::{Component as C, Family, Kind, Match, NO_EXPORT, Op, RouterRule};
 use prefixd_bgp::flowspec::{Action, BitmaskTerm, BytesPerSecond, Comparison, Component, NumericTerm};
@@ -214,6 +215,39 @@ async fn withdrawing_stop(kind: Kind) {
     pair.router.wait_down(LIMIT).await.unwrap();
 }
 
+/// Disabled: the rules go and the session stays down. Enabled: all are back. Reset and sent again: nothing is lost.
+async fn administration(kind: Kind) {
+    let Some(pair) = Pair::start(kind, Transport::WeDial, Peering::External).await else {
+        return;
+    };
+    let [(v4, _), (v6, shown_v6)] = plain_rules();
+    pair.speaker.apply([announce(&v4), announce(&v6)]).unwrap();
+    pair.wait_rules(Family::Ipv6Flow, 1).await;
+    pair.speaker.disable(NAME, "maintenance by ops").unwrap();
+    pair.wait_rules(Family::Ipv4Flow, 0).await;
+    pair.wait_rules(Family::Ipv6Flow, 0).await;
+    pair.router.wait_down(LIMIT).await.unwrap();
+    pair.wait_phase(|phase| phase == SessionPhase::Idle).await;
+
+    pair.speaker.apply([withdraw(&v4)]).unwrap();
+    pair.speaker.enable(NAME).unwrap();
+    let rules = pair.wait_rules(Family::Ipv6Flow, 1).await;
+    assert_eq!(rules[0].matches, shown_v6);
+    pair.wait_rules(Family::Ipv4Flow, 0).await;
+
+    pair.speaker.reset(NAME, "new policy").unwrap();
+    pair.wait(|status| status.established_total == 3).await;
+    pair.router.wait_established(LIMIT).await.unwrap();
+    pair.wait_rules(Family::Ipv6Flow, 1).await;
+
+    assert!(pair.speaker.resend(NAME, None).unwrap());
+    pair.wait(|status| status.totals.refreshes == 2).await;
+    pair.speaker.apply([announce(&v4)]).unwrap();
+    pair.wait_rules(Family::Ipv4Flow, 1).await;
+    pair.wait_rules(Family::Ipv6Flow, 1).await;
+    assert_eq!(pair.speaker.peer(NAME).unwrap().flaps, 0);
+}
+
 /// A full table arrives complete.
 async fn many_rules(kind: Kind, count: u32) {
     let Some(pair) = Pair::start(kind, Transport::WeDial, Peering::External).await else {
@@ -273,6 +307,11 @@ macro_rules! live {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn withdrawing_stop() {
                 super::withdrawing_stop($kind).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn administration() {
+                super::administration($kind).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prefixd_bgp::flowspec::{Action, Component, Family, NumericTerm, Rule};
-use prefixd_bgp::{Delivery, Limits, NeighborConfig, Refusal, Route};
+use prefixd_bgp::{Bound, Delivery, Limits, NeighborConfig, Refusal, Route};
 use tokio::time::Instant;
 
 use crate::harness::*;
@@ -90,6 +90,8 @@ async fn a_family_the_router_did_not_agree_to_stays_here() {
     speaker.apply([announce(ipv4.clone())]).unwrap();
     let refused = Delivery::Refused(Refusal::FamilyNotNegotiated);
     assert_eq!(speaker.delivery(&key(&ipv4)), [(NAME.into(), refused)]);
+    let counts = speaker.counts(NAME).unwrap();
+    assert_eq!((counts.desired, counts.refused), (1, 1));
 }
 
 #[tokio::test]
@@ -109,7 +111,7 @@ async fn a_full_budget_lets_the_oldest_waiting_rule_in_when_another_ends() {
     );
     assert_eq!(
         speaker.delivery(&key(&routes[2])),
-        [(NAME.into(), Delivery::OverBudget)]
+        [(NAME.into(), Delivery::OverBudget(Bound::MaxRules(2)))]
     );
     assert_eq!(speaker.counts(NAME).unwrap().over_budget, 2);
 
@@ -118,6 +120,6 @@ async fn a_full_budget_lets_the_oldest_waiting_rule_in_when_another_ends() {
     assert_eq!(peer.update().await.nlri().0, [key(&routes[2]).as_bytes()]);
     assert_eq!(
         speaker.delivery(&key(&routes[3])),
-        [(NAME.into(), Delivery::OverBudget)]
+        [(NAME.into(), Delivery::OverBudget(Bound::MaxRules(2)))]
     );
 }

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod administer;
 mod collision;
 mod control;
 mod delivery;
@@ -14,3 +15,4 @@ mod handshake;
 mod harness;
 mod limits;
 mod loss;
+mod protection;

@@ -302,7 +302,7 @@ impl Deliveries<'_> {
             keys.iter().all(|key| {
                 matches!(
                     self.at(neighbor, key),
-                    Some(At::Advertised | At::OverBudget | At::Refused(_))
+                    Some(At::Advertised | At::OverBudget(_) | At::Refused(_))
                 )
             })
         })
@@ -352,10 +352,11 @@ fn state_of(delivery: &At) -> (AnnouncementState, Option<String>) {
         At::Advertised => (AnnouncementState::Advertised, None),
         At::Withdrawing => (AnnouncementState::Withdrawing, None),
         At::SessionDown => (AnnouncementState::SessionDown, None),
-        At::OverBudget => (
-            AnnouncementState::OverBudget,
-            Some("the neighbour has as many rules as max_rules allows".to_owned()),
+        At::Disabled => (
+            AnnouncementState::SessionDown,
+            Some("the neighbour is disabled; the rule is sent when it is enabled again".to_owned()),
         ),
+        At::OverBudget(bound) => (AnnouncementState::OverBudget, Some(bound.to_string())),
         At::Refused(refusal) => (AnnouncementState::Refused, Some(refusal.to_string())),
     }
 }

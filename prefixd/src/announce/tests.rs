@@ -4,7 +4,7 @@ use super::*;
 use prefixd_api::mitigation::{Delivery, EndReason, MitigationStatus};
 use prefixd_api::resource::PeerState;
 use prefixd_bgp::flowspec::{BytesPerSecond, Family};
-use prefixd_bgp::{HoldTime, Limits, SpeakerConfig, Stop};
+use prefixd_bgp::{HoldTime, SpeakerConfig, Stop};
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -17,16 +17,9 @@ const OUR_ASN: u32 = 65010;
 
 fn neighbor(name: &str, address: Ipv4Addr, port: u16) -> NeighborConfig {
     NeighborConfig {
-        name: name.into(),
-        address: address.into(),
         port,
-        peer_asn: OUR_ASN,
-        local_address: None,
-        passive: false,
         families: [Family::Ipv4].into(),
-        limits: Limits::default(),
-        max_rules: None,
-        pace: None,
+        ..NeighborConfig::new(name, address.into(), OUR_ASN)
     }
 }
 

@@ -4,7 +4,7 @@ use prefixd_api::config::settings::{LogFormat, Observability};
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
-/// Starts the log. `PREFIXD_LOG` overrides the configured level with a filter such as `info,prefixd_bgp=debug`.
+/// Starts the log. `PREFIXD_LOG` overrides the configured level with a filter such as `info,bgp=debug`.
 pub fn start_log(settings: &Observability) {
     let filter = EnvFilter::try_from_env("PREFIXD_LOG")
         .unwrap_or_else(|_| EnvFilter::new(settings.log_level.as_str()));

@@ -66,10 +66,7 @@ fn neighbor(settings: &settings::Neighbor) -> NeighborConfig {
         AfiSafi::Ipv6Flowspec => Family::Ipv6,
     };
     NeighborConfig {
-        name: Arc::from(settings.name.as_str()),
-        address: settings.address,
         port: settings.port,
-        peer_asn: settings.peer_asn,
         local_address: settings.local_address,
         passive: settings.passive,
         families: settings.afi_safi.iter().map(family).collect::<BTreeSet<_>>(),
@@ -82,6 +79,7 @@ fn neighbor(settings: &settings::Neighbor) -> NeighborConfig {
             .profile
             .announcements_per_second()
             .and_then(NonZeroU32::new),
+        ..NeighborConfig::new(settings.name.as_str(), settings.address, settings.peer_asn)
     }
 }
 

@@ -1,0 +1,117 @@
+//! What an operator can do to one neighbour while the others go on.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tracing::info;
+
+use super::{Speaker, UnknownNeighbor};
+use crate::flowspec::Family;
+use crate::history::{HistoryEntry, Occurrence};
+use crate::shared::NeighborShared;
+use crate::status::{Admin, LOG, clean};
+
+impl Speaker {
+    /// Takes every rule from the neighbour, closes its session with Cease/2 and this text (RFC 9003, cut to 128 bytes),
+    /// and makes and takes no other until [`Speaker::enable`]. What it should hold is kept. Before [`Speaker::open`] it
+    /// means that no session is made at all. It stays so over [`Speaker::reconfigure`], but not over a new start: the
+    /// owner has to remember it. Never waits; once more only changes the text that is shown.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownNeighbor`].
+    pub fn disable(&self, neighbor: &str, text: &str) -> Result<(), UnknownNeighbor> {
+        let shared = self.shared(neighbor)?;
+        let text: Arc<str> = clean(text).into();
+        shared.control.send_modify(|control| {
+            let since = match control.admin {
+                Admin::Enabled => Instant::now(),
+                Admin::Disabled { since, .. } => since,
+            };
+            control.admin = Admin::Disabled {
+                since,
+                text: text.clone(),
+            };
+            shared.rib().suspend(true);
+        });
+        shared.changed.send_replace(());
+        shared.remember(Occurrence::Disabled { text });
+        Ok(())
+    }
+
+    /// Lets a disabled neighbour have sessions again, at once and whatever failed before, with everything it should
+    /// hold. Nothing happens to one that is not disabled.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownNeighbor`].
+    pub fn enable(&self, neighbor: &str) -> Result<(), UnknownNeighbor> {
+        let shared = self.shared(neighbor)?;
+        let changed = shared.control.send_if_modified(|control| {
+            let disabled = control.admin.is_disabled();
+            control.admin = Admin::Enabled;
+            shared.rib().suspend(false);
+            disabled
+        });
+        if changed {
+            info!(target: LOG, neighbor, "enabled by order");
+            shared.changed.send_replace(());
+            shared.remember(Occurrence::Enabled);
+        }
+        Ok(())
+    }
+
+    /// Closes the session with Cease/4 and this text, and makes it again at once, also if the neighbour is held down. A
+    /// bound that a Cease/1 has set is forgotten. A disabled neighbour stays disabled.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownNeighbor`].
+    pub fn reset(&self, neighbor: &str, text: &str) -> Result<(), UnknownNeighbor> {
+        let shared = self.shared(neighbor)?;
+        let text: Arc<str> = clean(text).into();
+        if shared.rib().lift_bound() {
+            shared.changed.send_replace(());
+        }
+        shared.remember(Occurrence::Reset { text: text.clone() });
+        shared.control.send_modify(|control| {
+            control.resets += 1;
+            control.reset_text = text;
+        });
+        Ok(())
+    }
+
+    /// Sends a family, or everything, again without touching the session; framed as a refresh where that was agreed on
+    /// (RFC 7313), so that the router drops what it should not hold. False if there is no session: everything is sent
+    /// when it comes up.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownNeighbor`].
+    pub fn resend(&self, neighbor: &str, family: Option<Family>) -> Result<bool, UnknownNeighbor> {
+        let shared = self.shared(neighbor)?;
+        let sent = shared.rib().resend(family, Instant::now());
+        if sent {
+            info!(target: LOG, neighbor, ?family, "the rules are sent again by order");
+            shared.remember(Occurrence::Resent(family));
+            shared.changed.send_replace(());
+        }
+        Ok(sent)
+    }
+
+    /// The last things that happened to a neighbour, the oldest first; `None` for an unknown neighbour.
+    #[must_use]
+    pub fn history(&self, neighbor: &str) -> Option<Vec<HistoryEntry>> {
+        let shared = self.shared(neighbor).ok()?;
+        let entries = shared.observed().history.entries();
+        Some(entries)
+    }
+
+    fn shared(&self, neighbor: &str) -> Result<Arc<NeighborShared>, UnknownNeighbor> {
+        self.inner
+            .neighbors()
+            .get(neighbor)
+            .map(|handle| handle.shared.clone())
+            .ok_or_else(|| UnknownNeighbor(neighbor.into()))
+    }
+}
