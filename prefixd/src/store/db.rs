@@ -129,10 +129,8 @@ impl Db {
     }
 }
 
-/// A new mitigation writes some 7 kB: larger pages mean fewer of them for each commit.
-const PAGE_BYTES: u32 = 8 * 1024;
 /// The bound of the log, 128 MB: a commit that finds it longer moves what the [`Checkpointer`] has left.
-const WAL_PAGES: &str = "16000";
+const WAL_PAGES: &str = "32000";
 
 fn sqlite_path(connection_string: &str) -> Option<&Path> {
     let path = connection_string.strip_prefix("sqlite:")?;
@@ -171,7 +169,6 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(SQLITE_BUSY)
-            .page_size(PAGE_BYTES)
             .pragma("wal_autocheckpoint", WAL_PAGES)
             .pragma("cache_size", "-65536")
             .pragma("temp_store", "memory")
