@@ -43,7 +43,7 @@ pub(super) struct Sqlite {
     _lock: File,
 }
 
-/// Runs a query on either engine, within [`Store`]'s deadline: `on_db!(store, |db| ...)`, or
+/// Runs a query on either engine, within the store's deadline: `on_db!(store, |db| ...)`, or
 /// `on_db!(store, |db: Engine| ...)` where the body has to name the engine's type. With `patiently` there is no
 /// deadline: at start a query may be as long as the state is large.
 macro_rules! on_db {

@@ -77,7 +77,7 @@ pub enum StoreError {
     /// A row that a guardrail depends on cannot be read.
     #[error("{0}; it guards what may be announced, so prefixd does not start without it")]
     Unreadable(Unreadable),
-    /// It did not answer within [`COMMIT_DEADLINE`].
+    /// It did not answer within the deadline.
     #[error("the database did not answer in time")]
     TimedOut,
     /// The engine refused or could not be reached.
