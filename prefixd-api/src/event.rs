@@ -1,7 +1,7 @@
 //! What a detector reports, and what prefixd answers.
 
 use crate::ids::{EventId, GroupId, MitigationId};
-use crate::problem::FieldError;
+use crate::problem::{FieldError, Problem};
 use crate::rate::BitsPerSecond;
 use crate::time::Timestamp;
 use crate::victim::{Victim, VictimError};
@@ -10,10 +10,16 @@ use serde_json::value::RawValue;
 use std::fmt;
 use std::str::FromStr;
 
+/// Events of one batch at most.
+pub const MAX_BATCH: usize = 100;
 /// Most destination or source ports one event may carry.
 pub const MAX_EVENT_PORTS: usize = 64;
 /// Longest source, event id and vector, in bytes.
 pub const MAX_NAME_BYTES: usize = 128;
+/// Longest `raw_details`, in bytes: lists and pages carry them.
+pub const MAX_DETAILS_BYTES: usize = 64 * 1024;
+/// Deepest `raw_details`, in levels: readers that parse by recursion stop at 128.
+pub const MAX_DETAILS_DEPTH: usize = 64;
 
 /// Whether the attack is reported, or its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -154,6 +160,9 @@ impl TryFrom<EventRequest> for Event {
                 ));
             }
         }
+        if let Some(details) = &request.raw_details {
+            check_details(&mut errors, details.get());
+        }
         match victim {
             Some(victim) if errors.is_empty() => Ok(Self {
                 source: request.source,
@@ -175,13 +184,45 @@ impl TryFrom<EventRequest> for Event {
     }
 }
 
-fn check_name(errors: &mut Vec<FieldError>, field: &str, name: &str) {
+/// A name that is kept and shown: `source`, `vector`, `event_id`, `external_ref`.
+pub fn check_name(errors: &mut Vec<FieldError>, field: &str, name: &str) {
     if name.is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
         errors.push(FieldError::new(
             field,
             format!("must have 1 to {MAX_NAME_BYTES} bytes and no control characters"),
         ));
     }
+}
+
+fn check_details(errors: &mut Vec<FieldError>, json: &str) {
+    let mut refuse = |message: String| errors.push(FieldError::new("raw_details", message));
+    if json.len() > MAX_DETAILS_BYTES {
+        refuse(format!(
+            "has {} bytes; at most {MAX_DETAILS_BYTES} are kept",
+            json.len()
+        ));
+    } else if depth(json) > MAX_DETAILS_DEPTH {
+        refuse(format!("is nested deeper than {MAX_DETAILS_DEPTH} levels"));
+    }
+}
+
+/// How deep well-formed JSON is nested.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 fn not_negative(errors: &mut Vec<FieldError>, field: &str, value: Option<i64>) -> Option<u64> {
@@ -302,6 +343,24 @@ pub struct EventAnswer {
     pub reason: String,
 }
 
+/// The problem of an event that a guardrail refused (422). The event is stored: `GET /v1/events/{event_id}/why`
+/// explains it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct RefusedEvent {
+    /// What was refused, and why.
+    #[serde(flatten)]
+    pub problem: Problem,
+    /// prefixd's own name for the event.
+    pub event_id: EventId,
+    /// The source's name for it.
+    pub external_event_id: Option<String>,
+    /// The mitigation it was about, when there is one.
+    pub mitigation_id: Option<MitigationId>,
+    /// Its signal group.
+    pub group_id: Option<GroupId>,
+}
+
 /// A stored event, as lists and `GET /v1/events/{id}` show it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
@@ -409,7 +468,10 @@ pub struct EventBatchResult {
     /// The problem's detail, when there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// The answer, when the event was stored.
+    /// Each bad field of the event.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+    /// The answer, when the event was stored; also when a guardrail refused it.
     #[serde(flatten)]
     pub answer: Option<EventAnswer>,
 }

@@ -123,6 +123,27 @@ pub enum FeedBody {
     Unknown,
 }
 
+impl FeedBody {
+    /// The types that `?types=` may name. The first three come whatever it names.
+    pub const TYPES: &[&str] = &[
+        "hello",
+        "resync_required",
+        "ping",
+        "mitigation_created",
+        "mitigation_updated",
+        "mitigation_escalated",
+        "mitigation_withdrawn",
+        "mitigation_expired",
+        "mitigation_rejected",
+        "event_ingested",
+        "safelist_changed",
+        "config_reloaded",
+        "peer_changed",
+        "delivery_changed",
+        "drift_detected",
+    ];
+}
+
 /// The fields of a mitigation that changed. A reader whose copy is not at `revision - 1` fetches it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
@@ -170,5 +191,27 @@ impl MitigationChange {
         fields.extend(self.changes.clone());
         fields.insert("revision".to_owned(), self.revision.into());
         serde_json::from_value(Value::Object(fields)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// serde lists the variants it knows when it meets one it does not; `Unknown` takes that away, so each is tried.
+    #[test]
+    fn every_type_that_may_be_named_is_one() {
+        for kind in FeedBody::TYPES {
+            let bare = serde_json::json!({ "type": kind });
+            let parsed = serde_json::from_value::<FeedBody>(bare);
+            assert!(
+                !matches!(parsed, Ok(FeedBody::Unknown)),
+                "{kind} is no type of a message"
+            );
+        }
+        assert!(matches!(
+            serde_json::from_value(serde_json::json!({ "type": "foo" })),
+            Ok(FeedBody::Unknown)
+        ));
     }
 }

@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`ids`], [`time`], [`rate`], [`victim`] | identifiers, wall-clock time, rates with their units, the attacked host |
+//! | [`prefix`] | prefixes as people write them |
 //! | [`event`] | what a detector reports, and what prefixd answers |
 //! | [`rule`] | the canonical FlowSpec match and its action |
 //! | [`mitigation`] | mitigations, claims, signal groups |
@@ -27,6 +28,7 @@ pub mod feed;
 pub mod guardrail;
 pub mod ids;
 pub mod mitigation;
+pub mod prefix;
 pub mod problem;
 pub mod rate;
 pub mod resource;

@@ -477,8 +477,12 @@ pub struct MitigationRequest {
     /// Lease in seconds; the playbook's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u32>,
-    /// Destination ports to match.
-    #[serde(default, skip_serializing_if = "crate::rule::Ranges::is_empty")]
+    /// Destination ports to match; `ports` is the same.
+    #[serde(
+        default,
+        alias = "ports",
+        skip_serializing_if = "crate::rule::Ranges::is_empty"
+    )]
     pub dst_ports: crate::rule::Ranges,
     /// Source ports to match.
     #[serde(default, skip_serializing_if = "crate::rule::Ranges::is_empty")]

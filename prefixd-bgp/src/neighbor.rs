@@ -107,6 +107,11 @@ impl Neighbor {
         }
     }
 
+    /// Connections from now on offer this hold time.
+    pub(crate) fn set_hold_seconds(&mut self, seconds: u16) {
+        self.config.hold_seconds = seconds;
+    }
+
     pub(crate) fn handle(&mut self, input: Input, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
         match input {

@@ -15,6 +15,7 @@ mod orders;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -46,6 +47,8 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct PeerContext {
     pub(crate) shared: Arc<NeighborShared>,
     pub(crate) fsm: FsmConfig,
+    /// What a connection that begins offers; `fsm` has it as it was when the task began.
+    pub(crate) hold_seconds: Arc<AtomicU16>,
     pub(crate) orders: watch::Receiver<Order>,
     pub(crate) events: broadcast::Sender<SessionEvent>,
 }
@@ -78,6 +81,7 @@ struct Peer {
     internal: bool,
     events: broadcast::Sender<SessionEvent>,
     machine: Neighbor,
+    hold_seconds: Arc<AtomicU16>,
     dial: Dial,
     connections: HashMap<ConnectionId, Live>,
     reports: mpsc::Sender<(ConnectionId, Report)>,
@@ -105,7 +109,11 @@ struct Live {
 impl Peer {
     fn new(context: PeerContext) -> Self {
         let PeerContext {
-            shared, fsm, events, ..
+            shared,
+            fsm,
+            hold_seconds,
+            events,
+            ..
         } = context;
         let config = shared.config();
         let (reports, reports_rx) = mpsc::channel(INBOUND_QUEUE);
@@ -116,6 +124,7 @@ impl Peer {
             internal,
             events,
             machine: Neighbor::new(fsm, config.passive, rng, Instant::now()),
+            hold_seconds,
             dial: Dial::new(&config),
             connections: HashMap::new(),
             reports,
@@ -238,6 +247,8 @@ impl Peer {
     ) -> std::io::Result<ConnectionId> {
         tune(&stream)?;
         let local = stream.local_addr()?;
+        self.machine
+            .set_hold_seconds(self.hold_seconds.load(Ordering::Relaxed));
         self.last_id += 1;
         let id = ConnectionId(self.last_id);
         let connection = Connection::start(id, stream, &self.shared, &self.reports);

@@ -299,6 +299,11 @@ impl Rib {
         lifted
     }
 
+    /// What the neighbour was told is to be said again. A batch that is under way is said again after it.
+    pub(crate) fn readvertise(&mut self) {
+        self.requeue(|_| true);
+    }
+
     /// The configuration changed in a way that does not touch the session.
     pub(crate) fn reconfigure(&mut self, config: &NeighborConfig) {
         self.policy = Policy::new(config);

@@ -31,7 +31,7 @@ pub(crate) struct Accepted {
 
 pub(crate) struct NeighborShared {
     config: Mutex<NeighborConfig>,
-    pub(crate) attributes: Arc<AttributeSet>,
+    attributes: Mutex<Arc<AttributeSet>>,
     rib: Mutex<Rib>,
     observed: Mutex<Observed>,
     /// Level-triggered: the writer looks at the RIB again.
@@ -82,7 +82,7 @@ impl NeighborShared {
         Self {
             rib: Mutex::new(Rib::new(&config)),
             config: Mutex::new(config),
-            attributes,
+            attributes: Mutex::new(attributes),
             observed: Mutex::default(),
             changed: watch::Sender::new(()),
             control: watch::Sender::new(Control::default()),
@@ -136,6 +136,17 @@ impl NeighborShared {
     /// Something else worth remembering.
     pub(crate) fn remember(&self, what: Occurrence) {
         self.observed().history.push(what, Instant::now());
+    }
+
+    pub(crate) fn attributes(&self) -> Arc<AttributeSet> {
+        Arc::clone(&lock(&self.attributes))
+    }
+
+    /// Every route has other attributes from now on: what was sent is sent again, in place and paced.
+    pub(crate) fn set_attributes(&self, attributes: Arc<AttributeSet>) {
+        *lock(&self.attributes) = attributes;
+        self.rib().readvertise();
+        self.changed.send_replace(());
     }
 
     pub(crate) fn status(&self) -> PeerStatus {

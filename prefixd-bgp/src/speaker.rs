@@ -7,7 +7,7 @@ mod supervise;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::{broadcast, watch};
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::{ConfigError, NeighborConfig, SpeakerConfig};
+use crate::config::{ConfigError, LargeCommunity, NeighborConfig, SpeakerConfig};
 use crate::flowspec::NlriKey;
 use crate::listener::Listening;
 use crate::peer::{Order, PeerContext, StopReason};
@@ -40,9 +40,12 @@ pub struct Speaker {
 }
 
 struct Inner {
-    /// The neighbours in it are those of the start; the living ones are in `neighbors`.
+    /// As at the start; `neighbors`, `hold_seconds` and `marker` hold what came after.
     config: SpeakerConfig,
-    attributes: Arc<AttributeSet>,
+    attributes: Mutex<Arc<AttributeSet>>,
+    /// Offered by every connection that begins.
+    hold_seconds: Arc<AtomicU16>,
+    marker: Mutex<Option<LargeCommunity>>,
     neighbors: RwLock<BTreeMap<Arc<str>, Handle>>,
     events: broadcast::Sender<SessionEvent>,
     open: AtomicBool,
@@ -103,7 +106,9 @@ impl Speaker {
         config.validate()?;
         let attributes = Arc::new(AttributeSet::new(config.local_asn, config.marker)?);
         let inner = Arc::new(Inner {
-            attributes,
+            attributes: Mutex::new(attributes),
+            hold_seconds: Arc::new(AtomicU16::new(config.hold_time.as_secs())),
+            marker: Mutex::new(config.marker),
             neighbors: RwLock::default(),
             events: broadcast::Sender::new(EVENTS),
             open: AtomicBool::new(false),
@@ -305,7 +310,7 @@ impl Inner {
     }
 
     fn spawn(&self, config: NeighborConfig) -> Handle {
-        let shared = Arc::new(NeighborShared::new(config, self.attributes.clone()));
+        let shared = Arc::new(NeighborShared::new(config, lock(&self.attributes).clone()));
         let (orders, context) = self.context(shared.clone());
         let task = AbortOnDropHandle::new(tokio::spawn(supervise(context)));
         Handle {
@@ -326,7 +331,7 @@ impl Inner {
         let fsm = FsmConfig {
             local_asn: self.config.local_asn,
             router_id: self.config.router_id,
-            hold_seconds: self.config.hold_time.as_secs(),
+            hold_seconds: self.hold_seconds.load(Ordering::Relaxed),
             peer_asn: config.peer_asn,
             families: config.families,
         };
@@ -335,6 +340,7 @@ impl Inner {
             PeerContext {
                 shared,
                 fsm,
+                hold_seconds: self.hold_seconds.clone(),
                 orders: orders_rx,
                 events: self.events.clone(),
             },

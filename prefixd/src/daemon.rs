@@ -14,13 +14,13 @@ mod watchdog;
 mod wiring;
 
 pub use check::check;
-pub use log::start_log;
-pub use reload::{ReloadError, Reloader};
+pub use log::{LogLevel, start_log};
+pub use reload::{ReloadError, Reloaded, Reloader};
 
 use crate::announce::Announcer;
 use crate::clock::Clock;
-use crate::engine::{Engine, EngineError, Parts};
-use crate::http;
+use crate::engine::{Engine, EngineError, Handle, Parts};
+use crate::http::{self, Live};
 use crate::metrics::Metrics;
 use crate::policy::Policy;
 use crate::store::Store;
@@ -28,10 +28,11 @@ use anyhow::Context;
 use prefixd_api::config::Config;
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::{Speaker, Stop};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -42,50 +43,48 @@ const SHUTDOWN_TEXT: &str = "prefixd stops and withdraws its rules";
 ///
 /// # Errors
 /// When something that is needed at start is not to be had, or the engine ends by itself. systemd starts it again.
-pub async fn run(dir: &Path, config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let settings = &config.settings;
-    let listeners = http::Listeners::bind(&settings.http).await?;
-    let store = Store::open(
-        &settings.storage.connection_string,
-        settings.storage.max_connections,
-    )
-    .await
-    .context("the store cannot be opened")?;
-    let store = Arc::new(store);
-    let clock = Arc::new(Clock::starting_at(Timestamp::wall_clock()));
-    let loaded = store
-        .load(&settings.pop, clock.now())
-        .await
-        .context("the stored state cannot be loaded")?;
-
-    let metrics = Arc::new(Metrics::new());
-    let policy = Arc::new(Policy::compile(&config, &wiring::implicit(&config)));
-    let speaker = Speaker::start(wiring::speaker(&config)?).context("the BGP speaker cannot start")?;
-    let announcer = Arc::new(Announcer::new(
-        speaker,
-        Arc::clone(&clock),
-        wiring::neighbors(&config),
-    ));
-    let alive = watchdog::start(shutdown.clone());
-    let (mut engine, handle) = Engine::new(
-        Parts {
-            store: Arc::clone(&store),
-            announcer: Arc::clone(&announcer),
-            clock: Arc::clone(&clock),
-            policy,
-            settings: wiring::engine(&config),
-            metrics: Arc::clone(&metrics),
-            alive,
-        },
-        loaded,
-    );
-    engine.start().await?;
+pub async fn run(
+    dir: &Path,
+    config: Config,
+    log: Arc<LogLevel>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    // Before anything else: without a handler SIGHUP ends the process. It is kept until somebody looks.
+    let hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be received")?;
+    let live = Arc::new(Live::new(&config.settings));
+    let started = tokio::select! {
+        biased;
+        () = shutdown.cancelled() => {
+            info!("stopped before the start was complete; nothing was announced");
+            return Ok(());
+        }
+        started = start(&config, &shutdown) => started?,
+    };
+    let Started {
+        listeners,
+        store,
+        clock,
+        metrics,
+        announcer,
+        engine,
+        handle,
+        database,
+    } = started;
     announcer.speaker().open();
 
-    let drain = Duration::from_secs(settings.shutdown.drain_timeout_seconds.into());
     let http_shutdown = shutdown.child_token();
     let engine_shutdown = CancellationToken::new();
-    let reloader = Reloader::new(dir.to_owned(), config.clone(), handle.clone());
+    let reloader = Reloader::new(
+        dir.to_owned(),
+        &config,
+        database,
+        Reloaded {
+            engine: handle.clone(),
+            announcer: Arc::clone(&announcer),
+            http: Arc::clone(&live),
+            log,
+        },
+    );
     let app = http::App::new(http::AppParts {
         config: &config,
         engine: handle,
@@ -93,11 +92,12 @@ pub async fn run(dir: &Path, config: Config, shutdown: CancellationToken) -> any
         announcer: Arc::clone(&announcer),
         clock,
         metrics,
+        live,
         reload: {
             let reloader = reloader.clone();
             Arc::new(move |actor| {
                 let reloader = reloader.clone();
-                Box::pin(async move { reloader.reload(&actor).await.map_err(|error| error.to_string()) })
+                Box::pin(async move { reloader.reload(&actor).await.map_err(http::Failure::from) })
             })
         },
         shutdown: shutdown.clone(),
@@ -108,7 +108,7 @@ pub async fn run(dir: &Path, config: Config, shutdown: CancellationToken) -> any
         let announcer = Arc::clone(&announcer);
         tokio::spawn(async move { announcer.watch_sessions().await })
     };
-    let reloads = tokio::spawn(reload_on_hangup(reloader, shutdown.clone()));
+    let reloads = tokio::spawn(reload_on_hangup(hangups, reloader.clone(), shutdown.clone()));
     notify(&[sd_notify::NotifyState::Ready]);
     info!(pop = %config.settings.pop, mode = %config.settings.mode, version = env!("CARGO_PKG_VERSION"), "ready");
 
@@ -134,6 +134,7 @@ pub async fn run(dir: &Path, config: Config, shutdown: CancellationToken) -> any
             error!(%error, "the engine did not end in order");
         }
     };
+    let drain = Duration::from_secs(reloader.settings().shutdown.drain_timeout_seconds.into());
     if tokio::time::timeout(drain, stop).await.is_err() {
         warn!(
             seconds = drain.as_secs(),
@@ -157,6 +158,86 @@ pub async fn run(dir: &Path, config: Config, shutdown: CancellationToken) -> any
     ended.unwrap_or(Ok(()))
 }
 
+/// What a start makes before anything is announced.
+struct Started {
+    listeners: http::Listeners,
+    store: Arc<Store>,
+    clock: Arc<Clock>,
+    metrics: Arc<Metrics>,
+    announcer: Arc<Announcer>,
+    engine: Engine,
+    handle: Handle,
+    /// Where the database is.
+    database: Vec<IpAddr>,
+}
+
+/// Everything up to the desired rules. Dropping it half-way is safe: no session is open yet, and what the store was
+/// asked it has done or not, as after a crash.
+async fn start(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<Started> {
+    let settings = &config.settings;
+    let listeners = http::Listeners::bind(settings)?;
+    let store = Store::open(
+        &settings.storage.connection_string,
+        settings.storage.max_connections,
+    )
+    .await
+    .context("the store cannot be opened")?;
+    let store = Arc::new(store);
+    let clock = Arc::new(Clock::starting_at(Timestamp::wall_clock()));
+    let loaded = store
+        .load(&settings.pop, clock.now())
+        .await
+        .context("the stored state cannot be loaded")?;
+
+    let metrics = Arc::new(Metrics::new());
+    let database = wiring::database(&settings.storage.connection_string).await?;
+    let policy = Arc::new(Policy::compile(config, &wiring::implicit(config, &database)?));
+    let speaker = Speaker::start(wiring::speaker(config)?).context("the BGP speaker cannot start")?;
+    let announcer = Arc::new(Announcer::new(
+        speaker,
+        Arc::clone(&clock),
+        wiring::neighbors(config),
+    ));
+    let alive = watchdog::start(shutdown.clone());
+    let (mut engine, handle) = Engine::new(
+        Parts {
+            store: Arc::clone(&store),
+            announcer: Arc::clone(&announcer),
+            clock: Arc::clone(&clock),
+            policy,
+            settings: wiring::engine(config),
+            metrics: Arc::clone(&metrics),
+            alive: {
+                let alive = Arc::clone(&alive);
+                Box::new(move || alive())
+            },
+        },
+        loaded,
+    );
+    // A store that is away holds the start, and is no reason to end it.
+    let mut sign = tokio::time::interval(Duration::from_secs(1));
+    {
+        let repaired = engine.start();
+        tokio::pin!(repaired);
+        loop {
+            tokio::select! {
+                repaired = &mut repaired => break repaired?,
+                _ = sign.tick() => alive(),
+            }
+        }
+    }
+    Ok(Started {
+        listeners,
+        store,
+        clock,
+        metrics,
+        announcer,
+        engine,
+        handle,
+        database,
+    })
+}
+
 /// How long neighbours may take to be told that everything is withdrawn.
 const STOP_SESSIONS: Duration = Duration::from_secs(5);
 
@@ -177,11 +258,7 @@ fn servers_ended(ended: Result<anyhow::Result<()>, tokio::task::JoinError>) -> a
 }
 
 /// SIGHUP: read the configuration again.
-async fn reload_on_hangup(reloader: Reloader, shutdown: CancellationToken) {
-    let mut hangups = match signal(SignalKind::hangup()) {
-        Ok(hangups) => hangups,
-        Err(error) => return error!(%error, "SIGHUP cannot be received: reload through the API instead"),
-    };
+async fn reload_on_hangup(mut hangups: Signal, reloader: Reloader, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,

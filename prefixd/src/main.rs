@@ -1,9 +1,12 @@
 //! `prefixd`: see [`prefixd`] for the parts.
 
 use clap::Parser;
+use prefixd::daemon::LogLevel;
 use prefixd_api::config::{self, Config};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -31,6 +34,8 @@ struct Arguments {
     check: bool,
 }
 
+/// How long blocking calls may still take at the end.
+const LAST_CALLS: Duration = Duration::from_secs(1);
 /// The configuration is wrong; nothing was started.
 const EXIT_CONFIG: u8 = 2;
 
@@ -50,13 +55,13 @@ fn main() -> ExitCode {
         return match prefixd::daemon::check(&config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                say(&format_args!("{error:#}"));
+                say(&error);
                 ExitCode::from(EXIT_CONFIG)
             }
         };
     }
-    prefixd::daemon::start_log(&config.settings.observability);
-    match serve(&arguments, config) {
+    let log = prefixd::daemon::start_log(&config.settings.observability);
+    match serve(&arguments, config, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "prefixd ends");
@@ -66,13 +71,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(arguments: &Arguments, config: Config) -> anyhow::Result<()> {
+fn serve(arguments: &Arguments, config: Config, log: LogLevel) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         tokio::spawn(shut_down_on_signal(shutdown.clone())?);
-        prefixd::daemon::run(&arguments.config, config, shutdown).await
-    })
+        prefixd::daemon::run(&arguments.config, config, Arc::new(log), shutdown).await
+    });
+    // A look-up of a name that does not come back must not hold the end.
+    runtime.shutdown_timeout(LAST_CALLS);
+    ended
 }
 
 /// SIGTERM and SIGINT stop the daemon in order.

@@ -110,7 +110,7 @@ impl LastMinute {
         let seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
         seconds
             .iter()
-            .filter(|(at, _)| second - at < 60)
+            .filter(|(at, _)| second.saturating_sub(*at) < 60)
             .map(|(_, count)| count)
             .sum()
     }
@@ -410,5 +410,8 @@ mod tests {
         minute.inc();
         minute.inc();
         assert_eq!(minute.count(), 2);
+        // Another thread may have counted in the second after the one that is asked about.
+        minute.seconds.lock().unwrap()[59] = (59, 3);
+        assert_eq!(minute.count(), 5);
     }
 }

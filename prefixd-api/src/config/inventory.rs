@@ -24,6 +24,7 @@ pub struct Customer {
     /// For people.
     pub name: String,
     /// What they own.
+    #[serde(deserialize_with = "crate::prefix::deserialize_list")]
     pub prefixes: Vec<IpNet>,
     /// Playbooks can match on it.
     #[serde(default)]

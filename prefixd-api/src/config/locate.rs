@@ -7,11 +7,11 @@ use serde_saphyr::Spanned;
 use std::fmt;
 
 /// A document as nothing but places.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Node(Spanned<Kind>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Kind {
     Scalar,
     Map(Vec<(String, Node)>),

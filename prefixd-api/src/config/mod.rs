@@ -43,6 +43,7 @@ pub struct Config {
     pub inventory: Inventory,
     /// `playbooks.yaml`.
     pub playbooks: Playbooks,
+    places: Node,
     warnings: Vec<Mistake>,
 }
 
@@ -105,14 +106,16 @@ pub fn load(dir: &Path) -> Result<Config, ConfigErrors> {
     };
     let mut config = Config::from_texts(&settings, &inventory, &playbooks)?;
     config.settings.resolve_paths(dir);
-    config.settings.load_secrets(dir).map_err(|message| {
-        ConfigErrors(vec![Mistake {
-            file: SETTINGS.to_owned(),
-            at: None,
-            message,
-        }])
-    })?;
-    Ok(config)
+    let refused = config.settings.load_secrets(dir);
+    let refused: Vec<Mistake> = refused
+        .into_iter()
+        .map(|(token, why)| config.mistake_in("http.auth.bearer_tokens", Some(token), why))
+        .collect();
+    if refused.is_empty() {
+        Ok(config)
+    } else {
+        Err(ConfigErrors(refused))
+    }
 }
 
 impl Config {
@@ -141,6 +144,7 @@ impl Config {
         });
         playbooks.check(&mut errors, &mut warnings, |report| {
             validate::playbooks(&playbooks.value, &settings.value, report);
+            validate::matches(&playbooks.value, &inventory.value, report);
         });
         if !errors.is_empty() {
             return Err(ConfigErrors(errors));
@@ -149,8 +153,24 @@ impl Config {
             settings: settings.value,
             inventory: inventory.value,
             playbooks: playbooks.value,
+            places: settings.places,
             warnings,
         })
+    }
+
+    /// A mistake in `prefixd.yaml` that only its user can see, at the place of its key.
+    pub fn mistake(&self, key: &str, message: impl fmt::Display) -> Mistake {
+        self.mistake_in(key, None, message)
+    }
+
+    fn mistake_in(&self, key: &str, item: Option<usize>, message: impl fmt::Display) -> Mistake {
+        let keys = key.split('.').map(|key| validate::Step::Key(key.to_owned()));
+        let path: Vec<_> = keys.chain(item.map(validate::Step::Index)).collect();
+        Mistake {
+            file: SETTINGS.to_owned(),
+            at: Some(self.places.place_of(&path)),
+            message: format!("{}: {message}", validate::written(&path)),
+        }
     }
 
     /// What is allowed but probably not meant.

@@ -23,12 +23,10 @@ impl Secret {
     /// Why it cannot be read or used.
     pub(super) fn load(env: Option<&str>, file: Option<&Path>) -> Result<Self, String> {
         let text = match (env, file) {
-            (Some(name), None) => {
-                std::env::var(name).map_err(|_| format!("the environment variable {name} is not set"))?
-            }
-            (None, Some(path)) => {
-                std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?
-            }
+            (Some(name), None) => std::env::var(name)
+                .map_err(|_| format!("is not to be had: the environment variable {name} is not set"))?,
+            (None, Some(path)) => std::fs::read_to_string(path)
+                .map_err(|error| format!("cannot be read from {}: {error}", path.display()))?,
             (None, None) => {
                 return Err("says neither env nor file; one of them names where the token is".to_owned());
             }

@@ -86,8 +86,8 @@ section! {
     Socket {
         /// Where it is.
         path: PathBuf = PathBuf::from("/run/prefixd/prefixd.sock"),
-        /// Its permissions, octal.
-        mode: FileMode = FileMode(0o660),
+        /// Its permissions, octal. Who may connect: what a connection may do, the groups say.
+        mode: FileMode = FileMode(0o666),
         /// Members of this group are viewers.
         viewer_group: Option<String> = None,
         /// Members of this group are operators.
@@ -186,10 +186,10 @@ pub struct Bgp {
     /// Where sessions are accepted; null: we only dial. Needs a restart.
     #[serde(default = "default_bgp_listen")]
     pub listen: Option<Vec<SocketAddr>>,
-    /// Offered to neighbours. Needs a restart.
+    /// Offered to neighbours; a change is offered by the next session.
     #[serde(default = "default_hold_time")]
     pub hold_time_seconds: u16,
-    /// On every route, so that routers can accept ours alone. Needs a restart.
+    /// On every route, so that routers can accept ours alone; a change sends every rule again.
     #[serde(default)]
     pub marker_large_community: Option<String>,
     /// The routers.
@@ -376,6 +376,7 @@ section! {
         /// Whether a victim must be in the inventory.
         require_owned: bool = true,
         /// Prefixes of the network itself: never filtered.
+        #[serde(deserialize_with = "crate::prefix::deserialize_list")]
         infrastructure_prefixes: Vec<IpNet> = Vec::new(),
     }
 }
@@ -453,12 +454,15 @@ section! {
 }
 
 section! {
-    /// Log. Needs a restart.
+    /// Log and metrics.
     Observability {
-        /// How lines are written.
+        /// How lines are written. Needs a restart.
         log_format: LogFormat = LogFormat::Json,
         /// What is logged.
         log_level: LogLevel = LogLevel::Info,
+        /// Where `GET /metrics` is answered without credentials, beside the viewers' own; null: nowhere. Needs a
+        /// restart.
+        metrics_listen: Option<SocketAddr> = None,
     }
 }
 
@@ -505,7 +509,8 @@ impl LogLevel {
 section! {
     /// Prefixes that no rule may touch.
     Safelist {
-        /// Host bits clear, not /0.
+        /// Host bits clear, not /0; an address is its host prefix.
+        #[serde(deserialize_with = "crate::prefix::deserialize_list")]
         prefixes: Vec<IpNet> = Vec::new(),
     }
 }
@@ -544,17 +549,29 @@ impl Settings {
         }
     }
 
-    /// Reads the tokens from where the file says they are.
-    ///
-    /// # Errors
-    /// Which token cannot be read, and why.
-    pub(super) fn load_secrets(&mut self, dir: &Path) -> Result<(), String> {
-        for token in &mut self.http.auth.bearer_tokens {
-            let place = (token.env.as_deref(), token.file.as_deref());
-            token.secret = Secret::load(place.0, place.1.map(|file| dir.join(file)).as_deref())
-                .map_err(|why| format!("http.auth.bearer_tokens: token {:?}: {why}", token.name))?;
+    /// Reads the tokens from where the file says they are. Answers each that cannot be used, by its position, and why.
+    pub(super) fn load_secrets(&mut self, dir: &Path) -> Vec<(usize, String)> {
+        let tokens = &mut self.http.auth.bearer_tokens;
+        let mut refused = Vec::new();
+        for index in 0..tokens.len() {
+            let (before, token) = (&tokens[..index], &tokens[index]);
+            let file = token.file.as_deref().map(|file| dir.join(file));
+            let loaded = Secret::load(token.env.as_deref(), file.as_deref()).and_then(|secret| {
+                match before.iter().find(|other| other.secret == secret) {
+                    // Which of the two asks could not be told: the role would be a matter of chance.
+                    Some(other) => Err(format!(
+                        "is the same as that of {:?}; every token needs its own",
+                        other.name
+                    )),
+                    None => Ok(secret),
+                }
+            });
+            match loaded {
+                Ok(secret) => tokens[index].secret = secret,
+                Err(why) => refused.push((index, format!("token {:?} {why}", token.name))),
+            }
         }
-        Ok(())
+        refused
     }
 
     /// The keys that differ from `running` and that only a restart can change.
@@ -565,26 +582,22 @@ impl Settings {
             ("mode", self.mode != running.mode),
             ("http.listen", self.http.listen != running.http.listen),
             ("http.socket", self.http.socket != running.http.socket),
-            ("http.auth", self.http.auth != running.http.auth),
-            ("http.rate_limit", self.http.rate_limit != running.http.rate_limit),
             ("bgp.local_asn", self.bgp.local_asn != running.bgp.local_asn),
             ("bgp.router_id", self.bgp.router_id != running.bgp.router_id),
             ("bgp.listen", self.bgp.listen != running.bgp.listen),
-            (
-                "bgp.hold_time_seconds",
-                self.bgp.hold_time_seconds != running.bgp.hold_time_seconds,
-            ),
-            (
-                "bgp.marker_large_community",
-                self.bgp.marker_large_community != running.bgp.marker_large_community,
-            ),
             (
                 "storage",
                 self.storage.connection_string != running.storage.connection_string
                     || self.storage.max_connections != running.storage.max_connections,
             ),
-            ("observability", self.observability != running.observability),
-            ("shutdown", self.shutdown != running.shutdown),
+            (
+                "observability.log_format",
+                self.observability.log_format != running.observability.log_format,
+            ),
+            (
+                "observability.metrics_listen",
+                self.observability.metrics_listen != running.observability.metrics_listen,
+            ),
         ];
         keys.into_iter()
             .filter(|(_, differs)| *differs)

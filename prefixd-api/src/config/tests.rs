@@ -68,6 +68,37 @@ fn settings_that_are_refused() {
             "prefixd.yaml:6:",
             "everybody be admin",
         ),
+        ("http: { auth: { mode: mtls } }\n", "prefixd.yaml:6:", "mtls"),
+        (
+            "http: { listen: [\"127.0.0.1:179\"] }\n",
+            "prefixd.yaml:",
+            "0.0.0.0:179 is taken by http.listen",
+        ),
+        (
+            "observability: { metrics_listen: \"127.0.0.1:8080\" }\n",
+            "prefixd.yaml:6:",
+            "taken by http.listen",
+        ),
+        (
+            "http: { listen: [\"127.0.0.1:0\"] }\n",
+            "prefixd.yaml:6:",
+            "no port",
+        ),
+        (
+            "storage: { connection_string: \"sqlite:\" }\n",
+            "prefixd.yaml:6:",
+            "names no file",
+        ),
+        (
+            "safelist: { prefixes: [\"::/8\"] }\n",
+            "prefixd.yaml:6:",
+            "IPv4 would not be protected",
+        ),
+        (
+            "safelist: { prefixes: [\"10.0.0.0/8\", x] }\n",
+            "prefixd.yaml:6:38",
+            "neither a prefix such as",
+        ),
         (
             "http: { auth: { mode: bearer } }\n",
             "prefixd.yaml:6:",
@@ -130,6 +161,18 @@ fn neighbours_that_are_refused() {
         (
             "    - { name: a, address: 192.0.2.1, peer_asn: 1, local_address: \"::1\" }\n",
             "different families",
+        ),
+        (
+            "    - { name: a, address: 0.0.0.0, peer_asn: 1 }\n",
+            "no address of a router",
+        ),
+        (
+            "    - { name: a, address: \"ff02::1\", peer_asn: 1 }\n",
+            "no address of a router",
+        ),
+        (
+            "    - { name: a, address: 192.0.2.1, port: 0, peer_asn: 1 }\n",
+            "port: must not be 0",
         ),
         (
             "    - { name: a, address: 192.0.2.1, peer_asn: 1, max_rules: 0 }\n",
@@ -213,6 +256,10 @@ fn playbooks_that_are_refused() {
         (playbook("ack_flood", "{ action: discard }"), "never allowed"),
         (playbook("unknown", "{ action: discard }"), "never allowed"),
         (
+            playbook("quic_flod", "{ action: discard }"),
+            "neither built in nor in vectors",
+        ),
+        (
             playbook("udp_flood", "{ action: discard, on_allowed_port: include }"),
             "drop the service",
         ),
@@ -294,16 +341,130 @@ fn rules_have_no_more_terms_than_every_enforcing_neighbour_takes() {
 }
 
 #[test]
+fn what_can_never_act_is_a_warning() {
+    let inventory = "customers:\n  - { customer_id: acme, name: A, prefixes: [192.0.2.0/24], services: [{ service_id: web, name: W, assets: [] }] }\n  - { customer_id: other, name: O, prefixes: [198.51.100.9] }\n";
+    let warnings = |settings: &str, matches: &str| {
+        let playbooks = format!(
+            "playbooks:\n  - {{ name: p, match: {{ {matches} }}, steps: [{{ action: police, rate_bps: 5000000 }}] }}\n"
+        );
+        let config = Config::from_texts(&format!("{PLAIN}{settings}"), inventory, &playbooks).unwrap();
+        config
+            .warnings()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    let usual = warnings("", "customer_id: acme, service_id: web").len();
+    for (settings, matches, part) in [
+        ("", "customer_id: amce", "\"amce\" is no customer"),
+        ("", "service_id: wbe", "\"wbe\" is no service"),
+        (
+            "",
+            "customer_id: other, service_id: web",
+            "no service of inventory.yaml there",
+        ),
+        (
+            "http: { rate_limit: { burst: 99 } }\n",
+            "service_id: web",
+            "below 100",
+        ),
+        (
+            "http: { socket: { mode: \"0660\" } }\n",
+            "service_id: web",
+            "admin_group alone cannot",
+        ),
+    ] {
+        let found = warnings(settings, matches);
+        assert!(
+            found.len() == usual + 1 && found.iter().any(|warning| warning.contains(part)),
+            "{found:#?}"
+        );
+    }
+}
+
+#[test]
+fn prefixes_may_be_addresses_and_mapped() {
+    let text = format!("{PLAIN}safelist: {{ prefixes: [10.0.0.1, \"::ffff:10.1.0.0/112\"] }}\n");
+    let prefixes = Config::from_texts(&text, "{}", "{}")
+        .unwrap()
+        .settings
+        .safelist
+        .prefixes;
+    let written: Vec<_> = prefixes.iter().map(ToString::to_string).collect();
+    assert_eq!(written, ["10.0.0.1/32", "10.1.0.0/16"]);
+}
+
+#[test]
+fn each_token_that_cannot_be_used_is_named_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = format!(
+        "{PLAIN}http:\n  auth:\n    mode: bearer\n    bearer_tokens:\n      - {{ name: a, file: a.token, role: viewer }}\n      - {{ name: b, file: b.token, role: admin }}\n      - {{ name: c, file: c.token, role: admin }}\n"
+    );
+    for (file, text) in [
+        (SETTINGS, settings.as_str()),
+        (INVENTORY, "{}"),
+        (PLAYBOOKS, "{}"),
+        ("a.token", "0123456789abcdef\n"),
+        ("b.token", "0123456789abcdef"),
+    ] {
+        std::fs::write(dir.path().join(file), text).unwrap();
+    }
+    let errors = load(dir.path()).unwrap_err().0;
+    let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 2, "{told:#?}");
+    assert!(
+        told[0].starts_with("prefixd.yaml:11:")
+            && told[0].contains("token \"b\" is the same as that of \"a\""),
+        "{}",
+        told[0]
+    );
+    assert!(
+        told[1].starts_with("prefixd.yaml:12:") && told[1].contains("c.token"),
+        "{}",
+        told[1]
+    );
+}
+
+#[test]
 fn only_a_restart_changes_some_keys() {
     let running = Config::from_texts(PLAIN, "{}", "{}").unwrap().settings;
-    let next = Config::from_texts(
-        &format!("{PLAIN}  hold_time_seconds: 9\ntimers: {{ hold_down_seconds: 1 }}\n"),
-        "{}",
-        "{}",
-    )
-    .unwrap()
-    .settings;
-    assert_eq!(next.needs_restart(&running), ["bgp.hold_time_seconds"]);
+    let keys = |text: &str| {
+        let next = Config::from_texts(text, "{}", "{}").unwrap().settings;
+        next.needs_restart(&running)
+    };
+    let reloads = format!(
+        "{PLAIN}  hold_time_seconds: 9\n  marker_large_community: \"1:2:3\"\ntimers: {{ hold_down_seconds: 1 }}\n\
+         http:\n  auth: {{ mode: bearer, bearer_tokens: [{{ name: a, env: A, role: viewer }}] }}\n  \
+         rate_limit: {{ burst: 200 }}\nobservability: {{ log_level: debug }}\nshutdown: {{ drain_timeout_seconds: 1 }}\n"
+    );
+    assert_eq!(
+        keys(&reloads),
+        [""; 0],
+        "docs/configuration.md says which keys need a restart"
+    );
+    let all = PLAIN
+        .replace("iad1", "fra1")
+        .replace("dry-run", "enforced")
+        .replace("local_asn: 65010", "local_asn: 65011")
+        .replace("10.0.0.1", "10.0.0.2");
+    let all = format!(
+        "{all}  marker_large_community: \"1:2:3\"\n  listen: null\n\
+         http: {{ listen: [\"127.0.0.1:8081\"], socket: null }}\nstorage: {{ max_connections: 3 }}\n\
+         observability: {{ log_format: text, metrics_listen: \"127.0.0.1:9100\" }}\n"
+    );
+    let expected = [
+        "pop",
+        "mode",
+        "http.listen",
+        "http.socket",
+        "bgp.local_asn",
+        "bgp.router_id",
+        "bgp.listen",
+        "storage",
+        "observability.log_format",
+        "observability.metrics_listen",
+    ];
+    assert_eq!(keys(&all), expected);
 }
 
 proptest::proptest! {

@@ -3,11 +3,13 @@
 use super::inventory::{Asset, Customer, Inventory};
 use super::playbooks::{OnAllowedPort, Playbooks, Step as PlaybookStep, Vector};
 use super::settings::{AuthMode, Guardrails, Http, Settings};
+use crate::event::MAX_BATCH;
+use crate::prefix;
 use crate::resource::Mode;
 use crate::rule::ActionType;
 use ipnet::IpNet;
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// One part of a key's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +160,11 @@ pub(super) fn settings(settings: &Settings, report: &mut Report) {
         "must begin with sqlite: or postgres://",
     );
     report.require(
+        "storage.connection_string",
+        storage.trim_end_matches('/') != "sqlite:",
+        "names no file; write it as sqlite:/var/lib/prefixd/prefixd.db",
+    );
+    report.require(
         "storage.max_connections",
         settings.storage.max_connections >= 2,
         "must be at least 2",
@@ -167,9 +174,40 @@ pub(super) fn settings(settings: &Settings, report: &mut Report) {
         settings.storage.retention_days > 0,
         "must not be 0: nothing could be explained",
     );
+    addresses(settings, report);
     report.at("safelist", |report| {
         report.each("prefixes", &settings.safelist.prefixes, protected_prefix);
     });
+}
+
+/// Two listeners cannot share an address; the second would refuse the start.
+fn addresses(settings: &Settings, report: &mut Report) {
+    let mut taken: Vec<(SocketAddr, &str)> = Vec::new();
+    let mut listens = |key: &'static str, address: SocketAddr, report: &mut Report| {
+        report.require(
+            key,
+            address.port() != 0,
+            format!("{address} has no port: nobody could know where to connect"),
+        );
+        let shared = taken.iter().find(|(other, _)| {
+            let wild = other.ip().is_unspecified() || address.ip().is_unspecified();
+            other.port() == address.port()
+                && (other.ip() == address.ip() || (wild && other.is_ipv4() == address.is_ipv4()))
+        });
+        if let Some((other, by)) = shared {
+            report.require(key, false, format!("{address} is taken by {by} ({other})"));
+        }
+        taken.push((address, key));
+    };
+    for address in &settings.http.listen {
+        listens("http.listen", *address, report);
+    }
+    if let Some(address) = settings.observability.metrics_listen {
+        listens("observability.metrics_listen", address, report);
+    }
+    for address in settings.bgp.listen.iter().flatten() {
+        listens("bgp.listen", *address, report);
+    }
 }
 
 fn http(http: &Http, report: &mut Report) {
@@ -213,6 +251,21 @@ fn http(http: &Http, report: &mut Report) {
         "must not be 0",
     );
     report.require("rate_limit.burst", http.rate_limit.burst > 0, "must not be 0");
+    if (1..MAX_BATCH).contains(&(http.rate_limit.burst as usize)) {
+        report.warn(
+            "rate_limit.burst",
+            format!("is below {MAX_BATCH}: larger batches of events are refused"),
+        );
+    }
+    if let Some(socket) = &http.socket {
+        let others = socket.viewer_group.is_some() || socket.admin_group.is_some();
+        if others && socket.mode.0 & 0o002 == 0 {
+            report.warn(
+                "socket.mode",
+                "lets only operator_group connect: who is in viewer_group or admin_group alone cannot. With \"0666\" everybody can connect, and the groups say who may do what",
+            );
+        }
+    }
 }
 
 fn bgp(settings: &Settings, report: &mut Report) {
@@ -257,6 +310,14 @@ fn bgp(settings: &Settings, report: &mut Report) {
             addresses.insert(neighbor.address.to_canonical()),
             format!("{} is another neighbour's address too", neighbor.address),
         );
+        let ip = neighbor.address;
+        let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+        report.require(
+            "address",
+            !(ip.is_unspecified() || ip.is_multicast() || broadcast),
+            format!("{ip} is no address of a router"),
+        );
+        report.require("port", neighbor.port != 0, "must not be 0");
         report.require("peer_asn", neighbor.peer_asn != 0, "must not be 0");
         report.require(
             "afi_safi",
@@ -346,6 +407,9 @@ fn protected_prefix(report: &mut Report, prefix: &IpNet) {
             "0 bits would protect everything, so that nothing could be filtered; use mode: dry-run for that",
         );
     }
+    if prefix.prefix_len() > 0 && prefix::covers_mapped(prefix) {
+        report.error(format!("{prefix} {}", prefix::COVERS_MAPPED));
+    }
     host_bits(report, prefix);
 }
 
@@ -430,6 +494,25 @@ fn asset_is_owned(asset: &Asset, customer: &Customer, report: &mut Report) {
 /// Vectors of the built-in templates that may never be discarded: they would match established or unknown traffic.
 const NEVER_DISCARDED: [&str; 2] = ["unknown", "ack_flood"];
 
+/// Vectors that have a template of their own (docs/configuration.md).
+const BUILT_IN: [&str; 14] = [
+    "udp_flood",
+    "syn_flood",
+    "ack_flood",
+    "icmp_flood",
+    "fragment_flood",
+    "gre_flood",
+    "dns_amplification",
+    "ntp_amplification",
+    "memcached_amplification",
+    "chargen_amplification",
+    "ssdp_amplification",
+    "cldap_amplification",
+    "snmp_amplification",
+    // Its discard is refused in its own words.
+    "unknown",
+];
+
 pub(super) fn playbooks(playbooks: &Playbooks, settings: &Settings, report: &mut Report) {
     for (name, vector) in &playbooks.vectors {
         report.at("vectors", |report| {
@@ -457,6 +540,39 @@ pub(super) fn playbooks(playbooks: &Playbooks, settings: &Settings, report: &mut
             steps(&default.steps, None, settings, report);
         });
     }
+}
+
+/// A playbook for somebody who is not in the inventory never applies.
+pub(super) fn matches(playbooks: &Playbooks, inventory: &Inventory, report: &mut Report) {
+    report.each("playbooks", &playbooks.playbooks, |report, playbook| {
+        let wanted = &playbook.matches;
+        let customers = || {
+            inventory
+                .customers
+                .iter()
+                .filter(|customer| wanted.customer_id.as_ref().is_none_or(|id| *id == customer.customer_id))
+        };
+        let service = |id: &String| {
+            customers().any(|customer| customer.services.iter().any(|service| service.service_id == *id))
+        };
+        match (&wanted.customer_id, &wanted.service_id) {
+            (Some(id), _) if customers().next().is_none() => report.warn(
+                "match.customer_id",
+                format!("{id:?} is no customer of inventory.yaml: this playbook never applies"),
+            ),
+            (_, Some(id)) if !service(id) => report.warn(
+                "match.service_id",
+                format!("{id:?} is no service of inventory.yaml there: this playbook never applies"),
+            ),
+            _ => {}
+        }
+        let known = |vector: &String| BUILT_IN.contains(&vector.as_str()) || playbooks.vectors.contains_key(vector);
+        if let Some(vector) = wanted.vector.as_ref().filter(|vector| !known(vector) && *vector != "manual") {
+            report.each("steps", &playbook.steps, |report, step| {
+                report.require("action", step.action != ActionType::Discard, format!("discard is never allowed for {vector:?}, which is neither built in nor in vectors: such traffic is policed as unknown. Describe it in vectors, or use police"));
+            });
+        }
+    });
 }
 
 fn template(vector: &Vector, settings: &Settings, report: &mut Report) {

@@ -36,6 +36,24 @@ fn control_characters_are_no_name() {
 }
 
 #[test]
+fn details_are_bounded() {
+    let with = |json: String| Event::try_from(request(|r| r.raw_details = RawValue::from_string(json).ok()));
+    let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    assert!(with(nested(MAX_DETAILS_DEPTH)).is_ok());
+    assert!(
+        with(format!("{{\"text\": \"\\\"{}\"}}", "[".repeat(100))).is_ok(),
+        "brackets in text are text"
+    );
+    for json in [
+        nested(MAX_DETAILS_DEPTH + 1),
+        format!("\"{}\"", "x".repeat(MAX_DETAILS_BYTES)),
+    ] {
+        let errors = with(json).unwrap_err();
+        assert_eq!(errors[0].field, "raw_details");
+    }
+}
+
+#[test]
 fn unknown_outcomes_are_kept() {
     let outcome: EventOutcome = serde_json::from_str("\"deferred\"").unwrap();
     assert_eq!(outcome, EventOutcome::Other("deferred".into()));

@@ -96,7 +96,11 @@ pub(super) async fn write<W: AsyncWrite>(
                     None => None,
                     Some(generation) => {
                         changed.mark_unchanged();
-                        let pull = shared.rib().pull(generation, &shared.attributes, Instant::now());
+                        let pull = {
+                            let mut rib = shared.rib();
+                            // Under the lock: what other attributes ask to be sent again must be sent with them.
+                            rib.pull(generation, &shared.attributes(), Instant::now())
+                        };
                         match pull {
                             Pull::Batch(batch) => {
                                 write_all(&mut stream, &batch.bytes, &blocked).await?;

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::time::{Duration, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::supervise::supervise;
 use super::{Handle, Inner, Speaker};
-use crate::config::{ConfigError, NeighborConfig};
+use crate::config::{ConfigError, HoldTime, LargeCommunity, NeighborConfig};
 use crate::history::Occurrence;
 use crate::listener::Listening;
 use crate::peer::{Order, StopReason};
 use crate::shared::lock;
 use crate::socket::Md5Key;
+use crate::wire::AttributeSet;
 
 /// How long a neighbour that leaves, or whose session changes, may take to end in order.
 const LEAVE_GRACE: Duration = Duration::from_secs(5);
@@ -58,6 +60,31 @@ impl Speaker {
         }
         self.inner.dismiss(old, &mut report);
         Ok(report)
+    }
+}
+
+impl Speaker {
+    /// Changes what all neighbours have in common. Sessions go on: the hold time is offered by the next connection,
+    /// another marker is put on every rule by sending it again in place.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the marker cannot be sent; then nothing changes.
+    pub fn set_common(&self, hold_time: HoldTime, marker: Option<LargeCommunity>) -> Result<(), ConfigError> {
+        let inner = &self.inner;
+        let mut known = lock(&inner.marker);
+        if *known != marker {
+            let attributes = Arc::new(AttributeSet::new(inner.config.local_asn, marker)?);
+            *known = marker;
+            // Under the lock of the neighbours: one that is added now gets the new ones.
+            let neighbors = inner.write_neighbors();
+            *lock(&inner.attributes) = attributes.clone();
+            for handle in neighbors.values() {
+                handle.shared.set_attributes(attributes.clone());
+            }
+        }
+        inner.hold_seconds.store(hold_time.as_secs(), Ordering::Relaxed);
+        Ok(())
     }
 }
 

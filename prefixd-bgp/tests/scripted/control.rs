@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use prefixd_bgp::{ConfigError, Delivery, Limits, NeighborConfig, SessionPhase, Stop};
+use prefixd_bgp::{ConfigError, Delivery, HoldTime, Limits, NeighborConfig, SessionPhase, Stop};
 
 use crate::harness::*;
 
@@ -177,6 +177,67 @@ async fn changed_limits_act_without_a_new_session() {
     );
     assert_eq!(peer.update().await.nlri().0.len(), 2);
     assert_eq!(speaker.peer(NAME).unwrap().established_total, 1);
+}
+
+#[tokio::test]
+async fn another_marker_is_put_on_every_rule_without_a_new_session() {
+    let router = Router::bind().await;
+    let speaker = start(vec![router.neighbor()]);
+    let routes = [route(1), route(2)];
+    speaker.apply(routes.iter().cloned().map(announce)).unwrap();
+    let mut peer = router.session(&OpenScript::default()).await;
+    peer.initial_sync().await;
+    let hold = HoldTime::from_secs(30).unwrap();
+    let marker = |local2: u32| [65010_u32, 8955, local2].map(u32::to_be_bytes).concat();
+    let carries = |update: &Message, marker: &[u8]| update.body.windows(12).any(|bytes| bytes == marker);
+
+    speaker
+        .set_common(hold, Some("65010:8955:7".parse().unwrap()))
+        .unwrap();
+    let again = peer.update().await;
+    let mut keys: Vec<Vec<u8>> = again.nlri().0;
+    keys.sort();
+    let mut expected: Vec<Vec<u8>> = routes
+        .iter()
+        .map(|route| key(route).as_bytes().to_vec())
+        .collect();
+    expected.sort();
+    assert_eq!(keys, expected);
+    assert!(carries(&again, &marker(7)) && !carries(&again, &marker(1)));
+    speaker.apply([announce(route(3))]).unwrap();
+    assert!(carries(&peer.update().await, &marker(7)));
+
+    // The same again is nothing to say; what follows comes at once.
+    speaker
+        .set_common(hold, Some("65010:8955:7".parse().unwrap()))
+        .unwrap();
+    speaker.apply([announce(route(4))]).unwrap();
+    assert_eq!(peer.update().await.nlri().0, [key(&route(4)).as_bytes()]);
+    assert_eq!(speaker.peer(NAME).unwrap().established_total, 1);
+}
+
+#[tokio::test]
+async fn another_hold_time_is_offered_by_the_next_session() {
+    let router = Router::bind().await;
+    let speaker = start(vec![router.neighbor()]);
+    let offered = |open: &Message| u16::from_be_bytes([open.body[3], open.body[4]]);
+    let mut peer = router.accept().await;
+    assert_eq!(offered(&peer.establish(&OpenScript::default()).await), 30);
+    peer.initial_sync().await;
+    speaker
+        .set_common(
+            HoldTime::from_secs(9).unwrap(),
+            Some("65010:8955:1".parse().unwrap()),
+        )
+        .unwrap();
+    assert_eq!(
+        speaker.peer(NAME).unwrap().established_total,
+        1,
+        "the session goes on"
+    );
+    drop(peer);
+    let mut next = router.accept().await;
+    assert_eq!(offered(&next.establish(&OpenScript::default()).await), 9);
 }
 
 #[tokio::test]

@@ -1,13 +1,19 @@
 //! Reloading: all files or none.
 
+use super::log::LogLevel;
 use super::wiring;
+use crate::announce::Announcer;
 use crate::engine::{Handle, Reload};
+use crate::http::{Failure, Live};
 use crate::policy::Policy;
-use prefixd_api::config::{self, Config, ConfigErrors};
+use arc_swap::ArcSwap;
+use prefixd_api::config::{self, Config, ConfigErrors, Settings};
+use prefixd_api::problem::Code;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Mutex;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Reads the configuration again and puts it into force. Cheap to clone.
 #[derive(Clone)]
@@ -17,9 +23,22 @@ pub struct Reloader {
 
 struct Inner {
     dir: PathBuf,
-    engine: Handle,
-    /// Held during a reload: two at once would race for the last word.
-    current: Mutex<Config>,
+    parts: Reloaded,
+    in_force: ArcSwap<Settings>,
+    /// Where the database is, as known last. Held during a reload: two at once would race for the last word.
+    database: Mutex<Vec<IpAddr>>,
+}
+
+/// The parts that a reload changes.
+pub struct Reloaded {
+    /// Decisions, and what it is that comes into force.
+    pub engine: Handle,
+    /// The neighbours.
+    pub announcer: Arc<Announcer>,
+    /// Who may ask, and how often.
+    pub http: Arc<Live>,
+    /// The log.
+    pub log: Arc<LogLevel>,
 }
 
 /// Why a reload changed nothing.
@@ -29,27 +48,37 @@ pub enum ReloadError {
     #[error("{0}")]
     Config(ConfigErrors),
     /// Keys changed that only a restart can change.
-    #[error("{} needs a restart; change it back or restart prefixd", .0.join(", "))]
+    #[error("{} cannot change while prefixd runs; change it back, or restart prefixd", .0.join(", "))]
     NeedsRestart(Vec<String>),
     /// The speaker refused the neighbours.
     #[error("{0:#}")]
     Speaker(anyhow::Error),
+    /// An address that must be protected is not known.
+    #[error("{0:#}; nothing was changed")]
+    Address(anyhow::Error),
     /// The journal could not be written.
     #[error("{0}; nothing was changed, try again")]
     Engine(#[from] crate::engine::SubmitError),
 }
 
 impl Reloader {
-    /// Reloads from `dir`; `current` is in force.
+    /// Reloads from `dir`; `current` is in force, and the database is at these addresses.
     #[must_use]
-    pub fn new(dir: PathBuf, current: Config, engine: Handle) -> Self {
+    pub fn new(dir: PathBuf, current: &Config, database: Vec<IpAddr>, parts: Reloaded) -> Self {
         Self {
             inner: Arc::new(Inner {
                 dir,
-                engine,
-                current: Mutex::new(current),
+                parts,
+                in_force: ArcSwap::from_pointee(current.settings.clone()),
+                database: Mutex::new(database),
             }),
         }
+    }
+
+    /// What is in force.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        self.inner.in_force.load_full()
     }
 
     /// Reads all files and puts them into force, or changes nothing.
@@ -68,13 +97,28 @@ impl Reloader {
     }
 
     async fn try_reload(&self, actor: &str) -> Result<u64, ReloadError> {
-        let mut current = self.inner.current.lock().await;
+        let parts = &self.inner.parts;
+        let mut database = self.inner.database.lock().await;
         let next = config::load(&self.inner.dir).map_err(ReloadError::Config)?;
-        let restart = next.settings.needs_restart(&current.settings);
+        let restart = next.settings.needs_restart(&self.settings());
         if !restart.is_empty() {
             return Err(ReloadError::NeedsRestart(restart));
         }
-        let policy = Arc::new(Policy::compile(&next, &wiring::implicit(&next)));
+        match wiring::database(&next.settings.storage.connection_string).await {
+            // Connections to where it was may go on.
+            Ok(found) => {
+                let new: Vec<_> = found
+                    .into_iter()
+                    .filter(|address| !database.contains(address))
+                    .collect();
+                database.extend(new);
+            }
+            Err(error) => {
+                warn!(error = format!("{error:#}"), known = ?*database, "the addresses known last stay protected");
+            }
+        }
+        let implicit = wiring::implicit(&next, &database).map_err(ReloadError::Address)?;
+        let policy = Arc::new(Policy::compile(&next, &implicit));
         let speaker = wiring::speaker(&next).map_err(ReloadError::Speaker)?;
         speaker
             .validate()
@@ -85,12 +129,28 @@ impl Reloader {
             neighbors: speaker.neighbors,
             announce: wiring::neighbors(&next),
         };
-        let head = self
-            .inner
-            .engine
-            .reload(Box::new(reload), actor.to_owned())
-            .await?;
-        *current = next;
+        let head = parts.engine.reload(Box::new(reload), actor.to_owned()).await?;
+        // It is in the journal: nothing from here on can refuse it.
+        parts.http.adopt(&next.settings);
+        parts.log.set(next.settings.observability.log_level);
+        let common = parts
+            .announcer
+            .speaker()
+            .set_common(speaker.hold_time, speaker.marker);
+        if let Err(error) = common {
+            error!(%error, "the speaker refused a hold time or marker that had been checked; they stay as they were");
+        }
+        self.inner.in_force.store(Arc::new(next.settings));
         Ok(head)
+    }
+}
+
+impl From<ReloadError> for Failure {
+    fn from(error: ReloadError) -> Self {
+        match error {
+            // The files are not to blame: the caller may try again.
+            ReloadError::Engine(error) => error.into(),
+            error => Self::new(Code::ConfigInvalid, error.to_string()),
+        }
     }
 }

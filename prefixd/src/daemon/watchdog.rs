@@ -14,7 +14,7 @@ const CHECK: Duration = Duration::from_secs(5);
 
 /// Starts the watch and answers what the engine calls every second. The watch is a thread of its own, because a
 /// blocked runtime is one of the things it looks for; it ends with `shutdown`.
-pub(super) fn start(shutdown: CancellationToken) -> Box<dyn Fn() + Send + Sync> {
+pub(super) fn start(shutdown: CancellationToken) -> Arc<dyn Fn() + Send + Sync> {
     let started = Instant::now();
     let last = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&last);
@@ -33,7 +33,7 @@ pub(super) fn start(shutdown: CancellationToken) -> Box<dyn Fn() + Send + Sync> 
             }
         }
     });
-    Box::new(move || {
+    Arc::new(move || {
         let now = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         last.store(now, Ordering::Relaxed);
         // Without systemd there is nobody to tell; a failure shows as a restart by systemd.

@@ -5,9 +5,11 @@ use crate::engine;
 use crate::policy::Implicit;
 use anyhow::Context;
 use prefixd_api::config::Config;
+use prefixd_api::config::Settings;
 use prefixd_api::config::settings::{self, AfiSafi};
 use prefixd_bgp::flowspec::Family;
 use prefixd_bgp::{HoldTime, LargeCommunity, Limits, NeighborConfig, SpeakerConfig};
+use sqlx::postgres::PgConnectOptions;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -16,6 +18,8 @@ use std::time::Duration;
 
 /// Longest NLRI that every router tried takes: from 240 bytes on FRR, GoBGP and ExaBGP fail, each in its own way.
 const NLRI_BYTES: usize = 239;
+/// How long the name of the database's host may take.
+const RESOLVE: Duration = Duration::from_secs(5);
 
 /// How often history that is older than it may be is looked for.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
@@ -83,47 +87,134 @@ fn neighbor(settings: &settings::Neighbor) -> NeighborConfig {
     }
 }
 
-/// What no rule may touch and the documents do not say.
-pub(super) fn implicit(config: &Config) -> Implicit {
-    let database = database_address(&config.settings.storage.connection_string);
-    Implicit {
-        addresses: database
-            .map(|address| (address, "the database".to_owned()))
+/// What no rule may touch and the documents do not say. `database` is where the database is.
+pub(super) fn implicit(config: &Config, database: &[IpAddr]) -> anyhow::Result<Implicit> {
+    let named = |addresses: Vec<IpAddr>, what: &'static str| {
+        addresses
             .into_iter()
+            .map(move |address| (address, what.to_owned()))
+    };
+    let machine = if says_all_own_addresses(&config.settings) {
+        Vec::new()
+    } else {
+        own_addresses().context(
+            "the addresses of this machine cannot be read, so that rules could touch them: allow the daemon \
+             AF_NETLINK, or name the addresses in bgp.listen, http.listen and every neighbour's local_address",
+        )?
+    };
+    Ok(Implicit {
+        addresses: named(database.to_vec(), "the database")
+            .chain(named(machine, "an address of this machine"))
             .collect(),
-    }
+    })
 }
 
-/// The address in a PostgreSQL connection string, when it has one and not a name.
-fn database_address(connection_string: &str) -> Option<IpAddr> {
-    let rest = connection_string
-        .strip_prefix("postgres://")
-        .or_else(|| connection_string.strip_prefix("postgresql://"))?;
-    let authority = rest.split(['/', '?']).next()?;
-    let host = authority.rsplit('@').next()?;
-    let host = match host.strip_prefix('[') {
-        Some(v6) => v6.split(']').next()?,
-        None => host.split(':').next()?,
+/// Whether the documents name every address of ours that the network can see; the policy takes those from there.
+fn says_all_own_addresses(settings: &Settings) -> bool {
+    let mut listeners = settings.bgp.listen.iter().flatten().chain(&settings.http.listen);
+    listeners.all(|listener| !listener.ip().is_unspecified())
+        && settings
+            .bgp
+            .neighbors
+            .iter()
+            .all(|neighbor| neighbor.local_address.is_some())
+}
+
+/// What the interfaces of this machine have now; loopback is nobody's victim.
+fn own_addresses() -> anyhow::Result<Vec<IpAddr>> {
+    let address = |interface: nix::ifaddrs::InterfaceAddress| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())))
     };
-    host.parse().ok()
+    let interfaces = nix::ifaddrs::getifaddrs()?;
+    Ok(interfaces
+        .filter_map(address)
+        .filter(|address| !address.is_loopback())
+        .collect())
+}
+
+/// Where the database is; nowhere when it is a file or a socket of this machine.
+pub(super) async fn database(connection_string: &str) -> anyhow::Result<Vec<IpAddr>> {
+    let Some(options) = postgres(connection_string)? else {
+        return Ok(Vec::new());
+    };
+    let host = options.get_host().trim_matches(['[', ']']);
+    if options.get_socket().is_some() || host.starts_with('/') {
+        return Ok(Vec::new());
+    }
+    if let Ok(address) = host.parse() {
+        return Ok(vec![address]);
+    }
+    let found = tokio::time::timeout(RESOLVE, tokio::net::lookup_host((host, options.get_port())))
+        .await
+        .map_err(anyhow::Error::from)
+        .and_then(|found| found.map_err(anyhow::Error::from))
+        .with_context(|| format!("the addresses of the database's host {host} are not to be had"))?;
+    Ok(found.map(|address| address.ip()).collect())
+}
+
+/// What a connection string says, when it is of PostgreSQL.
+pub(super) fn postgres(connection_string: &str) -> anyhow::Result<Option<PgConnectOptions>> {
+    if connection_string.starts_with("sqlite:") {
+        return Ok(None);
+    }
+    // The text has the password; what is wrong with it is said without it.
+    let options = connection_string
+        .parse::<PgConnectOptions>()
+        .map_err(|error| anyhow::anyhow!("is no PostgreSQL address: {error}"))?;
+    Ok(Some(options))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn the_database_is_found_by_address_and_by_name() {
+        for (text, addresses) in [
+            (
+                "postgres://prefixd:secret@192.0.2.9:5432/prefixd",
+                vec!["192.0.2.9"],
+            ),
+            (
+                "postgresql://prefixd@[2001:db8::9]:5432/p?sslmode=require",
+                vec!["2001:db8::9"],
+            ),
+            ("postgres://prefixd@ignored/p?host=192.0.2.8", vec!["192.0.2.8"]),
+            ("postgres:///p?host=/run/postgresql", vec![]),
+            ("sqlite:/var/lib/prefixd/prefixd.db", vec![]),
+        ] {
+            let found: Vec<String> = database(text)
+                .await
+                .unwrap()
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            assert_eq!(found, addresses, "{text}");
+        }
+        let local = database("postgres://prefixd@localhost/p").await.unwrap();
+        assert!(!local.is_empty() && local.iter().all(IpAddr::is_loopback));
+        assert!(database("postgres://prefixd@db.invalid/p").await.is_err());
+        let error = postgres("postgres://u:hidden@h:99999999/p")
+            .unwrap_err()
+            .to_string();
+        assert!(!error.contains("hidden"), "{error}");
+    }
+
     #[test]
-    fn the_database_is_found_where_it_is_an_address() {
-        let address = |text: &str| database_address(text).map(|address| address.to_string());
-        assert_eq!(
-            address("postgres://prefixd:secret@192.0.2.9:5432/prefixd"),
-            Some("192.0.2.9".into())
-        );
-        assert_eq!(
-            address("postgresql://prefixd@[2001:db8::9]:5432/p?sslmode=require"),
-            Some("2001:db8::9".into())
-        );
-        assert_eq!(address("postgres://db.example/p"), None);
-        assert_eq!(address("sqlite:/var/lib/prefixd/prefixd.db"), None);
+    fn without_a_named_address_all_of_this_machine_are_ours() {
+        let config = |listen: &str, neighbor: &str| {
+            let settings = format!(
+                "pop: a\nmode: dry-run\nbgp:\n  local_asn: 1\n  router_id: 10.0.0.1\n  listen: {listen}\n  neighbors:\n    - {{ name: r, address: 192.0.2.1, peer_asn: 1{neighbor} }}\n"
+            );
+            Config::from_texts(&settings, "{}", "{}").unwrap().settings
+        };
+        let local = ", local_address: 192.0.2.10";
+        assert!(says_all_own_addresses(&config("null", local)));
+        assert!(says_all_own_addresses(&config("[\"192.0.2.10:179\"]", local)));
+        assert!(!says_all_own_addresses(&config("[\"0.0.0.0:179\"]", local)));
+        assert!(!says_all_own_addresses(&config("null", "")));
+        own_addresses().unwrap();
     }
 }

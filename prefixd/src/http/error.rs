@@ -4,29 +4,37 @@ use crate::engine::SubmitError;
 use crate::store::{CursorError, StoreError};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use prefixd_api::event::{EventAnswer, RefusedEvent};
 use prefixd_api::problem::{Code, FieldError, Problem};
-use tracing::error;
 
 /// Seconds after which a retry makes sense when the store or the queue is the reason.
 const RETRY_AFTER: u32 = 1;
 
 /// A refused or failed request.
 #[derive(Debug)]
-pub struct Failure(pub Box<Problem>);
+pub struct Failure(Box<Told>);
+
+/// What is answered, and what only the log is told. The gate logs the cause and puts the request id in.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) problem: Problem,
+    /// What the event came to that a guardrail refused: it is stored all the same.
+    pub(super) event: Option<EventAnswer>,
+    /// Why the daemon, and not the client, is at fault. Never leaves the daemon.
+    pub(super) cause: Option<String>,
+}
 
 impl Failure {
     /// A problem of this code.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self(Box::new(Problem::new(code, detail)))
+        Problem::new(code, detail).into()
     }
 
     /// One bad field.
     pub fn field(field: &str, message: impl Into<String>) -> Self {
         let message = message.into();
         let problem = Problem::new(Code::RequestField, format!("{field} {message}"));
-        Self(Box::new(
-            problem.with_errors(vec![FieldError::new(field, message)]),
-        ))
+        problem.with_errors(vec![FieldError::new(field, message)]).into()
     }
 
     /// Several bad fields.
@@ -34,9 +42,9 @@ impl Failure {
     pub fn fields(errors: Vec<FieldError>) -> Self {
         let names: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
         let detail = format!("not valid: {}", names.join(", "));
-        Self(Box::new(
-            Problem::new(Code::RequestField, detail).with_errors(errors),
-        ))
+        Problem::new(Code::RequestField, detail)
+            .with_errors(errors)
+            .into()
     }
 
     /// No such thing.
@@ -47,17 +55,64 @@ impl Failure {
 
     /// A defect: the cause goes to the log, the client gets the request id.
     pub fn internal(cause: &dyn std::fmt::Display) -> Self {
-        error!(%cause, "a request failed by a defect");
         Self::new(
             Code::Internal,
             "the daemon could not answer this; its log has the cause under the request id",
         )
+        .because(cause)
+    }
+
+    /// With what the log is told under the request id.
+    #[must_use]
+    pub(super) fn because(mut self, cause: &dyn std::fmt::Display) -> Self {
+        self.0.cause = Some(cause.to_string());
+        self
+    }
+
+    /// With the answer of the event that was stored all the same.
+    #[must_use]
+    pub(super) fn of_event(mut self, answer: EventAnswer) -> Self {
+        self.0.event = Some(answer);
+        self
+    }
+
+    /// What is answered and logged.
+    pub(super) fn into_told(self) -> Told {
+        *self.0
+    }
+}
+
+impl Told {
+    /// The body of the answer.
+    pub(super) fn body(&self) -> Vec<u8> {
+        // Our own types always serialise; if not, the status alone still tells.
+        match &self.event {
+            None => serde_json::to_vec(&self.problem),
+            Some(answer) => serde_json::to_vec(&RefusedEvent {
+                problem: self.problem.clone(),
+                event_id: answer.event_id,
+                external_event_id: answer.external_event_id.clone(),
+                mitigation_id: answer.mitigation_id,
+                group_id: answer.group_id,
+            }),
+        }
+        .unwrap_or_default()
     }
 }
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self(Box::new(problem))
+        Self(Box::new(Told {
+            problem,
+            event: None,
+            cause: None,
+        }))
+    }
+}
+
+impl From<Box<Problem>> for Failure {
+    fn from(problem: Box<Problem>) -> Self {
+        (*problem).into()
     }
 }
 
@@ -87,10 +142,19 @@ impl From<SubmitError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        error!(%error, "the store could not be read");
-        Problem::new(Code::StoreUnavailable, "the database does not answer; try again")
-            .with_retry_after(RETRY_AFTER)
-            .into()
+        // A row that cannot be read is not read any better by the next try.
+        if matches!(
+            error,
+            StoreError::Unreadable(_)
+                | StoreError::Database(sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. })
+        ) {
+            return Self::internal(&error);
+        }
+        Self::from(
+            Problem::new(Code::StoreUnavailable, "the database does not answer; try again")
+                .with_retry_after(RETRY_AFTER),
+        )
+        .because(&error)
     }
 }
 
@@ -102,27 +166,21 @@ impl From<CursorError> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let problem = self.0;
-        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        // Our own types always serialise; if not, the status alone still tells.
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
-        let mut response = (status, body).into_response();
+        let told = self.into_told();
+        let status = StatusCode::from_u16(told.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, told.body()).into_response();
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if let Some(seconds) = problem.retry_after_seconds {
+        if let Some(seconds) = told.problem.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        response.extensions_mut().insert(Told(problem));
+        response.extensions_mut().insert(told);
         response
     }
 }
-
-/// The problem of an answer, for the gate to put the request id in.
-#[derive(Clone)]
-pub(super) struct Told(pub(super) Box<Problem>);

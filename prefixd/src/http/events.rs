@@ -1,27 +1,30 @@
 //! Events.
 
-use super::extract::{Json, Query, answer, ok, parse, path};
+use super::error::Told;
+use super::extract::{Json, PathText, Query, answer, ok, parse, path};
+use super::gate::RequestId;
 use super::identity::Principal;
 use super::{App, Failure};
 use crate::engine::Answer;
 use crate::policy::{Command, EventCommand, FreshIds, Outcome};
 use crate::store::{EventFilter, PageRequest};
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
+use governor::clock::Clock;
 use prefixd_api::event::{
     Event, EventAction, EventAnswer, EventBatch, EventBatchAnswer, EventBatchResult, EventList, EventOutcome,
-    EventRequest, StoredEvent,
+    EventRequest, MAX_BATCH, RefusedEvent, StoredEvent,
 };
 use prefixd_api::ids::EventId;
 use prefixd_api::problem::{Code, Problem};
 use prefixd_api::time::Timestamp;
 use prefixd_api::why::Why;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
+use tracing::warn;
 
-/// Events of one batch at most.
-const MAX_BATCH: usize = 100;
 /// Older events are refused: nothing that a person does now could still depend on them.
 const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -30,7 +33,7 @@ const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
     (status = 202, description = "New work, committed", body = EventAnswer),
     (status = 200, description = "Known already: the stored answer", body = EventAnswer),
     (status = 400, description = "Not well formed or out of range", body = Problem),
-    (status = 422, description = "Stored, but a guardrail refused a rule", body = Problem),
+    (status = 422, description = "Stored, but a guardrail refused a rule", body = RefusedEvent),
     (status = 429, description = "Too many events", body = Problem),
     (status = 503, description = "Nothing was done; send it again", body = Problem),
 ))]
@@ -53,6 +56,7 @@ pub(super) async fn send(
 pub(super) async fn send_batch(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    Extension(id): Extension<RequestId>,
     Json(batch): Json<EventBatch>,
 ) -> Result<Response, Failure> {
     let count = batch.events.len();
@@ -66,44 +70,72 @@ pub(super) async fn send_batch(
     // Handed over in order and together, so that they share a commit.
     let results = batch.events.iter().map(|event| async {
         match parse::<EventRequest>(event.get().as_bytes()) {
-            Ok(request) => result(decide(&app, &principal, request).await),
-            Err(failure) => result(Err(failure)),
+            Ok(request) => result(decide(&app, &principal, request).await, &id),
+            Err(failure) => result(Err(failure), &id),
         }
     });
     let results = futures_util::future::join_all(results).await;
     ok(&EventBatchAnswer { results })
 }
 
-fn result(decided: Result<(u16, EventAnswer), Failure>) -> EventBatchResult {
+fn result(decided: Result<(u16, EventAnswer), Failure>, id: &RequestId) -> EventBatchResult {
     match decided {
         Ok((http_status, answer)) => EventBatchResult {
             http_status,
             code: None,
             detail: None,
+            errors: Vec::new(),
             answer: Some(answer),
         },
-        Err(Failure(problem)) => EventBatchResult {
-            http_status: problem.status,
-            code: Some(problem.code),
-            detail: Some(problem.detail),
-            answer: None,
-        },
+        Err(failure) => {
+            let Told {
+                problem,
+                event,
+                cause,
+            } = failure.into_told();
+            if let Some(cause) = cause {
+                // The answer of the batch is 200: nobody else would log this.
+                warn!(request_id = %id.0, cause, code = problem.code, "an event of a batch failed");
+            }
+            EventBatchResult {
+                http_status: problem.status,
+                code: Some(problem.code),
+                detail: Some(problem.detail),
+                errors: problem.errors,
+                answer: event,
+            }
+        }
     }
 }
 
 fn limit(app: &App, principal: &Principal, events: u32) -> Result<(), Failure> {
     let events = NonZeroU32::new(events).unwrap_or(NonZeroU32::MIN);
-    match app.limiter.check_key_n(&principal.actor, events) {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => {
-            app.metrics.rate_limited.inc();
-            let detail = format!(
-                "{} sends more events than http.rate_limit allows; slow down",
-                principal.actor
-            );
-            Err(Problem::new(Code::LimitRate, detail).with_retry_after(1).into())
+    let limiter = Arc::clone(&app.live.load().limiter);
+    let wait = match limiter.check_key_n(&principal.actor, events) {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(until)) => until.wait_time_from(limiter.clock().now()),
+        // More than the burst at once would be refused for ever; validation keeps the burst above a batch.
+        Err(most) => {
+            return Err(Failure::field(
+                "events",
+                format!(
+                    "has {events} events; http.rate_limit.burst lets {} through at once",
+                    most.0
+                ),
+            ));
         }
-    }
+    };
+    app.metrics.rate_limited.inc();
+    let detail = format!(
+        "{} sends more events than http.rate_limit allows; slow down",
+        principal.actor
+    );
+    let seconds = u32::try_from(wait.as_secs())
+        .unwrap_or(u32::MAX)
+        .saturating_add(1);
+    Err(Problem::new(Code::LimitRate, detail)
+        .with_retry_after(seconds)
+        .into())
 }
 
 async fn decide(
@@ -130,12 +162,10 @@ async fn decide(
             refused: Some((guardrail, why)),
         } => {
             app.metrics.count_refusal(guardrail);
-            let detail = answer.reason;
-            Err(Problem::new(Code::Guardrail(guardrail), detail)
-                .with_why(why.explain())
-                .into())
+            let problem = Problem::new(Code::Guardrail(guardrail), answer.reason.clone());
+            Err(Failure::from(problem.with_why(why.explain())).of_event(answer))
         }
-        Outcome::Refused(problem) => Err(Failure(problem)),
+        Outcome::Refused(problem) => Err(problem.into()),
         other => Err(Failure::internal(&format_args!("an event came to {other:?}"))),
     }
 }
@@ -147,7 +177,7 @@ fn seen_at(app: &App, timestamp: Option<Timestamp>) -> Result<Option<Timestamp>,
         return Ok(None);
     };
     let wall = Timestamp::wall_clock();
-    if timestamp.since(wall) > app.max_future_skew {
+    if timestamp.since(wall) > app.live.load().max_future_skew {
         let ahead = timestamp.since(wall).as_secs();
         return Err(Failure::field(
             "timestamp",
@@ -209,7 +239,7 @@ pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Res
 /// One event.
 #[utoipa::path(get, path = "/v1/events/{id}", tag = "events", params(("id" = String, Path)),
     responses((status = 200, body = StoredEvent), (status = 404, body = Problem)))]
-pub(super) async fn get(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
+pub(super) async fn get(State(app): State<App>, PathText(id): PathText) -> Result<Response, Failure> {
     let id: EventId = path(&id, "event")?;
     ok(&app
         .store
@@ -221,7 +251,7 @@ pub(super) async fn get(State(app): State<App>, Path(id): Path<String>) -> Resul
 /// Why an event had the outcome it had.
 #[utoipa::path(get, path = "/v1/events/{id}/why", tag = "events", params(("id" = String, Path)),
     responses((status = 200, body = Why), (status = 404, body = Problem)))]
-pub(super) async fn why(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
+pub(super) async fn why(State(app): State<App>, PathText(id): PathText) -> Result<Response, Failure> {
     let id: EventId = path(&id, "event")?;
     ok(&app
         .store

@@ -1,24 +1,29 @@
 //! Bodies and queries, refused in the one error shape.
 
 use super::error::Failure;
+use crate::engine::SubmitError;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use prefixd_api::problem::Code;
+use prefixd_api::problem::{Code, FieldError, Problem};
 use prefixd_api::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::str::FromStr;
 use std::time::Duration;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// Longest body.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a body may still arrive once the daemon stops.
+const STOP_GRACE: Duration = Duration::from_secs(1);
 /// Items of a page when the query names no number, and at most.
 const PAGE: (u16, u16) = (100, 1000);
 
@@ -44,42 +49,95 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
                 ),
             ));
         }
+        let stopping = request.extensions().get::<Stopping>().cloned();
         let body = Limited::new(request.into_body(), MAX_BODY).collect();
-        let bytes = match timeout(BODY_TIMEOUT, body).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                return Err(Failure::new(
-                    Code::RequestTooLarge,
-                    format!("the body is longer than {MAX_BODY} bytes"),
-                ));
-            }
-            Ok(Err(error)) => {
-                return Err(Failure::new(
-                    Code::RequestSyntax,
-                    format!("the body did not arrive: {error}"),
-                ));
-            }
-            Err(_) => {
-                return Err(Failure::new(
-                    Code::RequestSyntax,
-                    format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()),
-                ));
-            }
+        let bytes = tokio::select! {
+            body = timeout(BODY_TIMEOUT, body) => match body {
+                Ok(Ok(body)) => body.to_bytes(),
+                Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                    return Err(Failure::new(
+                        Code::RequestTooLarge,
+                        format!("the body is longer than {MAX_BODY} bytes"),
+                    ));
+                }
+                Ok(Err(error)) => {
+                    return Err(Failure::new(
+                        Code::RequestSyntax,
+                        format!("the body did not arrive: {error}"),
+                    ));
+                }
+                Err(_) => {
+                    return Err(Failure::new(
+                        Code::RequestSyntax,
+                        format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()),
+                    ));
+                }
+            },
+            () = too_late(stopping) => return Err(SubmitError::Stopping.into()),
         };
         parse(&bytes).map(Self)
     }
 }
 
-/// Parses JSON; an unknown or mistyped field is named by serde's message.
+/// The daemon stops when this is cancelled.
+#[derive(Clone)]
+pub(super) struct Stopping(pub(super) CancellationToken);
+
+/// The daemon stops, and a body that was under way then had its time.
+async fn too_late(stopping: Option<Stopping>) {
+    match stopping {
+        Some(Stopping(stopping)) => {
+            stopping.cancelled().await;
+            tokio::time::sleep(STOP_GRACE).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Parses a JSON object; an unknown, missing or mistyped field is named by its path.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        let code = if error.is_data() {
-            Code::RequestField
-        } else {
-            Code::RequestSyntax
-        };
-        Failure::new(code, format!("the body is not as expected: {error}"))
-    })
+    // serde would take a list for an object, its items for the fields in the order of our source.
+    let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
+    let parsed = serde_json::from_slice(bytes);
+    match parsed {
+        Ok(parsed) if is_object => Ok(parsed),
+        Err(error) if !error.is_data() => Err(Failure::new(
+            Code::RequestSyntax,
+            format!("the body is no well-formed JSON: {error}"),
+        )),
+        Err(error) if is_object => Err(bad_field::<T>(bytes, &error)),
+        Ok(_) | Err(_) => Err(Failure::new(
+            Code::RequestField,
+            "the body must be a JSON object with the documented fields",
+        )),
+    }
+}
+
+/// Parses again, keeping track of where it is: only what is refused pays for that.
+fn bad_field<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Failure {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let found = serde_path_to_error::deserialize::<_, T>(&mut json).err();
+    let path = found.map(|found| found.path().to_string()).unwrap_or_default();
+    let message = error.to_string();
+    let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+    // A key that is missing or repeated is an error of the object around it; the message names the key.
+    let key = ["missing field `", "duplicate field `"]
+        .iter()
+        .find_map(|start| message.strip_prefix(start)?.split('`').next());
+    let field = match (path.as_str(), key) {
+        ("." | "", None) => {
+            return Failure::new(
+                Code::RequestField,
+                format!("the body is not as expected: {error}"),
+            );
+        }
+        ("." | "", Some(key)) => key.to_owned(),
+        (path, Some(key)) => format!("{path}.{key}"),
+        (path, None) => path.to_owned(),
+    };
+    Problem::new(Code::RequestField, format!("{field}: {message}"))
+        .with_errors(vec![FieldError::new(field, message)])
+        .into()
 }
 
 /// An answer of status 200.
@@ -226,7 +284,90 @@ impl Query {
     }
 }
 
+/// The parameter of the path as text.
+pub(super) struct PathText(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathText {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match axum::extract::Path::<String>::from_request_parts(parts, state).await {
+            Ok(text) => Ok(Self(text.0)),
+            Err(PathRejection::FailedToDeserializePathParams(error)) => Err(Failure::new(
+                Code::RequestSyntax,
+                format!("the path is not well formed: {}", error.body_text()),
+            )),
+            Err(error) => Err(Failure::internal(&error)),
+        }
+    }
+}
+
 /// A part of the path as a type.
 pub(super) fn path<T: FromStr>(text: &str, what: &str) -> Result<T, Failure> {
     text.parse().map_err(|_| Failure::not_found(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prefixd_api::event::{EventBatch, EventRequest};
+    use prefixd_api::mitigation::MitigationRequest;
+
+    fn refused<T: DeserializeOwned>(json: &str) -> Problem {
+        let failure = parse::<T>(json.as_bytes()).err().expect("refused");
+        failure.into_told().problem
+    }
+
+    #[test]
+    fn a_bad_field_is_named_by_its_path() {
+        let event = |field: &str| {
+            format!(
+                r#"{{"source":"a","victim_ip":"192.0.2.1","vector":"x","raw_details":{{"k":[1]}},{field}}}"#
+            )
+        };
+        assert!(parse::<EventRequest>(event(r#""bps":1"#).as_bytes()).is_ok());
+        for (json, field, part) in [
+            (event(r#""top_dst_ports":[1,70000]"#), "top_dst_ports[1]", "70000"),
+            (event(r#""pps":"many""#), "pps", "string"),
+            (event(r#""operator":"root""#), "operator", "unknown field"),
+            (event(r#""timestamp":"yesterday""#), "timestamp", "RFC 3339"),
+            (event(r#""source":"b""#), "source", "duplicate field"),
+            (r#"{"source":"a"}"#.to_owned(), "victim_ip", "missing field"),
+        ] {
+            let problem = refused::<EventRequest>(&json);
+            let [error] = problem.errors.as_slice() else {
+                panic!("{json}: {problem:?}");
+            };
+            assert_eq!(
+                (problem.code.as_str(), error.field.as_str()),
+                ("request.field", field),
+                "{json}"
+            );
+            assert!(
+                error.message.contains(part) && !error.message.contains(" line "),
+                "{problem:?}"
+            );
+        }
+        let problem =
+            refused::<MitigationRequest>(r#"{"victim_ip":"192.0.2.1","reason":"x","dst_ports":["9-1"]}"#);
+        assert!(problem.errors[0].field.starts_with("dst_ports"), "{problem:?}");
+        assert_eq!(refused::<EventBatch>(r#"{"events":7}"#).errors[0].field, "events");
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        let positional = r#"["a",null,"ban","192.0.2.1","x"]"#;
+        assert!(
+            serde_json::from_str::<EventRequest>(positional).is_ok(),
+            "serde takes it"
+        );
+        for json in [
+            positional, "[]", "7", "null", " 
+[{}]",
+        ] {
+            assert_eq!(refused::<EventRequest>(json).code, "request.field", "{json}");
+        }
+        assert_eq!(refused::<EventRequest>("{").code, "request.syntax");
+        assert_eq!(refused::<EventRequest>("").code, "request.syntax");
+    }
 }

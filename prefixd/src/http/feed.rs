@@ -6,7 +6,7 @@
 use super::App;
 use super::error::Failure;
 use super::extract::Query;
-use super::identity::Principal;
+use super::identity::{Access, Principal};
 use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
@@ -15,6 +15,7 @@ use prefixd_api::feed::{FeedBody, FeedMessage};
 use prefixd_api::problem::{Code, Problem};
 use prefixd_api::role::Role;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout};
@@ -29,6 +30,10 @@ const PING: Duration = Duration::from_secs(15);
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest message that is taken from a subscriber; it has nothing to say.
 const MAX_INBOUND: usize = 4096;
+/// Why the daemon ends a subscription.
+const STOPPING: (u16, &str) = (close_code::AWAY, "the daemon is stopping");
+/// Subscribers that are still welcome come back with their position and miss nothing.
+const ACCESS_CHANGED: (u16, &str) = (close_code::RESTART, "who may come in has changed: connect again");
 
 /// Subscribe to what happens.
 #[utoipa::path(get, path = "/v1/ws/feed", tag = "feed", params(
@@ -38,6 +43,7 @@ const MAX_INBOUND: usize = 4096;
 pub(super) async fn subscribe(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    Extension(access): Extension<Arc<Access>>,
     mut query: Query,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
@@ -45,9 +51,7 @@ pub(super) async fn subscribe(
         .text("since")?
         .map(|text| position(&text, &app))
         .transpose()?;
-    let types = query
-        .text("types")?
-        .map(|text| text.split(',').map(str::to_owned).collect());
+    let types = query.text("types")?.map(|text| types(&text)).transpose()?;
     query.finish()?;
     let upgrade = upgrade.map_err(|error| {
         Failure::new(
@@ -55,29 +59,42 @@ pub(super) async fn subscribe(
             format!("this route speaks WebSocket: {error}"),
         )
     })?;
-    let place = std::sync::Arc::clone(&app.subscribers)
-        .try_acquire_owned()
-        .map_err(|_| {
-            Failure::from(
-                Problem::new(Code::LimitQueue, "too many subscribers; try again").with_retry_after(5),
-            )
-        })?;
+    let place = Arc::clone(&app.subscribers).try_acquire_owned().map_err(|_| {
+        Failure::from(Problem::new(Code::LimitQueue, "too many subscribers; try again").with_retry_after(5))
+    })?;
     Ok(upgrade
         .max_message_size(MAX_INBOUND)
         .on_upgrade(move |socket| async move {
             app.metrics.feed_subscribers.inc();
-            let metrics = std::sync::Arc::clone(&app.metrics);
+            let metrics = Arc::clone(&app.metrics);
             let mut subscriber = Subscriber {
                 app,
                 socket,
                 types,
                 role: principal.role,
+                access,
             };
             // A subscriber that went away has nothing more to be told.
             let _ = subscriber.run(since).await;
             metrics.feed_subscribers.dec();
             drop(place);
         }))
+}
+
+/// `a,b`: a name that nobody knows would be silence for ever.
+fn types(text: &str) -> Result<BTreeSet<String>, Failure> {
+    let known = |name: &str| {
+        FeedBody::TYPES
+            .contains(&name)
+            .then(|| name.to_owned())
+            .ok_or_else(|| {
+                Failure::field(
+                    "types",
+                    format!("{name:?} is not known; known: {}", FeedBody::TYPES.join(", ")),
+                )
+            })
+    };
+    text.split(',').map(known).collect()
 }
 
 /// `812`, `iad1:812`, or a list of them of which ours counts.
@@ -108,6 +125,7 @@ struct Subscriber {
     socket: WebSocket,
     types: Option<BTreeSet<String>>,
     role: Role,
+    access: Arc<Access>,
 }
 
 /// The subscriber is gone or too slow.
@@ -125,6 +143,9 @@ impl Subscriber {
             Some(since) => self.replay(since, head).await?,
         };
         let shutdown = self.app.shutdown.clone();
+        let Some(mut access) = self.app.live.access_changes(&self.access) else {
+            return self.close(ACCESS_CHANGED).await;
+        };
         let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
         loop {
             tokio::select! {
@@ -143,20 +164,22 @@ impl Subscriber {
                         entries = entries.resubscribe();
                         seen = self.resync().await?;
                     }
-                    Err(RecvError::Closed) => return self.close().await,
+                    Err(RecvError::Closed) => return self.close(STOPPING).await,
                 },
                 body = ephemeral.recv() => match body {
                     Ok(body) => self.ephemeral(body).await?,
                     // They carry no number: what was lost is shown by the next read.
                     Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return self.close().await,
+                    Err(RecvError::Closed) => return self.close(STOPPING).await,
                 },
                 _ = ping.tick() => self.ephemeral(FeedBody::Ping {}).await?,
                 message = self.socket.recv() => match message {
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Gone),
                     Some(Ok(_)) => {}
                 },
-                () = shutdown.cancelled() => return self.close().await,
+                // Who was let in by a token that is no longer valid must not go on.
+                Ok(()) = access.changed() => return self.close(ACCESS_CHANGED).await,
+                () = shutdown.cancelled() => return self.close(STOPPING).await,
             }
         }
     }
@@ -256,10 +279,10 @@ impl Subscriber {
         }
     }
 
-    async fn close(&mut self) -> Result<(), Gone> {
+    async fn close(&mut self, (code, reason): (u16, &'static str)) -> Result<(), Gone> {
         let frame = CloseFrame {
-            code: close_code::AWAY,
-            reason: "the daemon is stopping".into(),
+            code,
+            reason: reason.into(),
         };
         // It is closing either way.
         let _ = timeout(SEND_TIMEOUT, self.socket.send(Message::Close(Some(frame)))).await;

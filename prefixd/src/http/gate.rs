@@ -2,15 +2,15 @@
 
 use super::App;
 use super::error::{Failure, Told};
-use super::identity::{Principal, Remote, Stranger};
+use super::identity::{Access, Principal, Remote, Stranger};
 use super::routes::{Need, Needs};
 use crate::metrics::RouteLabel;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use prefixd_api::problem::{Code, Problem};
+use prefixd_api::problem::Code;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
@@ -22,6 +22,10 @@ const HEAD: HeaderName = HeaderName::from_static("x-prefixd-head");
 const MAX_REQUEST_ID: usize = 64;
 /// Slower answers are logged.
 const SLOW: Duration = Duration::from_secs(1);
+
+/// The name of a request in answers and in the log.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(pub(super) String);
 
 /// What the gate asks.
 #[derive(Clone)]
@@ -43,6 +47,7 @@ impl Gate {
 pub(super) async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(request.headers());
+    request.extensions_mut().insert(RequestId(id.clone()));
     let route = request
         .extensions()
         .get::<MatchedPath>()
@@ -55,16 +60,17 @@ pub(super) async fn pass(State(gate): State<Gate>, mut request: Request, next: N
         .admit(request.headers(), remote, &method, route.as_deref())
         .await
     {
-        Ok(principal) => {
-            if let Some(principal) = principal {
+        Ok(admitted) => {
+            if let Some((principal, access)) = admitted {
                 actor.clone_from(&principal.actor);
                 request.extensions_mut().insert(principal);
+                request.extensions_mut().insert(access);
             }
             next.run(request).await
         }
         Err(failure) => failure.into_response(),
     };
-    let mut response = with_request_id(response, &id);
+    let (mut response, cause) = with_request_id(in_one_shape(response), &id);
     if let Some(head) = head.filter(|_| response.status().is_success()) {
         response.headers_mut().insert(HEAD, head.into());
     }
@@ -75,7 +81,8 @@ pub(super) async fn pass(State(gate): State<Gate>, mut request: Request, next: N
     };
     gate.app.metrics.requests.get_or_create(&label).inc();
     if status >= 500 {
-        warn!(request_id = %id, route = label.route, status, actor, "a request failed");
+        let cause = cause.unwrap_or_default();
+        warn!(request_id = %id, route = label.route, status, actor, cause, "a request failed");
     } else if started.elapsed() > SLOW {
         info!(request_id = %id, route = label.route, status, actor, millis = started.elapsed().as_millis(), "a slow request");
     }
@@ -89,7 +96,7 @@ impl Gate {
         remote: Option<Remote>,
         method: &Method,
         route: Option<&str>,
-    ) -> Result<Option<Principal>, Failure> {
+    ) -> Result<Option<(Principal, Arc<Access>)>, Failure> {
         // Without a route the answer is 404 or 405, which says nothing that the documentation does not.
         let Some(route) = route else { return Ok(None) };
         let lookup = if method == Method::HEAD {
@@ -117,9 +124,8 @@ impl Gate {
                 "the request comes from a page of another site",
             ));
         }
-        let known = self
-            .app
-            .access
+        let access = Arc::clone(&self.app.live.load().access);
+        let known = access
             .identify(remote, text(header::AUTHORIZATION), text(header::HOST))
             .await;
         let principal = known.map_err(|stranger| {
@@ -135,7 +141,7 @@ impl Gate {
             }
         })?;
         if principal.role.includes(need) {
-            return Ok(Some(principal));
+            return Ok(Some((principal, access)));
         }
         Err(Failure::new(
             Code::AuthForbidden,
@@ -181,18 +187,38 @@ fn request_id(headers: &HeaderMap) -> String {
     given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }
 
-fn with_request_id(mut response: Response, id: &str) -> Response {
-    if let Some(Told(mut problem)) = response.extensions_mut().remove::<Told>() {
-        problem.request_id = Some(id.to_owned());
-        *response.body_mut() = problem_body(&problem);
+/// Answers that are not made by a handler of ours (the viewer's own 404, say) become a problem too.
+fn in_one_shape(response: Response) -> Response {
+    let status = response.status();
+    let refused = status.is_client_error() || status.is_server_error();
+    if !refused || response.extensions().get::<Told>().is_some() {
+        return response;
+    }
+    match status {
+        StatusCode::NOT_FOUND => Failure::not_found("page"),
+        StatusCode::METHOD_NOT_ALLOWED => Failure::new(
+            Code::MethodNotAllowed,
+            "this route knows other methods; /docs lists them",
+        ),
+        status if status.is_client_error() => {
+            Failure::new(Code::RequestSyntax, format!("the request is refused: {status}"))
+        }
+        status => Failure::internal(&format_args!("an answer {status} that says nothing")),
+    }
+    .into_response()
+}
+
+/// Puts the request id in; what the log is to be told comes out.
+fn with_request_id(mut response: Response, id: &str) -> (Response, Option<String>) {
+    let mut cause = None;
+    if let Some(mut told) = response.extensions_mut().remove::<Told>() {
+        told.problem.request_id = Some(id.to_owned());
+        *response.body_mut() = Body::from(told.body());
         response.headers_mut().remove(header::CONTENT_LENGTH);
+        cause = told.cause;
     }
     if let Ok(value) = HeaderValue::from_str(id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    response
-}
-
-fn problem_body(problem: &Problem) -> Body {
-    Body::from(serde_json::to_vec(problem).unwrap_or_default())
+    (response, cause)
 }

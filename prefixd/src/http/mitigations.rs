@@ -1,23 +1,25 @@
 //! Mitigations.
 
-use super::extract::{Json, Query, answer, ok, path};
+use super::extract::{Json, PathText, Query, answer, ok, path};
 use super::identity::Principal;
 use super::{App, Failure};
 use crate::policy::{Command, CreateCommand, FreshIds, Outcome, State as Committed, WithdrawCommand};
 use crate::store::{CursorError, MitigationFilter, PageRequest};
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use ipnet::IpNet;
+use prefixd_api::event::check_name;
+use prefixd_api::guardrail::Guardrail;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{
     Mitigation, MitigationDetail, MitigationList, MitigationRequest, MitigationStatus, WithdrawRequest,
 };
-use prefixd_api::problem::Problem;
+use prefixd_api::prefix;
+use prefixd_api::problem::{Code, Problem};
 use prefixd_api::rule::ActionType;
 use prefixd_api::victim::{Victim, VictimError};
 use prefixd_api::why::Why;
-use std::net::IpAddr;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,21 +168,13 @@ pub(super) fn prefix(query: &mut Query) -> Result<Option<IpNet>, Failure> {
     let Some(text) = query.text("victim_ip")? else {
         return Ok(None);
     };
-    let parsed = text
-        .parse::<IpAddr>()
-        .map(|address| IpNet::from(address.to_canonical()));
-    let parsed = parsed.or_else(|_| text.parse::<IpNet>());
-    match parsed {
-        Ok(prefix) if prefix.trunc() == prefix => Ok(Some(prefix)),
-        Ok(prefix) => Err(Failure::field(
-            "victim_ip",
-            format!("{text} has host bits set; did you mean {}?", prefix.trunc()),
-        )),
-        Err(_) => Err(Failure::field(
-            "victim_ip",
-            format!("{text:?} is neither an address nor a prefix"),
-        )),
+    let wrong = |message: String| Failure::field("victim_ip", message);
+    let prefix = prefix::parse(&text).map_err(|error| wrong(error.to_string()))?;
+    if prefix.trunc() != prefix {
+        let meant = prefix.trunc();
+        return Err(wrong(format!("{text} has host bits set; did you mean {meant}?")));
     }
+    Ok(Some(prefix))
 }
 
 /// Mitigate now, inside the guardrails.
@@ -199,6 +193,7 @@ pub(super) async fn create(
         .parse()
         .map_err(|error: VictimError| Failure::field("victim_ip", error.to_string()))?;
     reason(&request.reason)?;
+    names(&request)?;
     let command = CreateCommand {
         ids: FreshIds::new(),
         victim,
@@ -212,7 +207,12 @@ pub(super) async fn create(
         .outcome
     {
         Outcome::Created(mitigation) => answer(201, &with_delivery(&app, &mitigation)),
-        Outcome::Refused(problem) => Err(Failure(problem)),
+        Outcome::Refused(problem) => {
+            if let Some(guardrail) = guardrail_of(&problem) {
+                app.metrics.count_refusal(guardrail);
+            }
+            Err(problem.into())
+        }
         other => Err(Failure::internal(&format_args!("a creation came to {other:?}"))),
     }
 }
@@ -221,6 +221,32 @@ fn with_delivery(app: &App, mitigation: &Arc<Mitigation>) -> Mitigation {
     let mut mitigation = Mitigation::clone(mitigation);
     mitigation.delivery = Some(app.announcer.deliveries().of(&mitigation));
     mitigation
+}
+
+/// The guardrail that refused, when one did.
+fn guardrail_of(problem: &Problem) -> Option<Guardrail> {
+    Guardrail::ALL
+        .iter()
+        .copied()
+        .find(|guardrail| guardrail.code() == problem.code)
+}
+
+/// Names are kept, listed and sent to every subscriber: they are bounded as those of events are.
+fn names(request: &MitigationRequest) -> Result<(), Failure> {
+    let mut errors = Vec::new();
+    for (field, name) in [
+        ("vector", &request.vector),
+        ("external_ref", &request.external_ref),
+    ] {
+        if let Some(name) = name {
+            check_name(&mut errors, field, name);
+        }
+    }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::fields(errors))
+    }
 }
 
 /// A person's words: needed for the journal, and bounded.
@@ -243,7 +269,7 @@ pub(super) fn reason(text: &str) -> Result<(), Failure> {
 /// One mitigation with its rules, announcements and timeline.
 #[utoipa::path(get, path = "/v1/mitigations/{id}", tag = "mitigations", params(("id" = String, Path)),
     responses((status = 200, body = MitigationDetail), (status = 404, body = Problem)))]
-pub(super) async fn get(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
+pub(super) async fn get(State(app): State<App>, PathText(id): PathText) -> Result<Response, Failure> {
     let id: MitigationId = path(&id, "mitigation")?;
     let snapshot = app.engine.snapshot();
     let mitigation = match snapshot.state.mitigations.get(&id) {
@@ -275,7 +301,7 @@ pub(super) async fn get(State(app): State<App>, Path(id): Path<String>) -> Resul
 /// Why a mitigation is as it is.
 #[utoipa::path(get, path = "/v1/mitigations/{id}/why", tag = "mitigations", params(("id" = String, Path)),
     responses((status = 200, body = Why), (status = 404, body = Problem)))]
-pub(super) async fn why(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
+pub(super) async fn why(State(app): State<App>, PathText(id): PathText) -> Result<Response, Failure> {
     let id: MitigationId = path(&id, "mitigation")?;
     ok(&app
         .store
@@ -294,7 +320,7 @@ pub(super) async fn why(State(app): State<App>, Path(id): Path<String>) -> Resul
 pub(super) async fn withdraw(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
+    PathText(id): PathText,
     Json(request): Json<WithdrawRequest>,
 ) -> Result<Response, Failure> {
     let mitigation: MitigationId = path(&id, "mitigation")?;
@@ -321,21 +347,22 @@ pub(super) async fn withdraw(
     match app.engine.submit(Command::Withdraw(command)).await?.outcome {
         Outcome::Withdrawn(mitigation) => ok(&with_delivery(&app, &mitigation)),
         // The engine knows the live ones; whether it ended or never was, the store knows.
-        Outcome::Refused(problem) if problem.status == 404 => {
-            match app.store.get_mitigation(mitigation).await? {
-                Some(ended) => Err(Failure::new(
-                    prefixd_api::problem::Code::ConflictEnded,
-                    format!(
-                        "it ended already: {}",
-                        ended
-                            .end_reason
-                            .map_or_else(|| ended.status.to_string(), |why| why.to_string())
-                    ),
-                )),
-                None => Err(Failure(problem)),
-            }
+        Outcome::Refused(problem)
+            if [Code::ConflictEnded, Code::NotFound]
+                .iter()
+                .any(|code| problem.code == code.as_str()) =>
+        {
+            let ended = app.store.get_mitigation(mitigation).await?;
+            let ended = ended.ok_or_else(|| Failure::not_found("mitigation"))?;
+            let why = ended
+                .end_reason
+                .map_or_else(|| ended.status.to_string(), |why| why.to_string());
+            Err(Failure::new(
+                Code::ConflictEnded,
+                format!("it ended already: {why}; there is nothing left to withdraw"),
+            ))
         }
-        Outcome::Refused(problem) => Err(Failure(problem)),
+        Outcome::Refused(problem) => Err(problem.into()),
         other => Err(Failure::internal(&format_args!("a withdrawal came to {other:?}"))),
     }
 }

@@ -5,6 +5,7 @@
 //! | `routes` | the one table: every route with its role, its handler and its place in the OpenAPI document |
 //! | `gate` | what every request passes: request id, identity, role, rate limit, counters |
 //! | `identity` | who a request comes from |
+//! | `live` | the settings that a reload changes |
 //! | `server` | listeners, connections, the end in order |
 //! | `error`, `extract` | the one error shape; bodies and queries |
 //! | `events`, `mitigations`, `safelist`, `status`, `config`, `feed` | one resource each |
@@ -18,6 +19,7 @@ mod extract;
 mod feed;
 mod gate;
 mod identity;
+mod live;
 mod mitigations;
 mod routes;
 mod safelist;
@@ -26,6 +28,7 @@ mod status;
 
 pub use error::Failure;
 pub use identity::{Access, Tokens};
+pub use live::Live;
 pub use routes::{openapi, router};
 pub use server::{Listeners, serve};
 
@@ -34,19 +37,16 @@ use crate::clock::Clock;
 use crate::engine::Handle;
 use crate::metrics::Metrics;
 use crate::store::Store;
-use governor::{DefaultKeyedRateLimiter, Quota};
 use prefixd_api::config::Config;
 use prefixd_api::time::Timestamp;
-use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// Puts the configuration files into force; answers the position of the journal entry, or why nothing changed.
 pub type Reload =
-    Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = Result<u64, String>> + Send>> + Send + Sync>;
+    Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = Result<u64, Failure>> + Send>> + Send + Sync>;
 
 /// Feed subscribers at once; one more is told to come back.
 const MAX_SUBSCRIBERS: usize = 256;
@@ -69,11 +69,9 @@ pub struct Inner {
     pub metrics: Arc<Metrics>,
     /// Reads the configuration again.
     pub reload: Reload,
-    access: Access,
-    limiter: DefaultKeyedRateLimiter<String>,
+    live: Arc<Live>,
     pop: String,
     started_at: Timestamp,
-    max_future_skew: Duration,
     subscribers: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
@@ -94,6 +92,8 @@ pub struct AppParts<'a> {
     pub metrics: Arc<Metrics>,
     /// Reads the configuration again.
     pub reload: Reload,
+    /// The settings that a reload changes.
+    pub live: Arc<Live>,
     /// Ends the subscriptions.
     pub shutdown: CancellationToken,
 }
@@ -103,15 +103,10 @@ impl App {
     #[must_use]
     pub fn new(parts: AppParts<'_>) -> Self {
         let settings = &parts.config.settings;
-        let at_least_one = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(at_least_one(settings.http.rate_limit.events_per_second))
-            .allow_burst(at_least_one(settings.http.rate_limit.burst));
         Self(Arc::new(Inner {
-            access: Access::new(&settings.http),
-            limiter: DefaultKeyedRateLimiter::keyed(quota),
+            live: parts.live,
             pop: settings.pop.clone(),
             started_at: parts.clock.now(),
-            max_future_skew: Duration::from_secs(settings.timers.max_future_skew_seconds.into()),
             subscribers: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)),
             engine: parts.engine,
             store: parts.store,

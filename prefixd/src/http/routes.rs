@@ -5,7 +5,7 @@ use super::{App, Failure, config, events, feed, mitigations, safelist, status};
 use axum::Router;
 use axum::http::Method;
 use axum::middleware::from_fn_with_state;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use prefixd_api::problem::Code;
 use prefixd_api::role::Role;
 use std::collections::HashMap;
@@ -111,9 +111,22 @@ pub fn router(app: App) -> Router {
         needs.insert((Method::GET, path.to_owned()), Need::Role(Role::Viewer));
     }
     let gate = Gate::new(app.clone(), needs);
+    behind(gate, router.with_state(app).merge(viewer))
+}
+
+/// `GET /metrics` alone, for anybody: who may reach the address is the network's to say.
+pub(super) fn metrics_router(app: App) -> Router {
+    let needs = Needs::from([((Method::GET, "/metrics".to_owned()), Need::Public)]);
+    let gate = Gate::new(app.clone(), needs);
+    let router = Router::new()
+        .route("/metrics", axum::routing::get(status::metrics))
+        .with_state(app);
+    behind(gate, router)
+}
+
+/// What every router has around its routes.
+fn behind(gate: Gate, router: Router) -> Router {
     router
-        .with_state(app)
-        .merge(viewer)
         .fallback(|| async { Failure::not_found("route") })
         .method_not_allowed_fallback(|| async {
             Failure::new(
@@ -121,10 +134,17 @@ pub fn router(app: App) -> Router {
                 "this route knows other methods; /docs lists them",
             )
         })
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
-            Failure::internal(&"a handler panicked").into_response()
-        }))
+        .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(gate, gate::pass))
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    Failure::internal(&format_args!("a handler panicked: {text}")).into_response()
 }
 
 #[cfg(test)]

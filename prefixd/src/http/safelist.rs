@@ -1,18 +1,18 @@
 //! The safelist.
 
-use super::extract::{Json, Query, answer, ok};
+use super::extract::{Json, PathText, Query, answer, ok};
 use super::identity::Principal;
 use super::mitigations::reason;
 use super::{App, Failure};
 use crate::policy::{Command, Outcome, SafelistAdd};
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
+use prefixd_api::prefix;
 use prefixd_api::problem::Problem;
 use prefixd_api::resource::{SafelistAnswer, SafelistEntry, SafelistList, SafelistRequest};
-use std::net::IpAddr;
 
 /// Every protected prefix: implicit, configured and added.
 #[utoipa::path(get, path = "/v1/safelist", tag = "safelist", responses((status = 200, body = SafelistList)))]
@@ -57,7 +57,7 @@ pub(super) async fn add(
     };
     match app.engine.submit(Command::SafelistAdd(command)).await?.outcome {
         Outcome::SafelistAdded(told) => answer(201, &told),
-        Outcome::Refused(problem) => Err(Failure(problem)),
+        Outcome::Refused(problem) => Err(problem.into()),
         other => Err(Failure::internal(&format_args!(
             "a safelist entry came to {other:?}"
         ))),
@@ -72,7 +72,7 @@ pub(super) async fn add(
 pub(super) async fn remove(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
-    Path(text): Path<String>,
+    PathText(text): PathText,
 ) -> Result<Response, Failure> {
     let prefix = prefix(&text)?;
     let command = Command::SafelistRemove {
@@ -81,31 +81,53 @@ pub(super) async fn remove(
     };
     match app.engine.submit(command).await?.outcome {
         Outcome::SafelistRemoved => Ok(StatusCode::NO_CONTENT.into_response()),
-        Outcome::Refused(problem) => Err(Failure(problem)),
+        Outcome::Refused(problem) => Err(problem.into()),
         other => Err(Failure::internal(&format_args!(
             "removing a safelist entry came to {other:?}"
         ))),
     }
 }
 
+/// A prefix that can protect something.
 fn prefix(text: &str) -> Result<IpNet, Failure> {
-    let parsed = text
-        .parse::<IpAddr>()
-        .map(|address| IpNet::from(address.to_canonical()));
-    let prefix = parsed
-        .or_else(|_| text.parse::<IpNet>())
-        .map_err(|_| Failure::field("prefix", format!("{text:?} is neither a prefix nor an address")))?;
+    let wrong = |message: String| Failure::field("prefix", message);
+    let prefix = prefix::parse(text).map_err(|error| wrong(error.to_string()))?;
     if prefix.trunc() != prefix {
-        return Err(Failure::field(
-            "prefix",
-            format!("{prefix} has host bits set; did you mean {}?", prefix.trunc()),
-        ));
+        let meant = prefix.trunc();
+        return Err(wrong(format!(
+            "{prefix} has host bits set; did you mean {meant}?"
+        )));
     }
     if prefix.prefix_len() == 0 {
-        return Err(Failure::field(
-            "prefix",
-            "0 bits would protect everything; use mode dry-run for that",
+        return Err(wrong(
+            "0 bits would protect everything; use mode dry-run for that".to_owned(),
         ));
     }
+    if prefix::covers_mapped(&prefix) {
+        return Err(wrong(format!("{prefix} {}", prefix::COVERS_MAPPED)));
+    }
     Ok(prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_protects_what_it_says_or_is_refused() {
+        let made = |text| prefix(text).ok().map(|prefix| prefix.to_string());
+        assert_eq!(made("::ffff:203.0.113.0/120").as_deref(), Some("203.0.113.0/24"));
+        assert_eq!(made("203.0.113.9").as_deref(), Some("203.0.113.9/32"));
+        for text in [
+            "::ffff:0:0/96",
+            "::/8",
+            "::/0",
+            "0.0.0.0/0",
+            "203.0.113.9/24",
+            "::ffff:203.0.113.9/120",
+            "x",
+        ] {
+            assert_eq!(made(text), None, "{text}");
+        }
+    }
 }

@@ -3,7 +3,9 @@
 //! One task a listener, one a connection. Aborting a connection is safe: what the engine was asked is decided and
 //! committed all the same. All end within the deadline that the caller of [`serve`] sets.
 
+use super::extract::Stopping;
 use super::identity::Remote;
+use super::routes::metrics_router;
 use super::{App, router};
 use anyhow::Context;
 use axum::Router;
@@ -12,13 +14,16 @@ use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use prefixd_api::config::settings::{Http, Socket};
+use prefixd_api::config::Settings;
+use prefixd_api::config::settings::Socket;
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,15 +32,25 @@ use tracing::{debug, info, warn};
 
 /// Connections at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 2048;
+/// Connections at `observability.metrics_listen` at once.
+const MAX_SCRAPERS: usize = 32;
+/// How often a connection is looked at while the daemon stops: without an unanswered request it is cut.
+const STOP_GRACE: Duration = Duration::from_secs(1);
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: u32 = 1024;
+/// What the kernel keeps for a reader, in bytes. It says that there is room again once a third is free: with the
+/// megabytes it takes by itself, a slow reader of the feed would be dead before that, and not told to resync.
+const SEND_BUFFER: u32 = 128 * 1024;
 /// After a failure to accept (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Bound and not yet served.
 pub struct Listeners {
     tcp: Vec<TcpListener>,
-    unix: Option<(UnixListener, PathBuf)>,
+    metrics: Option<TcpListener>,
+    unix: Option<(UnixListener, SocketFile)>,
 }
 
 impl Listeners {
@@ -43,21 +58,39 @@ impl Listeners {
     ///
     /// # Errors
     /// When an address or the socket cannot be bound.
-    pub async fn bind(http: &Http) -> anyhow::Result<Self> {
+    pub fn bind(settings: &Settings) -> anyhow::Result<Self> {
+        let http = &settings.http;
         let mut tcp = Vec::new();
         for address in &http.listen {
-            let listener = TcpListener::bind(address)
-                .await
-                .with_context(|| format!("http.listen: cannot listen on {address}"))?;
-            info!(%address, "HTTP listens");
-            tcp.push(listener);
+            tcp.push(bind_tcp("http.listen", *address)?);
         }
-        let unix = match &http.socket {
-            Some(socket) => Some((bind_socket(socket)?, socket.path.clone())),
+        let metrics = match settings.observability.metrics_listen {
+            Some(address) => Some(bind_tcp("observability.metrics_listen", address)?),
             None => None,
         };
-        Ok(Self { tcp, unix })
+        let unix = match &http.socket {
+            Some(socket) => Some((bind_socket(socket)?, SocketFile(socket.path.clone()))),
+            None => None,
+        };
+        Ok(Self { tcp, metrics, unix })
     }
+}
+
+fn bind_tcp(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bind = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        // Connections have it from the listener.
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    let listener = bind().with_context(|| format!("{key}: cannot listen on {address}"))?;
+    info!(%address, key, "HTTP listens");
+    Ok(listener)
 }
 
 fn bind_socket(socket: &Socket) -> anyhow::Result<UnixListener> {
@@ -108,34 +141,57 @@ fn hand_to_group(socket: &Socket) {
     }
 }
 
+/// The socket's file; it goes with the listener.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            debug!(%error, path = %self.0.display(), "the socket was gone already");
+        }
+    }
+}
+
 /// Answers requests until `shutdown`, then finishes what is under way.
 ///
 /// # Errors
 /// Never at present; a listener that fails to accept goes on.
 pub async fn serve(listeners: Listeners, app: App, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let server = Server {
-        router: router(app),
+    let server = |router| Server {
+        router,
         slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
         tasks: TaskTracker::new(),
-        shutdown,
+        shutdown: shutdown.clone(),
     };
+    let main = server(router(app.clone()));
+    // Connections of strangers over TCP, or of a scraper, must not keep the operators at the socket out.
+    let [at_socket, metrics] = [
+        Server {
+            slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            ..main.clone()
+        },
+        Server {
+            router: metrics_router(app),
+            slots: Arc::new(Semaphore::new(MAX_SCRAPERS)),
+            ..main.clone()
+        },
+    ];
     let mut accepting = tokio::task::JoinSet::new();
     for listener in listeners.tcp {
-        accepting.spawn(server.clone().accept_tcp(listener));
+        accepting.spawn(main.clone().accept_tcp(listener));
     }
-    let socket_path = listeners.unix.map(|(listener, path)| {
-        accepting.spawn(server.clone().accept_unix(listener));
-        path
+    if let Some(listener) = listeners.metrics {
+        accepting.spawn(metrics.accept_tcp(listener));
+    }
+    let file = listeners.unix.map(|(listener, file)| {
+        accepting.spawn(at_socket.accept_unix(listener));
+        file
     });
-    server.shutdown.cancelled().await;
+    main.shutdown.cancelled().await;
     accepting.shutdown().await;
-    server.tasks.close();
-    server.tasks.wait().await;
-    if let Some(path) = socket_path
-        && let Err(error) = std::fs::remove_file(&path)
-    {
-        debug!(%error, path = %path.display(), "the socket was gone already");
-    }
+    main.tasks.close();
+    main.tasks.wait().await;
+    drop(file);
     Ok(())
 }
 
@@ -203,9 +259,21 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let router = self.router;
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(remote);
-            router.clone().call(request.map(Body::new))
+        let asked = Arc::new(Asked::default());
+        let stopping = self.shutdown.clone();
+        let service = service_fn({
+            let asked = Arc::clone(&asked);
+            move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(remote);
+                request.extensions_mut().insert(Stopping(stopping.clone()));
+                let answer = router.clone().call(request.map(Body::new));
+                let asked = asked.begin();
+                async move {
+                    let answer = answer.await;
+                    drop(asked);
+                    answer
+                }
+            }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -217,11 +285,39 @@ impl Server {
             ended = connection.as_mut() => ended,
             () = self.shutdown.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                loop {
+                    tokio::select! {
+                        biased;
+                        ended = connection.as_mut() => break ended,
+                        // What was asked gets its answer; half a request does not hold the stop.
+                        () = tokio::time::sleep(STOP_GRACE) => if !asked.is_pending() { break Ok(()) },
+                    }
+                }
             }
         };
         if let Err(error) = ended {
             debug!(%error, ?remote, "a connection ended badly");
         }
+    }
+}
+
+/// Requests of one connection that wait for their answer.
+#[derive(Default)]
+struct Asked(AtomicUsize);
+
+impl Asked {
+    fn begin(self: &Arc<Self>) -> impl Send + use<> {
+        struct Pending(Arc<Asked>);
+        impl Drop for Pending {
+            fn drop(&mut self) {
+                self.0.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Pending(Arc::clone(self))
+    }
+
+    fn is_pending(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
     }
 }

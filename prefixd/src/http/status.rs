@@ -1,11 +1,11 @@
 //! How things are: statistics, neighbours, health, metrics, the API itself.
 
-use super::extract::{Query, answer, ok, path};
+use super::extract::{PathText, Query, answer, ok};
 use super::identity::Principal;
 use super::{App, Failure, routes};
 use crate::metrics::{NeighborLabel, label};
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use prefixd_api::mitigation::MitigationStatus;
@@ -95,8 +95,7 @@ pub(super) async fn peers(State(app): State<App>, query: Query) -> Result<Respon
 /// One neighbour.
 #[utoipa::path(get, path = "/v1/peers/{name}", tag = "status", params(("name" = String, Path)),
     responses((status = 200, body = Peer), (status = 404, body = Problem)))]
-pub(super) async fn peer(State(app): State<App>, Path(name): Path<String>) -> Result<Response, Failure> {
-    let name: String = path(&name, "neighbour")?;
+pub(super) async fn peer(State(app): State<App>, PathText(name): PathText) -> Result<Response, Failure> {
     let found = app.announcer.peers().into_iter().find(|peer| peer.name == name);
     ok(&found.ok_or_else(|| Failure::not_found("neighbour"))?)
 }
@@ -107,7 +106,7 @@ pub(super) async fn health(State(app): State<App>) -> Result<Response, Failure> 
     ok(&Health {
         status: "ok".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        auth_mode: app.access.mode().as_str().to_owned(),
+        auth_mode: app.live.load().access.mode().as_str().to_owned(),
     })
 }
 

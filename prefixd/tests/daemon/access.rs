@@ -1,21 +1,12 @@
 //! Who may do what: tokens, the socket, other sites' pages.
 
-use crate::support::{Daemon, Setup, ban};
+use crate::support::{Daemon, PATIENCE, Setup, TOKENS, ban};
 use anyhow::Context;
-use prefixd_api::client::{Client, Options};
+use prefixd_api::client::{Client, FeedItem, FeedOptions, Options};
+use prefixd_api::event::EventBatch;
 use prefixd_api::mitigation::WithdrawRequest;
 use prefixd_api::resource::SafelistRequest;
 use reqwest::header;
-
-const TOKENS: &str = "  socket: { path: prefixd.sock, operator_group: null, admin_group: null }
-  auth:
-    mode: bearer
-    bearer_tokens:
-      - { name: fnm, file: detector.token, role: detector }
-      - { name: grafana, file: viewer.token, role: viewer }
-      - { name: noc, file: operator.token, role: operator }
-      - { name: root, file: admin.token, role: admin }
-";
 
 fn client(daemon: &Daemon, token: Option<&str>) -> anyhow::Result<Client> {
     let mut options = Options::new(format!("http://{}", daemon.address).parse()?);
@@ -188,5 +179,97 @@ async fn too_many_events_are_told_to_slow_down() -> anyhow::Result<()> {
     }
     assert_eq!(codes[..3], ["", "", ""]);
     assert_eq!(codes[4], "limit.rate");
+    // What never fits is no reason to come back.
+    let event = serde_json::value::to_raw_value(&ban("203.0.113.10", 27015))?;
+    let batch = EventBatch {
+        events: vec![event; 4],
+    };
+    let error = daemon
+        .client
+        .send_events(&batch)
+        .await
+        .err()
+        .context("beyond the burst")?;
+    assert_eq!(error.code(), Some("request.field"));
+    assert!(
+        error.to_string().contains("http.rate_limit.burst lets 3"),
+        "{error}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_that_was_replaced_lets_nobody_in_any_more() -> anyhow::Result<()> {
+    let daemon = Daemon::start(
+        Setup {
+            http: TOKENS,
+            ..Setup::default()
+        },
+        &[],
+    )
+    .await?;
+    let (viewer, admin) = (client(&daemon, Some("viewer"))?, client(&daemon, Some("admin"))?);
+    let mut feed = viewer.feed(FeedOptions::default());
+    let connected = tokio::time::timeout(PATIENCE, feed.next()).await?;
+    assert!(
+        matches!(connected, Some(FeedItem::Connected { .. })),
+        "{connected:?}"
+    );
+
+    std::fs::write(
+        daemon.dir.path().join("viewer.token"),
+        "another-secret-of-the-test\n",
+    )?;
+    admin.reload().await?;
+    let code = viewer
+        .stats()
+        .await
+        .err()
+        .and_then(|error| error.code().map(str::to_owned));
+    assert_eq!(code.as_deref(), Some("auth.required"));
+    assert!(client(&daemon, Some("another"))?.stats().await.is_ok());
+    // The subscription that the old token opened ends too, and cannot be opened again.
+    loop {
+        match tokio::time::timeout(PATIENCE, feed.next())
+            .await?
+            .context("the feed ended")?
+        {
+            FeedItem::Message(_) => {}
+            FeedItem::Lost { .. } | FeedItem::Refused(_) => return Ok(()),
+            other => anyhow::bail!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_for_viewers_and_for_whoever_reaches_their_own_address() -> anyhow::Result<()> {
+    let mut daemon = Daemon::configured(
+        Setup {
+            http: TOKENS,
+            ..Setup::default()
+        },
+        &[],
+    )?;
+    let own = std::net::Ipv4Addr::LOCALHOST;
+    let own = std::net::SocketAddr::from((own, lab::net::free_port(own.into())?));
+    daemon.edit(
+        "prefixd.yaml",
+        "log_format: text,",
+        &format!("log_format: text, metrics_listen: \"{own}\","),
+    )?;
+    daemon.boot().await?;
+    let http = reqwest::Client::builder().tls_certs_only([]).build()?;
+    let status = |url: String| {
+        let request = http.get(url).send();
+        async move { anyhow::Ok(request.await?.status().as_u16()) }
+    };
+    assert_eq!(status(format!("http://{}/metrics", daemon.address)).await?, 401);
+    assert_eq!(status(format!("http://{own}/metrics")).await?, 200);
+    assert_eq!(
+        status(format!("http://{own}/v1/stats")).await?,
+        404,
+        "nothing else is there"
+    );
+    assert_eq!(status(format!("http://{own}/v1/health")).await?, 404);
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! Bad input gets a clear problem, and the daemon goes on.
 
 use crate::support::{Daemon, Setup};
-use prefixd_api::event::EventOutcome;
+use prefixd_api::event::{EventOutcome, RefusedEvent};
 use prefixd_api::problem::Problem;
+use prefixd_api::resource::SafelistRequest;
 use reqwest::{Client, Method, StatusCode, header};
 
 /// Asks with a raw body and reads the problem.
@@ -50,7 +51,13 @@ async fn every_bad_event_is_refused_with_its_reason() -> anyhow::Result<()> {
     let many = format!("{{\"top_dst_ports\": {ports:?}}}");
     for (body, status, code, part) in [
         ("{".to_owned(), 400, "request.syntax", "EOF"),
-        ("[]".to_owned(), 400, "request.field", "expected"),
+        ("[]".to_owned(), 400, "request.field", "JSON object"),
+        (
+            r#"["fnm",null,"ban","203.0.113.10","udp_flood"]"#.to_owned(),
+            400,
+            "request.field",
+            "JSON object",
+        ),
         (event(r#"{"bps": -1}"#), 400, "request.field", "bps"),
         (event(r#"{"bps": 1e30}"#), 400, "request.field", "floating point"),
         (event(r#"{"pps": "many"}"#), 400, "request.field", "string"),
@@ -96,7 +103,23 @@ async fn every_bad_event_is_refused_with_its_reason() -> anyhow::Result<()> {
             event(r#"{"top_dst_ports": [70000]}"#),
             400,
             "request.field",
-            "70000",
+            r#""field":"top_dst_ports[0]""#,
+        ),
+        (
+            event(&format!(r#"{{"raw_details": "{}"}}"#, "x".repeat(65_536))),
+            400,
+            "request.field",
+            r#""field":"raw_details""#,
+        ),
+        (
+            event(&format!(
+                r#"{{"raw_details": {}1{}}}"#,
+                "[".repeat(100),
+                "]".repeat(100)
+            )),
+            400,
+            "request.field",
+            "64 levels",
         ),
         (event(&many), 400, "request.field", "top_dst_ports"),
         (event(r#"{"source": ""}"#), 400, "request.field", "source"),
@@ -187,6 +210,30 @@ async fn routes_methods_types_and_filters() -> anyhow::Result<()> {
         (&get, "/v1/events?action=banish", "", 400, "unban"),
         (&get, "/v1/ws/feed", "", 400, "WebSocket"),
         (&get, "/v1/ws/feed?since=abc", "", 400, "position"),
+        (&get, "/v1/ws/feed?types=ping,foo", "", 400, "mitigation_created"),
+        (&get, "/v1/events/%ff", "", 400, "request.syntax"),
+        (&get, "/v1/events/%ff/why", "", 400, "request.syntax"),
+        (&get, "/v1/mitigations/%ff", "", 400, "request.syntax"),
+        (&get, "/v1/mitigations/%ff/why", "", 400, "request.syntax"),
+        (
+            &post,
+            "/v1/mitigations/%ff/withdraw",
+            "application/json",
+            400,
+            "request.syntax",
+        ),
+        (&get, "/v1/peers/%ff", "", 400, "request.syntax"),
+        (&Method::DELETE, "/v1/safelist/%ff", "", 400, "request.syntax"),
+        (&get, "/docs/nothing.js", "", 404, "not_found"),
+        (&get, "/docs/%ff", "", 400, "request"),
+        (&post, "/v1/stats", "", 405, "method_not_allowed"),
+        (
+            &get,
+            "/v1/mitigations?victim_ip=::ffff:203.0.113.1/120",
+            "",
+            400,
+            "203.0.113.0/24",
+        ),
         (&get, "/v1/peers/nobody", "", 404, "neighbour"),
         (
             &Method::DELETE,
@@ -235,7 +282,16 @@ async fn a_batch_judges_each_event_by_itself() -> anyhow::Result<()> {
     let answer: prefixd_api::event::EventBatchAnswer = response.json().await?;
     let statuses: Vec<u16> = answer.results.iter().map(|result| result.http_status).collect();
     assert_eq!(statuses, [202, 400, 422, 202]);
+    let stored = answer.results[2]
+        .answer
+        .as_ref()
+        .expect("it is stored all the same");
     assert_eq!(answer.results[2].code.as_deref(), Some("guardrail.safelist"));
+    assert_eq!(
+        daemon.client.event(stored.event_id).await?.value.outcome,
+        EventOutcome::RejectedGuardrail
+    );
+    assert_eq!(answer.results[1].errors[0].field, "bps");
     let outcome = answer.results[3]
         .answer
         .as_ref()
@@ -261,5 +317,72 @@ async fn a_batch_judges_each_event_by_itself() -> anyhow::Result<()> {
             (400, "events")
         );
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_event_that_a_guardrail_refused_can_be_asked_about() -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::default(), &[]).await?;
+    let http = Client::builder().tls_certs_only([]).build()?;
+    let request = http
+        .post(format!("http://{}/v1/events", daemon.address))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(event(r#"{"victim_ip": "203.0.113.1", "event_id": "fnm-1"}"#));
+    let response = request.send().await?;
+    assert_eq!(response.status(), 422);
+    let refused: RefusedEvent = response.json().await?;
+    assert_eq!(refused.problem.code, "guardrail.safelist");
+    assert!(refused.problem.request_id.is_some() && refused.problem.why.is_some());
+    assert_eq!(refused.external_event_id.as_deref(), Some("fnm-1"));
+    let why = daemon.client.event_why(refused.event_id).await?.value;
+    assert_eq!(Some(why), refused.problem.why.map(|why| *why));
+    Ok(())
+}
+
+#[tokio::test]
+async fn names_of_operators_are_bounded_as_those_of_events() -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::default(), &[]).await?;
+    let http = Client::builder().tls_certs_only([]).build()?;
+    for (field, name) in [
+        ("vector", String::new()),
+        ("vector", "esc\u{1b}[31m".to_owned()),
+        ("vector", "x".repeat(129)),
+        ("external_ref", "nul\0".to_owned()),
+        ("external_ref", "x".repeat(1_000_000)),
+    ] {
+        let mut body = serde_json::json!({ "victim_ip": "203.0.113.10", "reason": "test" });
+        body[field] = name.into();
+        let (status, problem) = refused(
+            &http,
+            &daemon,
+            Method::POST,
+            "/v1/mitigations",
+            "application/json",
+            body.to_string(),
+        )
+        .await?;
+        assert_eq!((status.as_u16(), problem.errors[0].field.as_str()), (400, field));
+    }
+    assert!(daemon.live().await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_entry_in_mapped_form_protects_ipv4() -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::default(), &[]).await?;
+    let request = SafelistRequest {
+        prefix: "::ffff:203.0.113.8/125".into(),
+        reason: "test".into(),
+        ..SafelistRequest::default()
+    };
+    let added = daemon.client.add_to_safelist(&request).await?;
+    assert_eq!(added.entry.prefix.to_string(), "203.0.113.8/29");
+    let refused = daemon.ban("203.0.113.9", 27015).await.err();
+    assert_eq!(
+        refused
+            .and_then(|error| error.code().map(str::to_owned))
+            .as_deref(),
+        Some("guardrail.safelist")
+    );
     Ok(())
 }

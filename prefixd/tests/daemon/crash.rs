@@ -3,8 +3,12 @@
 use crate::support::{Daemon, PATIENCE, Setup, ban};
 use anyhow::Context;
 use lab::routers::{Family, Kind, Router, RouterConfig};
+use nix::sys::signal::Signal;
 use prefixd_api::event::EventRequest;
 use prefixd_api::time::Timestamp;
+use std::net::Ipv4Addr;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::test]
 async fn a_stop_withdraws_and_a_start_announces_what_is_left_of_the_lease() -> anyhow::Result<()> {
@@ -106,5 +110,49 @@ async fn a_neighbour_that_is_down_does_not_stop_the_daemon() -> anyhow::Result<(
     bird.restart().await?;
     bird.wait_rules(Family::Ipv4Flow, |rules| !rules.is_empty(), PATIENCE)
         .await?;
+    Ok(())
+}
+
+/// The database takes the connection and says nothing: the start goes no further.
+#[tokio::test]
+async fn a_start_that_waits_can_be_stopped_and_outlives_a_hangup() -> anyhow::Result<()> {
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let mut daemon = Daemon::configured(
+        Setup {
+            database: Some(format!("postgres://prefixd@{}/prefixd", silent.local_addr()?)),
+            ..Setup::default()
+        },
+        &[],
+    )?;
+    daemon.spawn()?;
+    let _connection = tokio::time::timeout(PATIENCE, silent.accept()).await??;
+    daemon.signal(Signal::SIGHUP)?;
+    // An orderly end, and not that of the signal before; `stop` waits five seconds for it.
+    daemon.stop().await
+}
+
+#[tokio::test]
+async fn half_a_request_does_not_hold_a_stop() -> anyhow::Result<()> {
+    let mut daemon = Daemon::start(Setup::default(), &[]).await?;
+    let mut halves = Vec::new();
+    for head in [
+        // The daemon asks for the body when it waits for it.
+        "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\nexpect: 100-continue\r\n\r\n",
+        "GET /v1/stats HTTP/1.1\r\nhost: local",
+    ] {
+        let mut stream = TcpStream::connect(daemon.address).await?;
+        stream.write_all(head.as_bytes()).await?;
+        halves.push(stream);
+    }
+    let mut answer = String::new();
+    let mut lines = BufReader::new(&mut halves[0]);
+    lines.read_line(&mut answer).await?;
+    assert_eq!(answer.trim(), "HTTP/1.1 100 Continue");
+    daemon.stop().await?;
+    lines.read_to_string(&mut answer).await?;
+    assert!(
+        answer.contains("503 Service Unavailable") && answer.contains("\"stopping\""),
+        "{answer}"
+    );
     Ok(())
 }

@@ -4,8 +4,10 @@ use crate::support::{Daemon, Setup};
 use anyhow::Context;
 use prefixd_api::client::{EventQuery, MitigationQuery, Page};
 use prefixd_api::event::EventOutcome;
+use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{MitigationStatus, WithdrawRequest};
 use prefixd_api::resource::SafelistRequest;
+use sqlx::{Connection, SqliteConnection};
 use std::collections::BTreeSet;
 
 #[tokio::test]
@@ -168,5 +170,72 @@ async fn a_safelist_entry_withdraws_and_protects() -> anyhow::Result<()> {
         .remove_from_safelist("203.0.113.8/29".parse()?)
         .await?;
     assert!(daemon.ban("203.0.113.10", 27015).await.is_ok());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_ended_and_what_never_was_are_told_apart() -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::default(), &[]).await?;
+    let request = WithdrawRequest {
+        reason: "test".into(),
+        ..WithdrawRequest::default()
+    };
+    let refused = async |id| {
+        let error = daemon.client.withdraw_mitigation(id, &request).await.err();
+        error.map(|error| {
+            (
+                error.code().map(str::to_owned).unwrap_or_default(),
+                error.to_string(),
+            )
+        })
+    };
+    let (code, _) = refused(MitigationId::new()).await.context("it never was")?;
+    assert_eq!(code, "not_found");
+    let id = daemon
+        .ban("203.0.113.10", 27015)
+        .await?
+        .mitigation_id
+        .context("accepted")?;
+    daemon.client.withdraw_mitigation(id, &request).await?;
+    let (code, detail) = refused(id).await.context("it has ended")?;
+    assert_eq!(code, "conflict.ended");
+    assert!(detail.contains("operator"), "{detail}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_log_has_the_cause_under_the_request_id() -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::default(), &[]).await?;
+    let id = daemon
+        .ban("203.0.113.10", 27015)
+        .await?
+        .mitigation_id
+        .context("accepted")?;
+    let request = WithdrawRequest {
+        reason: "test".into(),
+        ..WithdrawRequest::default()
+    };
+    daemon.client.withdraw_mitigation(id, &request).await?;
+    let path = daemon.dir.path().join("prefixd.db");
+    let mut database = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await?;
+    sqlx::query("UPDATE mitigations SET body = '{}'")
+        .execute(&mut database)
+        .await?;
+
+    let http = reqwest::Client::builder().tls_certs_only([]).build()?;
+    let url = format!("http://{}/v1/mitigations/{id}", daemon.address);
+    let response = http.get(url).header("x-request-id", "night-7").send().await?;
+    assert_eq!(response.status(), 500);
+    let text = response.text().await?;
+    assert!(
+        text.contains("night-7") && !text.contains("missing field"),
+        "{text}"
+    );
+    let log = daemon.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("night-7"))
+        .context("no line has the id")?;
+    assert!(line.contains("missing field"), "{line}");
     Ok(())
 }

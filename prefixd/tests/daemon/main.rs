@@ -7,6 +7,7 @@ mod bad_input;
 mod crash;
 mod feed;
 mod lists;
+mod metrics;
 mod path;
 mod races;
 mod reload;

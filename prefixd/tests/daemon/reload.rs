@@ -1,10 +1,14 @@
 //! Reloading: all or nothing.
 
-use crate::support::{Daemon, PATIENCE, Setup, wait_for};
+use crate::support::{Daemon, PATIENCE, Setup, ban, wait_for};
 use lab::routers::{Family, Kind, Router, RouterConfig};
 use nix::sys::signal::Signal;
-use prefixd_api::event::EventOutcome;
+use prefixd_api::event::{EventOutcome, EventRequest};
 use prefixd_api::mitigation::EndReason;
+use prefixd_api::time::Timestamp;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_bad_file_changes_nothing_and_says_where_it_is_bad() -> anyhow::Result<()> {
@@ -90,5 +94,109 @@ async fn a_key_that_needs_a_restart_is_refused() -> anyhow::Result<()> {
         problem.contains("pop") && problem.contains("restart"),
         "{problem}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_key_that_should_reload_acts() -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
+    daemon.wait_established(1).await?;
+    daemon.ban("203.0.113.10", 27015).await?;
+    bird.wait_rules(Family::Ipv4Flow, |rules| !rules.is_empty(), PATIENCE)
+        .await?;
+    let ahead = || EventRequest {
+        timestamp: Some(Timestamp::wall_clock().saturating_add(Duration::from_secs(90))),
+        ..ban("203.0.113.11", 27015)
+    };
+    let code = |error: prefixd_api::client::Error| error.code().map(str::to_owned).unwrap_or_default();
+    assert_eq!(
+        daemon.client.send_event(&ahead()).await.map(drop).map_err(code),
+        Err("request.field".into())
+    );
+    assert!(!daemon.log().contains("DEBUG"));
+
+    daemon.edit(
+        "prefixd.yaml",
+        "hold_down_seconds: 0",
+        "hold_down_seconds: 0, max_future_skew_seconds: 3600",
+    )?;
+    daemon.edit("prefixd.yaml", "hold_time_seconds: 30", "hold_time_seconds: 33")?;
+    daemon.edit("prefixd.yaml", "65010:8955:1", "65010:8955:2")?;
+    daemon.edit("prefixd.yaml", "log_level: info", "log_level: debug")?;
+    daemon.edit(
+        "prefixd.yaml",
+        "safelist: {",
+        "shutdown: { drain_timeout_seconds: 5 }\nsafelist: {",
+    )?;
+    daemon.edit(
+        "prefixd.yaml",
+        "  auth: { mode: none }\n",
+        "  auth: { mode: none }\n  rate_limit: { events_per_second: 1, burst: 2 }\n",
+    )?;
+    daemon.client.reload().await?;
+
+    assert_eq!(
+        daemon
+            .client
+            .send_event(&ahead())
+            .await
+            .map(|answer| answer.status)
+            .map_err(code),
+        Ok(EventOutcome::Accepted)
+    );
+    daemon.ban("203.0.113.12", 27015).await?;
+    assert_eq!(
+        daemon.ban("203.0.113.13", 27015).await.map(drop).map_err(code),
+        Err("limit.rate".into())
+    );
+    bird.wait_rules(
+        Family::Ipv4Flow,
+        |rules| {
+            !rules.is_empty()
+                && rules
+                    .iter()
+                    .all(|rule| rule.has_large_community((65010, 8955, 2)))
+        },
+        PATIENCE,
+    )
+    .await?;
+    wait_for("the log is more detailed", || async {
+        Ok(daemon.log().contains("DEBUG").then_some(()))
+    })
+    .await?;
+    let peer = &daemon.client.peers().await?.value.peers[0];
+    assert_eq!(peer.established_total, 1, "the session was not touched");
+    Ok(())
+}
+
+#[tokio::test]
+async fn behind_a_wildcard_listener_every_address_of_the_machine_is_safe() -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::default(), &[]).await?;
+    let protected = async || {
+        let entries = daemon.client.safelist().await?.value.entries;
+        let ours = entries
+            .into_iter()
+            .filter(|entry| entry.reason == "an address of this machine");
+        anyhow::Ok(ours.map(|entry| entry.prefix.addr()).collect::<BTreeSet<_>>())
+    };
+    assert!(
+        protected().await?.is_empty(),
+        "127.0.0.1 is all that it listens on"
+    );
+    // Without an address to dial from it is any of them.
+    daemon.edit(
+        "prefixd.yaml",
+        "  neighbors:\n    []\n",
+        "  neighbors:\n    - { name: far, address: 127.0.0.77, port: 1, peer_asn: 65001 }\n",
+    )?;
+    daemon.client.reload().await?;
+    let interfaces = nix::ifaddrs::getifaddrs()?.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())))
+    });
+    let wanted: BTreeSet<IpAddr> = interfaces.filter(|address| !address.is_loopback()).collect();
+    assert_eq!(protected().await?, wanted);
     Ok(())
 }

@@ -87,3 +87,32 @@ async fn a_report_during_the_failure_can_be_sent_again() -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn a_reload_meanwhile_is_refused_and_blames_no_file() -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::default(), &[]).await?;
+    daemon.edit("prefixd.yaml", "203.0.113.1/32", "203.0.113.8/29")?;
+    let lock = hold_the_lock(&daemon).await?;
+    let refused = daemon.client.reload().await.err().context("the store was away")?;
+    assert_eq!(refused.code(), Some("store.unavailable"));
+    let prefixes = async || {
+        let entries = daemon.client.safelist().await?.value.entries;
+        anyhow::Ok(
+            entries
+                .iter()
+                .map(|entry| entry.prefix.to_string())
+                .collect::<Vec<_>>(),
+        )
+    };
+    assert!(
+        prefixes().await?.contains(&"203.0.113.1/32".to_owned()),
+        "nothing changed"
+    );
+    drop(lock);
+    wait_for("the reload is taken", || async {
+        Ok(daemon.client.reload().await.ok())
+    })
+    .await?;
+    assert!(prefixes().await?.contains(&"203.0.113.8/29".to_owned()));
+    Ok(())
+}

@@ -58,6 +58,13 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Writes a configuration with these routers as neighbours, and starts the daemon.
     pub(crate) async fn start(setup: Setup, routers: &[&Router]) -> anyhow::Result<Self> {
+        let mut daemon = Self::configured(setup, routers)?;
+        daemon.boot().await?;
+        Ok(daemon)
+    }
+
+    /// Writes a configuration with these routers as neighbours.
+    pub(crate) fn configured(setup: Setup, routers: &[&Router]) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("prefixd-test-").tempdir()?;
         let http = SocketAddr::new(
             IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -70,28 +77,31 @@ impl Daemon {
         // A test counts what the daemon answers, not what a retry makes of it.
         options.retries = 0;
         let client = Client::new(options)?;
-        let mut daemon = Self {
+        Ok(Self {
             dir,
             client,
             address: http,
             process: None,
-        };
-        daemon.boot().await?;
-        Ok(daemon)
+        })
     }
 
-    /// Starts the process and waits until it is ready.
-    pub(crate) async fn boot(&mut self) -> anyhow::Result<()> {
+    /// Starts the process.
+    pub(crate) fn spawn(&mut self) -> anyhow::Result<&mut Process> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_prefixd"));
         command
             .arg("--config")
             .arg(self.dir.path())
-            .env("PREFIXD_LOG", "info");
-        let process = self
-            .process
-            .insert(Process::spawn("prefixd", command, self.dir.path())?);
+            .env_remove("PREFIXD_LOG");
+        let process = Process::spawn("prefixd", command, self.dir.path())?;
+        Ok(self.process.insert(process))
+    }
+
+    /// Starts the process and waits until it is ready.
+    pub(crate) async fn boot(&mut self) -> anyhow::Result<()> {
+        self.spawn()?;
         let deadline = Instant::now() + PATIENCE;
         while self.client.ready().await.is_err() {
+            let process = self.process.as_mut().context("it was started")?;
             if let Some(status) = process.ended()? {
                 bail!("the daemon ended with {status}:\n{}", process.log());
             }
@@ -160,6 +170,14 @@ impl Daemon {
         .await
     }
 
+    /// A client with the token of this role.
+    pub(crate) fn client_as(&self, role: &str) -> anyhow::Result<Client> {
+        let mut options = Options::new(format!("http://{}", self.address).parse()?);
+        options.token = Some(format!("{role}-secret-of-the-test").into());
+        options.retries = 0;
+        Ok(Client::new(options)?)
+    }
+
     /// Replaces a text in a file of the configuration.
     pub(crate) fn edit(&self, file: &str, from: &str, to: &str) -> anyhow::Result<()> {
         let path = self.dir.path().join(file);
@@ -168,6 +186,17 @@ impl Daemon {
         Ok(std::fs::write(path, text.replace(from, to))?)
     }
 }
+
+/// A token of each role, and the socket.
+pub(crate) const TOKENS: &str = "  socket: { path: prefixd.sock, operator_group: null, admin_group: null }
+  auth:
+    mode: bearer
+    bearer_tokens:
+      - { name: fnm, file: detector.token, role: detector }
+      - { name: grafana, file: viewer.token, role: viewer }
+      - { name: noc, file: operator.token, role: operator }
+      - { name: root, file: admin.token, role: admin }
+";
 
 /// A report of a UDP flood on one port.
 pub(crate) fn ban(victim: &str, port: u16) -> EventRequest {

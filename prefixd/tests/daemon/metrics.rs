@@ -1,0 +1,161 @@
+//! The metrics of the daemon as it runs: all that is documented is there, and it moves.
+
+use crate::support::{Daemon, Setup, TOKENS, ban, wait_for};
+use anyhow::Context;
+use lab::routers::{Kind, Router, RouterConfig};
+use prefixd_api::client::FeedOptions;
+use prefixd_api::event::EventRequest;
+use prefixd_api::mitigation::MitigationRequest;
+use prefixd_api::time::Timestamp;
+use std::collections::BTreeSet;
+
+/// What Prometheus reads, sample by sample.
+struct Scrape(String);
+
+impl Scrape {
+    async fn of(daemon: &Daemon) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().tls_certs_only([]).build()?;
+        let request = http
+            .get(format!("http://{}/metrics", daemon.address))
+            .bearer_auth("viewer-secret-of-the-test");
+        let response = request.send().await?.error_for_status()?;
+        let kind = response.headers()["content-type"].to_str()?;
+        assert!(
+            kind.starts_with("application/openmetrics-text; version=1.0.0"),
+            "{kind}"
+        );
+        let text = response.text().await?;
+        assert!(text.ends_with("# EOF\n"), "OpenMetrics ends so");
+        Ok(Self(text))
+    }
+
+    /// Each sample's name and labels, and its value.
+    fn samples(&self) -> impl Iterator<Item = (&str, f64)> {
+        let lines = self.0.lines().filter(|line| !line.starts_with('#'));
+        lines.filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            Some((series, value.parse().ok()?))
+        })
+    }
+
+    fn value(&self, series: &str) -> Option<f64> {
+        self.samples()
+            .find(|(name, _)| *name == series)
+            .map(|(_, value)| value)
+    }
+}
+
+/// Names in docs/metrics.md.
+fn documented() -> BTreeSet<&'static str> {
+    let rows = include_str!("../../../docs/metrics.md").lines();
+    rows.filter_map(|row| row.strip_prefix("| `")?.split('`').next())
+        .collect()
+}
+
+#[tokio::test]
+async fn every_documented_metric_is_there_and_moves() -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let mut daemon = Daemon::configured(
+        Setup {
+            http: TOKENS,
+            ..Setup::default()
+        },
+        &[&bird],
+    )?;
+    daemon.edit(
+        "prefixd.yaml",
+        "  auth:\n",
+        "  rate_limit: { events_per_second: 1, burst: 4 }\n  auth:\n",
+    )?;
+    daemon.boot().await?;
+    let (detector, operator) = (daemon.client_as("detector")?, daemon.client_as("operator")?);
+    let event = EventRequest {
+        event_id: Some("fnm-1".into()),
+        timestamp: Some(Timestamp::wall_clock()),
+        ..ban("203.0.113.10", 27015)
+    };
+    detector.send_event(&event).await?;
+    detector.send_event(&event).await?;
+    detector
+        .send_event(&ban("203.0.113.1", 27015))
+        .await
+        .err()
+        .context("safelisted")?;
+    while detector.send_event(&ban("203.0.113.11", 27015)).await.is_ok() {}
+    let request = MitigationRequest {
+        victim_ip: "203.0.113.1".into(),
+        reason: "test".into(),
+        ..MitigationRequest::default()
+    };
+    operator
+        .create_mitigation(&request)
+        .await
+        .err()
+        .context("safelisted")?;
+    daemon
+        .client
+        .stats()
+        .await
+        .err()
+        .context("no token came with it")?;
+    let _feed = daemon.client_as("viewer")?.feed(FeedOptions::default());
+
+    let scrape = wait_for("rules and subscriber are counted", || async {
+        let scrape = Scrape::of(&daemon).await?;
+        let there = [
+            "prefixd_feed_subscribers",
+            r#"prefixd_peer_rules_advertised{neighbor="bird0"}"#,
+        ];
+        let moved = there
+            .iter()
+            .all(|series| scrape.value(series).is_some_and(|value| value >= 1.0));
+        Ok(moved.then_some(scrape))
+    })
+    .await?;
+    for (series, least) in [
+        (r#"prefixd_events_total{kind="accepted"}"#, 1.0),
+        (r#"prefixd_events_total{kind="rejected_guardrail"}"#, 1.0),
+        ("prefixd_event_replays_total", 1.0),
+        // One of an event, one of an operator.
+        (
+            r#"prefixd_guardrail_refusals_total{kind="guardrail.safelist"}"#,
+            2.0,
+        ),
+        (r#"prefixd_mitigation_changes_total{kind="created"}"#, 1.0),
+        ("prefixd_commit_seconds_count", 3.0),
+        ("prefixd_batch_commands_count", 3.0),
+        (
+            r#"prefixd_http_requests_total{route="POST /v1/events",status="202"}"#,
+            1.0,
+        ),
+        (
+            r#"prefixd_http_requests_total{route="POST /v1/events",status="429"}"#,
+            1.0,
+        ),
+        ("prefixd_auth_failures_total", 1.0),
+        ("prefixd_rate_limited_total", 1.0),
+        (r#"prefixd_mitigations{kind="active"}"#, 1.0),
+        ("prefixd_journal_head", 3.0),
+        ("prefixd_store_up", 1.0),
+        (r#"prefixd_peer_up{neighbor="bird0"}"#, 1.0),
+        (r#"prefixd_peer_rules_desired{neighbor="bird0"}"#, 1.0),
+    ] {
+        let value = scrape.value(series);
+        assert!(
+            value.is_some_and(|value| value >= least),
+            "{series} is {value:?}\n{}",
+            scrape.0
+        );
+    }
+    for name in documented() {
+        let of = |series: &str| {
+            let rest = series.strip_prefix(name)?;
+            matches!(rest, "" | "_bucket" | "_sum" | "_count").then_some(())
+        };
+        let there = scrape
+            .samples()
+            .any(|(series, _)| of(series.split('{').next().unwrap_or(series)).is_some());
+        assert!(there, "{name} is documented and not exported");
+    }
+    Ok(())
+}
