@@ -35,6 +35,12 @@ impl Known {
         }
     }
 
+    /// Sources' clocks may be ahead by this much from now on. What was taken under a longer bound may still come
+    /// again, so it never becomes shorter.
+    pub(super) fn allow_skew(&mut self, max_skew: Duration) {
+        self.max_skew = self.max_skew.max(max_skew);
+    }
+
     /// The answer that this event got before.
     pub(super) fn get(&self, key: &EventKey) -> Option<&EventAnswer> {
         self.answers.get(key)
@@ -97,6 +103,12 @@ mod tests {
             "received before the start, clock ahead"
         );
         assert!(!known.needs_store(&key(1, 1_000_000_001 + 60_000_000)));
+        known.allow_skew(Duration::from_secs(90));
+        known.allow_skew(Duration::from_secs(10));
+        assert!(
+            known.needs_store(&key(1, 1_000_000_000 + 90_000_000)),
+            "taken while clocks might be further ahead"
+        );
         known.insert(key(1, 5), answer(), start);
         assert!(!known.needs_store(&key(1, 5)));
     }

@@ -423,6 +423,7 @@ impl Engine {
         }
         self.parts.policy = next.policy;
         self.parts.settings = next.settings;
+        self.known.allow_skew(self.parts.settings.max_future_skew);
         self.next_reconcile = Instant::now() + self.parts.settings.reconciliation_interval;
         if let Err(error) = self
             .parts
