@@ -4,6 +4,8 @@
 //! drops the set; the sockets close with their tasks, which is what a cut is.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,7 +19,19 @@ use tokio::task::{JoinHandle, JoinSet};
 enum Mode {
     Pass,
     Stall,
+    /// Stalls the connections that are older than this number.
+    StallOlder(u64),
     Cut,
+}
+
+impl Mode {
+    fn moves(self, connection: u64) -> bool {
+        match self {
+            Self::Stall => false,
+            Self::StallOlder(than) => connection >= than,
+            Self::Pass | Self::Cut => true,
+        }
+    }
 }
 
 /// A running proxy.
@@ -25,6 +39,8 @@ enum Mode {
 pub struct Proxy {
     address: SocketAddr,
     mode: watch::Sender<Mode>,
+    /// Connections so far.
+    connections: Arc<AtomicU64>,
     acceptor: JoinHandle<()>,
 }
 
@@ -39,10 +55,12 @@ impl Proxy {
             .context("bind the proxy")?;
         let address = listener.local_addr().context("the proxy's address")?;
         let (mode, watched) = watch::channel(Mode::Pass);
-        let acceptor = tokio::spawn(accept(listener, target, watched));
+        let connections = Arc::new(AtomicU64::new(0));
+        let acceptor = tokio::spawn(accept(listener, target, watched, Arc::clone(&connections)));
         Ok(Self {
             address,
             mode,
+            connections,
             acceptor,
         })
     }
@@ -62,6 +80,12 @@ impl Proxy {
         self.mode.send_replace(Mode::Stall);
     }
 
+    /// Stalls the connections that there are, while new ones pass: packets of the old ones are late.
+    pub fn stall_old(&self) {
+        let next = self.connections.load(Ordering::Relaxed);
+        self.mode.send_replace(Mode::StallOlder(next));
+    }
+
     /// Moves bytes again. Connections that were cut stay closed.
     pub fn pass(&self) {
         self.mode.send_replace(Mode::Pass);
@@ -74,26 +98,32 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, mode: watch::Receiver<Mode>) {
+async fn accept(
+    listener: TcpListener,
+    target: SocketAddr,
+    mode: watch::Receiver<Mode>,
+    count: Arc<AtomicU64>,
+) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        connections.spawn(connection(client, target, mode.clone()));
+        let number = count.fetch_add(1, Ordering::Relaxed);
+        connections.spawn(connection(number, client, target, mode.clone()));
         while connections.try_join_next().is_some() {}
     }
 }
 
 /// An error on either side ends the connection: the other side sees it closed, as it would without the proxy.
-async fn connection(client: TcpStream, target: SocketAddr, mode: watch::Receiver<Mode>) {
+async fn connection(number: u64, client: TcpStream, target: SocketAddr, mode: watch::Receiver<Mode>) {
     let mut until_cut = mode.clone();
     let relay = async {
         let mut until_pass = mode.clone();
-        until_pass.wait_for(|mode| *mode != Mode::Stall).await.ok()?;
+        until_pass.wait_for(|mode| mode.moves(number)).await.ok()?;
         let server = TcpStream::connect(target).await.ok()?;
         let (client_reads, client_writes) = client.into_split();
         let (server_reads, server_writes) = server.into_split();
         tokio::join!(
-            pump(client_reads, server_writes, mode.clone()),
-            pump(server_reads, client_writes, mode)
+            pump(number, client_reads, server_writes, mode.clone()),
+            pump(number, server_reads, client_writes, mode)
         );
         Some(())
     };
@@ -103,10 +133,10 @@ async fn connection(client: TcpStream, target: SocketAddr, mode: watch::Receiver
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>) {
+async fn pump(number: u64, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        if mode.wait_for(|mode| *mode != Mode::Stall).await.is_err()
+        if mode.wait_for(|mode| mode.moves(number)).await.is_err()
             || to.write_all(&buffer[..length]).await.is_err()
         {
             return;
@@ -166,6 +196,18 @@ mod tests {
                 .unwrap()
                 .unwrap(),
             b'x'
+        );
+
+        proxy.stall_old();
+        let mut new = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(
+            tokio::time::timeout(LIMIT, ask(&mut new)).await.unwrap().unwrap(),
+            b'x'
+        );
+        assert!(
+            tokio::time::timeout(Duration::from_millis(50), ask(&mut stream))
+                .await
+                .is_err()
         );
 
         proxy.cut();

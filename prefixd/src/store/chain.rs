@@ -1,6 +1,6 @@
 //! The journal as it is stored: its end, its entries, and whether the chain holds.
 
-use super::db::{Db, Lease, on_db};
+use super::db::{Db, on_db};
 use super::{Store, StoreError};
 use crate::journal::{Entry, Hash, Head, Kind};
 use prefixd_api::time::Timestamp;
@@ -37,8 +37,8 @@ pub enum Verification {
 type Row = (i64, i64, String, String, String, String, Vec<u8>, Vec<u8>);
 
 impl Store {
-    /// The end of a POP's journal. It waits for a commit in progress, so that after an unknown outcome the answer
-    /// is final: equal to the batch's last entry means committed, anything else means not.
+    /// The end of a POP's journal. It waits for a commit in progress and ends one that was given up, so that after an
+    /// unknown outcome the answer is final: equal to the batch's last entry means committed, anything else means not.
     ///
     /// # Errors
     /// When the store fails, or a commit in progress does not end in time.
@@ -66,9 +66,10 @@ impl Store {
                 writer.put_back();
                 Ok(row)
             }
-            Db::Postgres(pool) => {
-                let mut lease = Lease::take(pool).await?;
-                let mut transaction = lease.connection()?.begin().await?;
+            Db::Postgres(postgres) => {
+                let mut writer = postgres.take_writer().await?;
+                writer.end_what_is_in_doubt().await?;
+                let mut transaction = writer.connection.begin().await?;
                 sqlx::query(super::commit::LOCK_POP)
                     .bind(pop)
                     .execute(&mut *transaction)
@@ -78,7 +79,7 @@ impl Store {
                     .fetch_optional(&mut *transaction)
                     .await?;
                 transaction.rollback().await?;
-                lease.give_back();
+                writer.put_back();
                 Ok(row)
             }
         }

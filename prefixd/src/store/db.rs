@@ -1,13 +1,13 @@
 //! The two engines behind one enum. A query is written once and compiled for each by [`on_db!`].
 
 use super::checkpoint::Checkpointer;
+use super::postgres::Postgres;
 use super::{StoreError, migrate};
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -18,17 +18,14 @@ use tokio::sync::Mutex;
 /// How long SQLite waits for somebody else's write lock before a commit fails for certain. Shorter than the
 /// commit's deadline, so that a held lock is a clear failure and not an unknown outcome.
 const SQLITE_BUSY: Duration = Duration::from_secs(1);
-/// How long PostgreSQL works on a statement before it gives up for certain; shorter than the commit's deadline
-/// for the same reason.
-const POSTGRES_STATEMENT: &str = "1500";
 /// How long a reader waits for a free connection.
-const ACQUIRE: Duration = Duration::from_secs(2);
+pub(super) const ACQUIRE: Duration = Duration::from_secs(2);
 
 /// Either engine.
 #[derive(Debug)]
 pub(super) enum Db {
     Sqlite(Box<Sqlite>),
-    Postgres(PgPool),
+    Postgres(Box<Postgres>),
 }
 
 /// A SQLite file: one connection that writes, a pool that reads.
@@ -59,9 +56,9 @@ macro_rules! on_db {
                 let $db = &sqlite.readers;
                 Ok::<_, $crate::store::StoreError>($body)
             }
-            $crate::store::db::Db::Postgres(pool) => {
+            $crate::store::db::Db::Postgres(postgres) => {
                 $(type $engine = sqlx::Postgres;)?
-                let mut lease = $crate::store::db::Lease::take(pool).await?;
+                let mut lease = postgres.lease().await?;
                 let $db = lease.connection()?;
                 let value = $body;
                 lease.give_back();
@@ -72,33 +69,6 @@ macro_rules! on_db {
 }
 pub(super) use on_db;
 
-/// A connection to PostgreSQL while somebody uses it. Given up on the way (a query that did not end in time, or
-/// failed) it is closed: the pool would wait for the answer before it gives the place to somebody else.
-pub(super) struct Lease(Option<PoolConnection<Postgres>>);
-
-impl Lease {
-    pub(super) async fn take(pool: &PgPool) -> Result<Self, sqlx::Error> {
-        pool.acquire().await.map(|connection| Self(Some(connection)))
-    }
-
-    pub(super) fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
-        self.0.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
-    }
-
-    /// Nothing is under way on it.
-    pub(super) fn give_back(mut self) {
-        drop(self.0.take());
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
-            drop(connection.detach());
-        }
-    }
-}
-
 impl Db {
     pub(super) async fn open(connection_string: &str, max_connections: u32) -> Result<Self, StoreError> {
         if let Some(path) = sqlite_path(connection_string) {
@@ -108,7 +78,9 @@ impl Db {
             let options = PgConnectOptions::from_str(connection_string)?
                 .application_name("prefixd")
                 .disable_statement_logging();
-            return Ok(Self::Postgres(open_postgres(options, max_connections).await?));
+            return Ok(Self::Postgres(Box::new(
+                Postgres::open(options, max_connections).await?,
+            )));
         }
         Err(StoreError::ConnectionString(without_password(connection_string)))
     }
@@ -124,7 +96,7 @@ impl Db {
                     tracing::warn!(%error, "the database file was not closed cleanly; its log is replayed at the next start");
                 }
             }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres(postgres) => postgres.close().await,
         }
     }
 }
@@ -245,22 +217,4 @@ fn lock(path: &Path) -> Result<File, StoreError> {
         }),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
-}
-
-async fn open_postgres(options: PgConnectOptions, max_connections: u32) -> Result<PgPool, StoreError> {
-    // A connection of its own: migrating may take longer than a statement may, and its lock goes with it.
-    let mut migrator = PgConnection::connect_with(&options).await?;
-    migrate::run(&mut migrator, &migrate::POSTGRES).await?;
-    migrator.close().await?;
-    let options = options.options([
-        ("statement_timeout", POSTGRES_STATEMENT),
-        ("synchronous_commit", "on"),
-        ("jit", "off"),
-    ]);
-    Ok(PgPoolOptions::new()
-        .max_connections(max_connections.max(2))
-        .acquire_timeout(ACQUIRE)
-        .test_before_acquire(false)
-        .connect_with(options)
-        .await?)
 }

@@ -2,7 +2,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `db` | the two engines: pools, the writing connection, the lock of a SQLite file |
+//! | `db`, `postgres` | the two engines: pools, the writing connection, the lock of a SQLite file |
 //! | [`migrate`] | the schema and its versions |
 //! | [`commit`] | a batch of effects as one transaction with a constant number of statements |
 //! | [`load`] | what a start needs |
@@ -19,6 +19,7 @@ mod db;
 pub mod list;
 pub mod load;
 mod migrate;
+mod postgres;
 mod prefix;
 pub mod prune;
 pub mod read;

@@ -1,6 +1,6 @@
 //! Retention: old history goes in bounded chunks, and what is left of the journal can still be verified.
 
-use super::db::{Db, Lease};
+use super::db::Db;
 use super::{Store, StoreError};
 use prefixd_api::time::Timestamp;
 use sqlx::{Connection, Executor};
@@ -116,8 +116,8 @@ impl Store {
                 writer.put_back();
                 Ok(pruned)
             }
-            Db::Postgres(pool) => {
-                let mut lease = Lease::take(pool).await?;
+            Db::Postgres(postgres) => {
+                let mut lease = postgres.lease().await?;
                 let mut transaction = lease.connection()?.begin().await?;
                 let connection = &mut *transaction;
                 let pruned = steps!(connection, pop, before, limit);

@@ -60,7 +60,7 @@ impl Store {
         let rows = Rows::of(batch).map_err(|error| CommitError::Constraint(error.to_string()))?;
         match &self.db {
             Db::Sqlite(sqlite) => sqlite::commit(sqlite, batch, rows, deadline).await,
-            Db::Postgres(pool) => postgres::commit(pool, batch, &rows, deadline).await,
+            Db::Postgres(server) => postgres::commit(server, batch, &rows, deadline).await,
         }
     }
 }

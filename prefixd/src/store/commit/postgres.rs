@@ -2,11 +2,12 @@
 
 use super::rows::{MitigationRow, Rows};
 use super::{Batch, CommitError, journal_number};
+use crate::store::postgres::Postgres;
 use crate::store::prefix::{bytes, family};
 use prefixd_api::time::Timestamp;
-use sqlx::postgres::{PgArguments, PgPool};
+use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
-use sqlx::{PgConnection, Postgres};
 use tokio::time::{Instant, timeout_at};
 
 /// Taken by every commit of a POP and by whoever asks for its journal's end: the answer waits for a commit whose
@@ -26,28 +27,27 @@ const WHOLE: &str = concat!(
 );
 
 pub(super) async fn commit(
-    pool: &PgPool,
+    server: &Postgres,
     batch: &Batch<'_>,
     rows: &Rows<'_>,
     deadline: Instant,
 ) -> Result<(), CommitError> {
-    let mut connection = match timeout_at(deadline, pool.acquire()).await {
-        Ok(Ok(connection)) => connection,
+    let mut writer = match timeout_at(deadline, server.take_writer()).await {
+        Ok(Ok(writer)) => writer,
         Ok(Err(error)) => return Err(CommitError::Failed(error.to_string())),
-        Err(_) => {
-            return Err(CommitError::Failed(
-                "no connection became free in time".to_owned(),
-            ));
-        }
+        Err(_) => return Err(CommitError::Failed("it could not be reached in time".to_owned())),
     };
-    let failure = match timeout_at(deadline, write(&mut connection, batch, rows)).await {
-        Ok(Ok(())) => return Ok(()),
+    writer.begins_to_write();
+    let failure = match timeout_at(deadline, write(&mut writer.connection, batch, rows)).await {
+        Ok(Ok(())) => {
+            writer.put_back();
+            return Ok(());
+        }
         Ok(Err(error)) => classify(&error),
         Err(_) => CommitError::Unknown("it did not answer in time".to_owned()),
     };
-    if matches!(failure, CommitError::Unknown(_)) {
-        // Its statement may still run: nobody else may get this connection.
-        drop(connection.detach());
+    if !matches!(failure, CommitError::Unknown(_)) {
+        writer.put_back();
     }
     Err(failure)
 }
@@ -60,7 +60,7 @@ async fn write(connection: &mut PgConnection, batch: &Batch<'_>, rows: &Rows<'_>
     Ok(())
 }
 
-type Statement<'q> = Query<'q, Postgres, PgArguments>;
+type Statement<'q> = Query<'q, sqlx::Postgres, PgArguments>;
 
 /// One array a column.
 fn column<'r, R, T>(rows: &'r [R], value: impl FnMut(&'r R) -> T) -> Vec<T> {

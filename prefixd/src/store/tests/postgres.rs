@@ -1,8 +1,9 @@
-//! What only PostgreSQL has: daemons that start at once, a server that goes away.
+//! What only PostgreSQL has: daemons that start at once, a server that goes away, a network in between.
 
 use super::fixture::{Attack, host};
 use super::*;
 use lab::postgres::{Options, Postgres};
+use lab::proxy::Proxy;
 
 #[tokio::test]
 async fn two_daemons_may_start_at_once_on_an_empty_database() {
@@ -61,7 +62,11 @@ async fn a_server_that_crashed_took_all_of_a_batch_or_nothing() {
         seq: last.seq,
         hash: last.hash,
     };
-    let live = place.store.load(POP, at(3)).await.unwrap().mitigations.len();
+    let live = loop {
+        if let Ok(loaded) = place.store.load(POP, at(3)).await {
+            break loaded.mitigations.len();
+        }
+    };
     assert_eq!(
         (after, live),
         if after == took { (took, 99) } else { (before, 1) }
@@ -76,4 +81,129 @@ async fn a_server_that_crashed_took_all_of_a_batch_or_nothing() {
         .commit(&[Attack::new(host(200), "udp_flood", at(4)).effects().to_vec()])
         .await
         .unwrap();
+}
+
+/// A store whose connections pass through a proxy, and what it needs.
+async fn behind_a_proxy(max_connections: u32) -> Option<(Postgres, Proxy, Place)> {
+    if !lab::postgres::available().unwrap() {
+        return None;
+    }
+    let options = Options {
+        tcp: true,
+        ..Options::default()
+    };
+    let server = Postgres::start(options).await.unwrap();
+    let address = server.tcp().unwrap();
+    let proxy = Proxy::start(address).await.unwrap();
+    let connection = server.database().await.unwrap();
+    let connection = connection.replace(&address.to_string(), &proxy.address().to_string());
+    assert!(connection.contains(&proxy.address().to_string()), "{connection}");
+    let place = Place {
+        store: Store::open(&connection, max_connections).await.unwrap(),
+        connection,
+        _directory: None,
+    };
+    Some((server, proxy, place))
+}
+
+/// What the network held back of a commit reaches the server after the journal's end was read.
+#[tokio::test]
+async fn a_commit_that_was_given_up_cannot_arrive_late() {
+    let Some((server, proxy, mut place)) = behind_a_proxy(2).await else {
+        return;
+    };
+    let [first, late, next] = [1, 2, 3].map(|n| Attack::new(host(n), "udp_flood", at(n.into())));
+    let before = place.commit(&[first.effects().to_vec()]).await.unwrap();
+    let writer = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'WITH written_events%'";
+    let writer = server.sql(writer).await.unwrap();
+    let writer: u32 = writer.trim().parse().unwrap();
+
+    proxy.stall_old();
+    place.store.deadline = Duration::from_millis(200);
+    let entries = entries(before, at(2), &[late.effects().to_vec()]);
+    let batch = Batch {
+        pop: POP,
+        effects: &late.effects(),
+        objects: &[],
+        entries: &entries,
+    };
+    let unknown = place.store.commit(&batch).await.unwrap_err();
+    assert!(matches!(unknown, CommitError::Unknown(_)), "{unknown}");
+    place.store.deadline = COMMIT_DEADLINE;
+    assert_eq!(place.store.journal_head(POP).await.unwrap(), before);
+
+    proxy.pass();
+    let is_there = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {writer}");
+    let gone = async { while server.sql(&is_there).await.unwrap().trim() != "0" {} };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
+    assert_eq!(
+        place.store.journal_head(POP).await.unwrap(),
+        before,
+        "the answer was final"
+    );
+    place.commit(&[next.effects().to_vec()]).await.unwrap();
+    assert!(
+        place
+            .store
+            .get_event(late.event.event_id)
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+/// Connections that hang are given up one by one, and cost no place in the pool.
+#[tokio::test]
+async fn connections_that_hang_are_replaced() {
+    let Some((_server, proxy, mut place)) = behind_a_proxy(2).await else {
+        return;
+    };
+    let mut tries = 0;
+    place
+        .commit(&[Attack::new(host(1), "udp_flood", at(1)).effects().to_vec()])
+        .await
+        .unwrap();
+    place.store.ping().await.unwrap();
+    // The reader's connection may be on its way back to the pool, or be there.
+    proxy.stall_old();
+    place.store.deadline = Duration::from_millis(200);
+    let hangs = place.store.ping().await.unwrap_err();
+    assert!(matches!(hangs, StoreError::TimedOut), "{hangs}");
+    let hangs = place.store.journal_head(POP).await.unwrap_err();
+    assert!(matches!(hangs, StoreError::TimedOut), "{hangs}");
+    place.store.deadline = Duration::from_secs(20);
+    // The pool has one place, and waits for it for as long as it may be on its way back.
+    while let Err(error) = place.store.ping().await {
+        assert!(
+            matches!(error, StoreError::Database(sqlx::Error::PoolTimedOut)),
+            "{error}"
+        );
+        tries += 1;
+        assert!(tries < 3, "the place is lost");
+    }
+    place.store.journal_head(POP).await.unwrap();
+    place
+        .commit(&[Attack::new(host(2), "udp_flood", at(2)).effects().to_vec()])
+        .await
+        .unwrap();
+}
+
+/// Readers that take all connections of the pool leave the writer its own.
+#[tokio::test]
+async fn readers_keep_no_commit_waiting() {
+    let Some(place) = postgres().await else { return };
+    let db::Db::Postgres(server) = &place.store.db else {
+        panic!("not PostgreSQL")
+    };
+    let mut readers = Vec::new();
+    for _ in 0..3 {
+        readers.push(server.lease().await.unwrap());
+    }
+    place
+        .commit(&[Attack::new(host(1), "udp_flood", at(1)).effects().to_vec()])
+        .await
+        .unwrap();
+    readers
+        .into_iter()
+        .for_each(super::super::postgres::Lease::give_back);
 }

@@ -317,8 +317,13 @@ async fn a_newer_schema_is_refused(place: Place) {
                 .await
                 .unwrap();
         }
-        Db::Postgres(pool) => {
-            sqlx::query(sql).bind(vec![0u8]).execute(pool).await.unwrap();
+        Db::Postgres(postgres) => {
+            let mut writer = postgres.take_writer().await.unwrap();
+            sqlx::query(sql)
+                .bind(vec![0u8])
+                .execute(&mut writer.connection)
+                .await
+                .unwrap();
         }
     }
     let Place {
@@ -443,8 +448,10 @@ async fn execute(place: &Place, sql: &'static str) {
             sqlx::query(sql).execute(&mut writer.connection).await.unwrap();
             writer.put_back();
         }
-        Db::Postgres(pool) => {
-            sqlx::query(sql).execute(pool).await.unwrap();
+        Db::Postgres(postgres) => {
+            let mut writer = postgres.take_writer().await.unwrap();
+            sqlx::query(sql).execute(&mut writer.connection).await.unwrap();
+            writer.put_back();
         }
     }
 }
