@@ -168,8 +168,22 @@ impl Writer {
     /// objects that had to be written as JSON, by effect, so that the store does not write them again.
     ///
     /// # Errors
-    /// When a body cannot be written as JSON, which is a defect.
+    /// When a body cannot be written as JSON, which is a defect; then nothing was added.
     pub fn append_effects(
+        &mut self,
+        at: Timestamp,
+        effects: &[Effect],
+    ) -> Result<Vec<Option<Arc<str>>>, serde_json::Error> {
+        let (head, length) = (self.head, self.entries.len());
+        let objects = self.try_append_effects(at, effects);
+        if objects.is_err() {
+            self.entries.truncate(length);
+            self.head = head;
+        }
+        objects
+    }
+
+    fn try_append_effects(
         &mut self,
         at: Timestamp,
         effects: &[Effect],

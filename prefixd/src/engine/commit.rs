@@ -43,6 +43,14 @@ pub(super) async fn outcome(commit: &mut Option<Committing>) -> Result<(), Commi
         .unwrap_or_else(|| Err(CommitError::Unknown("its outcome was lost".to_owned())))
 }
 
+/// Goes on with the commit that is under way; for ever pending without one, or once it has ended.
+async fn go_on(commit: &mut Option<Committing>) {
+    match commit {
+        Some(commit) if matches!(commit.work, MaybeDone::Future(_)) => (&mut commit.work).await,
+        _ => std::future::pending().await,
+    }
+}
+
 impl Engine {
     /// The state that everything decided so far leads to, once it is durable.
     fn tip(&self) -> &State {
@@ -161,23 +169,30 @@ impl Engine {
                 let wake = self.next_removal();
                 tokio::select! {
                     result = outcome(&mut self.commit) => break result,
-                    () = tokio::time::sleep_until(wake) => self.keep_deadlines(),
+                    () = tokio::time::sleep_until(wake) => self.keep_alive(),
                 }
             };
             self.committed(result).await?;
         }
     }
 
-    /// Waits for the store, and keeps deadlines and the watchdog meanwhile.
+    /// Waits for the store, and keeps deadlines and the watchdog meanwhile. A commit that is under way goes on: it
+    /// may hold the connection that the question waits for.
     pub(super) async fn meanwhile<T>(&mut self, question: impl Future<Output = T>) -> T {
         tokio::pin!(question);
         loop {
             let wake = self.next_removal();
             tokio::select! {
                 answer = &mut question => return answer,
-                () = tokio::time::sleep_until(wake) => self.keep_deadlines(),
+                () = go_on(&mut self.commit) => {}
+                () = tokio::time::sleep_until(wake) => self.keep_alive(),
             }
         }
+    }
+
+    fn keep_alive(&mut self) {
+        (self.parts.alive)();
+        self.keep_deadlines();
     }
 
     /// A row was refused. Alone, its command is the culprit; otherwise all are decided again and committed one at
@@ -240,6 +255,9 @@ impl Engine {
                 Err(error) => {
                     warn!(%error, "the store does not say whether it took a batch; it is asked again");
                     sealed.fail_callers(&SubmitError::Store);
+                    if let Some(reply) = self.reloading.take() {
+                        let _ = reply.send(Err(SubmitError::Store));
+                    }
                     self.refuse_waiting();
                     self.publish();
                     self.meanwhile(tokio::time::sleep(RETRY)).await;
@@ -287,7 +305,6 @@ impl Engine {
     /// Removing never needs what adding needs: what is over leaves the RIB now, its record follows. What a batch
     /// on its way prolongs stays; the speaker ends it by itself should that batch not become durable.
     pub(super) fn keep_deadlines(&mut self) {
-        (self.parts.alive)();
         let now = self.parts.clock.now();
         for scope in self.deadlines.take_due(now, usize::MAX) {
             let end = self.tip().mitigation_of(&scope).map(|live| over_at(live));
@@ -343,6 +360,7 @@ impl Engine {
         }
         if is_away {
             self.refuse_waiting();
+            self.retry_at = Some(Instant::now() + RETRY);
         }
         let now = self.parts.clock.now();
         let due: Vec<Scope> = self
@@ -356,7 +374,6 @@ impl Engine {
         for scope in due {
             self.take_off(&scope, now);
         }
-        self.retry_at = Some(Instant::now() + RETRY);
         self.publish();
     }
 
@@ -396,15 +413,13 @@ impl Engine {
     /// same would be looked at for ever: it waits.
     fn rearm(&mut self, batch: &Sealed) {
         for scope in batch.looked_at() {
-            if let Some(at) = next_deadline(&self.state, &self.parts.policy, &scope)
-                && !self.deadlines.has(&scope)
-            {
+            if let Some(at) = next_deadline(&self.state, &self.parts.policy, &scope) {
                 let at = if at <= batch.at {
                     batch.at.saturating_add(LOOK_AGAIN)
                 } else {
                     at
                 };
-                self.deadlines.set(scope, Some(at));
+                self.deadlines.at_latest(scope, at);
             }
         }
     }

@@ -17,11 +17,6 @@ impl Deadlines {
         self.by_time.first().map(|(at, _)| *at)
     }
 
-    /// Whether a scope has one.
-    pub(super) fn has(&self, scope: &Scope) -> bool {
-        self.by_scope.contains_key(scope)
-    }
-
     /// Has a scope looked at by then, or earlier where it would be anyway.
     pub(super) fn at_latest(&mut self, scope: Scope, at: Timestamp) {
         if self.by_scope.get(&scope).is_none_or(|before| *before > at) {

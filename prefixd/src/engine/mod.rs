@@ -88,6 +88,9 @@ pub struct Handle {
 /// Who waits for a command.
 pub(crate) type Reply = oneshot::Sender<Result<Answer, SubmitError>>;
 
+/// Who waits for a configuration to come into force.
+pub(crate) type ReloadReply = oneshot::Sender<Result<u64, SubmitError>>;
+
 /// What waits in the queue.
 #[derive(Debug)]
 pub(crate) enum Request {
@@ -97,7 +100,7 @@ pub(crate) enum Request {
     Reload {
         next: Box<Reload>,
         actor: String,
-        reply: oneshot::Sender<Result<u64, SubmitError>>,
+        reply: ReloadReply,
     },
 }
 

@@ -9,7 +9,7 @@ use super::deadlines::Deadlines;
 use super::known::Known;
 use super::replays::{Replays, Seen};
 use super::restore::restore;
-use super::{FEED_BACKLOG, Handle, QUEUE, Request, Snapshot, SubmitError};
+use super::{FEED_BACKLOG, Handle, QUEUE, ReloadReply, Request, Snapshot, SubmitError};
 use crate::announce::{Announcer, Neighbor};
 use crate::clock::{Clock, STEP};
 use crate::journal::{Head, Kind};
@@ -106,6 +106,8 @@ pub struct Engine {
     pub(super) waiting: VecDeque<Request>,
     /// Work that the engine asks of itself, before anything else: deadlines and new judgements.
     pub(super) own: VecDeque<Command>,
+    /// Who waits for the configuration that is being put into force.
+    pub(super) reloading: Option<ReloadReply>,
     /// How many of the next commands are committed one at a time, to find the one that the store refuses.
     pub(super) singly: usize,
     pub(super) deadlines: Deadlines,
@@ -175,6 +177,7 @@ impl Engine {
             commit: None,
             draft: None,
             waiting: VecDeque::with_capacity(MAX_WAITING),
+            reloading: None,
             singly: 0,
             deadlines: Deadlines::default(),
             known: Known::new(now, parts.settings.max_future_skew),
@@ -303,7 +306,7 @@ impl Engine {
             return Ok(());
         }
         self.retry_at = None;
-        if self.own.is_empty() && self.waiting.is_empty() {
+        if !self.has_room() || (self.own.is_empty() && self.waiting.is_empty()) {
             return Ok(());
         }
         let from_store = self.ask_store().await;
@@ -319,8 +322,15 @@ impl Engine {
                     self.decide(Work { command, reply }, &from_store);
                 }
                 Some(Request::Reload { next, actor, reply }) => {
+                    self.reloading = Some(reply);
                     self.settle().await?;
-                    let _ = reply.send(self.adopt_reload(*next, &actor).await?);
+                    // Whoever was told to retry, because the store was silent, finds nothing changed.
+                    if self.reloading.is_some() {
+                        let result = self.adopt_reload(*next, &actor).await?;
+                        if let Some(reply) = self.reloading.take() {
+                            let _ = reply.send(result);
+                        }
+                    }
                     // What was asked before may have to be decided again; the store is asked about it again.
                     break;
                 }
@@ -421,6 +431,7 @@ impl Engine {
         if self.head == before {
             return Ok(Err(SubmitError::Defect));
         }
+        self.known.allow_skew(next.settings.max_future_skew);
         self.parts.policy = next.policy;
         self.parts.settings = next.settings;
         self.known.allow_skew(self.parts.settings.max_future_skew);
