@@ -135,7 +135,7 @@ impl Batch {
         })
     }
 
-    fn decide_by(
+    pub(super) fn decide_by(
         &mut self,
         work: Work,
         decide: impl FnOnce(&State, &Command, Timestamp) -> Decision,

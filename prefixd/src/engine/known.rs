@@ -124,4 +124,15 @@ mod tests {
         assert!(known.needs_store(&key(0, 1)));
         assert!(known.get(&key(1, 2)).is_some());
     }
+
+    #[test]
+    fn a_reload_that_allows_less_forgets_nothing_that_came_before() {
+        let start = Timestamp::from_micros(0);
+        let mut known = Known::new(start, Duration::from_secs(60));
+        let ahead = key(1, 60_000_000);
+        known.allow_skew(Duration::from_secs(5));
+        assert!(known.needs_store(&ahead), "it may be from before the start");
+        known.allow_skew(Duration::from_secs(90));
+        assert!(known.needs_store(&key(1, 90_000_000)));
+    }
 }

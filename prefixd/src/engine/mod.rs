@@ -11,6 +11,8 @@ mod known;
 mod replays;
 mod restore;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use run::{Engine, EngineError, Parts, Reload, Settings};
 

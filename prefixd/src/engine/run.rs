@@ -122,7 +122,7 @@ pub struct Engine {
     unreadable: u64,
     next_reconcile: Instant,
     next_prune: Instant,
-    pruning: Option<AbortOnDropHandle<()>>,
+    pub(super) pruning: Option<AbortOnDropHandle<()>>,
 }
 
 /// Why the engine ends. Both end the process: systemd starts it again.
@@ -469,7 +469,7 @@ impl Engine {
             .extend(self.state.by_scope.keys().cloned().map(Command::Judge));
     }
 
-    async fn tick(&mut self) -> Result<(), EngineError> {
+    pub(super) async fn tick(&mut self) -> Result<(), EngineError> {
         (self.parts.alive)();
         let away = self.parts.clock.follow(Timestamp::wall_clock());
         if (away > STEP) != self.clock_stepped {

@@ -1,6 +1,6 @@
 //! One story on both engines.
 
-mod fixture;
+pub(crate) mod fixture;
 mod postgres;
 mod sqlite;
 mod story;
@@ -11,29 +11,29 @@ use crate::policy::{Effect, MitigationEvent, Trace};
 use fixture::{POP, entries};
 
 /// A moment of the story, in seconds after its start.
-fn at(seconds: u64) -> prefixd_api::time::Timestamp {
+pub(crate) fn at(seconds: u64) -> prefixd_api::time::Timestamp {
     fixture::START.saturating_add(Duration::from_secs(seconds))
 }
 
 /// A store, and what keeps its database alive.
-struct Place {
-    store: Store,
-    connection: String,
-    _directory: Option<tempfile::TempDir>,
+pub(crate) struct Place {
+    pub(crate) store: Store,
+    pub(crate) connection: String,
+    pub(crate) directory: Option<tempfile::TempDir>,
 }
 
-async fn sqlite() -> Place {
+pub(crate) async fn sqlite() -> Place {
     let directory = tempfile::tempdir().unwrap();
     let connection = format!("sqlite:{}", directory.path().join("prefixd.db").display());
     Place {
         store: Store::open(&connection, 4).await.unwrap(),
         connection,
-        _directory: Some(directory),
+        directory: Some(directory),
     }
 }
 
 /// Absent only where the run allows that PostgreSQL is missing; otherwise missing is a failure.
-async fn postgres() -> Option<Place> {
+pub(crate) async fn postgres() -> Option<Place> {
     if !lab::postgres::available().unwrap() {
         return None;
     }
@@ -46,12 +46,12 @@ async fn postgres() -> Option<Place> {
     Some(Place {
         store: Store::open(&connection, 4).await.unwrap(),
         connection,
-        _directory: None,
+        directory: None,
     })
 }
 
 impl Place {
-    async fn commit(&self, decisions: &[Vec<Effect>]) -> Result<Head, CommitError> {
+    pub(crate) async fn commit(&self, decisions: &[Vec<Effect>]) -> Result<Head, CommitError> {
         let head = self.store.journal_head(POP).await.unwrap();
         let entries = entries(head, fixture::START, decisions);
         self.store

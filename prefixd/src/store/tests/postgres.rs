@@ -27,7 +27,7 @@ async fn a_server_that_crashed_took_all_of_a_batch_or_nothing() {
     let place = Place {
         store: Store::open(&connection, 2).await.unwrap(),
         connection,
-        _directory: None,
+        directory: None,
     };
     let first = Attack::new(host(1), "udp_flood", at(1));
     let before = place.commit(&[first.effects().to_vec()]).await.unwrap();
@@ -101,7 +101,7 @@ async fn behind_a_proxy(max_connections: u32) -> Option<(Postgres, Proxy, Place)
     let place = Place {
         store: Store::open(&connection, max_connections).await.unwrap(),
         connection,
-        _directory: None,
+        directory: None,
     };
     Some((server, proxy, place))
 }

@@ -329,7 +329,7 @@ async fn a_newer_schema_is_refused(place: Place) {
     let Place {
         store,
         connection,
-        _directory,
+        directory: _directory,
     } = place;
     store.close().await;
     drop(store);

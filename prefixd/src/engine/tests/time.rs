@@ -1,0 +1,89 @@
+//! Deadlines.
+
+use super::*;
+use prefixd_api::mitigation::MitigationStatus;
+use std::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+const SHORT: &str = "
+playbooks:
+  - name: udp
+    match: { vector: udp_flood }
+    steps: [{ action: police, rate_bps: 5000000, ttl_seconds: 10 }]
+";
+
+/// What the timers' grain allows.
+const MARGIN: Duration = Duration::from_millis(3);
+
+/// Keeps paused time from going on by itself while everybody waits for the store.
+struct Still(#[expect(dead_code, reason = "its end is the signal")] mpsc::Sender<()>);
+
+fn still() -> Still {
+    let (sender, receiver) = mpsc::channel::<()>();
+    tokio::task::spawn_blocking(move || receiver.recv());
+    Still(sender)
+}
+
+/// Lets everybody else work, for as long as it takes and no longer than a test may.
+async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let begin = std::time::Instant::now();
+    while !holds().await {
+        assert!(begin.elapsed() < PATIENCE, "waited in vain until {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_rule_ends_exactly_when_its_lease_does() {
+    let bench = Bench::with(crate::store::tests::sqlite().await, SETTLED, SHORT).await;
+    let store = Arc::clone(&bench.engine.parts.store);
+    let Bench {
+        engine,
+        handle,
+        announcer,
+        clock,
+        _directory,
+        ..
+    } = bench;
+    let shutdown = CancellationToken::new();
+    let engine = tokio::spawn(engine.run(shutdown.clone()));
+    handle.submit(ban(10)).await.unwrap();
+    let live = handle
+        .snapshot()
+        .state
+        .mitigations
+        .values()
+        .next()
+        .cloned()
+        .unwrap();
+    // With its fragment companion.
+    let announced = || announcer.speaker().desired("edge").unwrap().len() / 2;
+    assert_eq!(announced(), 1);
+
+    let _still = still();
+    tokio::time::pause();
+    let left = || clock.instant_of(live.expires_at) - tokio::time::Instant::now();
+    tokio::time::advance(left() - Duration::from_millis(1)).await;
+    // As long as the queue takes to be looked at: the engine is awake and has done what there is to do.
+    handle.submit(ban(11)).await.unwrap();
+    assert_eq!(announced(), 2, "a millisecond before its end");
+
+    // Timers ring on whole milliseconds, and the clock slews by half a millisecond at most in a tick.
+    until("the rule has left", async || {
+        if clock.now() < live.expires_at.saturating_add(MARGIN) {
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        announced() == 1
+    })
+    .await;
+    until("its end is recorded", async || {
+        handle.snapshot().state.mitigations.len() == 1
+    })
+    .await;
+    shutdown.cancel();
+    engine.await.unwrap().unwrap();
+    let ended = store.get_mitigation(live.mitigation_id).await.unwrap().unwrap();
+    assert_eq!(ended.status, MitigationStatus::Expired);
+    let late = ended.ended_at.unwrap().since(live.expires_at);
+    assert!(late <= MARGIN, "{late:?} late");
+}
