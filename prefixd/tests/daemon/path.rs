@@ -1,6 +1,6 @@
 //! The whole path: a detector's JSON in, a rule on a real router, and away again.
 
-use crate::support::{Daemon, MARKER, PATIENCE, Setup, ban, wait_for};
+use crate::support::{Backend, Daemon, MARKER, PATIENCE, Setup, ban, on_both_stores, wait_for};
 use anyhow::Context;
 use ipnet::IpNet;
 use lab::routers::{
@@ -9,6 +9,13 @@ use lab::routers::{
 use prefixd_api::event::{EventAction, EventOutcome, EventRequest};
 use prefixd_api::mitigation::WithdrawRequest;
 use prefixd_api::resource::{AnnouncementState, SafelistRequest};
+
+on_both_stores!(
+    a_report_becomes_the_exact_rule_and_a_withdrawal_takes_it_back
+    a_lease_that_nobody_renews_ends_on_the_router
+    what_must_not_be_filtered_never_reaches_the_router
+    why_tells_of_the_decision_that_made_it_what_it_is
+);
 
 /// What BIRD and GoBGP must show of a policed port.
 fn policed(victim: IpNet, port: u64) -> Match {
@@ -35,10 +42,11 @@ async fn is_empty(router: &Router, family: Family) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_report_becomes_the_exact_rule_and_a_withdrawal_takes_it_back() -> anyhow::Result<()> {
+async fn a_report_becomes_the_exact_rule_and_a_withdrawal_takes_it_back(
+    store: Backend,
+) -> anyhow::Result<()> {
     let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
-    let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
+    let daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
     daemon.wait_established(1).await?;
 
     for (victim, prefix, family) in [
@@ -126,13 +134,12 @@ async fn every_router_holds_the_rule_and_gets_it_back_after_its_restart() -> any
     Ok(())
 }
 
-#[tokio::test]
-async fn a_lease_that_nobody_renews_ends_on_the_router() -> anyhow::Result<()> {
+async fn a_lease_that_nobody_renews_ends_on_the_router(store: Backend) -> anyhow::Result<()> {
     let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
     let daemon = Daemon::start(
         Setup {
             playbook_ttl: 2,
-            ..Setup::default()
+            ..Setup::on(store).await?
         },
         &[&bird],
     )
@@ -164,12 +171,15 @@ async fn a_lease_that_nobody_renews_ends_on_the_router() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn what_must_not_be_filtered_never_reaches_the_router() -> anyhow::Result<()> {
+async fn what_must_not_be_filtered_never_reaches_the_router(store: Backend) -> anyhow::Result<()> {
     let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
-    let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
+    let daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
     daemon.wait_established(1).await?;
-    let refused = daemon.ban("203.0.113.1", 27015).await.expect_err("safelisted");
+    let refused = daemon
+        .ban("203.0.113.1", 27015)
+        .await
+        .err()
+        .context("safelisted")?;
     assert_eq!(refused.code(), Some("guardrail.safelist"));
     assert_eq!(
         daemon.ban("192.0.2.77", 27015).await?.status,
@@ -184,11 +194,8 @@ async fn what_must_not_be_filtered_never_reaches_the_router() -> anyhow::Result<
     )
     .await?;
     let rules = bird.rules(Family::Ipv4Flow).await?;
-    assert!(
-        rules
-            .iter()
-            .all(|rule| rule.matches.destination == Some("203.0.113.40/32".parse().expect("a prefix")))
-    );
+    let allowed = "203.0.113.40/32".parse()?;
+    assert!(rules.iter().all(|rule| rule.matches.destination == Some(allowed)));
     Ok(())
 }
 
@@ -228,9 +235,8 @@ async fn more_ports_than_a_router_takes_are_widened_for_it() -> anyhow::Result<(
     Ok(())
 }
 
-#[tokio::test]
-async fn why_tells_of_the_decision_that_made_it_what_it_is() -> anyhow::Result<()> {
-    let daemon = Daemon::start(Setup::default(), &[]).await?;
+async fn why_tells_of_the_decision_that_made_it_what_it_is(store: Backend) -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::on(store).await?, &[]).await?;
     let id = daemon
         .ban("203.0.113.30", 1000)
         .await?

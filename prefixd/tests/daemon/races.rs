@@ -1,10 +1,17 @@
 //! Many at once: one outcome, no 5xx.
 
-use crate::support::{Daemon, Setup, ban};
+use crate::support::{Backend, Daemon, Setup, ban, on_both_stores};
+use anyhow::Context;
 use prefixd_api::client::Error;
 use prefixd_api::event::{EventAnswer, EventOutcome};
 use prefixd_api::mitigation::WithdrawRequest;
 use std::collections::HashSet;
+
+on_both_stores!(
+    ten_first_reports_of_one_attack_make_one_mitigation
+    forty_reports_do_not_pass_a_quota_of_five
+    a_withdrawal_is_not_undone_by_a_report_beside_it
+);
 
 async fn at_once(daemon: &Daemon, victims: Vec<String>) -> anyhow::Result<Vec<Result<EventAnswer, Error>>> {
     let sends = victims.into_iter().map(|victim| {
@@ -18,9 +25,8 @@ async fn at_once(daemon: &Daemon, victims: Vec<String>) -> anyhow::Result<Vec<Re
     Ok(answers)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn ten_first_reports_of_one_attack_make_one_mitigation() -> anyhow::Result<()> {
-    let daemon = Daemon::start(Setup::default(), &[]).await?;
+async fn ten_first_reports_of_one_attack_make_one_mitigation(store: Backend) -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::on(store).await?, &[]).await?;
     let answers = at_once(&daemon, vec!["203.0.113.10".into(); 10]).await?;
     let mut made = 0;
     let mut ids = HashSet::new();
@@ -33,14 +39,13 @@ async fn ten_first_reports_of_one_attack_make_one_mitigation() -> anyhow::Result
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn forty_reports_do_not_pass_a_quota_of_five() -> anyhow::Result<()> {
+async fn forty_reports_do_not_pass_a_quota_of_five(store: Backend) -> anyhow::Result<()> {
     let quotas = "{ max_active_per_customer: 5, max_active_per_pop: 200, max_active_global: 500, \
                   max_new_per_minute: { pop: 1000, customer: 1000, source: 1000 } }";
     let daemon = Daemon::start(
         Setup {
             quotas,
-            ..Setup::default()
+            ..Setup::on(store).await?
         },
         &[],
     )
@@ -61,12 +66,15 @@ async fn forty_reports_do_not_pass_a_quota_of_five() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_withdrawal_is_not_undone_by_a_report_beside_it() -> anyhow::Result<()> {
-    let daemon = Daemon::start(Setup::default(), &[]).await?;
+async fn a_withdrawal_is_not_undone_by_a_report_beside_it(store: Backend) -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::on(store).await?, &[]).await?;
     for last in 10..30 {
         let victim = format!("203.0.113.{last}");
-        let id = daemon.ban(&victim, 27015).await?.mitigation_id.expect("accepted");
+        let id = daemon
+            .ban(&victim, 27015)
+            .await?
+            .mitigation_id
+            .context("accepted")?;
         let request = WithdrawRequest {
             reason: "race".into(),
             ..WithdrawRequest::default()

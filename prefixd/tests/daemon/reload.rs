@@ -1,6 +1,7 @@
 //! Reloading: all or nothing.
 
-use crate::support::{Daemon, PATIENCE, Setup, ban, wait_for};
+use crate::support::{Backend, Daemon, PATIENCE, Setup, ban, on_both_stores, wait_for};
+use anyhow::Context;
 use lab::routers::{Family, Kind, Router, RouterConfig};
 use nix::sys::signal::Signal;
 use prefixd_api::event::{EventOutcome, EventRequest};
@@ -9,6 +10,11 @@ use prefixd_api::time::Timestamp;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
+
+on_both_stores!(
+    a_rule_that_the_new_safelist_covers_is_withdrawn
+    a_neighbour_that_a_reload_adds_gets_the_rules
+);
 
 #[tokio::test]
 async fn a_bad_file_changes_nothing_and_says_where_it_is_bad() -> anyhow::Result<()> {
@@ -26,16 +32,15 @@ async fn a_bad_file_changes_nothing_and_says_where_it_is_bad() -> anyhow::Result
     Ok(())
 }
 
-#[tokio::test]
-async fn a_rule_that_the_new_safelist_covers_is_withdrawn() -> anyhow::Result<()> {
+async fn a_rule_that_the_new_safelist_covers_is_withdrawn(store: Backend) -> anyhow::Result<()> {
     let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
-    let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
+    let daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
     daemon.wait_established(1).await?;
     let id = daemon
         .ban("203.0.113.10", 27015)
         .await?
         .mitigation_id
-        .expect("accepted");
+        .context("accepted")?;
     bird.wait_rules(Family::Ipv4Flow, |rules| !rules.is_empty(), PATIENCE)
         .await?;
     daemon.edit("prefixd.yaml", "203.0.113.1/32", "203.0.113.8/29")?;
@@ -50,11 +55,10 @@ async fn a_rule_that_the_new_safelist_covers_is_withdrawn() -> anyhow::Result<()
     Ok(())
 }
 
-#[tokio::test]
-async fn a_neighbour_that_a_reload_adds_gets_the_rules() -> anyhow::Result<()> {
+async fn a_neighbour_that_a_reload_adds_gets_the_rules(store: Backend) -> anyhow::Result<()> {
     let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
     let gobgp = Router::start(Kind::GoBgp, RouterConfig::new(65003, 65010)).await?;
-    let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
+    let daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
     daemon.wait_established(1).await?;
     daemon.ban("203.0.113.10", 27015).await?;
     let flaps = daemon.client.peers().await?.value.peers[0].established_total;
@@ -72,7 +76,7 @@ async fn a_neighbour_that_a_reload_adds_gets_the_rules() -> anyhow::Result<()> {
     let bird_peer = peers
         .iter()
         .find(|peer| peer.name == "bird0")
-        .expect("still there");
+        .context("still there")?;
     assert_eq!(
         bird_peer.established_total, flaps,
         "the other session was not touched"

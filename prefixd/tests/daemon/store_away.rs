@@ -1,28 +1,29 @@
 //! The store goes away: nothing is lost or half done, rules still end on time.
 
-use crate::support::{Daemon, PATIENCE, Setup, ban, wait_for};
+use crate::support::{Backend, Daemon, PATIENCE, Setup, ban, on_both_stores, wait_for};
 use anyhow::Context;
+use lab::proxy::Proxy;
 use lab::routers::{Family, Kind, Router, RouterConfig};
+use prefixd_api::client::MitigationQuery;
 use prefixd_api::event::{EventOutcome, EventRequest};
 use prefixd_api::mitigation::MitigationStatus;
 use prefixd_api::time::Timestamp;
-use sqlx::{Connection, SqliteConnection};
+use std::collections::BTreeSet;
 
-/// A writer that holds the lock of the database: commits wait and fail.
-async fn hold_the_lock(daemon: &Daemon) -> anyhow::Result<SqliteConnection> {
-    let path = daemon.dir.path().join("prefixd.db");
-    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await?;
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await?;
-    Ok(connection)
-}
+on_both_stores!(
+    rules_end_on_time_and_their_record_follows
+    a_report_during_the_failure_can_be_sent_again
+    a_reload_meanwhile_is_refused_and_blames_no_file
+    nothing_of_a_failed_commit_reaches_a_router
+    readiness_returns_by_itself
+);
 
-#[tokio::test]
-async fn rules_end_on_time_and_their_record_follows() -> anyhow::Result<()> {
+async fn rules_end_on_time_and_their_record_follows(store: Backend) -> anyhow::Result<()> {
     let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
     let daemon = Daemon::start(
         Setup {
             playbook_ttl: 3,
-            ..Setup::default()
+            ..Setup::on(store).await?
         },
         &[&bird],
     )
@@ -36,7 +37,7 @@ async fn rules_end_on_time_and_their_record_follows() -> anyhow::Result<()> {
     bird.wait_rules(Family::Ipv4Flow, |rules| !rules.is_empty(), PATIENCE)
         .await?;
 
-    let lock = hold_the_lock(&daemon).await?;
+    let lock = daemon.hold_the_lock().await?;
     bird.wait_rules(Family::Ipv4Flow, <[lab::routers::RouterRule]>::is_empty, PATIENCE)
         .await?;
     let detail = wait_for("health says that the store fails", || async {
@@ -58,15 +59,14 @@ async fn rules_end_on_time_and_their_record_follows() -> anyhow::Result<()> {
     .await
 }
 
-#[tokio::test]
-async fn a_report_during_the_failure_can_be_sent_again() -> anyhow::Result<()> {
-    let daemon = Daemon::start(Setup::default(), &[]).await?;
+async fn a_report_during_the_failure_can_be_sent_again(store: Backend) -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::on(store).await?, &[]).await?;
     let event = EventRequest {
         event_id: Some("fnm-1".into()),
         timestamp: Some(Timestamp::wall_clock()),
         ..ban("203.0.113.10", 27015)
     };
-    let lock = hold_the_lock(&daemon).await?;
+    let lock = daemon.hold_the_lock().await?;
     let refused = daemon
         .client
         .send_event(&event)
@@ -88,11 +88,10 @@ async fn a_report_during_the_failure_can_be_sent_again() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_reload_meanwhile_is_refused_and_blames_no_file() -> anyhow::Result<()> {
-    let daemon = Daemon::start(Setup::default(), &[]).await?;
+async fn a_reload_meanwhile_is_refused_and_blames_no_file(store: Backend) -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::on(store).await?, &[]).await?;
     daemon.edit("prefixd.yaml", "203.0.113.1/32", "203.0.113.8/29")?;
-    let lock = hold_the_lock(&daemon).await?;
+    let lock = daemon.hold_the_lock().await?;
     let refused = daemon.client.reload().await.err().context("the store was away")?;
     assert_eq!(refused.code(), Some("store.unavailable"));
     let prefixes = async || {
@@ -114,5 +113,112 @@ async fn a_reload_meanwhile_is_refused_and_blames_no_file() -> anyhow::Result<()
     })
     .await?;
     assert!(prefixes().await?.contains(&"203.0.113.8/29".to_owned()));
+    Ok(())
+}
+
+/// What was decided is announced only once it is durable.
+async fn nothing_of_a_failed_commit_reaches_a_router(store: Backend) -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
+    daemon.wait_established(1).await?;
+    let lock = daemon.hold_the_lock().await?;
+    let refused = daemon.ban("203.0.113.10", 27015).await;
+    assert_eq!(
+        refused.err().context("the store was away")?.code(),
+        Some("store.unavailable")
+    );
+    drop(lock);
+    wait_for("the store takes changes again", || async {
+        Ok(daemon.ban("203.0.113.11", 27015).await.ok())
+    })
+    .await?;
+    // An UPDATE for .10 would have been sent before this one.
+    let rules = bird
+        .wait_rules(Family::Ipv4Flow, |rules| !rules.is_empty(), PATIENCE)
+        .await?;
+    let victims: BTreeSet<_> = rules.iter().filter_map(|rule| rule.matches.destination).collect();
+    assert_eq!(victims, ["203.0.113.11/32".parse()?].into());
+    let known = daemon.client.mitigations(&MitigationQuery::default()).await?;
+    assert_eq!(known.value.mitigations.len(), 1, "nor was it recorded");
+    Ok(())
+}
+
+/// A balancer that asks for readiness sends nothing while it is told no.
+async fn readiness_returns_by_itself(store: Backend) -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::on(store).await?, &[]).await?;
+    let lock = daemon.hold_the_lock().await?;
+    assert!(daemon.ban("203.0.113.10", 27015).await.is_err());
+    assert!(daemon.client.ready().await.is_err());
+    drop(lock);
+    wait_for("it is ready again", || async {
+        Ok(daemon.client.ready().await.ok())
+    })
+    .await?;
+    assert!(daemon.ban("203.0.113.10", 27015).await.is_ok());
+    Ok(())
+}
+
+/// PostgreSQL takes connections and bytes, and says nothing: rules stay, callers are told in time, and what was in
+/// doubt is there once afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_hangs_holds_nobody() -> anyhow::Result<()> {
+    if !Backend::Postgres.available()? {
+        return Ok(());
+    }
+    let options = lab::postgres::Options {
+        tcp: true,
+        ..lab::postgres::Options::default()
+    };
+    let server = lab::postgres::Postgres::start(options).await?;
+    let address = server.tcp().context("it listens")?;
+    let proxy = Proxy::start(address).await?;
+    let url = server.database().await?;
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let mut daemon = Daemon::start(
+        Setup {
+            database: Some(url.replace(&address.to_string(), &proxy.address().to_string())),
+            ..Setup::default()
+        },
+        &[&bird],
+    )
+    .await?;
+    daemon.wait_established(1).await?;
+    daemon.ban("203.0.113.10", 27015).await?;
+    let is_announced = |rules: &[lab::routers::RouterRule]| {
+        let victim = "203.0.113.10/32".parse().ok();
+        rules.iter().any(|rule| rule.matches.destination == victim)
+    };
+    bird.wait_rules(Family::Ipv4Flow, is_announced, PATIENCE).await?;
+
+    proxy.stall();
+    // One whose commit is in doubt, one of which only the store could tell whether it is known, one behind them.
+    let named = |id: &str, victim: &str| EventRequest {
+        event_id: Some(id.into()),
+        timestamp: Some(Timestamp::wall_clock()),
+        ..ban(victim, 27015)
+    };
+    let in_doubt = ban("203.0.113.11", 27015);
+    let (unknown, later) = (named("fnm-1", "203.0.113.12"), ban("203.0.113.13", 27015));
+    for event in [&in_doubt, &unknown, &later] {
+        // The client waits ten seconds; the store never answers.
+        let refused = daemon.client.send_event(event).await.err().context("it hangs")?;
+        assert_eq!(refused.code(), Some("store.unavailable"), "{refused}");
+    }
+    assert!(daemon.client.ready().await.is_err());
+    assert!(!daemon.client.health_detail().await?.store.ok);
+    assert_eq!(daemon.live().await?.len(), 1);
+    assert!(is_announced(&bird.rules(Family::Ipv4Flow).await?));
+    assert!(daemon.lives()?, "{}", daemon.log());
+
+    proxy.pass();
+    wait_for("it is ready again", || async {
+        Ok(daemon.client.ready().await.ok())
+    })
+    .await?;
+    for event in [&in_doubt, &unknown, &later] {
+        daemon.client.send_event(event).await?;
+    }
+    assert_eq!(daemon.live().await?.len(), 4);
+    assert!(daemon.lives()?, "{}", daemon.log());
     Ok(())
 }

@@ -4,9 +4,10 @@ use anyhow::{Context, bail};
 use lab::process::Process;
 use lab::routers::Router;
 use nix::sys::signal::Signal;
-use prefixd_api::client::{Client, Endpoint, Error, MitigationQuery, Options};
+use prefixd_api::client::{Client, Endpoint, Error, MitigationQuery, Options, Page};
 use prefixd_api::event::{EventAnswer, EventRequest};
 use prefixd_api::mitigation::{Mitigation, MitigationStatus};
+use sqlx::{Connection, PgConnection, SqliteConnection};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
@@ -32,6 +33,57 @@ pub(crate) struct Setup {
     pub(crate) http: &'static str,
 }
 
+/// What stores the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+impl Backend {
+    /// PostgreSQL is absent only where the run allows that; otherwise missing is a failure.
+    pub(crate) fn available(self) -> anyhow::Result<bool> {
+        match self {
+            Self::Sqlite => Ok(true),
+            Self::Postgres => lab::postgres::available(),
+        }
+    }
+}
+
+/// These tests with each store.
+macro_rules! on_both_stores {
+    ($($name:ident)*) => {
+        mod on_sqlite { $crate::support::on_store!(Sqlite: $($name)*); }
+        mod on_postgres { $crate::support::on_store!(Postgres: $($name)*); }
+    };
+}
+pub(crate) use on_both_stores;
+
+macro_rules! on_store {
+    ($store:ident: $($name:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $name() -> anyhow::Result<()> {
+            let store = $crate::support::Backend::$store;
+            if store.available()? { super::$name(store).await } else { Ok(()) }
+        }
+    )*};
+}
+pub(crate) use on_store;
+
+impl Setup {
+    /// An empty database of this kind.
+    pub(crate) async fn on(store: Backend) -> anyhow::Result<Self> {
+        let database = match store {
+            Backend::Sqlite => None,
+            Backend::Postgres => Some(lab::postgres::Postgres::shared().await?.database().await?),
+        };
+        Ok(Self {
+            database,
+            ..Self::default()
+        })
+    }
+}
+
 impl Default for Setup {
     fn default() -> Self {
         Self {
@@ -52,7 +104,24 @@ pub(crate) struct Daemon {
     pub(crate) dir: TempDir,
     pub(crate) client: Client,
     pub(crate) address: SocketAddr,
+    /// A URL; absent for the SQLite file in `dir`.
+    database: Option<String>,
     process: Option<Process>,
+}
+
+/// Somebody else's connection to the database.
+pub(crate) enum Other {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Other {
+    pub(crate) async fn execute(&mut self, sql: &'static str) -> anyhow::Result<u64> {
+        Ok(match self {
+            Self::Sqlite(connection) => sqlx::query(sql).execute(connection).await?.rows_affected(),
+            Self::Postgres(connection) => sqlx::query(sql).execute(connection).await?.rows_affected(),
+        })
+    }
 }
 
 impl Daemon {
@@ -81,6 +150,7 @@ impl Daemon {
             dir,
             client,
             address: http,
+            database: setup.database,
             process: None,
         })
     }
@@ -145,6 +215,38 @@ impl Daemon {
         Ok(())
     }
 
+    /// Whether the process is there and not on its way out.
+    pub(crate) fn lives(&mut self) -> anyhow::Result<bool> {
+        let process = self.process.as_mut().context("the daemon does not run")?;
+        Ok(process.ended()?.is_none())
+    }
+
+    /// Somebody else opens the daemon's database.
+    pub(crate) async fn other(&self) -> anyhow::Result<Other> {
+        Ok(match &self.database {
+            Some(url) => Other::Postgres(PgConnection::connect(url).await?),
+            None => {
+                let path = self.dir.path().join("prefixd.db");
+                Other::Sqlite(SqliteConnection::connect(&format!("sqlite:{}", path.display())).await?)
+            }
+        })
+    }
+
+    /// Holds what every commit takes: commits wait and fail until this is dropped.
+    pub(crate) async fn hold_the_lock(&self) -> anyhow::Result<Other> {
+        let mut other = self.other().await?;
+        match other {
+            Other::Sqlite(_) => other.execute("BEGIN IMMEDIATE").await?,
+            Other::Postgres(_) => {
+                other.execute("BEGIN").await?;
+                other
+                    .execute("SELECT pg_advisory_xact_lock(hashtextextended('test1', 0))")
+                    .await?
+            }
+        };
+        Ok(other)
+    }
+
     pub(crate) async fn ban(&self, victim: &str, port: u16) -> Result<EventAnswer, Error> {
         self.client.send_event(&ban(victim, port)).await
     }
@@ -157,6 +259,10 @@ impl Daemon {
         ];
         let query = MitigationQuery {
             status,
+            page: Page {
+                limit: Some(1000),
+                ..Page::default()
+            },
             ..MitigationQuery::default()
         };
         Ok(self.client.mitigations(&query).await?.value.mitigations)
