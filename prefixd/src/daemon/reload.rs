@@ -3,7 +3,7 @@
 use super::log::LogLevel;
 use super::wiring;
 use crate::announce::Announcer;
-use crate::engine::{Handle, Reload};
+use crate::engine::{Handle, Reload, SubmitError};
 use crate::http::{Failure, Live};
 use crate::policy::Policy;
 use arc_swap::ArcSwap;
@@ -58,7 +58,7 @@ pub enum ReloadError {
     Address(anyhow::Error),
     /// The journal could not be written.
     #[error("{0}; nothing was changed, try again")]
-    Engine(#[from] crate::engine::SubmitError),
+    Engine(#[from] SubmitError),
 }
 
 impl Reloader {
@@ -86,7 +86,12 @@ impl Reloader {
     /// # Errors
     /// See [`ReloadError`].
     pub async fn reload(&self, actor: &str) -> Result<u64, ReloadError> {
-        let result = self.try_reload(actor).await;
+        // A task of its own: a caller that goes away must not leave it half done.
+        let (this, by) = (self.clone(), actor.to_owned());
+        let reload = tokio::spawn(async move { this.try_reload(&by).await });
+        let result = reload
+            .await
+            .unwrap_or(Err(ReloadError::Engine(SubmitError::Defect)));
         match &result {
             Ok(head) => info!(actor, head, "the configuration was reloaded"),
             Err(error) => {

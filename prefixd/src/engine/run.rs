@@ -106,7 +106,7 @@ pub struct Engine {
     pub(super) waiting: VecDeque<Request>,
     /// Work that the engine asks of itself, before anything else: deadlines and new judgements.
     pub(super) own: VecDeque<Command>,
-    /// Who waits for the configuration that is being put into force.
+    /// Who waits for a configuration, while what was decided before it is committed.
     pub(super) reloading: Option<ReloadReply>,
     /// How many of the next commands are committed one at a time, to find the one that the store refuses.
     pub(super) singly: usize,
@@ -324,12 +324,10 @@ impl Engine {
                 Some(Request::Reload { next, actor, reply }) => {
                     self.reloading = Some(reply);
                     self.settle().await?;
-                    // Whoever was told to retry, because the store was silent, finds nothing changed.
-                    if self.reloading.is_some() {
-                        let result = self.adopt_reload(*next, &actor).await?;
-                        if let Some(reply) = self.reloading.take() {
-                            let _ = reply.send(result);
-                        }
+                    // Told to retry when what was decided before it is in doubt: then nothing changes. From here on
+                    // it waits until the store says, because "refused" must mean that it is not in force.
+                    if let Some(reply) = self.reloading.take() {
+                        let _ = reply.send(self.adopt_reload(*next, &actor).await?);
                     }
                     // What was asked before may have to be decided again; the store is asked about it again.
                     break;
