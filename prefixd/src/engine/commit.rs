@@ -402,7 +402,7 @@ impl Engine {
             let _ = self.feed.send(Arc::new(entry));
         }
         for (key, answer) in batch.answers {
-            self.known.insert(key, answer, batch.at);
+            self.known.insert(key, answer);
         }
         for item in batch.items {
             item.answer(batch.head.seq);
