@@ -4,7 +4,8 @@ use crate::failure::Failure;
 use crate::output::{Color, Format};
 use crate::session::Session;
 use crate::{
-    completion, events, health, man, mitigations, peers, reload, safelist, stats, status, version, watch,
+    completion, events, health, import, man, mitigations, peers, reload, safelist, stats, status, version,
+    watch,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use prefixd_api::client::Endpoint;
@@ -157,6 +158,7 @@ enum Command {
     Stats(stats::StatsArgs),
     Reload(reload::ReloadArgs),
     Watch(watch::WatchArgs),
+    Import(import::ImportArgs),
     Completion(completion::CompletionArgs),
     Man(man::ManArgs),
     Version(version::VersionArgs),
@@ -175,6 +177,7 @@ impl Cli {
             Command::Stats(args) => args.run(&session()?).await,
             Command::Reload(args) => args.run(&session()?).await,
             Command::Watch(args) => args.run(&session()?).await,
+            Command::Import(args) => args.run(&self.global),
             Command::Completion(args) => args.run(),
             Command::Man(args) => args.run(),
             Command::Version(args) => args.run(&session()?).await,

@@ -55,6 +55,9 @@ pub(crate) enum Failure {
     /// Some of several changes were made.
     #[error("{failed} of {total} failed")]
     Partial { failed: usize, total: usize },
+    /// Some of a document could not be taken over.
+    #[error("not everything was taken over: {missing} without an equivalent in prefixd")]
+    Incomplete { missing: usize },
     /// The daemon works, but not with all its parts.
     #[error("prefixd is degraded: {0}")]
     Degraded(String),
@@ -75,7 +78,7 @@ impl Failure {
             Self::NotFound(_) => Exit::NotFound,
             Self::Conflict(_) => Exit::Conflict,
             Self::NotConfirmed(_) => Exit::NotConfirmed,
-            Self::Partial { .. } => Exit::Partial,
+            Self::Partial { .. } | Self::Incomplete { .. } => Exit::Partial,
             Self::Degraded(_) => Exit::Degraded,
             Self::Down(_) => Exit::Down,
             Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Done,
@@ -138,7 +141,7 @@ impl Failure {
             Self::NotFound(_) => "not_found",
             Self::Conflict(_) => "conflict.expect_count",
             Self::NotConfirmed(_) => "client.not_confirmed",
-            Self::Partial { .. } => "client.partial",
+            Self::Partial { .. } | Self::Incomplete { .. } => "client.partial",
             Self::Degraded(_) => "client.degraded",
             Self::Output(_) => "client.output",
         }

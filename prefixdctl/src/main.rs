@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cli`] | global options and the command tree |
 //! | [`mitigations`], [`events`], [`safelist`], [`peers`], [`stats`], [`status`], [`health`], [`reload`], [`watch`] | one resource each |
+//! | [`import`] | configurations of other speakers |
 //! | [`completion`], [`man`], [`version`] | about the program itself |
 //! | [`output`] | tables, JSON, CSV |
 //! | [`session`] | the client, the way to show things, and consent |
@@ -17,6 +18,7 @@ mod completion;
 mod events;
 mod failure;
 mod health;
+mod import;
 mod lookup;
 mod man;
 mod mitigations;

@@ -144,7 +144,8 @@ fn local_endpoint() -> Result<Endpoint, Failure> {
         .map_err(|error: prefixd_api::client::EndpointError| Failure::Input(error.to_string()))
 }
 
-fn read_text(path: &Path, max_bytes: u64) -> Result<String, Failure> {
+/// Reads a whole text file, or standard input for `-`.
+pub(crate) fn read_text(path: &Path, max_bytes: u64) -> Result<String, Failure> {
     let mut text = String::new();
     let read = if path == Path::new("-") {
         std::io::stdin()

@@ -1,0 +1,91 @@
+//! The `bgp` section of prefixd.yaml.
+
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// The section. Only what is written here exists in it; everything else has prefixd's default.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Bgp {
+    pub(super) local_asn: u32,
+    pub(super) router_id: Ipv4Addr,
+    pub(super) listen: Option<Vec<SocketAddr>>,
+    pub(super) hold_time_seconds: u16,
+    pub(super) marker_large_community: String,
+    pub(super) neighbors: Vec<Neighbor>,
+}
+
+/// A neighbour in it.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Neighbor {
+    pub(super) name: String,
+    pub(super) address: IpAddr,
+    pub(super) port: u16,
+    pub(super) peer_asn: u32,
+    pub(super) local_address: Option<IpAddr>,
+    pub(super) passive: bool,
+    pub(super) afi_safi: Vec<&'static str>,
+    pub(super) profile: &'static str,
+    pub(super) enforce: bool,
+}
+
+impl Bgp {
+    /// The section as text. Names and addresses are quoted: `on` and `1e3` are good names and `::` ends no key.
+    pub(super) fn to_yaml(&self) -> String {
+        let mut text = String::from(
+            "# Taken over from GoBGP. It replaces the bgp section of prefixd.yaml; then: prefixd --check --config DIR\nbgp:\n",
+        );
+        let listen = match &self.listen {
+            None => "null".to_owned(),
+            Some(addresses) => format!(
+                "[{}]",
+                addresses
+                    .iter()
+                    .map(|address| format!("\"{address}\""))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        };
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
+            "  local_asn: {}\n  router_id: \"{}\"\n  listen: {listen}\n  hold_time_seconds: {}\n  \
+             # GoBGP marked nothing. Let the routers accept only routes with this (docs/vendors.md).\n  \
+             marker_large_community: \"{}\"\n",
+            self.local_asn, self.router_id, self.hold_time_seconds, self.marker_large_community
+        );
+        if self.neighbors.is_empty() {
+            text.push_str("  neighbors: []\n");
+            return text;
+        }
+        text.push_str("  # profile: what the router takes, and how fast: generic is safe for all (docs/configuration.md).\n  neighbors:\n");
+        for neighbor in &self.neighbors {
+            neighbor.write(&mut text);
+        }
+        text
+    }
+}
+
+impl Neighbor {
+    fn write(&self, text: &mut String) {
+        let Self {
+            name,
+            address,
+            port,
+            peer_asn,
+            local_address,
+            passive,
+            afi_safi,
+            profile,
+            enforce,
+        } = self;
+        let local = local_address.map_or_else(|| "null".to_owned(), |address| format!("\"{address}\""));
+        let _ = write!(
+            text,
+            "    - name: \"{name}\"\n      address: \"{address}\"\n      port: {port}\n      peer_asn: {peer_asn}\n      \
+             local_address: {local}\n      passive: {passive}\n      afi_safi: [{}]\n      profile: {profile}\n      \
+             enforce: {enforce}\n",
+            afi_safi.join(", ")
+        );
+    }
+}
