@@ -109,7 +109,7 @@ pub fn load(dir: &Path) -> Result<Config, ConfigErrors> {
     let refused = config.settings.load_secrets(dir);
     let refused: Vec<Mistake> = refused
         .into_iter()
-        .map(|(token, why)| config.mistake_in("http.auth.bearer_tokens", Some(token), why))
+        .map(|(list, index, why)| config.mistake_in(list, Some(index), why))
         .collect();
     if refused.is_empty() {
         Ok(config)

@@ -224,6 +224,18 @@ pub struct Neighbor {
     /// Never dial.
     #[serde(default)]
     pub passive: bool,
+    /// Environment variable that holds the key of TCP-MD5 (RFC 2385).
+    #[serde(default)]
+    pub password_env: Option<String>,
+    /// File that holds it; a newline at its end is not part of it.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// The key, once it is loaded.
+    #[serde(skip)]
+    pub password: Option<Secret>,
+    /// Whether only what no router has forwarded is heard (GTSM, RFC 5082).
+    #[serde(default)]
+    pub ttl_security: bool,
     /// Address families.
     #[serde(default = "default_families")]
     pub afi_safi: Vec<AfiSafi>,
@@ -549,14 +561,30 @@ impl Settings {
         }
     }
 
-    /// Reads the tokens from where the file says they are. Answers each that cannot be used, by its position, and why.
-    pub(super) fn load_secrets(&mut self, dir: &Path) -> Vec<(usize, String)> {
+    /// Reads the secrets from where the file says they are. Answers each that cannot be used: the list it belongs to,
+    /// its position there, and why.
+    pub(super) fn load_secrets(&mut self, dir: &Path) -> Vec<(&'static str, usize, String)> {
+        let mut refused = self.load_tokens(dir);
+        for (index, neighbor) in self.bgp.neighbors.iter_mut().enumerate() {
+            let file = neighbor.password_file.as_deref().map(|file| dir.join(file));
+            match Secret::md5_key(neighbor.password_env.as_deref(), file.as_deref()) {
+                Ok(key) => neighbor.password = key,
+                Err(why) => {
+                    let why = format!("the password of {:?} {why}", neighbor.name);
+                    refused.push(("bgp.neighbors", index, why));
+                }
+            }
+        }
+        refused
+    }
+
+    fn load_tokens(&mut self, dir: &Path) -> Vec<(&'static str, usize, String)> {
         let tokens = &mut self.http.auth.bearer_tokens;
         let mut refused = Vec::new();
         for index in 0..tokens.len() {
             let (before, token) = (&tokens[..index], &tokens[index]);
             let file = token.file.as_deref().map(|file| dir.join(file));
-            let loaded = Secret::load(token.env.as_deref(), file.as_deref()).and_then(|secret| {
+            let loaded = Secret::token(token.env.as_deref(), file.as_deref()).and_then(|secret| {
                 match before.iter().find(|other| other.secret == secret) {
                     // Which of the two asks could not be told: the role would be a matter of chance.
                     Some(other) => Err(format!(
@@ -568,7 +596,11 @@ impl Settings {
             });
             match loaded {
                 Ok(secret) => tokens[index].secret = secret,
-                Err(why) => refused.push((index, format!("token {:?} {why}", token.name))),
+                Err(why) => refused.push((
+                    "http.auth.bearer_tokens",
+                    index,
+                    format!("token {:?} {why}", token.name),
+                )),
             }
         }
         refused

@@ -426,6 +426,67 @@ fn each_token_that_cannot_be_used_is_named_where_it_is() {
 }
 
 #[test]
+fn each_password_that_cannot_be_used_is_named_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let neighbor = |name: &str, number: u8, password: &str| {
+        format!("    - {{ name: {name}, address: 192.0.2.{number}, peer_asn: 1, {password} }}\n")
+    };
+    let settings = [
+        "pop: a\nmode: dry-run\nbgp:\n  local_asn: 1\n  router_id: 10.0.0.1\n  neighbors:\n",
+        &neighbor("good", 1, "password_file: good.md5, ttl_security: true"),
+        &neighbor("variable", 2, "password_env: CARGO_PKG_NAME"),
+        &neighbor("absent", 3, "password_file: absent.md5"),
+        &neighbor("unset", 4, "password_env: PREFIXD_TEST_NO_SUCH_KEY"),
+        &neighbor("both", 5, "password_env: A, password_file: good.md5"),
+        &neighbor("empty", 6, "password_file: empty.md5"),
+        &neighbor("long", 7, "password_file: long.md5"),
+    ]
+    .concat();
+    let (longest, too_long) = ("k".repeat(80), "k".repeat(81));
+    for (file, text) in [
+        (INVENTORY, "{}"),
+        (PLAYBOOKS, "{}"),
+        ("good.md5", &format!("{longest}\r\n")),
+        ("empty.md5", "\n"),
+        ("long.md5", &too_long),
+        (SETTINGS, &settings),
+    ] {
+        std::fs::write(dir.path().join(file), text).unwrap();
+    }
+    let errors = load(dir.path()).unwrap_err().0;
+    let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 5, "{told:#?}");
+    for (told, (line, parts)) in told.iter().zip([
+        (9, ["\"absent\"", "absent.md5"]),
+        (10, ["\"unset\"", "PREFIXD_TEST_NO_SUCH_KEY is not set"]),
+        (11, ["\"both\"", "keep one"]),
+        (12, ["\"empty\"", "has 0 bytes"]),
+        (13, ["\"long\"", "has 81 bytes"]),
+    ]) {
+        assert!(
+            told.starts_with(&format!("prefixd.yaml:{line}:7: bgp.neighbors["))
+                && parts.iter().all(|part| told.contains(part))
+                && !told.contains("kkk"),
+            "{told}"
+        );
+    }
+
+    let good = settings.lines().take(8).collect::<Vec<_>>().join("\n");
+    std::fs::write(dir.path().join(SETTINGS), good).unwrap();
+    let neighbors = load(dir.path()).unwrap().settings.bgp.neighbors;
+    let keys: Vec<_> = neighbors
+        .iter()
+        .map(|neighbor| neighbor.password.as_ref().map(super::secret::Secret::expose))
+        .collect();
+    assert_eq!(keys, [Some(longest.as_str()), Some(env!("CARGO_PKG_NAME"))]);
+    assert_eq!(
+        (neighbors[0].ttl_security, neighbors[1].ttl_security),
+        (true, false)
+    );
+    assert!(!format!("{neighbors:?}").contains("kkk"), "a key is never shown");
+}
+
+#[test]
 fn only_a_restart_changes_some_keys() {
     let running = Config::from_texts(PLAIN, "{}", "{}").unwrap().settings;
     let keys = |text: &str| {

@@ -8,7 +8,7 @@ use prefixd_api::config::Config;
 use prefixd_api::config::Settings;
 use prefixd_api::config::settings::{self, AfiSafi};
 use prefixd_bgp::flowspec::Family;
-use prefixd_bgp::{HoldTime, LargeCommunity, Limits, NeighborConfig, SpeakerConfig};
+use prefixd_bgp::{HoldTime, LargeCommunity, Limits, Md5Key, NeighborConfig, SpeakerConfig};
 use sqlx::postgres::PgConnectOptions;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -60,19 +60,27 @@ pub(super) fn speaker(config: &Config) -> anyhow::Result<SpeakerConfig> {
         listen: bgp.listen.clone().unwrap_or_default(),
         hold_time: HoldTime::from_secs(bgp.hold_time_seconds).context("bgp.hold_time_seconds")?,
         marker: marker.transpose().context("bgp.marker_large_community")?,
-        neighbors: bgp.neighbors.iter().map(neighbor).collect(),
+        neighbors: bgp.neighbors.iter().map(neighbor).collect::<Result<_, _>>()?,
     })
 }
 
-fn neighbor(settings: &settings::Neighbor) -> NeighborConfig {
+fn neighbor(settings: &settings::Neighbor) -> anyhow::Result<NeighborConfig> {
     let family = |family: &AfiSafi| match family {
         AfiSafi::Ipv4Flowspec => Family::Ipv4,
         AfiSafi::Ipv6Flowspec => Family::Ipv6,
     };
-    NeighborConfig {
+    let key = settings
+        .password
+        .as_ref()
+        .map(|key| Md5Key::new(key.expose().as_bytes()));
+    Ok(NeighborConfig {
         port: settings.port,
         local_address: settings.local_address,
         passive: settings.passive,
+        password: key
+            .transpose()
+            .with_context(|| format!("the password of {}", settings.name))?,
+        ttl_security: settings.ttl_security,
         families: settings.afi_safi.iter().map(family).collect::<BTreeSet<_>>(),
         limits: Limits {
             operators_per_component: settings.profile.operators_per_component(),
@@ -84,7 +92,7 @@ fn neighbor(settings: &settings::Neighbor) -> NeighborConfig {
             .announcements_per_second()
             .and_then(NonZeroU32::new),
         ..NeighborConfig::new(settings.name.as_str(), settings.address, settings.peer_asn)
-    }
+    })
 }
 
 /// What no rule may touch and the documents do not say. `database` is where the database is.

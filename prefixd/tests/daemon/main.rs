@@ -9,6 +9,7 @@ mod feed;
 mod lists;
 mod metrics;
 mod path;
+mod peers;
 mod races;
 mod reload;
 mod store_away;
