@@ -11,6 +11,7 @@
 //! | [`problem`] | the one error shape (RFC 9457) and its codes |
 //! | [`feed`] | messages of the WebSocket feed |
 //! | [`resource`] | the remaining bodies: safelist, stats, peers, health |
+//! | [`peer`] | a neighbour in detail, and what an operator can do to it |
 //! | [`role`] | who may do what |
 //! | [`show`] | numbers, times, identifiers and outside text as people see them |
 //! | `config` (feature) | configuration documents and their validation |
@@ -28,6 +29,7 @@ pub mod feed;
 pub mod guardrail;
 pub mod ids;
 pub mod mitigation;
+pub mod peer;
 pub mod prefix;
 pub mod problem;
 pub mod rate;

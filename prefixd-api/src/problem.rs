@@ -112,6 +112,8 @@ codes! {
     ConflictRevision = "conflict.revision", 409, "It changed meanwhile";
     /// More or fewer are affected than expected.
     ConflictExpectCount = "conflict.expect_count", 409, "Another number is affected";
+    /// The neighbour is disabled.
+    ConflictDisabled = "conflict.disabled", 409, "The neighbour is disabled";
     /// The entry belongs to the configuration.
     ConflictConfigOwned = "conflict.config_owned", 409, "It belongs to the configuration";
     /// The same Idempotency-Key came with another body.

@@ -1,6 +1,7 @@
 //! The remaining bodies: safelist, peers, stats, health.
 
 use crate::mitigation::Severity;
+use crate::peer::PeerDisabled;
 use crate::rule::ActionType;
 use crate::time::Timestamp;
 use ipnet::IpNet;
@@ -123,6 +124,8 @@ pub enum PeerState {
     OpenConfirm,
     /// Routes are exchanged.
     Established,
+    /// An operator disabled the neighbour and its session has ended.
+    Disabled,
 }
 
 impl PeerState {
@@ -136,6 +139,7 @@ impl PeerState {
             Self::OpenSent => "open_sent",
             Self::OpenConfirm => "open_confirm",
             Self::Established => "established",
+            Self::Disabled => "disabled",
         }
     }
 }
@@ -170,6 +174,9 @@ pub struct Peer {
     pub capabilities: Vec<String>,
     /// Whether rules go to this neighbour.
     pub enforce: bool,
+    /// Who disabled it, and why; absent: nobody.
+    #[serde(default)]
+    pub disabled: Option<PeerDisabled>,
     /// Rules it should have.
     pub rules_desired: u64,
     /// Rules sent and not taken back.
@@ -178,10 +185,16 @@ pub struct Peer {
     pub rules_queued: u64,
     /// Rules it cannot take.
     pub rules_unsupported: u64,
+    /// Rules that wait because it has as many as it may have.
+    #[serde(default)]
+    pub rules_over_budget: u64,
     /// How often the session came up.
     pub established_total: u64,
     /// How often an established session was lost.
     pub flaps: u64,
+    /// The same by cause: `received_6_2` is a NOTIFICATION of code 6, subcode 2 from the router.
+    #[serde(default)]
+    pub flaps_by_cause: BTreeMap<String, u64>,
     /// Messages and their kinds: `updates_sent`, `keepalives_received`, ...
     pub counters: BTreeMap<String, u64>,
     /// Why the session was last lost, in the neighbour's words where it sent some.
@@ -334,6 +347,9 @@ pub struct HealthDetail {
     pub status: String,
     /// Why it is degraded.
     pub reasons: Vec<String>,
+    /// What is meant to be as it is, and worth knowing: neighbours that are disabled.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// The daemon's version.
     pub version: String,
     /// The POP.
@@ -352,6 +368,9 @@ pub struct HealthDetail {
     pub peers_established: u64,
     /// Neighbours configured.
     pub peers_total: u64,
+    /// Neighbours disabled by an operator.
+    #[serde(default)]
+    pub peers_disabled: u64,
     /// Active mitigations.
     pub active: u64,
     /// Intended and announced rules.

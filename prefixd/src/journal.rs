@@ -91,6 +91,8 @@ kinds! {
     Safelist = "safelist", Some("safelist_changed");
     /// A suppression came or went.
     Suppression = "suppression", None;
+    /// An operator gave an order to a neighbour; the feed tells what comes of it.
+    Peer = "peer", None;
     /// A configuration came into force.
     Config = "config", Some("config_reloaded");
 }
@@ -257,6 +259,12 @@ impl Writer {
                     let body =
                         serde_json::to_string(&serde_json::json!({ "prefix": prefix, "added": false }))?;
                     self.append(at, actor, Kind::Safelist, prefix.to_string(), body);
+                }
+                Effect::Peer(change) => {
+                    let body = serde_json::to_string(&serde_json::json!({
+                        "neighbor": change.neighbor, "order": change.what.order().as_str(), "reason": change.reason,
+                    }))?;
+                    self.append(at, &change.actor, Kind::Peer, change.neighbor.to_string(), body);
                 }
             }
             objects.push(object);

@@ -36,6 +36,15 @@ pub struct NeighborLabel {
     pub neighbor: String,
 }
 
+/// A neighbour, and why its session was lost.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CauseLabel {
+    /// Its name in the configuration.
+    pub neighbor: String,
+    /// The cause; the speaker bounds how many there are.
+    pub cause: String,
+}
+
 /// All counters of the daemon.
 #[derive(Debug)]
 pub struct Metrics {
@@ -137,8 +146,14 @@ pub struct Now {
     pub peer_advertised: Family<NeighborLabel, Gauge>,
     /// Rules it cannot take.
     pub peer_unsupported: Family<NeighborLabel, Gauge>,
+    /// Rules that wait for room in its budget.
+    pub peer_over_budget: Family<NeighborLabel, Gauge>,
+    /// Whether an operator disabled it.
+    pub peer_disabled: Family<NeighborLabel, Gauge>,
     /// Sessions lost since the start.
     pub peer_flaps: Family<NeighborLabel, Gauge>,
+    /// The same by cause.
+    pub peer_flaps_by_cause: Family<CauseLabel, Gauge>,
 }
 
 impl Now {
@@ -149,10 +164,13 @@ impl Now {
             &self.peer_desired,
             &self.peer_advertised,
             &self.peer_unsupported,
+            &self.peer_over_budget,
+            &self.peer_disabled,
             &self.peer_flaps,
         ] {
             family.clear();
         }
+        self.peer_flaps_by_cause.clear();
     }
 }
 
@@ -293,9 +311,24 @@ impl Metrics {
             now.peer_unsupported.clone(),
         );
         registry.register(
+            "peer_rules_over_budget",
+            "Rules that wait because it has as many as it may have",
+            now.peer_over_budget.clone(),
+        );
+        registry.register(
+            "peer_disabled",
+            "Whether an operator disabled it",
+            now.peer_disabled.clone(),
+        );
+        registry.register(
             "peer_flaps",
             "Sessions lost since the start",
             now.peer_flaps.clone(),
+        );
+        registry.register(
+            "peer_flaps_by_cause",
+            "Sessions lost since the start, by cause",
+            now.peer_flaps_by_cause.clone(),
         );
     }
 
@@ -329,7 +362,8 @@ impl Metrics {
             | Effect::Suppressed(_)
             | Effect::Unsuppressed(_)
             | Effect::SafelistAdded(_)
-            | Effect::SafelistRemoved { .. } => {}
+            | Effect::SafelistRemoved { .. }
+            | Effect::Peer(_) => {}
         }
     }
 

@@ -485,6 +485,7 @@ impl Told {
             Outcome::Withdrawn(_) => "withdrawn",
             Outcome::SafelistAdded(_) => "safelist_added",
             Outcome::SafelistRemoved => "safelist_removed",
+            Outcome::PeerOrdered => "peer_ordered",
             Outcome::Settled => "settled",
             Outcome::Refused(problem) => {
                 assert!(decision.effects.is_empty(), "a refused request changes nothing");

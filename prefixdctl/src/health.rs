@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use crate::output::sheet_of;
 use crate::session::Session;
 use clap::Args;
+use prefixd_api::resource::HealthDetail;
 use serde_json::json;
 
 /// Health, for monitoring
@@ -48,18 +49,13 @@ impl HealthArgs {
                             if health.store.ok { "ok" } else { "failing" }
                         ),
                     ),
-                    (
-                        "Neighbours",
-                        format!(
-                            "{} of {} established",
-                            health.peers_established, health.peers_total
-                        ),
-                    ),
+                    ("Neighbours", neighbours(&health)),
                     ("Active", health.active.to_string()),
                     ("Drift repaired", health.drift_total.to_string()),
                     ("Journal head", health.engine.head.to_string()),
                 ];
                 pairs.extend(health.reasons.iter().map(|reason| ("Degraded", reason.clone())));
+                pairs.extend(health.notes.iter().map(|note| ("Note", note.clone())));
                 sheet_of(&pairs)
             });
         }
@@ -72,4 +68,16 @@ impl HealthArgs {
             ])
         })
     }
+}
+
+/// How many sessions there are, and how many there should not be.
+pub(crate) fn neighbours(health: &HealthDetail) -> String {
+    let disabled = match health.peers_disabled {
+        0 => String::new(),
+        disabled => format!(", {disabled} disabled"),
+    };
+    format!(
+        "{} of {} established{disabled}",
+        health.peers_established, health.peers_total
+    )
 }

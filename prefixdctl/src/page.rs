@@ -13,6 +13,19 @@ const MAX_PAGE: usize = 1000;
 /// Which part of a list.
 #[derive(Args, Debug)]
 pub(crate) struct PageArgs {
+    #[command(flatten)]
+    size: PageSize,
+    /// Not before: 1h, 13:40, yesterday or 2026-11-20T22:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Before
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+/// How much of a list.
+#[derive(Args, Debug)]
+pub(crate) struct PageSize {
     /// Most items
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..), value_name = "N", conflicts_with = "all")]
     limit: u32,
@@ -22,12 +35,6 @@ pub(crate) struct PageArgs {
     /// Go on after an earlier list: its next_cursor
     #[arg(long, value_name = "CURSOR", hide_short_help = true)]
     cursor: Option<String>,
-    /// Not before: 1h, 13:40, yesterday or 2026-11-20T22:00Z
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
-    /// Before
-    #[arg(long, value_name = "TIME")]
-    until: Option<String>,
 }
 
 /// As much of a list as was asked for.
@@ -60,6 +67,35 @@ impl PageArgs {
     {
         let start = self.moment(session, self.since.as_deref())?;
         let end = self.moment(session, self.until.as_deref())?;
+        let fetch = |limit, cursor| {
+            fetch(Page {
+                limit,
+                cursor,
+                start,
+                end,
+            })
+        };
+        self.size.collect(session, fetch).await
+    }
+
+    fn moment(&self, session: &Session, text: Option<&str>) -> Result<Option<Timestamp>, Failure> {
+        let view = session.out.view();
+        text.map(|text| parse_moment(text, view.now, view.zone))
+            .transpose()
+            .map_err(|error| Failure::Input(error.to_string()))
+    }
+}
+
+impl PageSize {
+    /// Fetches pages until there are enough, and says when there are more.
+    pub(crate) async fn collect<T, F>(
+        &self,
+        session: &Session,
+        fetch: impl Fn(Option<u16>, Option<String>) -> F,
+    ) -> Result<Pages<T>, Failure>
+    where
+        F: Future<Output = Result<Pages<T>, Error>>,
+    {
         let most = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let mut pages = Pages {
             items: Vec::new(),
@@ -73,13 +109,7 @@ impl PageArgs {
             };
             let limit = u16::try_from(wanted.clamp(1, MAX_PAGE)).ok();
             let cursor = pages.next_cursor.take();
-            let page = fetch(Page {
-                limit,
-                cursor,
-                start,
-                end,
-            })
-            .await?;
+            let page = fetch(limit, cursor).await?;
             pages.items.extend(page.items);
             pages.next_cursor = page.next_cursor;
             let enough = !self.all && pages.items.len() >= most;
@@ -94,12 +124,5 @@ impl PageArgs {
             ));
         }
         Ok(pages)
-    }
-
-    fn moment(&self, session: &Session, text: Option<&str>) -> Result<Option<Timestamp>, Failure> {
-        let view = session.out.view();
-        text.map(|text| parse_moment(text, view.now, view.zone))
-            .transpose()
-            .map_err(|error| Failure::Input(error.to_string()))
     }
 }

@@ -102,17 +102,14 @@ fn sheet(status: &Status, view: View) -> String {
         ),
         ("Store", store(health)),
         ("Queue", usage(health.engine.queue)),
-        (
-            "Neighbours",
-            format!(
-                "{} of {} established",
-                health.peers_established, health.peers_total
-            ),
-        ),
+        ("Neighbours", crate::health::neighbours(health)),
     ]);
     let mut text = sheet_of(&pairs);
     for peer in &status.peers {
         let error = match (&peer.last_error, peer.state) {
+            _ if peer.disabled.is_some() => peer.disabled.as_ref().map_or_else(String::new, |disabled| {
+                format!(" by {}: {}", disabled.disabled_by, disabled.reason)
+            }),
             (Some(error), state) if state != PeerState::Established => format!(": {error}"),
             _ => String::new(),
         };

@@ -1,14 +1,13 @@
 //! One method a route.
 
-use super::query::push_encoded;
+use super::query::{PathBuilder, push_encoded};
 use super::retry::Repeat;
 use super::{Client, Error, EventQuery, MitigationQuery, Read, decode};
 use crate::event::{EventAnswer, EventBatch, EventBatchAnswer, EventList, EventRequest, StoredEvent};
 use crate::ids::{EventId, MitigationId};
 use crate::mitigation::{Mitigation, MitigationDetail, MitigationList, MitigationRequest, WithdrawRequest};
-use crate::resource::{
-    Health, HealthDetail, Peer, PeerList, SafelistAnswer, SafelistList, SafelistRequest, Stats,
-};
+use crate::peer::{PeerDetail, PeerOrder, PeerOrderRequest, RibList};
+use crate::resource::{Health, HealthDetail, PeerList, SafelistAnswer, SafelistList, SafelistRequest, Stats};
 use crate::why::Why;
 use ipnet::IpNet;
 use reqwest::Method;
@@ -119,10 +118,32 @@ impl Client {
     }
 
     /// One neighbour.
-    pub async fn peer(&self, name: &str) -> Result<Read<Peer>, Error> {
-        let mut path = "/v1/peers/".to_owned();
-        push_encoded(&mut path, name);
-        self.read(&path).await
+    pub async fn peer(&self, name: &str) -> Result<Read<PeerDetail>, Error> {
+        self.read(&peer_path(name)).await
+    }
+
+    /// One page of what a neighbour should hold and was told, by NLRI.
+    pub async fn peer_rib(
+        &self,
+        name: &str,
+        limit: Option<u16>,
+        cursor: Option<&str>,
+    ) -> Result<Read<RibList>, Error> {
+        let mut path = PathBuilder::new(&format!("{}/rib", peer_path(name)));
+        path.add("limit", limit);
+        path.add("cursor", cursor);
+        self.read(&path.0).await
+    }
+
+    /// Disables, enables or resets a neighbour, or has it sent everything again.
+    pub async fn order_peer(
+        &self,
+        name: &str,
+        order: PeerOrder,
+        request: &PeerOrderRequest,
+    ) -> Result<PeerDetail, Error> {
+        let path = format!("{}/{}", peer_path(name), order.as_str());
+        self.change(&path, request, Repeat::WhenUnsent).await
     }
 
     /// Whether the daemon answers. Asked once.
@@ -162,6 +183,12 @@ impl Client {
         let answer = self.send(Method::GET, path, None, Repeat::Never).await?;
         decode(&answer.body)
     }
+}
+
+fn peer_path(name: &str) -> String {
+    let mut path = "/v1/peers/".to_owned();
+    push_encoded(&mut path, name);
+    path
 }
 
 fn repeat_events(known_again: bool) -> Repeat {

@@ -4,8 +4,10 @@
 //! to it. Nothing here waits for a router.
 
 mod compile;
+mod orders;
 mod peers;
 mod preview;
+mod rib;
 mod table;
 
 pub use compile::CompileError;
@@ -17,11 +19,12 @@ use crate::policy::State;
 use prefixd_api::feed::FeedBody;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
+use prefixd_api::peer::PeerDisabled;
 use prefixd_api::rule::Rule;
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::flowspec::NlriKey;
 use prefixd_bgp::{Change, ConfigError, NeighborConfig, Route, Speaker, Target};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use table::{Desired, Step, Table, Wanted};
@@ -54,6 +57,8 @@ struct Inner {
     neighbors: Vec<Neighbor>,
     /// Mitigations whose delivery subscribers have not been told since it last changed.
     untold: BTreeSet<MitigationId>,
+    /// Neighbours that an operator disabled, as committed.
+    disabled: BTreeMap<Arc<str>, Arc<PeerDisabled>>,
     /// How many rules of a mitigation no router could be told. Decisions refuse such rules, so there are none.
     unroutable: HashMap<MitigationId, u64>,
 }
@@ -92,6 +97,7 @@ impl Announcer {
                 table: Table::default(),
                 neighbors,
                 untold: BTreeSet::new(),
+                disabled: BTreeMap::new(),
                 unroutable: HashMap::new(),
             }),
             ephemeral,
@@ -204,6 +210,8 @@ impl Announcer {
     ) -> Result<(), ConfigError> {
         let report = self.speaker.reconfigure(configs)?;
         info!(added = ?report.added, removed = ?report.removed, restarted = ?report.restarted, adjusted = ?report.adjusted, "neighbours");
+        // One that is new to the speaker may have been disabled before: it is to get neither session nor rules.
+        self.keep_disabled(state);
         self.inner().neighbors = neighbors;
         // What the new neighbours need is no drift.
         self.align(state);

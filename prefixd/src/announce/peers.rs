@@ -4,10 +4,15 @@ use super::{Announcer, Neighbor, TOLD_AT_ONCE, is_announced, wanted};
 use prefixd_api::feed::FeedBody;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Delivery, Mitigation};
+use prefixd_api::peer::{PeerDetail, PeerDisabled, PeerNotification, PeerOccurrence, PeerSession};
 use prefixd_api::resource::{Announcement, AnnouncementState, Peer, PeerState, RuleCounts};
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::flowspec::NlriKey;
-use prefixd_bgp::{Delivery as At, MessageCounts, PeerStatus, SessionChange, SessionEvent, SessionPhase};
+use prefixd_bgp::{
+    Admin, Delivery as At, MessageCounts, NotificationSeen, PeerStatus, SessionChange, SessionEvent,
+    SessionPhase,
+};
+use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 use tracing::warn;
@@ -16,15 +21,62 @@ impl Announcer {
     /// Every neighbour as it is now, in the order of the configuration.
     #[must_use]
     pub fn peers(&self) -> Vec<Peer> {
-        let neighbors = self.inner().neighbors.clone();
+        let (neighbors, disabled) = {
+            let inner = self.inner();
+            (inner.neighbors.clone(), inner.disabled.clone())
+        };
         let statuses = self.speaker.peers();
         neighbors
             .iter()
             .filter_map(|neighbor| {
                 let status = statuses.iter().find(|status| status.name == neighbor.name)?;
-                Some(self.peer(status, neighbor.enforce))
+                Some(self.peer(status, neighbor.enforce, disabled.get(&neighbor.name)))
             })
             .collect()
+    }
+
+    /// One neighbour with everything there is to see.
+    #[must_use]
+    pub fn peer_detail(&self, name: &str) -> Option<PeerDetail> {
+        let (enforce, disabled) = {
+            let inner = self.inner();
+            let neighbor = inner.neighbors.iter().find(|neighbor| &*neighbor.name == name)?;
+            (neighbor.enforce, inner.disabled.get(name).cloned())
+        };
+        let status = self.speaker.peer(name)?;
+        let history = self.speaker.history(name)?;
+        let seen = |seen: &NotificationSeen| PeerNotification {
+            at: self.at(seen.at),
+            code: seen.info.code,
+            subcode: seen.info.subcode,
+            meaning: seen.info.meaning.to_owned(),
+            text: seen.info.text.clone(),
+        };
+        Some(PeerDetail {
+            peer: self.peer(&status, enforce, disabled.as_ref()),
+            session: status.session.as_ref().map(|session| PeerSession {
+                local: session.local.to_string(),
+                remote: session.remote.to_string(),
+                dialled: session.dialled,
+                offered: session.offered.clone(),
+                four_octet_as: session.four_octet_as,
+                enhanced_refresh: session.enhanced_refresh,
+                md5: session.md5,
+                ttl_security: session.ttl_security,
+            }),
+            last_received: status.last_received.as_ref().map(seen),
+            last_sent: status.last_sent.as_ref().map(seen),
+            retry_at: status.retry_at.map(|at| self.at(at)),
+            history: history
+                .iter()
+                .map(|entry| PeerOccurrence {
+                    at: self.at(entry.at),
+                    last_at: self.at(entry.last),
+                    times: entry.times,
+                    what: entry.what.to_string(),
+                })
+                .collect(),
+        })
     }
 
     /// Whether any session is established.
@@ -189,8 +241,13 @@ impl Announcer {
         let (state, reason) = match &event.change {
             SessionChange::Up { .. } => (PeerState::Established, None),
             SessionChange::Down { loss } => {
-                let reason = loss.as_ref().map(ToString::to_string);
-                (PeerState::Idle, reason)
+                let now = self.speaker.peer(&neighbor);
+                match now.map(|status| status.admin) {
+                    Some(Admin::Disabled { text, .. }) => {
+                        (PeerState::Disabled, Some(format!("disabled: {text}")))
+                    }
+                    _ => (PeerState::Idle, loss.as_ref().map(ToString::to_string)),
+                }
             }
         };
         // Nobody may be listening.
@@ -202,26 +259,29 @@ impl Announcer {
     }
 
     /// A moment of the monotonic clock on the engine's.
-    fn at(&self, moment: Instant) -> Timestamp {
-        self.clock.now().saturating_sub(moment.elapsed())
+    pub(super) fn at(&self, moment: Instant) -> Timestamp {
+        let (now, here) = (self.clock.now(), Instant::now());
+        now.saturating_sub(here.saturating_duration_since(moment))
+            .saturating_add(moment.saturating_duration_since(here))
     }
 
-    fn peer(&self, status: &PeerStatus, enforce: bool) -> Peer {
+    fn since(&self, status: &PeerStatus, disabled: Option<&Arc<PeerDisabled>>) -> Timestamp {
+        match (&status.session, disabled, &status.last_error) {
+            (Some(session), ..) => self.at(session.since),
+            (None, Some(disabled), _) => disabled.disabled_at,
+            (None, None, Some(error)) => self.at(error.at),
+            (None, None, None) => self.started_at,
+        }
+    }
+
+    fn peer(&self, status: &PeerStatus, enforce: bool, disabled: Option<&Arc<PeerDisabled>>) -> Peer {
         let session = status.session.as_ref();
         Peer {
             name: status.name.to_string(),
             address: status.address.to_string(),
             peer_asn: status.peer_asn,
-            state: phase(status.phase),
-            since: session.map_or_else(
-                || {
-                    status
-                        .last_error
-                        .as_ref()
-                        .map_or_else(|| self.started_at, |error| self.at(error.at))
-                },
-                |session| self.at(session.since),
-            ),
+            state: state(status),
+            since: self.since(status, disabled),
             router_id: session.map(|session| session.router_id.to_string()),
             hold_time_seconds: session.and_then(|session| u16::try_from(session.hold_time.as_secs()).ok()),
             families: session.map_or_else(Vec::new, |session| {
@@ -229,12 +289,19 @@ impl Announcer {
             }),
             capabilities: session.map_or_else(Vec::new, |session| session.capabilities.clone()),
             enforce,
+            disabled: disabled.map(|disabled| PeerDisabled::clone(disabled)),
             rules_desired: status.rules.desired as u64,
             rules_advertised: status.rules.advertised as u64,
             rules_queued: status.rules.dirty as u64,
             rules_unsupported: status.rules.refused as u64,
+            rules_over_budget: status.rules.over_budget as u64,
             established_total: status.established_total,
             flaps: status.flaps,
+            flaps_by_cause: status
+                .flaps_by_cause
+                .iter()
+                .map(|(cause, times)| (cause.to_string(), *times))
+                .collect(),
             counters: [("sent", status.sent), ("received", status.received)]
                 .into_iter()
                 .flat_map(|(direction, counts)| counters(direction, counts))
@@ -335,8 +402,10 @@ fn counters(direction: &str, counts: MessageCounts) -> [(String, u64); 5] {
     ]
 }
 
-fn phase(phase: SessionPhase) -> PeerState {
-    match phase {
+/// A disabled neighbour may still have a session: until its rules are taken back.
+fn state(status: &PeerStatus) -> PeerState {
+    match status.phase {
+        _ if status.admin.is_disabled() && status.session.is_none() => PeerState::Disabled,
         SessionPhase::Idle => PeerState::Idle,
         SessionPhase::Connect => PeerState::Connect,
         SessionPhase::Active => PeerState::Active,
@@ -346,7 +415,7 @@ fn phase(phase: SessionPhase) -> PeerState {
     }
 }
 
-fn state_of(delivery: &At) -> (AnnouncementState, Option<String>) {
+pub(super) fn state_of(delivery: &At) -> (AnnouncementState, Option<String>) {
     match delivery {
         At::Queued => (AnnouncementState::Queued, None),
         At::Advertised => (AnnouncementState::Advertised, None),

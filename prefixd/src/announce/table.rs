@@ -124,6 +124,14 @@ impl Table {
             .filter_map(|(key, slot)| Some((key, slot.desired()?)))
     }
 
+    /// What a route should be, and which mitigations want it.
+    pub(super) fn explain(&self, key: &NlriKey) -> (Option<Desired>, Vec<MitigationId>) {
+        self.slots.get(key).map_or_else(Default::default, |slot| {
+            let owners = slot.owners.iter().map(|owner| owner.mitigation);
+            (slot.desired(), owners.collect())
+        })
+    }
+
     /// The routes of a mitigation.
     pub(super) fn keys_of(&self, mitigation: MitigationId) -> &[NlriKey] {
         self.keys.get(&mitigation).map_or(&[], Vec::as_slice)

@@ -255,7 +255,10 @@ impl Sealed {
             Effect::Mitigation { after, .. } => Some(after.scope()),
             Effect::Suppressed(suppression) => Some(suppression.scope.clone()),
             Effect::Unsuppressed(scope) => Some(scope.clone()),
-            Effect::Event(..) | Effect::SafelistAdded(_) | Effect::SafelistRemoved { .. } => None,
+            Effect::Event(..)
+            | Effect::SafelistAdded(_)
+            | Effect::SafelistRemoved { .. }
+            | Effect::Peer(_) => None,
         })
     }
 

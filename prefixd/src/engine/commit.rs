@@ -387,6 +387,9 @@ impl Engine {
             .project(&self.state, mitigations(&batch.content.effects));
         for effect in &batch.content.effects {
             self.parts.metrics.count(effect);
+            if let Effect::Peer(change) = effect {
+                self.parts.announcer.obey(change);
+            }
             if let Effect::Mitigation { after, .. } = effect {
                 self.owed.remove(&after.mitigation_id);
             }

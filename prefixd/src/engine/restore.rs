@@ -24,6 +24,10 @@ pub(super) fn restore(state: &mut State, loaded: &Loaded, now: Timestamp) -> u64
     for entry in &loaded.safelist {
         state.safelist.insert(entry.prefix, Arc::new(entry.clone()));
     }
+    for disabled in &loaded.disabled {
+        let neighbor = Arc::from(disabled.neighbor.as_str());
+        state.disabled.insert(neighbor, Arc::new(disabled.clone()));
+    }
     for mitigation in &loaded.mitigations {
         let ttl = Duration::from_secs(mitigation.ttl_seconds.into());
         let hold_down = match (mitigation.ending_since, mitigation.ends_at) {

@@ -211,6 +211,7 @@ impl Engine {
                 tokio::time::sleep(RETRY).await;
             }
         }
+        self.parts.announcer.keep_disabled(&self.state);
         let announced = self.parts.announcer.reconcile(&self.state);
         info!(
             live = self.state.mitigations.len(),

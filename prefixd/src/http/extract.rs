@@ -233,14 +233,19 @@ impl Query {
         })
     }
 
-    /// Page, cursor and range of time.
-    pub(super) fn paging(&mut self) -> Result<Paging, Failure> {
+    /// How many items a page has at most.
+    pub(super) fn limit(&mut self) -> Result<u16, Failure> {
         let limit = self.value::<u16>("limit")?.unwrap_or(PAGE.0);
         if limit == 0 || limit > PAGE.1 {
             return Err(Failure::field("limit", format!("must be 1 to {}", PAGE.1)));
         }
+        Ok(limit)
+    }
+
+    /// Page, cursor and range of time.
+    pub(super) fn paging(&mut self) -> Result<Paging, Failure> {
         let paging = Paging {
-            limit,
+            limit: self.limit()?,
             cursor: self.text("cursor")?,
             start: self.time("start")?,
             end: self.time("end")?,

@@ -21,6 +21,7 @@ mod gate;
 mod identity;
 mod live;
 mod mitigations;
+mod peers;
 mod routes;
 mod safelist;
 mod server;

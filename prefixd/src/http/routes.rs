@@ -1,7 +1,7 @@
 //! The one table of routes. From it come the router, the role a request needs, and the OpenAPI document.
 
 use super::gate::{self, Gate};
-use super::{App, Failure, config, events, feed, mitigations, safelist, status};
+use super::{App, Failure, config, events, feed, mitigations, peers, safelist, status};
 use axum::Router;
 use axum::http::Method;
 use axum::middleware::from_fn_with_state;
@@ -85,8 +85,13 @@ fn table() -> Table {
     .add(Is(Role::Admin), routes!(safelist::add))
     .add(Is(Role::Admin), routes!(safelist::remove))
     .add(Is(Role::Viewer), routes!(status::stats))
-    .add(Is(Role::Viewer), routes!(status::peers))
-    .add(Is(Role::Viewer), routes!(status::peer))
+    .add(Is(Role::Viewer), routes!(peers::list))
+    .add(Is(Role::Viewer), routes!(peers::get))
+    .add(Is(Role::Viewer), routes!(peers::rib))
+    .add(Is(Role::Operator), routes!(peers::disable))
+    .add(Is(Role::Operator), routes!(peers::enable))
+    .add(Is(Role::Operator), routes!(peers::reset))
+    .add(Is(Role::Operator), routes!(peers::resend))
     .add(Is(Role::Admin), routes!(config::reload))
     .add(Public, routes!(status::health))
     .add(Public, routes!(status::ready))
@@ -184,6 +189,11 @@ mod tests {
                 "/v1/openapi.json GET viewer",
                 "/v1/peers GET viewer",
                 "/v1/peers/{name} GET viewer",
+                "/v1/peers/{name}/disable POST operator",
+                "/v1/peers/{name}/enable POST operator",
+                "/v1/peers/{name}/resend POST operator",
+                "/v1/peers/{name}/reset POST operator",
+                "/v1/peers/{name}/rib GET viewer",
                 "/v1/safelist GET viewer",
                 "/v1/safelist POST admin",
                 "/v1/safelist/{*prefix} DELETE admin",

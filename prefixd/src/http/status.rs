@@ -1,18 +1,16 @@
 //! How things are: statistics, neighbours, health, metrics, the API itself.
 
-use super::extract::{PathText, Query, answer, ok};
+use super::extract::{Query, answer, ok};
 use super::identity::Principal;
 use super::{App, Failure, routes};
-use crate::metrics::{NeighborLabel, label};
+use crate::metrics::{CauseLabel, NeighborLabel, label};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use prefixd_api::mitigation::MitigationStatus;
 use prefixd_api::problem::{Code, Problem};
-use prefixd_api::resource::{
-    EngineHealth, Health, HealthDetail, Mode, Peer, PeerList, PeerState, Stats, StoreHealth, Usage,
-};
+use prefixd_api::resource::{EngineHealth, Health, HealthDetail, Mode, PeerState, Stats, StoreHealth, Usage};
 use std::collections::BTreeMap;
 
 /// Counts and bounds.
@@ -81,25 +79,6 @@ pub(super) async fn stats(State(app): State<App>, query: Query) -> Result<Respon
     ok(&stats)
 }
 
-/// All neighbours.
-#[utoipa::path(get, path = "/v1/peers", tag = "status", responses((status = 200, body = PeerList)))]
-pub(super) async fn peers(State(app): State<App>, query: Query) -> Result<Response, Failure> {
-    query.finish()?;
-    let peers = app.announcer.peers();
-    ok(&PeerList {
-        count: peers.len(),
-        peers,
-    })
-}
-
-/// One neighbour.
-#[utoipa::path(get, path = "/v1/peers/{name}", tag = "status", params(("name" = String, Path)),
-    responses((status = 200, body = Peer), (status = 404, body = Problem)))]
-pub(super) async fn peer(State(app): State<App>, PathText(name): PathText) -> Result<Response, Failure> {
-    let found = app.announcer.peers().into_iter().find(|peer| peer.name == name);
-    ok(&found.ok_or_else(|| Failure::not_found("neighbour"))?)
-}
-
 /// Whether the daemon answers; touches nothing.
 #[utoipa::path(get, path = "/v1/health", tag = "status", responses((status = 200, body = Health)))]
 pub(super) async fn health(State(app): State<App>) -> Result<Response, Failure> {
@@ -138,12 +117,22 @@ pub(super) async fn detail(
     let rules = app.announcer.rule_counts();
     let mut reasons: Vec<String> = peers
         .iter()
-        .filter(|peer| peer.state != PeerState::Established)
+        .filter(|peer| peer.state != PeerState::Established && peer.disabled.is_none())
         .map(|peer| format!("the session with {} is {}", peer.name, peer.state))
         .collect();
     if peers.is_empty() {
         reasons.push("no neighbour is configured: nothing is announced".to_owned());
     }
+    if !peers.is_empty() && peers.iter().all(|peer| peer.disabled.is_some()) {
+        reasons.push("every neighbour is disabled: nothing is announced".to_owned());
+    }
+    let disabled: Vec<_> = peers.iter().filter_map(|peer| peer.disabled.as_ref()).collect();
+    let notes = disabled.iter().map(|disabled| {
+        format!(
+            "{} is disabled by {} since {}: {}",
+            disabled.neighbor, disabled.disabled_by, disabled.disabled_at, disabled.reason
+        )
+    });
     if let Some(since) = snapshot.store_failing_since {
         reasons.push(format!("the store takes no changes since {since}"));
     }
@@ -171,6 +160,7 @@ pub(super) async fn detail(
     ok(&HealthDetail {
         status: if reasons.is_empty() { "healthy" } else { "degraded" }.to_owned(),
         reasons,
+        notes: notes.collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pop: app.pop.clone(),
         mode: snapshot.policy.mode(),
@@ -191,6 +181,7 @@ pub(super) async fn detail(
         },
         peers_established: established,
         peers_total: peers.len() as u64,
+        peers_disabled: disabled.len() as u64,
         active: snapshot.state.mitigations.len() as u64,
         rules,
         drift_total: app.metrics.drift_total(),
@@ -242,7 +233,19 @@ fn set_gauges(app: &App) {
         now.peer_unsupported
             .get_or_create(&neighbor)
             .set(signed(peer.rules_unsupported));
+        now.peer_over_budget
+            .get_or_create(&neighbor)
+            .set(signed(peer.rules_over_budget));
+        now.peer_disabled
+            .get_or_create(&neighbor)
+            .set(i64::from(peer.disabled.is_some()));
         now.peer_flaps.get_or_create(&neighbor).set(signed(peer.flaps));
+        for (cause, times) in peer.flaps_by_cause {
+            let neighbor = neighbor.neighbor.clone();
+            now.peer_flaps_by_cause
+                .get_or_create(&CauseLabel { neighbor, cause })
+                .set(signed(times));
+        }
     }
 }
 

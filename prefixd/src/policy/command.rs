@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use prefixd_api::event::Event;
 use prefixd_api::ids::{EventId, GroupId, MitigationId, SuppressionId};
 use prefixd_api::mitigation::{MitigationRequest, Scope};
+use prefixd_api::peer::PeerOrder;
 use prefixd_api::time::Timestamp;
 use prefixd_api::victim::Victim;
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub enum Command {
         /// Who asks.
         actor: String,
     },
+    /// Disable, enable, reset a neighbour or send it everything again.
+    Peer(PeerCommand),
     /// A deadline of this scope has come: lease, claim, hold-down or escalation.
     Due(Scope),
     /// Configuration or safelist changed: judge the live mitigation of this scope again.
@@ -124,6 +127,19 @@ pub struct SafelistAdd {
     pub expires_at: Option<Timestamp>,
     /// How many mitigations the operator expects to be withdrawn.
     pub expect_count: Option<u64>,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// An operator's order to one neighbour, authenticated.
+#[derive(Clone, Debug)]
+pub struct PeerCommand {
+    /// The neighbour's name.
+    pub neighbor: String,
+    /// What to do.
+    pub order: PeerOrder,
+    /// The operator's words.
+    pub reason: String,
     /// Who asks.
     pub actor: String,
 }

@@ -20,6 +20,7 @@ pub fn decide(state: &State, policy: &Policy, command: &Command, now: Timestamp,
         Command::Withdraw(command) => turn.withdraw(command),
         Command::SafelistAdd(command) => turn.safelist_add(command),
         Command::SafelistRemove { prefix, actor } => turn.safelist_remove(*prefix, actor),
+        Command::Peer(command) => turn.peer(command),
         Command::Due(scope) => turn.due(scope),
         Command::Judge(scope) => turn.judge(scope),
     }

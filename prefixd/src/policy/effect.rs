@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use prefixd_api::event::{EventAnswer, StoredEvent};
 use prefixd_api::guardrail::Guardrail;
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
+use prefixd_api::peer::{PeerDisabled, PeerOrder};
 use prefixd_api::problem::Problem;
 use prefixd_api::resource::{SafelistAnswer, SafelistEntry};
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub enum Outcome {
     SafelistAdded(SafelistAnswer),
     /// A safelist entry was removed.
     SafelistRemoved,
+    /// An order to a neighbour was given, or there was nothing to do.
+    PeerOrdered,
     /// A deadline or a new judgement was dealt with.
     Settled,
     /// Nothing changed; this is why.
@@ -75,6 +78,47 @@ pub enum Effect {
         /// Who removed it.
         actor: String,
     },
+    /// An order to a neighbour.
+    Peer(PeerChange),
+}
+
+/// An operator's order to a neighbour. What lasts is in the state; the speaker is told once it is durable.
+#[derive(Clone, Debug)]
+pub struct PeerChange {
+    /// The neighbour's name.
+    pub neighbor: Arc<str>,
+    /// What happens to it.
+    pub what: PeerWhat,
+    /// Who ordered it.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// See [`PeerChange`].
+#[derive(Clone, Debug)]
+pub enum PeerWhat {
+    /// It is disabled, until it is enabled.
+    Disabled(Arc<PeerDisabled>),
+    /// It is enabled.
+    Enabled,
+    /// Its session is made anew.
+    Reset,
+    /// It is sent everything again.
+    Resent,
+}
+
+impl PeerWhat {
+    /// The order that it comes from.
+    #[must_use]
+    pub fn order(&self) -> PeerOrder {
+        match self {
+            Self::Disabled(_) => PeerOrder::Disable,
+            Self::Enabled => PeerOrder::Enable,
+            Self::Reset => PeerOrder::Reset,
+            Self::Resent => PeerOrder::Resend,
+        }
+    }
 }
 
 /// What happened to a mitigation: the kind of its journal entry and feed message.

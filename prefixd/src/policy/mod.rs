@@ -27,6 +27,7 @@ mod guard;
 mod inventory;
 mod judge;
 mod lease;
+mod neighbor;
 mod plan;
 mod playbooks;
 mod ports;
@@ -48,11 +49,13 @@ mod withdraw;
 #[cfg(test)]
 mod tests;
 
-pub use command::{Command, CreateCommand, EventCommand, FreshIds, SafelistAdd, WithdrawCommand};
+pub use command::{
+    Command, CreateCommand, EventCommand, FreshIds, PeerCommand, SafelistAdd, WithdrawCommand,
+};
 pub use compile::Implicit;
 pub use decide::decide;
 pub use due::next_deadline;
-pub use effect::{Decision, Effect, MitigationEvent, Outcome};
+pub use effect::{Decision, Effect, MitigationEvent, Outcome, PeerChange, PeerWhat};
 pub use settings::{Policy, Quotas};
 pub use starts::Starts;
 pub use state::{Counts, State, Tally};

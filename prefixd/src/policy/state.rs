@@ -1,12 +1,13 @@
 //! Everything a decision can depend on besides the configuration: what is live, and what is remembered of what
 //! was. Persistent maps: a clone is a cheap snapshot, so a batch works on a copy and readers keep theirs.
 
-use super::effect::Effect;
+use super::effect::{Effect, PeerWhat};
 use super::starts::{Start, Starts, decrement, increment};
 use imbl::{HashMap, HashSet, OrdMap};
 use ipnet::IpNet;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Group, Mitigation, OriginKind, Scope, Suppression};
+use prefixd_api::peer::PeerDisabled;
 use prefixd_api::resource::SafelistEntry;
 use prefixd_api::time::Timestamp;
 use prefixd_api::victim::Victim;
@@ -25,6 +26,8 @@ pub struct State {
     pub suppressions: HashMap<Scope, Arc<Suppression>>,
     /// Safelist entries added through the API; configured and implicit ones belong to the policy.
     pub safelist: OrdMap<IpNet, Arc<SafelistEntry>>,
+    /// Neighbours that an operator disabled, by name.
+    pub disabled: OrdMap<Arc<str>, Arc<PeerDisabled>>,
     /// Scopes that a mitigation holds in the store which could not be read at start: nothing new can begin there.
     pub unreadable: HashSet<Scope>,
     /// How many mitigations are live, in the ways quotas ask.
@@ -102,6 +105,16 @@ impl State {
                 Effect::SafelistRemoved { prefix, .. } => {
                     self.safelist.remove(prefix);
                 }
+                Effect::Peer(change) => match &change.what {
+                    PeerWhat::Disabled(disabled) => {
+                        self.disabled
+                            .insert(Arc::clone(&change.neighbor), Arc::clone(disabled));
+                    }
+                    PeerWhat::Enabled => {
+                        self.disabled.remove(&change.neighbor);
+                    }
+                    PeerWhat::Reset | PeerWhat::Resent => {}
+                },
             }
         }
     }

@@ -2,14 +2,15 @@
 //!
 //! A row that cannot be read never goes unsaid, and never opens a door. A mitigation that cannot be read is
 //! reported and not announced; its scope stays taken in the database, so nothing takes its place unseen. A group
-//! is reported and begins anew with the next event. Safelist entries and suppressions hold rules back, so without
-//! one of them nothing may be announced: loading fails.
+//! is reported and begins anew with the next event. Safelist entries, suppressions and disabled neighbours hold
+//! rules back, so without one of them nothing may be announced: loading fails.
 
 use super::db::on_db;
 use super::prefix::address;
 use super::{Store, StoreError};
 use crate::journal::Head;
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
+use prefixd_api::peer::PeerDisabled;
 use prefixd_api::resource::SafelistEntry;
 use prefixd_api::time::Timestamp;
 use prefixd_api::victim::Victim;
@@ -32,6 +33,8 @@ pub struct Loaded {
     pub suppressions: Vec<Suppression>,
     /// Safelist entries added through the API, expired ones too.
     pub safelist: Vec<SafelistEntry>,
+    /// Neighbours that an operator disabled.
+    pub disabled: Vec<PeerDisabled>,
     /// The end of the POP's journal.
     pub head: Head,
     /// Rows that could not be read: mitigations among them are not announced.
@@ -65,7 +68,7 @@ impl Store {
     /// Reads what a POP's engine starts from.
     ///
     /// # Errors
-    /// When the store fails, or a safelist entry or suppression cannot be read.
+    /// When the store fails, or a safelist entry, suppression or disabled neighbour cannot be read.
     pub async fn load(&self, pop: &str, now: Timestamp) -> Result<Loaded, StoreError> {
         let mut unreadable = Vec::new();
         let rows: Vec<(Uuid, Vec<u8>, String, String)> = on_db!(patiently self, |db| {
@@ -113,7 +116,15 @@ impl Store {
                 .await?
         })?;
         let safelist = all_or_nothing("safelist entry", rows)?;
+        let rows: Vec<(String,)> = on_db!(patiently self, |db| {
+            sqlx::query_as("SELECT body FROM disabled_peers WHERE pop = $1 ORDER BY neighbor")
+                .bind(pop)
+                .fetch_all(db)
+                .await?
+        })?;
+        let disabled = all_or_nothing("disabled neighbour", rows)?;
         Ok(Loaded {
+            disabled,
             mitigations,
             groups,
             suppressions,

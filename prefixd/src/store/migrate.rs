@@ -7,7 +7,14 @@ use std::borrow::Cow;
 use std::ops::Deref;
 
 /// Version, name and text of each step, oldest first.
-const STEPS: &[(i64, &str, &str)] = &[(1, "first", include_str!("../../../migrations/0001_first.sql"))];
+const STEPS: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("../../../migrations/0001_first.sql")),
+    (
+        2,
+        "disabled peers",
+        include_str!("../../../migrations/0002_disabled_peers.sql"),
+    ),
+];
 
 /// What the tokens stand for.
 pub(super) type Tokens = [(&'static str, &'static str); 5];

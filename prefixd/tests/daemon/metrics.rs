@@ -54,7 +54,7 @@ fn documented() -> BTreeSet<&'static str> {
 
 #[tokio::test]
 async fn every_documented_metric_is_there_and_moves() -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let mut bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
     let mut daemon = Daemon::configured(
         Setup {
             http: TOKENS,
@@ -100,11 +100,20 @@ async fn every_documented_metric_is_there_and_moves() -> anyhow::Result<()> {
         .context("no token came with it")?;
     let _feed = daemon.client_as("viewer")?.feed(FeedOptions::default());
 
+    let advertised = r#"prefixd_peer_rules_advertised{neighbor="bird0"}"#;
+    wait_for("the router has rules", || async {
+        let value = Scrape::of(&daemon).await?.value(advertised);
+        Ok(value.is_some_and(|value| value >= 1.0).then_some(()))
+    })
+    .await?;
+    bird.kill9()?;
+    bird.restart().await?;
     let scrape = wait_for("rules and subscriber are counted", || async {
         let scrape = Scrape::of(&daemon).await?;
         let there = [
             "prefixd_feed_subscribers",
-            r#"prefixd_peer_rules_advertised{neighbor="bird0"}"#,
+            advertised,
+            r#"prefixd_peer_flaps_by_cause{neighbor="bird0",cause="connection_lost"}"#,
         ];
         let moved = there
             .iter()
@@ -139,6 +148,9 @@ async fn every_documented_metric_is_there_and_moves() -> anyhow::Result<()> {
         ("prefixd_store_up", 1.0),
         (r#"prefixd_peer_up{neighbor="bird0"}"#, 1.0),
         (r#"prefixd_peer_rules_desired{neighbor="bird0"}"#, 1.0),
+        (r#"prefixd_peer_flaps{neighbor="bird0"}"#, 1.0),
+        (r#"prefixd_peer_disabled{neighbor="bird0"}"#, 0.0),
+        (r#"prefixd_peer_rules_over_budget{neighbor="bird0"}"#, 0.0),
     ] {
         let value = scrape.value(series);
         assert!(

@@ -1,7 +1,10 @@
 //! Neighbours as the operators want them: protected, disabled, enabled, reset, told again.
 
-use crate::support::{Daemon, PATIENCE, Setup};
-use lab::routers::{Family, Kind, Router, RouterConfig};
+use crate::support::{Daemon, PATIENCE, Setup, wait_for};
+use lab::routers::{Family, Kind, Router, RouterConfig, RouterRule};
+use prefixd_api::peer::{PeerDetail, PeerOrder, PeerOrderRequest, RibRoute};
+use prefixd_api::resource::{AnnouncementState, PeerState};
+use std::collections::BTreeSet;
 
 #[tokio::test]
 async fn a_key_from_a_file_and_ttl_security_come_with_a_reload() -> anyhow::Result<()> {
@@ -28,6 +31,268 @@ async fn a_key_from_a_file_and_ttl_security_come_with_a_reload() -> anyhow::Resu
     daemon.client.reload().await?;
     bird.wait_rules(Family::Ipv4Flow, |rules| !rules.is_empty(), PATIENCE)
         .await?;
+    let session = peer(&daemon, "bird0").await?.session;
+    assert_eq!(
+        session.map(|session| (session.md5, session.ttl_security)),
+        Some((true, true))
+    );
     assert!(!daemon.log().contains("key0fTheLab"), "a key is never shown");
+    Ok(())
+}
+
+fn because(reason: &str) -> PeerOrderRequest {
+    PeerOrderRequest {
+        reason: reason.to_owned(),
+    }
+}
+
+async fn peer(daemon: &Daemon, name: &str) -> anyhow::Result<PeerDetail> {
+    Ok(daemon.client.peer(name).await?.value)
+}
+
+async fn wait_state(daemon: &Daemon, name: &str, state: PeerState) -> anyhow::Result<PeerDetail> {
+    wait_for(&format!("{name} is {state}"), || async {
+        let detail = peer(daemon, name).await?;
+        Ok((detail.peer.state == state).then_some(detail))
+    })
+    .await
+}
+
+/// Waits until a router has rules for so many victims.
+async fn wait_victims(router: &Router, victims: usize) -> anyhow::Result<()> {
+    let count = |rules: &[RouterRule]| {
+        let found: BTreeSet<_> = rules.iter().map(|rule| rule.matches.destination).collect();
+        found.len() == victims
+    };
+    router.wait_rules(Family::Ipv4Flow, count, PATIENCE).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_disabled_neighbour_holds_nothing_until_it_is_enabled() -> anyhow::Result<()> {
+    let off = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let on = Router::start(Kind::Bird, RouterConfig::new(65002, 65010)).await?;
+    let mut daemon = Daemon::start(Setup::default(), &[&off, &on]).await?;
+    daemon.wait_established(2).await?;
+    daemon.ban("203.0.113.10", 27015).await?;
+    wait_victims(&off, 1).await?;
+    wait_victims(&on, 1).await?;
+
+    let client = &daemon.client;
+    let refused = async |name: &str, order, reason: &str| {
+        let refused = client.order_peer(name, order, &because(reason)).await;
+        refused
+            .err()
+            .and_then(|error| error.code().map(str::to_owned))
+            .unwrap_or_default()
+    };
+    assert_eq!(refused("bird0", PeerOrder::Disable, " ").await, "request.field");
+    assert_eq!(refused("bird9", PeerOrder::Disable, "x").await, "not_found");
+    let detail = client
+        .order_peer("bird0", PeerOrder::Disable, &because("line card"))
+        .await?;
+    assert_eq!(
+        detail.peer.disabled.map(|disabled| disabled.reason),
+        Some("line card".into())
+    );
+    wait_victims(&off, 0).await?;
+    let detail = wait_state(&daemon, "bird0", PeerState::Disabled).await?;
+    assert!(
+        detail
+            .history
+            .iter()
+            .any(|entry| entry.what == "disabled: line card"),
+        "{detail:#?}"
+    );
+    wait_victims(&on, 1).await?;
+    for order in [PeerOrder::Reset, PeerOrder::Resend] {
+        assert_eq!(refused("bird0", order, "x").await, "conflict.disabled");
+    }
+    let health = daemon.client.health_detail().await?;
+    assert_eq!((health.status.as_str(), health.peers_disabled), ("healthy", 1));
+    assert!(health.notes[0].contains("bird0 is disabled") && health.notes[0].contains("line card"));
+
+    let metrics = reqwest::Client::builder()
+        .tls_certs_only([])
+        .build()?
+        .get(format!("http://{}/metrics", daemon.address))
+        .send()
+        .await?
+        .text()
+        .await?;
+    for (name, value) in [("bird0", 1), ("bird1", 0)] {
+        let line = format!("prefixd_peer_disabled{{neighbor=\"{name}\"}} {value}\n");
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+
+    // Neither a restart nor a reload that takes it away and brings it back lets it in.
+    daemon.kill().await?;
+    daemon.boot().await?;
+    daemon.wait_established(1).await?;
+    daemon.ban("203.0.113.11", 27015).await?;
+    wait_victims(&on, 2).await?;
+    let with = std::fs::read_to_string(daemon.dir.path().join("prefixd.yaml"))?;
+    let lines = with.lines().filter(|line| !line.contains("name: bird0"));
+    let without = lines.collect::<Vec<_>>().join("\n");
+    for text in [without, with] {
+        std::fs::write(daemon.dir.path().join("prefixd.yaml"), text)?;
+        daemon.client.reload().await?;
+    }
+    let detail = wait_state(&daemon, "bird0", PeerState::Disabled).await?;
+    let other = peer(&daemon, "bird1").await?.peer;
+    assert_eq!(
+        detail.peer.rules_desired, other.rules_desired,
+        "it is not forgotten"
+    );
+    assert_eq!(
+        (detail.peer.established_total, detail.peer.rules_advertised),
+        (0, 0)
+    );
+    assert_eq!(off.count(Family::Ipv4Flow).await?, 0);
+    assert!(!off.is_established().await?);
+
+    daemon
+        .client
+        .order_peer("bird0", PeerOrder::Enable, &because("replaced"))
+        .await?;
+    wait_victims(&off, 2).await?;
+    let detail = wait_state(&daemon, "bird0", PeerState::Established).await?;
+    assert_eq!(detail.peer.disabled, None);
+    daemon.kill().await?;
+    daemon.boot().await?;
+    daemon.wait_established(2).await
+}
+
+#[tokio::test]
+async fn health_says_when_nobody_is_left_to_be_told() -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
+    daemon
+        .client
+        .order_peer("bird0", PeerOrder::Disable, &because("works"))
+        .await?;
+    let health = daemon.client.health_detail().await?;
+    assert_eq!(health.status, "degraded");
+    assert_eq!(
+        health.reasons,
+        ["every neighbour is disabled: nothing is announced"]
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reset_makes_the_session_anew_and_a_resend_does_not() -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
+    daemon.wait_established(1).await?;
+    for victim in ["203.0.113.10", "203.0.113.11"] {
+        daemon.ban(victim, 27015).await?;
+    }
+    wait_victims(&bird, 2).await?;
+    let updates = async || {
+        let detail = peer(&daemon, "bird0").await?;
+        anyhow::Ok(detail.peer.counters["updates_sent"])
+    };
+    let before = updates().await?;
+    daemon
+        .client
+        .order_peer("bird0", PeerOrder::Resend, &because("to be sure"))
+        .await?;
+    wait_for("the rules are sent again", || async {
+        Ok((updates().await? > before).then_some(()))
+    })
+    .await?;
+    assert_eq!(peer(&daemon, "bird0").await?.peer.established_total, 1);
+
+    daemon
+        .client
+        .order_peer("bird0", PeerOrder::Reset, &because("INC-4711"))
+        .await?;
+    let detail = wait_for("the session is another", || async {
+        let detail = peer(&daemon, "bird0").await?;
+        let is_new = detail.peer.established_total == 2 && detail.session.is_some();
+        Ok(is_new.then_some(detail))
+    })
+    .await?;
+    wait_victims(&bird, 2).await?;
+    assert_eq!(
+        detail.last_sent.map(|sent| (sent.code, sent.subcode, sent.text)),
+        Some((6, 4, Some("INC-4711".to_owned())))
+    );
+    assert!(!detail.peer.capabilities.is_empty() && detail.session.is_some_and(|session| !session.md5));
+    let told: Vec<_> = detail
+        .history
+        .iter()
+        .filter(|entry| entry.what.contains("INC-4711"))
+        .collect();
+    assert!(!told.is_empty(), "{:#?}", detail.history);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_rib_of_a_neighbour_says_where_each_rule_stands() -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
+    daemon.wait_established(1).await?;
+    let mut wanted = BTreeSet::new();
+    for host in 10..15 {
+        let answer = daemon.ban(&format!("203.0.113.{host}"), 27015).await?;
+        wanted.extend(answer.mitigation_id);
+    }
+    wait_victims(&bird, 5).await?;
+    let all = wait_for("all are advertised", || async {
+        let list = daemon.client.peer_rib("bird0", None, None).await?.value;
+        let state = |route: &RibRoute| route.state == AnnouncementState::Advertised;
+        Ok((list.count >= 5 && list.routes.iter().all(state)).then_some(list))
+    })
+    .await?;
+    assert_eq!(all.next_cursor, None);
+    let mut paged = Vec::new();
+    let mut cursor = None;
+    loop {
+        let page = daemon
+            .client
+            .peer_rib("bird0", Some(2), cursor.as_deref())
+            .await?
+            .value;
+        assert!(page.count <= 2);
+        paged.extend(page.routes);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(
+        paged.iter().map(|route| &route.nlri).collect::<Vec<_>>(),
+        all.routes.iter().map(|route| &route.nlri).collect::<Vec<_>>()
+    );
+    let owners: BTreeSet<_> = paged.iter().flat_map(|route| route.mitigations.clone()).collect();
+    assert_eq!(owners, wanted);
+    for route in &paged {
+        assert!(
+            route
+                .rule
+                .as_deref()
+                .is_some_and(|rule| rule.contains("203.0.113.1"))
+        );
+        assert!(route.until.is_some() && route.written_at.is_some() && route.action.is_some());
+    }
+    let refused = daemon.client.peer_rib("bird0", None, Some("x")).await.err();
+    assert_eq!(
+        refused.and_then(|error| error.code().map(str::to_owned)),
+        Some("request.field".into())
+    );
+
+    daemon
+        .client
+        .order_peer("bird0", PeerOrder::Disable, &because("works"))
+        .await?;
+    wait_state(&daemon, "bird0", PeerState::Disabled).await?;
+    let list = daemon.client.peer_rib("bird0", None, None).await?.value;
+    assert_eq!(list.count, all.count);
+    for route in list.routes {
+        assert_eq!(route.state, AnnouncementState::SessionDown);
+        assert!(route.reason.is_some_and(|reason| reason.contains("disabled")));
+    }
     Ok(())
 }

@@ -5,6 +5,7 @@
 mod commands;
 mod import;
 mod man;
+mod peers;
 mod scripted;
 mod terminal;
 mod watch;

@@ -134,6 +134,8 @@ fn bind_rest<'q>(query: Statement<'q>, rows: &'q Rows<'q>) -> Statement<'q> {
         unsuppressed,
         safelist_added,
         safelist_removed,
+        peers_disabled,
+        peers_enabled,
         ..
     } = rows;
     query
@@ -152,6 +154,9 @@ fn bind_rest<'q>(query: Statement<'q>, rows: &'q Rows<'q>) -> Statement<'q> {
         .bind(column(safelist_removed, |range| range.af))
         .bind(column(safelist_removed, |range| range.lo.clone()))
         .bind(column(safelist_removed, |range| range.hi.clone()))
+        .bind(column(peers_disabled, |(neighbor, _)| *neighbor))
+        .bind(column(peers_disabled, |(_, body)| &**body))
+        .bind(column(peers_enabled, |neighbor| *neighbor))
 }
 
 /// What an error says about the batch (PostgreSQL, appendix A: error codes).

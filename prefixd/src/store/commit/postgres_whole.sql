@@ -17,4 +17,12 @@
     DELETE FROM safelist t
     USING unnest($53::smallint[], $54::bytea[], $55::bytea[]) AS r (af, lo, hi)
     WHERE t.af = r.af AND t.lo = r.lo AND t.hi = r.hi
+), disabled AS (
+    INSERT INTO disabled_peers (pop, neighbor, body)
+    SELECT $1, neighbor, body FROM unnest($56::text[], $57::text[]) AS r (neighbor, body)
+    ON CONFLICT (pop, neighbor) DO UPDATE SET body = excluded.body
+), enabled AS (
+    DELETE FROM disabled_peers t
+    USING unnest($58::text[]) AS r (neighbor)
+    WHERE t.pop = $1 AND t.neighbor = r.neighbor
 )

@@ -1,15 +1,15 @@
 //! The rows of a batch: one for each object, as its last effect leaves it.
 
 use super::Batch;
-use crate::policy::{Effect, Trace};
+use crate::policy::{Effect, PeerWhat, Trace};
 use crate::store::prefix::Range;
 use ipnet::IpNet;
 use prefixd_api::event::StoredEvent;
 use prefixd_api::ids::{EventId, MitigationId};
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
+use prefixd_api::peer::PeerDisabled;
 use prefixd_api::resource::SafelistEntry;
-
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// What a batch writes, bodies as JSON.
@@ -21,6 +21,8 @@ pub(super) struct Rows<'a> {
     pub(super) unsuppressed: Vec<&'a Scope>,
     pub(super) safelist_added: Vec<(Range, String)>,
     pub(super) safelist_removed: Vec<Range>,
+    pub(super) peers_disabled: Vec<(&'a str, String)>,
+    pub(super) peers_enabled: Vec<&'a str>,
 }
 
 pub(super) struct EventRow<'a> {
@@ -87,6 +89,7 @@ impl<'a> Rows<'a> {
         let mut changes: Last<MitigationId, Change<'a>> = Last::with_capacity(effects.len());
         let mut suppressions: Last<&Scope, Option<&Suppression>> = Last::with_capacity(0);
         let mut safelist: Last<IpNet, Option<&SafelistEntry>> = Last::with_capacity(0);
+        let mut peers: BTreeMap<&str, Option<&PeerDisabled>> = BTreeMap::new();
         let mut by_trace: HashMap<*const Trace, EventId> = HashMap::with_capacity(effects.len());
         for (place, effect) in effects.iter().enumerate() {
             let object = batch.objects.get(place).and_then(Option::as_ref);
@@ -129,6 +132,16 @@ impl<'a> Rows<'a> {
                 Effect::SafelistRemoved { prefix, .. } => {
                     safelist.put(*prefix, None);
                 }
+                Effect::Peer(change) => match &change.what {
+                    PeerWhat::Disabled(disabled) => {
+                        peers.insert(&change.neighbor, Some(&**disabled));
+                    }
+                    PeerWhat::Enabled => {
+                        peers.insert(&change.neighbor, None);
+                    }
+                    // They last no longer than the session: the journal has them.
+                    PeerWhat::Reset | PeerWhat::Resent => {}
+                },
             }
         }
         let mut rows = Self {
@@ -142,6 +155,8 @@ impl<'a> Rows<'a> {
             unsuppressed: Vec::new(),
             safelist_added: Vec::new(),
             safelist_removed: Vec::new(),
+            peers_disabled: Vec::new(),
+            peers_enabled: Vec::new(),
         };
         let scopes: Vec<_> = suppressions
             .places
@@ -166,6 +181,15 @@ impl<'a> Rows<'a> {
                 _ => rows.safelist_removed.push(Range::of(*prefix)),
             }
         }
+        for (neighbor, disabled) in peers {
+            match disabled {
+                Some(disabled) => {
+                    let body = serde_json::to_string(disabled)?;
+                    rows.peers_disabled.push((neighbor, body));
+                }
+                None => rows.peers_enabled.push(neighbor),
+            }
+        }
         Ok(rows)
     }
 
@@ -175,6 +199,8 @@ impl<'a> Rows<'a> {
             && self.unsuppressed.is_empty()
             && self.safelist_added.is_empty()
             && self.safelist_removed.is_empty()
+            && self.peers_disabled.is_empty()
+            && self.peers_enabled.is_empty()
     }
 }
 

@@ -140,6 +140,16 @@ const SAFELIST_REMOVED: Statement = Statement {
     after: ")",
     columns: 3,
 };
+const PEERS_DISABLED: Statement = Statement {
+    before: "INSERT INTO disabled_peers (pop, neighbor, body) SELECT column1, column2, column3",
+    after: "ON CONFLICT (pop, neighbor) DO UPDATE SET body = excluded.body",
+    columns: 3,
+};
+const PEERS_ENABLED: Statement = Statement {
+    before: "DELETE FROM disabled_peers WHERE (pop, neighbor) IN (SELECT column1, column2",
+    after: ")",
+    columns: 2,
+};
 
 /// Rows one statement takes at most: SQLite binds 32,766 values.
 const MAX_ROWS: usize = 1_024;
@@ -189,6 +199,19 @@ impl Script {
             script.add(range.af)?;
             script.add(range.lo)?;
             script.add(range.hi)
+        })?;
+        script.run(
+            &PEERS_DISABLED,
+            rows.peers_disabled,
+            |script, (neighbor, body)| {
+                script.add(pop)?;
+                script.add(neighbor)?;
+                script.add(body)
+            },
+        )?;
+        script.run(&PEERS_ENABLED, rows.peers_enabled, |script, neighbor| {
+            script.add(pop)?;
+            script.add(neighbor)
         })?;
         script.text.push_str("COMMIT");
         Ok(script)

@@ -6,8 +6,8 @@ mod sqlite;
 mod story;
 
 use super::*;
-use crate::journal::{Entry, Head, Writer};
-use crate::policy::{Effect, MitigationEvent, Trace};
+use crate::journal::{Entry, Head, Kind, Writer};
+use crate::policy::{Effect, MitigationEvent, PeerChange, PeerWhat, Trace};
 use fixture::{POP, entries};
 
 /// A moment of the story, in seconds after its start.

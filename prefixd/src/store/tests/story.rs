@@ -3,6 +3,7 @@
 use super::fixture::{Attack, host};
 use super::*;
 use prefixd_api::mitigation::{MitigationStatus, Scope, Suppression};
+use prefixd_api::peer::PeerDisabled;
 use prefixd_api::resource::SafelistEntry;
 use prefixd_api::rule::ActionType;
 
@@ -18,6 +19,7 @@ macro_rules! both {
 }
 both!(what_is_committed_is_loaded a_culprit_fails_alone_and_the_head_fences lists_page_and_filter
       retention_keeps_the_chain_verifiable a_newer_schema_is_refused what_operators_change_comes_and_goes
+      a_disabled_neighbour_stays_disabled_until_it_is_enabled
       a_changed_entry_breaks_the_chain an_unreadable_row_is_named_and_the_others_load);
 
 async fn what_is_committed_is_loaded(place: Place) {
@@ -400,6 +402,62 @@ async fn what_operators_change_comes_and_goes(place: Place) {
         let loaded = place.store.load(POP, at(62)).await.unwrap();
         assert_eq!((loaded.suppressions, loaded.safelist), (Vec::new(), Vec::new()));
     }
+}
+
+async fn a_disabled_neighbour_stays_disabled_until_it_is_enabled(place: Place) {
+    let order = |neighbor: &str, what: PeerWhat| {
+        vec![Effect::Peer(PeerChange {
+            neighbor: neighbor.into(),
+            what,
+            actor: "token:noc".into(),
+            reason: "INC-4711".into(),
+        })]
+    };
+    let disabled = |neighbor: &str, reason: &str| PeerDisabled {
+        neighbor: neighbor.into(),
+        reason: reason.into(),
+        disabled_by: "token:noc".into(),
+        disabled_at: at(1),
+    };
+    let off = |of: &PeerDisabled| order(&of.neighbor, PeerWhat::Disabled(of.clone().into()));
+    let (first, second) = (disabled("edge1", "card"), disabled("edge2", "cable"));
+    let head = place.commit(&[off(&first), off(&second)]).await.unwrap();
+    assert_eq!(head.seq, 2);
+    assert_eq!(
+        place.store.load(POP, at(2)).await.unwrap().disabled,
+        [first, second.clone()]
+    );
+    assert_eq!(
+        place.store.load("elsewhere", at(2)).await.unwrap().disabled,
+        Vec::new()
+    );
+
+    // What is said again replaces what was said; in one batch the last word counts.
+    let again = disabled("edge2", "another cable");
+    let decisions = [
+        order("edge1", PeerWhat::Enabled),
+        off(&again),
+        order("edge3", PeerWhat::Enabled),
+        off(&disabled("edge4", "x")),
+        order("edge4", PeerWhat::Enabled),
+        order("edge2", PeerWhat::Reset),
+        order("edge2", PeerWhat::Resent),
+    ];
+    place.commit(&decisions).await.unwrap();
+    assert_eq!(place.store.load(POP, at(3)).await.unwrap().disabled, [again]);
+
+    let journal = entries(Head::default(), at(1), &decisions);
+    assert_eq!(
+        (journal[0].kind, &*journal[0].actor, &*journal[0].subject),
+        (Kind::Peer, "token:noc", "edge1")
+    );
+    let orders: Vec<String> = journal
+        .iter()
+        .map(|entry| serde_json::from_str::<serde_json::Value>(&entry.body).unwrap())
+        .map(|body| format!("{} {} {}", body["order"], body["neighbor"], body["reason"]))
+        .collect();
+    assert_eq!(orders[0], r#""enable" "edge1" "INC-4711""#);
+    assert_eq!(orders[5], r#""reset" "edge2" "INC-4711""#);
 }
 
 async fn a_changed_entry_breaks_the_chain(place: Place) {

@@ -1,0 +1,163 @@
+//! A neighbour in detail, and what an operator can do to it.
+
+use crate::ids::MitigationId;
+use crate::resource::{AnnouncementState, Peer};
+use crate::rule::Action;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// An operator disabled a neighbour: it has no session and is to hold no rules until it is enabled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct PeerDisabled {
+    /// Its name in the configuration.
+    pub neighbor: String,
+    /// Why; the router was told the same.
+    pub reason: String,
+    /// Who did it.
+    pub disabled_by: String,
+    /// When.
+    pub disabled_at: Timestamp,
+}
+
+/// What an operator can do to one neighbour while the others go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PeerOrder {
+    /// Take every rule from it, end its session and make no other.
+    Disable,
+    /// Let it have sessions again.
+    Enable,
+    /// End its session and make it anew.
+    Reset,
+    /// Send every rule again over the session there is.
+    Resend,
+}
+
+impl PeerOrder {
+    /// The name in routes, in the journal and on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Enable => "enable",
+            Self::Reset => "reset",
+            Self::Resend => "resend",
+        }
+    }
+}
+
+/// The body of `POST /v1/peers/{name}/disable`, `/enable`, `/reset` and `/resend`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PeerOrderRequest {
+    /// Why, for the journal. Disable and reset tell it to the router too (RFC 9003: its first 128 bytes).
+    pub reason: String,
+}
+
+/// The answer of `GET /v1/peers/{name}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct PeerDetail {
+    /// The neighbour.
+    #[serde(flatten)]
+    pub peer: Peer,
+    /// What was agreed on, while established.
+    pub session: Option<PeerSession>,
+    /// The last NOTIFICATION that ended a session or an attempt, from the router.
+    pub last_received: Option<PeerNotification>,
+    /// The same from us.
+    pub last_sent: Option<PeerNotification>,
+    /// When the next attempt to dial is due, while there is none.
+    pub retry_at: Option<Timestamp>,
+    /// The last things that happened, oldest first; what happens again is counted.
+    pub history: Vec<PeerOccurrence>,
+}
+
+/// What was agreed on for an established session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct PeerSession {
+    /// Our end.
+    pub local: String,
+    /// The router's end.
+    pub remote: String,
+    /// Whether we dialled.
+    pub dialled: bool,
+    /// Capabilities that we offered; those of the router are `capabilities`.
+    pub offered: Vec<String>,
+    /// Whether AS numbers have four octets (RFC 6793).
+    pub four_octet_as: bool,
+    /// Whether a refresh is framed, so that the router drops what is not sent again (RFC 7313).
+    pub enhanced_refresh: bool,
+    /// Whether segments are signed (TCP-MD5, RFC 2385).
+    pub md5: bool,
+    /// Whether only what no router has forwarded is heard (GTSM, RFC 5082).
+    pub ttl_security: bool,
+}
+
+/// A NOTIFICATION (RFC 4271 section 4.5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct PeerNotification {
+    /// When.
+    pub at: Timestamp,
+    /// Code.
+    pub code: u8,
+    /// Subcode.
+    pub subcode: u8,
+    /// The registered meaning.
+    pub meaning: String,
+    /// The words that came with it (RFC 9003), or our own.
+    pub text: Option<String>,
+}
+
+/// Something that happened to a neighbour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct PeerOccurrence {
+    /// When it happened first.
+    pub at: Timestamp,
+    /// When it happened last, with nothing else between.
+    pub last_at: Timestamp,
+    /// How often.
+    pub times: u64,
+    /// What, in words.
+    pub what: String,
+}
+
+/// A rule that a neighbour should hold, or was told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct RibRoute {
+    /// The NLRI as hex, as it is sent: the identity of the rule.
+    pub nlri: String,
+    /// `ipv4-flowspec` or `ipv6-flowspec`.
+    pub afi_safi: String,
+    /// The rule as one line; absent when no live mitigation wants it any more.
+    pub rule: Option<String>,
+    /// What the router should do; absent while it is taken back.
+    pub action: Option<Action>,
+    /// Where it stands.
+    pub state: AnnouncementState,
+    /// Why, when it is not with the router.
+    pub reason: Option<String>,
+    /// When it was last written to the session.
+    pub written_at: Option<Timestamp>,
+    /// When the speaker takes it back by itself.
+    pub until: Option<Timestamp>,
+    /// The mitigations that want it.
+    pub mitigations: Vec<MitigationId>,
+}
+
+/// The answer of `GET /v1/peers/{name}/rib`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct RibList {
+    /// By NLRI.
+    pub routes: Vec<RibRoute>,
+    /// How many there are here.
+    pub count: usize,
+    /// Where the next page begins; absent: this is the last.
+    pub next_cursor: Option<String>,
+}

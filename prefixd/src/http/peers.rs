@@ -1,0 +1,126 @@
+//! Neighbours.
+
+use super::extract::{Json, PathText, Query, ok};
+use super::identity::Principal;
+use super::mitigations::reason;
+use super::{App, Failure};
+use crate::policy::{Command, Outcome, PeerCommand};
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use prefixd_api::peer::{PeerDetail, PeerOrder, PeerOrderRequest, RibList};
+use prefixd_api::problem::Problem;
+use prefixd_api::resource::PeerList;
+
+/// All neighbours.
+#[utoipa::path(get, path = "/v1/peers", tag = "peers", responses((status = 200, body = PeerList)))]
+pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Response, Failure> {
+    query.finish()?;
+    let peers = app.announcer.peers();
+    ok(&PeerList {
+        count: peers.len(),
+        peers,
+    })
+}
+
+/// One neighbour: session, capabilities, history, last NOTIFICATIONs.
+#[utoipa::path(get, path = "/v1/peers/{name}", tag = "peers", params(("name" = String, Path)),
+    responses((status = 200, body = PeerDetail), (status = 404, body = Problem)))]
+pub(super) async fn get(
+    State(app): State<App>,
+    PathText(name): PathText,
+    query: Query,
+) -> Result<Response, Failure> {
+    query.finish()?;
+    ok(&detail(&app, &name)?)
+}
+
+/// What a neighbour should hold and was told, rule by rule.
+#[utoipa::path(get, path = "/v1/peers/{name}/rib", tag = "peers", params(("name" = String, Path),
+    ("limit" = Option<u16>, Query), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = RibList), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn rib(
+    State(app): State<App>,
+    PathText(name): PathText,
+    mut query: Query,
+) -> Result<Response, Failure> {
+    let (limit, cursor) = (query.limit()?, query.text("cursor")?);
+    query.finish()?;
+    let is_ours = |cursor: &str| {
+        cursor.split_once(':').is_some_and(|(family, key)| {
+            family.ends_with("-flowspec") && key.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+    };
+    if cursor.as_deref().is_some_and(|cursor| !is_ours(cursor)) {
+        return Err(Failure::field(
+            "cursor",
+            "is not the next_cursor of a page of this list",
+        ));
+    }
+    let snapshot = app.engine.snapshot();
+    let page = app
+        .announcer
+        .rib(&name, &snapshot.state, cursor.as_deref(), limit.into());
+    ok(&page.ok_or_else(|| Failure::not_found("neighbour"))?)
+}
+
+macro_rules! orders {
+    ($($(#[$doc:meta])* $name:ident = $path:literal, $order:expr;)*) => {$(
+        $(#[$doc])*
+        #[utoipa::path(post, path = $path, tag = "peers", params(("name" = String, Path)),
+            request_body = PeerOrderRequest, responses(
+                (status = 200, description = "Ordered, committed", body = PeerDetail), (status = 400, body = Problem),
+                (status = 404, body = Problem), (status = 409, description = "It is disabled", body = Problem),
+                (status = 503, body = Problem),
+        ))]
+        pub(super) async fn $name(
+            State(app): State<App>,
+            Extension(principal): Extension<Principal>,
+            PathText(name): PathText,
+            Json(request): Json<PeerOrderRequest>,
+        ) -> Result<Response, Failure> {
+            order(&app, principal, name, $order, request).await
+        }
+    )*};
+}
+
+orders! {
+    /// Take every rule from a neighbour, end its session and make no other until it is enabled; restarts included.
+    disable = "/v1/peers/{name}/disable", PeerOrder::Disable;
+    /// Let a disabled neighbour have sessions and rules again.
+    enable = "/v1/peers/{name}/enable", PeerOrder::Enable;
+    /// End the session with a neighbour and make it anew, at once.
+    reset = "/v1/peers/{name}/reset", PeerOrder::Reset;
+    /// Send a neighbour every rule again; without a session that happens when it comes up.
+    resend = "/v1/peers/{name}/resend", PeerOrder::Resend;
+}
+
+async fn order(
+    app: &App,
+    principal: Principal,
+    neighbor: String,
+    order: PeerOrder,
+    request: PeerOrderRequest,
+) -> Result<Response, Failure> {
+    reason(&request.reason)?;
+    detail(app, &neighbor)?;
+    let command = PeerCommand {
+        neighbor: neighbor.clone(),
+        order,
+        reason: request.reason,
+        actor: principal.actor,
+    };
+    match app.engine.submit(Command::Peer(command)).await?.outcome {
+        Outcome::PeerOrdered => ok(&detail(app, &neighbor)?),
+        Outcome::Refused(problem) => Err(problem.into()),
+        other => Err(Failure::internal(&format_args!(
+            "an order to a neighbour came to {other:?}"
+        ))),
+    }
+}
+
+fn detail(app: &App, name: &str) -> Result<PeerDetail, Failure> {
+    app.announcer
+        .peer_detail(name)
+        .ok_or_else(|| Failure::not_found("neighbour"))
+}

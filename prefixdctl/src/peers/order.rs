@@ -1,0 +1,100 @@
+//! Orders to a neighbour.
+
+use super::show;
+use crate::failure::Failure;
+use crate::mitigations::explain;
+use crate::session::Session;
+use clap::Args;
+use prefixd_api::peer::{PeerOrder, PeerOrderRequest};
+use prefixd_api::resource::PeerState;
+use prefixd_api::show::count;
+
+macro_rules! orders {
+    ($($(#[$meta:meta])* $name:ident = $order:expr;)*) => {$(
+        #[derive(Args, Debug)]
+        $(#[$meta])*
+        pub(super) struct $name {
+            /// Its name in the configuration
+            name: String,
+            /// Why, for the journal; disable and reset tell it to the router too
+            #[arg(long, value_name = "TEXT")]
+            reason: String,
+        }
+
+        impl $name {
+            pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+                order(session, &self.name, $order, self.reason).await
+            }
+        }
+    )*};
+}
+
+orders! {
+    /// Take every rule from a neighbour and keep it without a session until it is enabled
+    #[command(after_help = "\
+It stays disabled across restarts and reloads of the daemon.
+
+Examples:
+  prefixdctl peers disable edge1 --reason \"line card is replaced\"
+  prefixdctl peers disable edge1 --reason INC-4711 --yes")]
+    DisableArgs = PeerOrder::Disable;
+    /// Let a disabled neighbour have its session and rules again
+    #[command(after_help = "\
+Examples:
+  prefixdctl peers enable edge1 --reason \"line card works\"
+  prefixdctl peers enable edge1 --reason INC-4711 -o json")]
+    EnableArgs = PeerOrder::Enable;
+    /// End the session with a neighbour and make it anew
+    #[command(after_help = "\
+The router drops the rules with the session and gets them again with the next one, a moment later.
+
+Examples:
+  prefixdctl peers reset edge1 --reason \"maximum-prefix was raised\"
+  prefixdctl peers reset edge1 --reason INC-4711 --yes")]
+    ResetArgs = PeerOrder::Reset;
+    /// Send a neighbour every rule again, without touching the session
+    #[command(after_help = "\
+Examples:
+  prefixdctl peers resend edge1 --reason \"rules are missing on the router\"
+  prefixdctl peers resend edge1 --reason INC-4711 -o json")]
+    ResendArgs = PeerOrder::Resend;
+}
+
+async fn order(session: &Session, name: &str, order: PeerOrder, reason: String) -> Result<(), Failure> {
+    session.may_change()?;
+    if reason.trim().is_empty() {
+        return Err(Failure::Input(
+            "the reason is empty: say why, for the journal".to_owned(),
+        ));
+    }
+    if session.will_ask() {
+        let what = match order {
+            PeerOrder::Disable => Some("Take every rule from it and end its session until it is enabled?"),
+            PeerOrder::Reset => Some("End its session? It is without rules until the next one is up."),
+            PeerOrder::Enable | PeerOrder::Resend => None,
+        };
+        if let Some(what) = what {
+            let peer = session.client.peer(name).await?.value.peer;
+            let rules = count(peer.rules_advertised);
+            session.confirm(&format!("{name} is {} with {rules} rules. {what}", peer.state), 1)?;
+        }
+    }
+    let request = PeerOrderRequest { reason };
+    let detail = session
+        .client
+        .order_peer(name, order, &request)
+        .await
+        .map_err(explain)?;
+    let is_up = detail.peer.state == PeerState::Established;
+    session.note(&match order {
+        PeerOrder::Disable if is_up => {
+            format!("{name} is disabled: its rules are being taken back, then its session ends")
+        }
+        PeerOrder::Disable => format!("{name} is disabled"),
+        PeerOrder::Enable => format!("{name} is enabled"),
+        PeerOrder::Reset => format!("{name}: the session is made anew"),
+        PeerOrder::Resend if is_up => format!("{name}: every rule is sent again"),
+        PeerOrder::Resend => format!("{name} has no session: every rule is sent when it comes up"),
+    });
+    show(session, &detail)
+}

@@ -1,0 +1,111 @@
+//! What a neighbour should hold and was told.
+
+use crate::failure::Failure;
+use crate::output::{Cell, Column, Place, Row, Tone};
+use crate::page::{PageSize, Pages};
+use crate::session::Session;
+use clap::Args;
+use prefixd_api::peer::RibRoute;
+use prefixd_api::resource::AnnouncementState;
+use prefixd_api::show::{relative, short_id};
+
+/// List the rules that a neighbour should hold, and where each stands
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  prefixdctl peers rib edge1
+  prefixdctl peers rib edge1 --all -o json")]
+pub(super) struct RibArgs {
+    /// Its name in the configuration
+    name: String,
+    #[command(flatten)]
+    size: PageSize,
+}
+
+impl RibArgs {
+    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let (client, name) = (&session.client, self.name.as_str());
+        let pages = self
+            .size
+            .collect(session, |limit, cursor| async move {
+                let list = client.peer_rib(name, limit, cursor.as_deref()).await?.value;
+                Ok(Pages {
+                    items: list.routes,
+                    next_cursor: list.next_cursor,
+                })
+            })
+            .await?;
+        session.out.list(&pages)
+    }
+}
+
+impl Row for RibRoute {
+    const SCHEMA: &'static str = "rib";
+
+    fn columns() -> &'static [Column<Self>] {
+        &[
+            Column {
+                head: "STATE",
+                field: "state",
+                place: Place::Always,
+                cell: |r, _| state(r.state),
+            },
+            Column {
+                head: "UNTIL",
+                field: "until",
+                place: Place::Always,
+                cell: |r, view| {
+                    Cell::text(r.until.map_or_else(
+                        || "-".to_owned(),
+                        |at| format!("in {}", relative(at.since(view.now))),
+                    ))
+                },
+            },
+            Column {
+                head: "MITIGATIONS",
+                field: "mitigations",
+                place: Place::Room(1),
+                cell: |r, _| {
+                    let ids: Vec<_> = r.mitigations.iter().map(short_id).collect();
+                    Cell::text(if ids.is_empty() {
+                        "-".to_owned()
+                    } else {
+                        ids.join(" ")
+                    })
+                },
+            },
+            Column {
+                head: "RULE",
+                field: "rule",
+                place: Place::Rest,
+                cell: |r, _| Cell::text(r.rule.as_deref().unwrap_or(&r.nlri)),
+            },
+            Column {
+                head: "WHY",
+                field: "reason",
+                place: Place::Wide,
+                cell: |r, _| Cell::optional(r.reason.as_deref()),
+            },
+            Column {
+                head: "NLRI",
+                field: "nlri",
+                place: Place::Wide,
+                cell: |r, _| Cell::text(&r.nlri),
+            },
+        ]
+    }
+
+    fn id(&self) -> String {
+        self.nlri.clone()
+    }
+}
+
+fn state(state: AnnouncementState) -> Cell {
+    Cell::text(state.as_str()).toned(match state {
+        AnnouncementState::Advertised => Tone::Good,
+        AnnouncementState::Queued | AnnouncementState::Withdrawing => Tone::Warning,
+        AnnouncementState::SessionDown | AnnouncementState::OverBudget | AnnouncementState::Refused => {
+            Tone::Bad
+        }
+    })
+}

@@ -1,0 +1,146 @@
+//! One neighbour for people.
+
+use crate::output::{View, sheet_of};
+use prefixd_api::peer::{PeerDetail, PeerNotification, PeerOccurrence, PeerSession};
+use prefixd_api::show::{both, count};
+
+pub(super) fn sheet(detail: &PeerDetail, view: View) -> String {
+    let peer = &detail.peer;
+    let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let list = |values: &[String]| match values {
+        [] => "-".to_owned(),
+        values => values.join(", "),
+    };
+    let mut pairs = vec![
+        ("Neighbour", peer.name.clone()),
+        ("Address", format!("{}, AS {}", peer.address, peer.peer_asn)),
+        (
+            "State",
+            format!("{} since {}", peer.state, both(peer.since, view.now, view.zone)),
+        ),
+        ("Router id", or_none(peer.router_id.clone())),
+        (
+            "Hold time",
+            or_none(peer.hold_time_seconds.map(|seconds| format!("{seconds}s"))),
+        ),
+        ("Families", list(&peer.families)),
+        ("Capabilities", list(&peer.capabilities)),
+        (
+            "Gets rules",
+            if peer.enforce {
+                "yes".to_owned()
+            } else {
+                "no (enforce: false)".to_owned()
+            },
+        ),
+        (
+            "Rules",
+            format!(
+                "{} desired, {} advertised, {} queued, {} unsupported, {} over budget",
+                count(peer.rules_desired),
+                count(peer.rules_advertised),
+                count(peer.rules_queued),
+                count(peer.rules_unsupported),
+                count(peer.rules_over_budget)
+            ),
+        ),
+        (
+            "Sessions",
+            format!(
+                "{} established, {} lost",
+                count(peer.established_total),
+                count(peer.flaps)
+            ),
+        ),
+    ];
+    if let Some(disabled) = &peer.disabled {
+        let at = both(disabled.disabled_at, view.now, view.zone);
+        let text = format!("by {} at {at}: {}", disabled.disabled_by, disabled.reason);
+        pairs.push(("Disabled", text));
+    }
+    if let Some(session) = &detail.session {
+        pairs.extend(agreed(session));
+    }
+    if !peer.flaps_by_cause.is_empty() {
+        let causes = peer
+            .flaps_by_cause
+            .iter()
+            .map(|(cause, times)| format!("{cause} {}", count(*times)));
+        pairs.push(("Lost by", causes.collect::<Vec<_>>().join(", ")));
+    }
+    let notifications = [
+        ("Router said", &detail.last_received),
+        ("We said", &detail.last_sent),
+    ];
+    for (name, said) in notifications {
+        if let Some(said) = said {
+            pairs.push((name, notification(said, view)));
+        }
+    }
+    if let Some(at) = detail.retry_at {
+        pairs.push(("Next attempt", both(at, view.now, view.zone)));
+    }
+    if let Some(error) = &peer.last_error {
+        let at = peer
+            .last_error_at
+            .map_or_else(String::new, |at| format!(" at {}", both(at, view.now, view.zone)));
+        pairs.push(("Last error", format!("{error}{at}")));
+    }
+    let mut text = sheet_of(&pairs);
+    if !peer.counters.is_empty() {
+        text.push_str("\nCounters\n");
+        let counters: Vec<_> = peer
+            .counters
+            .iter()
+            .map(|(name, value)| (name.as_str(), count(*value)))
+            .collect();
+        text.extend(sheet_of(&counters).lines().map(|line| format!("  {line}\n")));
+    }
+    if !detail.history.is_empty() {
+        text.push_str("\nHistory\n");
+        let times: Vec<_> = detail.history.iter().map(|entry| moment(entry, view)).collect();
+        let lines: Vec<_> = times
+            .iter()
+            .zip(&detail.history)
+            .map(|(at, entry)| (at.as_str(), entry.what.clone()))
+            .collect();
+        text.extend(sheet_of(&lines).lines().map(|line| format!("  {line}\n")));
+    }
+    text
+}
+
+fn agreed(session: &PeerSession) -> [(&'static str, String); 4] {
+    let yes = |it: bool| if it { "yes" } else { "no" }.to_owned();
+    let who = if session.dialled {
+        "we dialled"
+    } else {
+        "the router dialled"
+    };
+    [
+        (
+            "Connection",
+            format!("{} to {}, {who}", session.local, session.remote),
+        ),
+        ("TCP-MD5", yes(session.md5)),
+        ("TTL security", yes(session.ttl_security)),
+        ("Framed refresh", yes(session.enhanced_refresh)),
+    ]
+}
+
+fn notification(said: &PeerNotification, view: View) -> String {
+    let text = said
+        .text
+        .as_ref()
+        .map_or_else(String::new, |text| format!(": {text}"));
+    let at = both(said.at, view.now, view.zone);
+    format!("{}/{} {}{text} at {at}", said.code, said.subcode, said.meaning)
+}
+
+fn moment(entry: &PeerOccurrence, view: View) -> String {
+    let last = both(entry.last_at, view.now, view.zone);
+    if entry.times > 1 {
+        format!("{last} ({} times)", count(entry.times))
+    } else {
+        last
+    }
+}

@@ -1,0 +1,144 @@
+//! Orders to neighbours, and what they hold.
+
+use crate::scripted::{Daemon, get, ok, post, problem};
+use serde_json::{Value, json};
+
+fn peer(state: &str, disabled: &Value) -> Value {
+    json!({
+        "name": "edge1", "address": "192.0.2.1", "peer_asn": 65001, "state": state, "since": "2026-01-18T10:00:00Z",
+        "router_id": null, "hold_time_seconds": null, "families": [], "capabilities": [], "enforce": true,
+        "disabled": disabled, "rules_desired": 9, "rules_advertised": 9, "rules_queued": 0, "rules_unsupported": 0,
+        "rules_over_budget": 2, "established_total": 4, "flaps": 3, "flaps_by_cause": {"received_6_2": 3},
+        "counters": {}, "last_error": null, "last_error_at": null,
+        "session": {
+            "local": "192.0.2.10:4000", "remote": "192.0.2.1:179", "dialled": true, "offered": [], "four_octet_as": true,
+            "enhanced_refresh": true, "md5": true, "ttl_security": false
+        },
+        "last_received": {
+            "at": "2026-01-18T10:00:00Z", "code": 6, "subcode": 2, "meaning": "Administrative Shutdown",
+            "text": "INC-1\u{1b}[2J"
+        },
+        "last_sent": null, "retry_at": null,
+        "history": [{"at": "2026-01-18T09:00:00Z", "last_at": "2026-01-18T10:00:00Z", "times": 7, "what": "no session: x"}]
+    })
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+const SHOW: &str = "/v1/peers/edge1";
+
+fn path(order: &str) -> String {
+    format!("{SHOW}/{order}")
+}
+
+#[test]
+fn each_order_goes_to_its_route_with_its_reason() {
+    for order in ["disable", "enable", "reset", "resend"] {
+        let answer = ok(&peer("established", &Value::Null));
+        let daemon = Daemon::new([(post(&path(order)), answer)]);
+        let output = daemon.ctl(&["peers", order, "edge1", "--reason", "INC-4711", "--yes"]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert_eq!(
+            daemon.bodies(&format!("POST {}", path(order))),
+            [json!({"reason": "INC-4711"})]
+        );
+        assert!(text(&output.stderr).starts_with("edge1"), "{output:?}");
+    }
+}
+
+#[test]
+fn only_what_takes_rules_away_asks() {
+    for (order, asks) in [
+        ("disable", true),
+        ("reset", true),
+        ("enable", false),
+        ("resend", false),
+    ] {
+        let answer = || ok(&peer("established", &Value::Null));
+        let daemon = Daemon::new([(get(SHOW), answer()), (post(&path(order)), answer())]);
+        let exit = daemon.exit(&["peers", order, "edge1", "--reason", "r", "--no-input"]);
+        let posted = daemon.bodies(&format!("POST {}", path(order))).len();
+        assert_eq!((exit, posted), if asks { (13, 0) } else { (0, 1) }, "{order}");
+    }
+    let daemon = Daemon::new([]);
+    let readonly = ["--readonly", "peers", "enable", "edge1", "--reason", "r"];
+    assert_eq!(daemon.exit(&readonly), 13);
+    assert_eq!(
+        daemon.exit(&["peers", "reset", "edge1", "--reason", " ", "--yes"]),
+        5
+    );
+    assert_eq!(daemon.exit(&["peers", "reset", "edge1", "--yes"]), 64);
+    assert!(daemon.requests().is_empty());
+}
+
+#[test]
+fn refusals_have_their_exit_codes() {
+    for (status, code, exit) in [
+        (404, "not_found", 4),
+        (409, "conflict.disabled", 7),
+        (403, "auth.forbidden", 8),
+    ] {
+        let daemon = Daemon::new([(post(&path("reset")), problem(status, code, "no"))]);
+        assert_eq!(
+            daemon.exit(&["peers", "reset", "edge1", "--reason", "r", "--yes"]),
+            exit
+        );
+    }
+}
+
+#[test]
+fn a_neighbour_is_shown_with_what_happened_to_it() {
+    let disabled = json!({
+        "neighbor": "edge1", "reason": "line card", "disabled_by": "token:noc", "disabled_at": "2026-01-18T10:00:00Z"
+    });
+    let daemon = Daemon::new([(get(SHOW), ok(&peer("disabled", &disabled)))]);
+    let shown = text(&daemon.ctl(&["peers", "show", "edge1"]).stdout);
+    for part in [
+        "disabled since",
+        "by token:noc at",
+        "line card",
+        "2 over budget",
+        "received_6_2 3",
+        "6/2 Administrative Shutdown: INC-1",
+        "192.0.2.10:4000 to 192.0.2.1:179, we dialled",
+        "(7 times)",
+        "no session: x",
+    ] {
+        assert!(shown.contains(part), "{part} is missing:\n{shown}");
+    }
+    assert!(!shown.contains('\u{1b}'), "{shown}");
+    let row = text(&daemon.ctl(&["peers", "show", "edge1", "-o", "csv"]).stdout);
+    assert!(
+        row.starts_with("name,address,peer_asn,state,") && row.contains("\nedge1,192.0.2.1,65001,disabled,"),
+        "{row}"
+    );
+    let list = json!({"peers": [peer("disabled", &disabled)], "count": 1});
+    let daemon = Daemon::new([(get("/v1/peers"), ok(&list))]);
+    let listed = text(&daemon.ctl(&["peers", "list", "-o", "wide"]).stdout);
+    assert!(listed.contains("disabled by token:noc: line card"), "{listed}");
+}
+
+#[test]
+fn the_rib_is_listed_page_by_page() {
+    let route = |nlri: &str, state: &str| {
+        json!({
+            "nlri": nlri, "afi_safi": "ipv4-flowspec", "rule": "dst 203.0.113.10/32 discard", "action": null, "state": state,
+            "reason": null, "written_at": null, "until": null, "mitigations": []
+        })
+    };
+    let page =
+        |routes: Value, next: Option<&str>| ok(&json!({"routes": routes, "count": 1, "next_cursor": next}));
+    let first = format!("{SHOW}/rib?limit=1000");
+    let second = format!("{SHOW}/rib?limit=1000&cursor=ipv4-flowspec%3A01");
+    let daemon = Daemon::new([
+        (
+            get(&first),
+            page(json!([route("01", "advertised")]), Some("ipv4-flowspec:01")),
+        ),
+        (get(&second), page(json!([route("02", "session_down")]), None)),
+    ]);
+    let ids = daemon.ctl(&["peers", "rib", "edge1", "--all", "-o", "ids"]);
+    assert_eq!(text(&ids.stdout), "01\n02\n", "{ids:?}");
+}
