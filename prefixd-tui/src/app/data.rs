@@ -585,6 +585,25 @@ impl App {
             } => (Meaning::Ok, format!("BGP {neighbor} up")),
             FeedBody::PeerChanged {
                 neighbor,
+                state: PeerState::Disabled,
+                reason,
+            } => {
+                let reason = reason
+                    .as_deref()
+                    .map(|reason| format!(": {reason}"))
+                    .unwrap_or_default();
+                (Meaning::Warn, format!("BGP {neighbor} is off{reason}"))
+            }
+            FeedBody::PeerChanged {
+                neighbor,
+                state: state @ (PeerState::Connect | PeerState::Active),
+                reason,
+            } => {
+                let reason = reason.as_deref().unwrap_or_default();
+                (Meaning::Info, format!("BGP {neighbor} {state}: {reason}"))
+            }
+            FeedBody::PeerChanged {
+                neighbor,
                 state,
                 reason,
             } => {

@@ -133,7 +133,7 @@ fn in_alarm(app: &App) -> bool {
     let healthy = app.health.as_ref().is_none_or(|health| {
         !is_degraded(health)
             && health.store.ok
-            && health.peers_established == health.peers_total
+            && health.peers_established + health.peers_disabled >= health.peers_total
             && health.rules.intended == health.rules.announced
     });
     !healthy || !matches!(app.contact_state(), State::Live(_) | State::Connecting)
@@ -171,7 +171,13 @@ fn fields(app: &App, long: bool) -> Vec<Field> {
             add(2, false, "DEGRADED".to_owned());
         }
         let (up, all) = (health.peers_established, health.peers_total);
-        let warn = if up < all { "!" } else { "" };
+        let off = health.peers_disabled;
+        // Whoever is disabled is meant to be down: it is said, and is no alarm.
+        let warn = match (up + off < all, off) {
+            (true, _) => "!".to_owned(),
+            (false, 0) => String::new(),
+            (false, off) => format!(" {off} off"),
+        };
         add(
             3,
             false,

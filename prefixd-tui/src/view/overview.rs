@@ -211,6 +211,8 @@ fn system(app: &App, inside: Rect) -> Vec<Line> {
         .peers
         .iter()
         .partition(|peer| peer.state == PeerState::Established);
+    let (off, down): (Vec<_>, Vec<_>) = down.into_iter().partition(|peer| peer.disabled.is_some());
+    let up: Vec<_> = off.into_iter().chain(up).collect();
     let mut lines: Vec<Line> = down.iter().map(|peer| peer_line(app, peer)).collect();
     let parts = app.health.as_ref().map_or_else(
         || vec![line(Meaning::Low, "reading...")],
@@ -228,7 +230,7 @@ fn system(app: &App, inside: Rect) -> Vec<Line> {
         lines.extend(up.iter().take(room - 1).map(|peer| peer_line(app, peer)));
         let more = up.len() - (room - 1);
         let words = if app.contact_state().is_current() {
-            format!("{more} more are up")
+            format!("{more} more, none down")
         } else {
             format!("{more} more: ?")
         };
@@ -267,6 +269,13 @@ fn peer_line(app: &App, peer: &Peer) -> Line {
             format!("up {since}  {} rules", count(peer.rules_advertised)),
             Meaning::Ok,
         ),
+        PeerState::Disabled => {
+            let by = peer
+                .disabled
+                .as_ref()
+                .map_or_else(String::new, |disabled| format!(" by {}", disabled.disabled_by));
+            (format!("off {since}{by}"), Meaning::Warn)
+        }
         state => (format!("DOWN !! {since} ({state})"), Meaning::Down),
     };
     vec![

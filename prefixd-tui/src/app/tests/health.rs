@@ -1,5 +1,6 @@
 use super::*;
-use prefixd_api::resource::{HealthDetail, Mode};
+use prefixd_api::peer::PeerDisabled;
+use prefixd_api::resource::{HealthDetail, Mode, PeerState};
 
 fn with(width: u16, height: u16, change: impl FnOnce(&mut HealthDetail)) -> Console {
     let mut console = Console::live(width, height);
@@ -102,4 +103,35 @@ fn the_worst_stay_in_sight_when_worse_ones_come() {
     let screen = console.screen();
     assert!(screen.contains("of 29") && screen.contains(" 1-"), "{screen}");
     assert_eq!(console.app.overview.offset(), 0);
+}
+
+#[test]
+fn a_disabled_neighbour_is_said_and_is_no_alarm() {
+    let mut console = with(120, 40, |health| {
+        health.peers_established = health.peers_total - 1;
+        health.peers_disabled = 1;
+        health.notes = vec!["edge3 is disabled".to_owned()];
+    });
+    let mut peers = fixture::peers();
+    peers[2].state = PeerState::Disabled;
+    peers[2].disabled = Some(PeerDisabled {
+        neighbor: "edge3".to_owned(),
+        reason: "line card".to_owned(),
+        disabled_by: "token:noc".to_owned(),
+        disabled_at: fixture::now(),
+    });
+    console.answers(Answer::Peers(Ok(peers)));
+    let screen = console.screen();
+    assert!(screen.contains("BGP 2/3 1 off"), "{screen}");
+    assert!(screen.contains("edge3      off 6m12s by token:noc"), "{screen}");
+    assert!(!screen.contains("DOWN !!"), "{screen}");
+    let alarm = console.app.settings.theme.style(crate::theme::Meaning::Alarm);
+    assert_ne!(console.buffer()[(0, 0)].style().fg, alarm.fg);
+    // One more that is down is one.
+    let mut console = with(120, 40, |health| {
+        health.peers_established = health.peers_total - 2;
+        health.peers_disabled = 1;
+    });
+    assert!(console.screen().contains("BGP 1/3!"));
+    assert_eq!(console.buffer()[(0, 0)].style().fg, alarm.fg);
 }
