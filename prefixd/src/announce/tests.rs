@@ -1,6 +1,7 @@
 //! The announcer against a speaker that has no sessions, and against one whose peer is another speaker.
 
 use super::*;
+use crate::policy::{PeerChange, PeerWhat};
 use prefixd_api::mitigation::{Delivery, EndReason, MitigationStatus};
 use prefixd_api::resource::PeerState;
 use prefixd_bgp::flowspec::{BytesPerSecond, Family};
@@ -297,6 +298,30 @@ async fn a_session_that_comes_or_goes_tells_how_its_mitigations_stand() {
         advertised: 1,
         unsupported: 0,
     };
+    assert_eq!(told(&announcer, &mut feed, 2).await, [there; 2]);
+
+    let order = |what| PeerChange {
+        neighbor: "router".into(),
+        what,
+        actor: "token:noc".to_owned(),
+        reason: "line card".to_owned(),
+    };
+    let disabled = PeerDisabled {
+        neighbor: "router".to_owned(),
+        reason: "line card".to_owned(),
+        disabled_by: "token:noc".to_owned(),
+        disabled_at: announcer.clock.now(),
+    };
+    announcer.obey(&order(PeerWhat::Disabled(disabled.into())));
+    assert_eq!(
+        session(&mut feed).await,
+        ("router".to_owned(), PeerState::Disabled)
+    );
+    assert_eq!(told(&announcer, &mut feed, 2).await, [nowhere; 2]);
+    announcer.obey(&order(PeerWhat::Enabled));
+    for state in [PeerState::Connect, PeerState::Established] {
+        assert_eq!(session(&mut feed).await, ("router".to_owned(), state));
+    }
     assert_eq!(told(&announcer, &mut feed, 2).await, [there; 2]);
 
     router
