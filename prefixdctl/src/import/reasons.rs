@@ -75,7 +75,7 @@ const REASONS: &[(&str, Reason)] = &[
     (
         "peer.config.auth-password",
         Missing(
-            "TCP-MD5 is not built yet. A router that expects it drops every packet of prefixd: take the key off this session, or leave the router with GoBGP until then",
+            "keys are not copied. Write it to a file that only prefixd reads, and name the file as password_file of this neighbour (TCP-MD5); until then the router drops every packet of prefixd",
         ),
     ),
     (
@@ -97,7 +97,7 @@ const REASONS: &[(&str, Reason)] = &[
     (
         "peer.config.admin-down",
         Missing(
-            "a session cannot be kept down by configuration. The neighbour was written with enforce: false: the session comes up, no rule goes to it",
+            "a session is kept down by prefixdctl peers disable, not by configuration. The neighbour was written with enforce: false: the session comes up, no rule goes to it",
         ),
     ),
     (
@@ -179,7 +179,7 @@ const REASONS: &[(&str, Reason)] = &[
     (
         "peer.ttl-security",
         Missing(
-            "TTL security (GTSM) is not built yet. A router that expects it drops every packet of prefixd: take it off this session, or leave the router with GoBGP until then",
+            "set ttl_security: true for this neighbour when it is directly connected; over several hops prefixd has none. Until then the router drops every packet of prefixd",
         ),
     ),
     (
