@@ -60,10 +60,10 @@ pub(super) fn canonical(matches: &Match) -> Result<CanonicalRule, CompileError> 
 /// The action as the speaker sends it: bits per second become bytes here and nowhere else.
 pub(super) fn action(action: rule::Action) -> Result<Action, CompileError> {
     Ok(match action {
-        rule::Action::Discard => Action::Discard,
+        rule::Action::Discard => Action::DISCARD,
         rule::Action::Police {
             rate_bps: BitsPerSecond(bits),
-        } => Action::TrafficRateBytes(BytesPerSecond::from_bits_per_second(bits)?),
+        } => Action::police(BytesPerSecond::from_bits_per_second(bits)?),
     })
 }
 

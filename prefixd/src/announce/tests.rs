@@ -137,7 +137,7 @@ async fn what_is_changed_behind_its_back_is_counted_and_repaired() {
         Change::Announce {
             target: to_a(),
             route: Route {
-                action: prefixd_bgp::flowspec::Action::TrafficRateBytes(
+                action: prefixd_bgp::flowspec::Action::police(
                     BytesPerSecond::from_bits_per_second(9_000_000).unwrap(),
                 ),
                 ..before[1].clone()
