@@ -439,6 +439,9 @@ pub struct RulePreview {
     pub junos: String,
     /// As an IOS-XR class map.
     pub iosxr: String,
+    /// As FRR shows it.
+    #[serde(default)]
+    pub frr: String,
 }
 
 /// One change of a mitigation.
@@ -490,6 +493,9 @@ pub struct MitigationRequest {
     /// IP protocol number to match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<u8>,
+    /// The whole match, instead of `dst_ports`, `src_ports` and `protocol`.
+    #[serde(rename = "match", default, skip_serializing_if = "Option::is_none")]
+    pub matches: Option<Box<crate::rule::MatchRequest>>,
     /// Why, for the journal.
     pub reason: String,
     /// A ticket or other name outside.

@@ -2,9 +2,10 @@
 
 use super::inventory::PolicyProfile;
 use crate::rate::BitsPerSecond;
-use crate::rule::{Action, ActionType, Fragment, Ranges, TcpFlags};
+use crate::rule::{Action, ActionType, Dscp, FlowLabels, Fragments, Ranges, TcpFlags};
+use ipnet::IpNet;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -41,7 +42,25 @@ pub struct Vector {
     pub tcp_flags: Option<TcpFlags>,
     /// Fragments.
     #[serde(default)]
-    pub fragment: Option<Fragment>,
+    pub fragment: Option<Fragments>,
+    /// Source prefix.
+    #[serde(default)]
+    pub src_prefix: Option<IpNet>,
+    /// Source or destination ports.
+    #[serde(default)]
+    pub ports: Ranges,
+    /// ICMP types; echo alone when there are none.
+    #[serde(default)]
+    pub icmp_types: BTreeSet<u8>,
+    /// ICMP codes, of those types.
+    #[serde(default)]
+    pub icmp_codes: BTreeSet<u8>,
+    /// DSCP values.
+    #[serde(default)]
+    pub dscp: BTreeSet<Dscp>,
+    /// Flow labels: only victims of IPv6 have them.
+    #[serde(default)]
+    pub flow_labels: FlowLabels,
     /// The strictest action allowed automatically.
     #[serde(default = "police")]
     pub max_action: ActionType,

@@ -3,11 +3,19 @@
 //! Every field is canonical by construction, so two spellings of one match are equal and hash alike. A match
 //! always has a destination: prefixd has no match-everything rules.
 
+mod bits;
 mod ranges;
 pub mod render;
+mod request;
+pub mod shape;
 mod text;
+mod values;
 
+pub use bits::{Alternative, Bits, BitsError, Fragments, TcpFlags};
 pub use ranges::{Range, Ranges, RangesError};
+pub use request::MatchRequest;
+pub use text::TextError;
+pub use values::{Dscp, FlowLabels, ValueError};
 
 use crate::rate::BitsPerSecond;
 use ipnet::IpNet;
@@ -38,9 +46,16 @@ pub struct Match {
     /// Destination prefix, host bits cleared.
     #[cfg_attr(feature = "server", schema(value_type = String, example = "203.0.113.10/32"))]
     pub dst_prefix: IpNet,
+    /// Source prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "server", schema(value_type = Option<String>, example = "198.51.100.0/24"))]
+    pub src_prefix: Option<IpNet>,
     /// IP protocol numbers.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub protocols: BTreeSet<u8>,
+    /// Ports, of either direction.
+    #[serde(default, skip_serializing_if = "Ranges::is_empty")]
+    pub ports: Ranges,
     /// Destination ports.
     #[serde(default, skip_serializing_if = "Ranges::is_empty")]
     pub dst_ports: Ranges,
@@ -50,15 +65,24 @@ pub struct Match {
     /// ICMP types (ICMPv6 types when the destination is IPv6).
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub icmp_types: BTreeSet<u8>,
+    /// ICMP codes, of those types.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub icmp_codes: BTreeSet<u8>,
     /// TCP flags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp_flags: Option<TcpFlags>,
     /// Total length of the IP packet in bytes.
     #[serde(default, skip_serializing_if = "Ranges::is_empty")]
     pub packet_lengths: Ranges,
+    /// DSCP values.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub dscp: BTreeSet<Dscp>,
     /// Fragments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fragment: Option<Fragment>,
+    pub fragment: Option<Fragments>,
+    /// Flow labels, IPv6 only.
+    #[serde(default, skip_serializing_if = "FlowLabels::is_empty")]
+    pub flow_labels: FlowLabels,
 }
 
 impl Match {
@@ -67,48 +91,52 @@ impl Match {
     pub fn destination(prefix: IpNet) -> Self {
         Self {
             dst_prefix: prefix.trunc(),
+            src_prefix: None,
             protocols: BTreeSet::new(),
+            ports: Ranges::default(),
             dst_ports: Ranges::default(),
             src_ports: Ranges::default(),
             icmp_types: BTreeSet::new(),
+            icmp_codes: BTreeSet::new(),
             tcp_flags: None,
             packet_lengths: Ranges::default(),
+            dscp: BTreeSet::new(),
             fragment: None,
+            flow_labels: FlowLabels::default(),
         }
     }
 
     /// Whether the match has ports, of either direction.
     #[must_use]
     pub fn has_ports(&self) -> bool {
-        !self.dst_ports.is_empty() || !self.src_ports.is_empty()
+        !self.ports.is_empty() || !self.dst_ports.is_empty() || !self.src_ports.is_empty()
     }
-}
 
-/// TCP flags that must be set and flags that must be clear (RFC 8955 section 4.2.2.9). Written `syn&!ack`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TcpFlags {
-    /// Bits that must be set, as in byte 13 of the TCP header.
-    pub set: u8,
-    /// Bits that must be clear.
-    pub clear: u8,
-}
-
-crate::schema::text_schema!(TcpFlags, "TcpFlags");
-
-impl TcpFlags {
-    /// The SYN bit.
-    pub const SYN: u8 = 0x02;
-    /// The ACK bit.
-    pub const ACK: u8 = 0x10;
-}
-
-/// Which fragments match (RFC 8955 section 4.2.2.12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Fragment {
-    /// The packet is a fragment other than the first (IsF).
-    IsFragment,
+    /// Terms of the component that has the most, which is what routers bound.
+    #[must_use]
+    pub fn terms(&self) -> usize {
+        let octets = |numbers: &BTreeSet<u8>| {
+            let numbers: Ranges = numbers.iter().map(|number| u16::from(*number)).collect();
+            numbers.operators()
+        };
+        let dscp: BTreeSet<u8> = self.dscp.iter().map(|dscp| dscp.get()).collect();
+        [
+            octets(&self.protocols),
+            self.ports.operators(),
+            self.dst_ports.operators(),
+            self.src_ports.operators(),
+            octets(&self.icmp_types),
+            octets(&self.icmp_codes),
+            self.tcp_flags.as_ref().map_or(0, Bits::operators),
+            self.packet_lengths.operators(),
+            octets(&dscp),
+            self.fragment.as_ref().map_or(0, Bits::operators),
+            self.flow_labels.operators(),
+        ]
+        .into_iter()
+        .max()
+        .unwrap_or(0)
+    }
 }
 
 /// What happens to the matched traffic.

@@ -183,7 +183,10 @@ fn rule(view: &DetailView, row: Option<&Mitigation>, width: u16) -> Vec<Line> {
             }
             (Rendering::Junos, Some(preview)) => lines.extend(wrapped(&preview.junos, width, Meaning::Plain)),
             (Rendering::IosXr, Some(preview)) => lines.extend(wrapped(&preview.iosxr, width, Meaning::Plain)),
-            (Rendering::Junos | Rendering::IosXr, None) => lines.push(line(Meaning::Low, "reading...")),
+            (Rendering::Frr, Some(preview)) => lines.extend(wrapped(&preview.frr, width, Meaning::Plain)),
+            (Rendering::Junos | Rendering::IosXr | Rendering::Frr, None) => {
+                lines.push(line(Meaning::Low, "reading..."));
+            }
         }
     }
     if rules.is_empty() {

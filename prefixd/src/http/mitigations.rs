@@ -194,6 +194,7 @@ pub(super) async fn create(
         .map_err(|error: VictimError| Failure::field("victim_ip", error.to_string()))?;
     reason(&request.reason)?;
     names(&request)?;
+    one_match(&request, victim)?;
     let command = CreateCommand {
         ids: FreshIds::new(),
         victim,
@@ -214,6 +215,31 @@ pub(super) async fn create(
             Err(problem.into())
         }
         other => Err(Failure::internal(&format_args!("a creation came to {other:?}"))),
+    }
+}
+
+/// The match is said once, and it is the victim's.
+fn one_match(request: &MitigationRequest, victim: Victim) -> Result<(), Failure> {
+    let Some(matches) = &request.matches else {
+        return Ok(());
+    };
+    let short = [
+        ("protocol", request.protocol.is_some()),
+        ("dst_ports", !request.dst_ports.is_empty()),
+        ("src_ports", !request.src_ports.is_empty()),
+    ];
+    if let Some((field, _)) = short.into_iter().find(|(_, is_there)| *is_there) {
+        return Err(Failure::field(
+            field,
+            "is part of match already; send match or the short keys, not both",
+        ));
+    }
+    match matches.dst_prefix {
+        Some(prefix) if prefix != victim.prefix() => Err(Failure::field(
+            "match.dst_prefix",
+            format!("is {prefix}, and the victim is {victim}; leave it out or make them equal"),
+        )),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -313,9 +313,15 @@ fn templates(of: &config::Playbooks) -> Templates {
             protocol: vector.protocol,
             dst_ports: vector.dst_ports.clone(),
             src_ports: vector.src_ports.clone(),
-            tcp_flags: vector.tcp_flags,
+            tcp_flags: vector.tcp_flags.clone(),
             packet_lengths: vector.packet_lengths.clone(),
-            fragment: vector.fragment,
+            fragment: vector.fragment.clone(),
+            src_prefix: vector.src_prefix,
+            ports: vector.ports.clone(),
+            icmp_types: vector.icmp_types.clone(),
+            icmp_codes: vector.icmp_codes.clone(),
+            dscp: vector.dscp.clone(),
+            flow_labels: vector.flow_labels.clone(),
             max_action: vector.max_action,
         };
         (name.clone(), template)

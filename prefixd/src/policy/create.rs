@@ -15,7 +15,7 @@ use prefixd_api::mitigation::{
 };
 use prefixd_api::problem::Code;
 use prefixd_api::resource::Mode;
-use prefixd_api::rule::{Action, ActionType, Match, Rule};
+use prefixd_api::rule::{Action, ActionType, Match, MatchRequest, Rule};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -189,6 +189,11 @@ impl Turn<'_> {
     ) -> Result<Vec<Rule>, Reason> {
         let request = &command.request;
         let action = step.asked();
+        if let Some(matches) = &request.matches {
+            let matches = MatchRequest::clone(matches).on(command.victim.prefix());
+            self.guard_terms(&matches)?;
+            return Ok(vec![Rule { matches, action }]);
+        }
         let has_match =
             request.protocol.is_some() || !request.dst_ports.is_empty() || !request.src_ports.is_empty();
         if has_match {

@@ -1,14 +1,17 @@
 //! Vector templates: from a kind of attack to rules that stop it and leave the rest alone.
 
-use super::guard::is_of_all_ports;
 use super::inventory::Owner;
 use super::playbooks::OnAllowedPort;
 use super::ports::{Fit, fit};
 use super::reason::Reason;
 use super::trace::Notes;
+use ipnet::IpNet;
 use prefixd_api::config::playbooks::Protocol;
 use prefixd_api::rate::BitsPerSecond;
-use prefixd_api::rule::{Action, ActionType, Fragment, Match, Range, Ranges, Rule, TcpFlags, protocol};
+use prefixd_api::rule::shape::is_of_all_ports;
+use prefixd_api::rule::{
+    Action, ActionType, Dscp, FlowLabels, Fragments, Match, Range, Ranges, Rule, TcpFlags, protocol,
+};
 use prefixd_api::victim::Victim;
 use std::collections::{BTreeSet, HashMap};
 
@@ -38,7 +41,13 @@ pub(super) struct Configured {
     pub(super) src_ports: Ranges,
     pub(super) tcp_flags: Option<TcpFlags>,
     pub(super) packet_lengths: Ranges,
-    pub(super) fragment: Option<Fragment>,
+    pub(super) fragment: Option<Fragments>,
+    pub(super) src_prefix: Option<IpNet>,
+    pub(super) ports: Ranges,
+    pub(super) icmp_types: BTreeSet<u8>,
+    pub(super) icmp_codes: BTreeSet<u8>,
+    pub(super) dscp: BTreeSet<Dscp>,
+    pub(super) flow_labels: FlowLabels,
     /// The strictest action it may take automatically.
     pub(super) max_action: ActionType,
 }
@@ -163,10 +172,7 @@ impl Template<'_> {
             Self::AckFlood => {
                 let action = input.police_only(trace, "an ACK rule matches every established connection");
                 let matches = Match {
-                    tcp_flags: Some(TcpFlags {
-                        set: TcpFlags::ACK,
-                        clear: 0,
-                    }),
+                    tcp_flags: Some(TcpFlags::ack()),
                     ..input.protocol(protocol::TCP)
                 };
                 Ok(vec![Rule { matches, action }])
@@ -183,7 +189,7 @@ impl Template<'_> {
             }
             Self::FragmentFlood => {
                 let matches = Match {
-                    fragment: Some(Fragment::IsFragment),
+                    fragment: Some(Fragments::is_fragment()),
                     ..input.destination()
                 };
                 Ok(vec![Rule {
@@ -254,10 +260,7 @@ fn all_udp(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
 
 fn syn_flood(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
     let base = Match {
-        tcp_flags: Some(TcpFlags {
-            set: TcpFlags::SYN,
-            clear: TcpFlags::ACK,
-        }),
+        tcp_flags: Some(TcpFlags::syn_without_ack()),
         ..input.protocol(protocol::TCP)
     };
     let reported = &input.reported.dst_ports;
@@ -396,16 +399,21 @@ impl Configured {
             Protocol::Icmp => icmp(input.victim),
         };
         let icmp_types = match self.protocol {
-            Protocol::Icmp => icmp_echo(input.victim),
-            Protocol::Number(_) => BTreeSet::new(),
+            Protocol::Icmp if self.icmp_types.is_empty() => icmp_echo(input.victim),
+            Protocol::Icmp | Protocol::Number(_) => self.icmp_types.clone(),
         };
         let base = Match {
             protocols: [number].into(),
+            src_prefix: self.src_prefix,
             icmp_types,
+            icmp_codes: self.icmp_codes.clone(),
+            ports: self.ports.clone(),
             src_ports: self.src_ports.clone(),
-            tcp_flags: self.tcp_flags,
+            tcp_flags: self.tcp_flags.clone(),
             packet_lengths: self.packet_lengths.clone(),
-            fragment: self.fragment,
+            dscp: self.dscp.clone(),
+            fragment: self.fragment.clone(),
+            flow_labels: self.flow_labels.clone(),
             ..input.destination()
         };
         let wanted = if self.max_action == ActionType::Discard {
@@ -587,7 +595,7 @@ impl Input<'_> {
         trace.note(Reason::Companion { action });
         Rule {
             matches: Match {
-                fragment: Some(Fragment::IsFragment),
+                fragment: Some(Fragments::is_fragment()),
                 ..self.protocol(protocol::UDP)
             },
             action,

@@ -7,7 +7,7 @@ use clap::Args;
 use prefixd_api::client::Error;
 use prefixd_api::mitigation::MitigationRequest;
 use prefixd_api::rate::BitsPerSecond;
-use prefixd_api::rule::{ActionType, Ranges};
+use prefixd_api::rule::{ActionType, MatchRequest, Ranges, TextError};
 use prefixd_api::show::{parse_si, parse_span, relative, si};
 use prefixd_api::victim::Victim;
 use std::time::Duration;
@@ -19,7 +19,9 @@ use std::time::Duration;
     after_help = "\
 Examples:
   prefixdctl mitigations create --victim 203.0.113.66 --vector udp_flood --reason \"ticket 4711\"
-  prefixdctl mit create --victim 203.0.113.66 --action police --rate 5M --protocol 17 --ports 27015 --ttl 10m --reason test --yes"
+  prefixdctl mit create --victim 203.0.113.66 --action discard --match \"src 198.51.100.0/24 proto tcp tcp-flags syn&!ack,rst\" --reason test
+The match: src PREFIX, proto, port (either), dport, sport, icmp-type, icmp-code, tcp-flags, length, dscp, fragment,
+flow-label, each with a list: udp,tcp  53,1000-2000  syn&!ack,rst  is-fragment"
 )]
 pub(super) struct CreateArgs {
     /// The attacked address
@@ -46,6 +48,14 @@ pub(super) struct CreateArgs {
     /// IP protocol number
     #[arg(long, value_name = "NUMBER")]
     protocol: Option<u8>,
+    /// The whole match as text, as rules are shown; see the examples
+    #[arg(
+        long = "match",
+        value_parser = matches,
+        value_name = "TEXT",
+        conflicts_with_all = ["ports", "src_ports", "protocol"]
+    )]
+    matches: Option<Box<MatchRequest>>,
     /// Why, for the journal
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -83,6 +93,7 @@ impl CreateArgs {
             dst_ports: ranges(&self.ports)?,
             src_ports: ranges(&self.src_ports)?,
             protocol: self.protocol,
+            matches: self.matches,
             reason: self.reason,
             external_ref: self.ticket,
             replace: self.replace,
@@ -128,6 +139,10 @@ fn asked(request: &MitigationRequest) -> String {
 /// Whole seconds that the API carries.
 pub(super) fn seconds(span: Duration) -> Result<u32, Failure> {
     u32::try_from(span.as_secs()).map_err(|_| Failure::Input(format!("{}s is too long", span.as_secs())))
+}
+
+fn matches(text: &str) -> Result<Box<MatchRequest>, TextError> {
+    text.parse().map(Box::new)
 }
 
 fn ranges(ports: &[String]) -> Result<Ranges, Failure> {

@@ -452,6 +452,12 @@ fn established_connections_are_never_discarded() {
             tcp_flags: Some(flags.parse().unwrap()),
             packet_lengths: Ranges::default(),
             fragment: None,
+            src_prefix: None,
+            ports: Ranges::default(),
+            icmp_types: BTreeSet::new(),
+            icmp_codes: BTreeSet::new(),
+            dscp: BTreeSet::new(),
+            flow_labels: prefixd_api::rule::FlowLabels::default(),
             max_action: ActionType::Discard,
         };
         world
@@ -550,4 +556,135 @@ fn a_clock_that_was_set_back_over_a_restart_holds_nothing_up() {
         "{:?}",
         told.outcome
     );
+}
+
+/// What an operator asks for by a whole match: taken as it is, or refused with the reason.
+#[test]
+fn a_whole_match_is_taken_or_refused() {
+    for (victim, action, matches, refusal) in [
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "src 198.51.100.0/24 proto tcp tcp-flags syn&!ack,rst",
+            None,
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "proto udp port 53 length 1000-1500 dscp 46",
+            None,
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "proto icmp icmp-type 5 icmp-code 0,1",
+            None,
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "fragment first-fragment&!last-fragment",
+            None,
+        ),
+        ("203.0.113.3", ActionType::Police, "", None),
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "proto udp dscp 0",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "src 0.0.0.0/1 proto udp",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "proto tcp tcp-flags ack&psh",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "fragment !is-fragment",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "proto icmp icmp-type 3,8",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Police,
+            "flow-label 7",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Police,
+            "src 2001:db8::/32",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Police,
+            "proto icmp icmp-code 0",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Police,
+            "proto udp dport 53 fragment is-fragment",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Police,
+            "port 53",
+            Some("guardrail.ports"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Police,
+            "proto udp length 9000-9300",
+            Some("guardrail.packet_length"),
+        ),
+    ] {
+        let mut world = World::new(policy());
+        let told = world.run(&Command::Create(Box::new(asked(victim, action, matches))), None);
+        match (told.outcome, refusal) {
+            (Outcome::Created(made), None) => {
+                let shown = format!("dst {victim}/32 {matches}");
+                assert_eq!(made.rules[0].matches.to_string(), shown.trim());
+            }
+            (Outcome::Refused(problem), Some(code)) => assert_eq!(problem.code, code, "{matches}"),
+            (outcome, _) => panic!("{matches}: {outcome:?}"),
+        }
+    }
+}
+
+fn asked(victim: &str, action: ActionType, matches: &str) -> CreateCommand {
+    CreateCommand {
+        ids: FreshIds::new(),
+        victim: victim.parse().unwrap(),
+        request: MitigationRequest {
+            action: Some(action),
+            rate_bps: (action == ActionType::Police).then_some(BitsPerSecond(5_000_000)),
+            ttl_seconds: Some(300),
+            matches: Some(Box::new(matches.parse().unwrap())),
+            reason: "ticket".to_owned(),
+            ..MitigationRequest::default()
+        },
+        actor: "anna".to_owned(),
+    }
 }
