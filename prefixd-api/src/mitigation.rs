@@ -477,6 +477,25 @@ pub struct MitigationRequest {
     /// Bits per second, for police.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_bps: Option<BitsPerSecond>,
+    /// Packets per second, for police instead of bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_pps: Option<u64>,
+    /// The VRF's, for `redirect_vrf`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_target: Option<crate::rule::RouteTarget>,
+    /// For `redirect_ip`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "server", schema(value_type = Option<String>))]
+    pub next_hop: Option<std::net::IpAddr>,
+    /// Only a copy goes to the next hop.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copy: bool,
+    /// For mark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dscp: Option<crate::rule::Dscp>,
+    /// Whether routers sample what the rules match.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sample: bool,
     /// Lease in seconds; the playbook's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u32>,

@@ -6,7 +6,7 @@ use super::settings::{AuthMode, Guardrails, Http, Settings};
 use crate::event::MAX_BATCH;
 use crate::prefix;
 use crate::resource::Mode;
-use crate::rule::{ActionType, Match, Ranges, protocol, shape};
+use crate::rule::{Action, ActionError, ActionType, Match, Ranges, protocol, shape};
 use ipnet::IpNet;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -630,6 +630,11 @@ fn template(vector: &Vector, settings: &Settings, report: &mut Report) {
             && (shape::is_vital_icmp(&v4) || shape::is_vital_icmp(&v6))),
         "these ICMP types carry path MTU or neighbour discovery and are never discarded; use police",
     );
+    report.require(
+        "max_action",
+        vector.max_action >= ActionType::Police,
+        "must be police or more: what is capped is policed",
+    );
     let icmp = vector.protocol == super::playbooks::Protocol::Icmp;
     report.require(
         "protocol",
@@ -679,21 +684,29 @@ fn steps(steps: &[PlaybookStep], vector: Option<&str>, settings: &Settings, repo
     let ttl_of = |step: &PlaybookStep| step.ttl_seconds.unwrap_or(settings.timers.default_ttl_seconds);
     let mut index = 0;
     report.each("steps", steps, |report, step| {
-        match (step.action, step.rate_bps) {
-            (ActionType::Police, None) => report.error("police needs rate_bps"),
-            (ActionType::Police, Some(rate)) => report.require(
+        match step.full_action() {
+            Err(ActionError::Foreign { action, field: field @ "rate_bps" }) => report.require(field, false, format!("belongs to police, not to {action}")),
+            Err(error) => report.error(error.to_string()),
+            Ok(Action::Police { rate_bps: rate }) => report.require(
                 "rate_bps",
                 rate >= limits.min_police_bps,
                 format!("{rate} is below min_police_bps ({})", limits.min_police_bps),
             ),
-            (ActionType::Discard, Some(_)) => report.require("rate_bps", false, "belongs to police, not to discard"),
-            (ActionType::Discard, None) => {}
+            Ok(Action::PolicePackets { rate_pps }) => report.require(
+                "rate_pps",
+                shape::packets_carry(rate_pps) >= limits.min_police_bps,
+                format!("{rate_pps} packets/s of full size carry less than min_police_bps ({})", limits.min_police_bps),
+            ),
+            Ok(Action::RedirectIp { next_hop, .. }) => if let Some(because) = shape::unusable_next_hop(next_hop) {
+                report.require("next_hop", false, because);
+            },
+            Ok(Action::Discard | Action::RedirectVrf { .. } | Action::Mark { .. }) => {}
         }
         if step.action == ActionType::Discard && vector.is_some_and(|vector| NEVER_DISCARDED.contains(&vector)) {
             report.at("action", |report| report.error(format!("discard is never allowed for {}", vector.unwrap_or_default())));
         }
         report.require("on_allowed_port", !(step.on_allowed_port == OnAllowedPort::Include && step.action == ActionType::Discard), "include with discard would drop the service itself");
-        report.require("allow_host_wide", !step.allow_host_wide || step.action == ActionType::Police, "is for police only: discarding a whole host finishes the attack");
+        report.require("allow_host_wide", !step.allow_host_wide || step.action <= ActionType::Police, "is for police only (or mark): discarding a whole host finishes the attack, and redirecting it does for the network");
         let ttl = ttl_of(step);
         report.require("ttl_seconds", (limits.min_ttl_seconds..=limits.max_ttl_seconds).contains(&ttl), format!("{ttl} is outside of the guardrails' {} to {} s", limits.min_ttl_seconds, limits.max_ttl_seconds));
         let confidence = step.require_confidence_at_least.unwrap_or(0.0);

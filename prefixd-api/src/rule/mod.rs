@@ -3,6 +3,7 @@
 //! Every field is canonical by construction, so two spellings of one match are equal and hash alike. A match
 //! always has a destination: prefixd has no match-everything rules.
 
+mod action;
 mod bits;
 mod ranges;
 pub mod render;
@@ -11,13 +12,13 @@ pub mod shape;
 mod text;
 mod values;
 
+pub use action::{Action, ActionError, ActionFields, ActionType, RouteTarget};
 pub use bits::{Alternative, Bits, BitsError, Fragments, TcpFlags};
 pub use ranges::{Range, Ranges, RangesError};
 pub use request::MatchRequest;
 pub use text::TextError;
 pub use values::{Dscp, FlowLabels, ValueError};
 
-use crate::rate::BitsPerSecond;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -139,87 +140,6 @@ impl Match {
     }
 }
 
-/// What happens to the matched traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-#[serde(tag = "action_type", rename_all = "snake_case")]
-pub enum Action {
-    /// All of it is dropped (traffic-rate 0).
-    Discard,
-    /// What exceeds the rate is dropped.
-    Police {
-        /// The bound, per rule and forwarding engine.
-        rate_bps: BitsPerSecond,
-    },
-}
-
-impl Action {
-    /// Its kind without the rate.
-    #[must_use]
-    pub const fn kind(self) -> ActionType {
-        match self {
-            Self::Discard => ActionType::Discard,
-            Self::Police { .. } => ActionType::Police,
-        }
-    }
-
-    /// The bound of a police action.
-    #[must_use]
-    pub const fn rate(self) -> Option<BitsPerSecond> {
-        match self {
-            Self::Discard => None,
-            Self::Police { rate_bps } => Some(rate_bps),
-        }
-    }
-
-    /// Whether this lets less traffic through than `other`: discard before police, lower rates before higher.
-    #[must_use]
-    pub fn is_stricter_than(self, other: Self) -> bool {
-        match (self, other) {
-            (Self::Discard, Self::Police { .. }) => true,
-            (Self::Police { rate_bps: own }, Self::Police { rate_bps: theirs }) => own < theirs,
-            (Self::Discard | Self::Police { .. }, Self::Discard) => false,
-        }
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Discard => f.write_str("discard"),
-            Self::Police { rate_bps } => write!(f, "police {rate_bps}"),
-        }
-    }
-}
-
-/// The kind of an action, weakest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum ActionType {
-    /// Limit to a rate.
-    Police,
-    /// Drop everything.
-    Discard,
-}
-
-impl ActionType {
-    /// The name on the wire and in configuration.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Police => "police",
-            Self::Discard => "discard",
-        }
-    }
-}
-
-impl fmt::Display for ActionType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// A match and its action.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
@@ -229,12 +149,29 @@ pub struct Rule {
     pub matches: Match,
     /// What happens to it.
     #[serde(flatten)]
+    #[cfg_attr(feature = "server", schema(value_type = ActionFields))]
     pub action: Action,
+    /// Whether the router samples it besides (traffic-action).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sample: bool,
+}
+
+impl Rule {
+    /// Not sampled.
+    #[must_use]
+    pub const fn new(matches: Match, action: Action) -> Self {
+        Self {
+            matches,
+            action,
+            sample: false,
+        }
+    }
 }
 
 impl fmt::Display for Rule {
     /// One line for people: `dst 203.0.113.10/32 proto udp dport 27015 then police 5 Mbit/s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} then {}", self.matches, self.action)
+        let sample = if self.sample { " sample" } else { "" };
+        write!(f, "{} then {}{sample}", self.matches, self.action)
     }
 }

@@ -1,8 +1,10 @@
 //! What a match amounts to: whether it can match at all, and whether it takes more than an attack.
 
 use super::{Fragments, Match, Range, Ranges, TcpFlags, protocol};
+use crate::rate::BitsPerSecond;
 use ipnet::IpNet;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 /// Lengths that ordinary packets have: a range over all of them singles nothing out.
 const ORDINARY_LENGTHS: Range = Range {
@@ -139,6 +141,20 @@ pub fn is_vital_icmp(matches: &Match) -> bool {
     };
     let taken: &BTreeSet<u8> = &matches.icmp_types;
     !is_from_few(matches.src_prefix) && vital.iter().any(|kind| taken.contains(kind))
+}
+
+/// What so many packets of ordinary size carry.
+#[must_use]
+pub fn packets_carry(packets_per_second: u64) -> BitsPerSecond {
+    BitsPerSecond(packets_per_second.saturating_mul(u64::from(ORDINARY_LENGTHS.last) * 8))
+}
+
+/// Why no traffic can go to a next hop.
+#[must_use]
+pub fn unusable_next_hop(next_hop: IpAddr) -> Option<&'static str> {
+    let is_broadcast = matches!(next_hop, IpAddr::V4(address) if address.is_broadcast());
+    (next_hop.is_unspecified() || next_hop.is_loopback() || next_hop.is_multicast() || is_broadcast)
+        .then_some("is no address of a host that traffic could be sent to")
 }
 
 /// It takes the traffic of a port whatever the port is: nothing but flags narrows it.

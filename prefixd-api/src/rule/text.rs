@@ -1,6 +1,6 @@
 //! The text form of a match, for people and tickets; and back.
 
-use super::{Match, MatchRequest, Ranges, protocol};
+use super::{Match, MatchRequest, Ranges, Rule, protocol};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -119,6 +119,30 @@ pub enum TextError {
     /// Nobody is protected.
     #[error("it has no destination; begin with dst and a prefix")]
     NoDestination,
+    /// Nothing is done.
+    #[error("it has no action; end with then and an action")]
+    NoAction,
+    /// No action.
+    #[error("{0}")]
+    Action(String),
+}
+
+impl FromStr for Rule {
+    type Err = TextError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (matches, action) = text.split_once(" then ").ok_or(TextError::NoAction)?;
+        let action = action.trim();
+        let (action, sample) = match action.strip_suffix(" sample") {
+            Some(action) => (action, true),
+            None => (action, false),
+        };
+        Ok(Self {
+            matches: matches.parse()?,
+            action: action.parse().map_err(TextError::Action)?,
+            sample,
+        })
+    }
 }
 
 fn list<T: FromStr<Err: fmt::Display> + Ord>(text: &str) -> Result<BTreeSet<T>, String> {

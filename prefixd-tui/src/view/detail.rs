@@ -172,7 +172,9 @@ fn rule(view: &DetailView, row: Option<&Mitigation>, width: u16) -> Vec<Line> {
         match (view.rendering, preview) {
             (Rendering::Text, _) => {
                 lines.extend(wrapped(&rule.matches.to_string(), width, Meaning::Plain));
-                lines.push(line(Meaning::High, action(rule.action)));
+                let sample = if rule.sample { ", sampled" } else { "" };
+                let words = format!("{}{sample}", action(rule.action));
+                lines.extend(wrapped(&words, width, Meaning::High));
                 if let Some(preview) = preview {
                     lines.extend(wrapped(
                         &format!("NLRI {}", hex(&preview.nlri)),
@@ -205,6 +207,7 @@ fn action(action: Action) -> String {
                 rate_bps.to_wire_bytes_per_second()
             )
         }
+        other => format!("then {other}"),
     }
 }
 

@@ -1,10 +1,10 @@
 //! From the vocabulary's rules to the speaker's.
 
 use prefixd_api::rate::BitsPerSecond;
-use prefixd_api::rule::{self, Bits, FlowLabels, Match, Ranges};
+use prefixd_api::rule::{self, Bits, FlowLabels, Match, Ranges, RouteTarget};
 use prefixd_bgp::flowspec::{
-    Action, BitmaskTerm, BytesPerSecond, CanonicalRule, Comparison, Component, Family, InvalidAction,
-    NumericTerm, Rule, RuleError,
+    Action, BitmaskTerm, BytesPerSecond, CanonicalRule, Comparison, Component, Dscp, Effect, Family,
+    InvalidAction, NumericTerm, PacketsPerSecond, Redirect, Rule, RuleError,
 };
 use std::collections::BTreeSet;
 
@@ -71,13 +71,27 @@ pub(super) fn canonical(matches: &Match) -> Result<CanonicalRule, CompileError> 
 }
 
 /// The action as the speaker sends it: bits per second become bytes here and nowhere else.
-pub(super) fn action(action: rule::Action) -> Result<Action, CompileError> {
+pub(super) fn action(action: rule::Action, sample: bool) -> Result<Action, CompileError> {
     Ok(match action {
         rule::Action::Discard => Action::DISCARD,
         rule::Action::Police {
             rate_bps: BitsPerSecond(bits),
         } => Action::police(BytesPerSecond::from_bits_per_second(bits)?),
-    })
+        rule::Action::PolicePackets { rate_pps } => {
+            Action::of(Effect::RatePackets(PacketsPerSecond::new(rate_pps)?))
+        }
+        rule::Action::RedirectVrf { route_target } => Action::of(Effect::Redirect(match route_target {
+            RouteTarget::As2 { asn, value } => Redirect::VrfAs2 { asn, value },
+            RouteTarget::As4 { asn, value } => Redirect::VrfAs4 { asn, value },
+            RouteTarget::Ipv4 { address, value } => Redirect::VrfIpv4 { address, value },
+        })),
+        rule::Action::RedirectIp { next_hop, copy } => Action::of(Effect::Redirect(Redirect::NextHop {
+            address: next_hop,
+            copy,
+        })),
+        rule::Action::Mark { dscp } => Action::mark(Dscp::new(dscp.get())?),
+    }
+    .sampled(sample))
 }
 
 fn values(numbers: &BTreeSet<u8>) -> Vec<NumericTerm> {

@@ -121,7 +121,7 @@ async fn what_is_changed_behind_its_back_is_counted_and_repaired() {
         let other = mitigation(&announcer, 3, &police());
         Route {
             rule: wanted(&other, &other.rules[0]).unwrap().rule,
-            action: compile::action(rule.action).unwrap(),
+            action: compile::action(rule.action, rule.sample).unwrap(),
             not_after: before[0].not_after,
         }
     };

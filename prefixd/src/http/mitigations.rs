@@ -61,10 +61,7 @@ pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Res
         vector: query.text("vector")?,
         pop: (pop != "all").then_some(pop),
         acknowledged: query.one_of("acknowledged", &[("true", true), ("false", false)])?,
-        action_type: query.one_of(
-            "action_type",
-            &[("police", ActionType::Police), ("discard", ActionType::Discard)],
-        )?,
+        action_type: query.one_of("action_type", &ActionType::ALL.map(|kind| (kind.as_str(), kind)))?,
         start: paging.start,
         end: paging.end,
     };
@@ -195,6 +192,7 @@ pub(super) async fn create(
     reason(&request.reason)?;
     names(&request)?;
     one_match(&request, victim)?;
+    own_fields(&request)?;
     let command = CreateCommand {
         ids: FreshIds::new(),
         victim,
@@ -215,6 +213,22 @@ pub(super) async fn create(
             Err(problem.into())
         }
         other => Err(Failure::internal(&format_args!("a creation came to {other:?}"))),
+    }
+}
+
+/// Nothing is said that the action does not have.
+fn own_fields(request: &MitigationRequest) -> Result<(), Failure> {
+    let has_others = request.route_target.is_some()
+        || request.next_hop.is_some()
+        || request.copy
+        || request.dscp.is_some();
+    match crate::policy::requested(request).map(prefixd_api::rule::ActionFields::only_own) {
+        Some(Err(error)) => Err(Failure::field("action", error.to_string())),
+        None if has_others => Err(Failure::field(
+            "action",
+            "is missing: route_target, next_hop, copy and dscp belong to redirect_vrf, redirect_ip and mark",
+        )),
+        Some(Ok(())) | None => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use super::templates::has_ports;
 use super::turn::Turn;
 use prefixd_api::mitigation::{Claim, OriginKind, Scope};
 use prefixd_api::rule::shape::{self, is_of_all_ports};
-use prefixd_api::rule::{Action, ActionType, Match, Ranges, Rule, protocol};
+use prefixd_api::rule::{Action, Match, Ranges, Rule, protocol};
 use prefixd_api::victim::Victim;
 use std::time::Duration;
 
@@ -207,7 +207,29 @@ impl Turn<'_> {
             Action::Police { rate_bps } if rate_bps.0 < self.policy.limits.min_police_bps => {
                 impossible("the rate is below min_police_bps")
             }
-            Action::Police { .. } => Ok(()),
+            Action::PolicePackets { rate_pps }
+                if rate_pps == 0 || shape::packets_carry(rate_pps).0 < self.policy.limits.min_police_bps =>
+            {
+                impossible("packets of full size at that rate carry less than min_police_bps")
+            }
+            Action::RedirectIp { next_hop, .. } => {
+                if let Some(because) = shape::unusable_next_hop(next_hop) {
+                    return impossible(because);
+                }
+                if next_hop.is_ipv4() != rule.matches.dst_prefix.addr().is_ipv4() {
+                    return impossible("the next hop is of the other family than the victim");
+                }
+                if self.policy.inventory.is_owned(next_hop) {
+                    return impossible(
+                        "the next hop is a customer's address: the attack would go to another victim, or in circles",
+                    );
+                }
+                Ok(())
+            }
+            Action::Police { .. }
+            | Action::PolicePackets { .. }
+            | Action::RedirectVrf { .. }
+            | Action::Mark { .. } => Ok(()),
             Action::Discard if shape::is_bare(&rule.matches) => impossible(
                 "a discard needs more than a destination and a protocol, and all ports are no ports",
             ),
@@ -330,7 +352,7 @@ impl Turn<'_> {
                 max_action,
             }),
             // Without claims it is ending: nobody asks for anything.
-            Some(ActionType::Police | ActionType::Discard) | None => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 

@@ -50,6 +50,7 @@ mod tests;
 
 pub use command::{Command, CreateCommand, EventCommand, FreshIds, SafelistAdd, WithdrawCommand};
 pub use compile::Implicit;
+pub(crate) use create::requested;
 pub use decide::decide;
 pub use due::next_deadline;
 pub use effect::{Decision, Effect, MitigationEvent, Outcome};

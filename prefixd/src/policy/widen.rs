@@ -134,12 +134,14 @@ fn place(
         Fit::Protocol => vec![Ranges::default()],
     };
     let at = index.unwrap_or(others.len());
-    let placed = parts.into_iter().map(|dst_ports| Rule {
-        matches: Match {
-            dst_ports,
-            ..shape.clone()
-        },
-        action,
+    let placed = parts.into_iter().map(|dst_ports| {
+        Rule::new(
+            Match {
+                dst_ports,
+                ..shape.clone()
+            },
+            action,
+        )
     });
     let placed: Vec<Rule> = placed.filter(|rule| !others.contains(rule)).collect();
     others.splice(at..at, placed);
@@ -149,7 +151,8 @@ fn place(
 
 /// Whether `rule` lets through no more of what `other` takes than `other` does.
 fn takes_all_of(rule: &Rule, other: &Rule) -> bool {
-    covers(&rule.matches, &other.matches) && !other.action.is_stricter_than(rule.action)
+    let at_least = rule.action == other.action || rule.action.is_stricter_than(other.action);
+    covers(&rule.matches, &other.matches) && at_least
 }
 
 /// Whether everything `narrow` matches is matched by `wide`.

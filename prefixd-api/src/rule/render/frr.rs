@@ -43,6 +43,15 @@ pub fn frr(rule: &Rule) -> String {
     let action = match rule.action {
         Action::Discard => "FS:rate 0.000000".to_owned(),
         Action::Police { rate_bps } => format!("FS:rate {:.6}", rate_bps.to_wire_bytes_per_second()),
+        Action::RedirectVrf { route_target } => format!("FS:redirect VRF RT:{route_target}"),
+        Action::Mark { dscp } => format!("FS:marking {dscp}"),
+        // FRR has no words of its own for these.
+        other @ (Action::PolicePackets { .. } | Action::RedirectIp { .. }) => format!("# {other}"),
+    };
+    let action = if rule.sample {
+        format!("{action}\n\tFS:action sample")
+    } else {
+        action
     };
     let _ = write!(text, "\t{action}");
     text

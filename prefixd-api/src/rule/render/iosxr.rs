@@ -83,6 +83,21 @@ pub fn iosxr(rule: &Rule) -> String {
     let action = match rule.action {
         Action::Discard => "drop".to_owned(),
         Action::Police { rate_bps } => format!("police rate {} bps", rate_bps.0),
+        Action::PolicePackets { rate_pps } => format!("police rate {rate_pps} pps"),
+        Action::RedirectVrf { route_target } => format!("redirect nexthop route-target {route_target}"),
+        Action::RedirectIp {
+            next_hop,
+            copy: false,
+        } => format!("redirect {family} nexthop {next_hop}"),
+        copy @ Action::RedirectIp { copy: true, .. } => {
+            format!("! {copy}: IOS XR redirects, it does not copy")
+        }
+        Action::Mark { dscp } => format!("set dscp {dscp}"),
+    };
+    let action = if rule.sample {
+        format!("{action}\n  ! sample: IOS XR has no such action")
+    } else {
+        action
     };
     let _ = write!(
         text,

@@ -1,4 +1,4 @@
-use super::super::{Action, Fragments, Rule};
+use super::super::{Action, Fragments, RouteTarget, Rule};
 use super::{name, protocols, ranges, texts};
 use ipnet::IpNet;
 
@@ -54,7 +54,17 @@ pub fn junos(rule: &Rule) -> String {
     lines.push(match rule.action {
         Action::Discard => format!("{route} then discard"),
         Action::Police { rate_bps } => format!("{route} then rate-limit {}", rate_bps.0),
+        Action::RedirectVrf { route_target } => {
+            format!("{route} then routing-instance target:{}", target(route_target))
+        }
+        Action::Mark { dscp } => format!("{route} then mark {dscp}"),
+        other @ (Action::PolicePackets { .. } | Action::RedirectIp { .. }) => {
+            format!("# {other}: a static flow route of Junos has no such action")
+        }
     });
+    if rule.sample {
+        lines.push(format!("{route} then sample"));
+    }
     lines.join("\n")
 }
 
@@ -71,5 +81,13 @@ fn fragment(fragment: Option<&Fragments>) -> (Vec<String>, Option<String>) {
         (fragment.to_string().split(',').map(str::to_owned).collect(), None)
     } else {
         (Vec::new(), Some(fragment.to_string()))
+    }
+}
+
+/// Junos marks a four-octet AS.
+fn target(target: RouteTarget) -> String {
+    match target {
+        RouteTarget::As4 { asn, value } => format!("{asn}L:{value}"),
+        other @ (RouteTarget::As2 { .. } | RouteTarget::Ipv4 { .. }) => other.to_string(),
     }
 }

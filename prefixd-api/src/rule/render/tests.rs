@@ -4,8 +4,8 @@ use super::*;
 use crate::rate::BitsPerSecond;
 
 fn everything() -> Rule {
-    Rule {
-        matches: Match {
+    Rule::new(
+        Match {
             protocols: [TCP, UDP].into(),
             dst_ports: [80, 443].into_iter().collect(),
             src_ports: ["1024-65535".parse::<Range>().unwrap()].into_iter().collect(),
@@ -14,17 +14,14 @@ fn everything() -> Rule {
             fragment: Some("is-fragment".parse().unwrap()),
             ..Match::destination("203.0.113.10/32".parse().unwrap())
         },
-        action: Action::Police {
+        Action::Police {
             rate_bps: BitsPerSecond(5_000_000),
         },
-    }
+    )
 }
 
 fn rule(text: &str) -> Rule {
-    Rule {
-        matches: text.parse().unwrap(),
-        action: Action::Discard,
-    }
+    Rule::new(text.parse().unwrap(), Action::Discard)
 }
 
 fn rare() -> Rule {
@@ -34,14 +31,14 @@ fn rare() -> Rule {
 }
 
 fn ping6() -> Rule {
-    Rule {
-        matches: Match {
+    Rule::new(
+        Match {
             protocols: [ICMPV6].into(),
             icmp_types: [128, 129].into(),
             ..Match::destination("2001:db8::1/128".parse().unwrap())
         },
-        action: Action::Discard,
-    }
+        Action::Discard,
+    )
 }
 
 #[test]
@@ -168,4 +165,62 @@ fn nothing_is_left_out() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn every_action_is_written_or_named() {
+    let all: String = [
+        "police 1000 packets/s",
+        "redirect vrf 4200000000:7 sample",
+        "redirect to 192.0.2.9",
+        "redirect to 192.0.2.9 copy",
+        "mark 46",
+    ]
+    .map(|action| {
+        let rule: Rule = format!("dst 203.0.113.10/32 then {action}").parse().unwrap();
+        [junos, iosxr, frr]
+            .map(|render| {
+                let text = render(&rule);
+                let lines: Vec<&str> = text
+                    .lines()
+                    .skip_while(|line| !line.contains("203"))
+                    .skip(1)
+                    .collect();
+                lines
+                    .into_iter()
+                    .filter(|line| {
+                        !matches!(line.trim(), "!" | "end-class-map" | "end-policy-map")
+                            && !line.contains(" type ")
+                    })
+                    .map(|line| format!("{}\n", line.trim()))
+                    .collect::<String>()
+            })
+            .concat()
+    })
+    .concat();
+    insta::assert_snapshot!(all, @r"
+    # police 1000 packets/s: a static flow route of Junos has no such action
+    match destination-address ipv4 203.0.113.10 255.255.255.255
+    police rate 1000 pps
+    # police 1000 packets/s
+    set routing-options flow route prefixd-203-0-113-10-32 then routing-instance target:4200000000L:7
+    set routing-options flow route prefixd-203-0-113-10-32 then sample
+    match destination-address ipv4 203.0.113.10 255.255.255.255
+    redirect nexthop route-target 4200000000:7
+    ! sample: IOS XR has no such action
+    FS:redirect VRF RT:4200000000:7
+    FS:action sample
+    # redirect to 192.0.2.9: a static flow route of Junos has no such action
+    match destination-address ipv4 203.0.113.10 255.255.255.255
+    redirect ipv4 nexthop 192.0.2.9
+    # redirect to 192.0.2.9
+    # redirect to 192.0.2.9 copy: a static flow route of Junos has no such action
+    match destination-address ipv4 203.0.113.10 255.255.255.255
+    ! redirect to 192.0.2.9 copy: IOS XR redirects, it does not copy
+    # redirect to 192.0.2.9 copy
+    set routing-options flow route prefixd-203-0-113-10-32 then mark 46
+    match destination-address ipv4 203.0.113.10 255.255.255.255
+    set dscp 46
+    FS:marking 46
+    ");
 }

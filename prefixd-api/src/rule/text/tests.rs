@@ -7,17 +7,17 @@ use proptest::prelude::*;
 
 #[test]
 fn a_rule_reads_as_one_line() {
-    let rule = Rule {
-        matches: Match {
+    let rule = Rule::new(
+        Match {
             protocols: [protocol::TCP].into(),
             dst_ports: [80, 443].into_iter().collect(),
             tcp_flags: Some(TcpFlags::syn_without_ack()),
             ..Match::destination("203.0.113.10/32".parse().unwrap())
         },
-        action: Action::Police {
+        Action::Police {
             rate_bps: BitsPerSecond(5_000_000),
         },
-    };
+    );
     assert_eq!(
         rule.to_string(),
         "dst 203.0.113.10/32 proto tcp dport 80,443 tcp-flags syn&!ack then police 5 Mbit/s"
@@ -141,5 +141,13 @@ proptest! {
         let json = serde_json::to_string(&matches).unwrap();
         prop_assert_eq!(serde_json::from_str::<Match>(&json).unwrap(), matches.clone());
         prop_assert_eq!(MatchRequest::from(matches.clone()).on(matches.dst_prefix), matches);
+    }
+
+    #[test]
+    fn a_rule_comes_back_from_its_text_and_from_json(matches in any_match(), action in super::super::action::tests::any_action(), sample in any::<bool>()) {
+        let rule = Rule { matches, action, sample };
+        prop_assert_eq!(rule.to_string().parse::<Rule>(), Ok(rule.clone()));
+        let json = serde_json::to_string(&rule).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Rule>(&json).unwrap(), rule);
     }
 }

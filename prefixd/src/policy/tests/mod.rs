@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use prefixd_api::config::inventory::PolicyProfile;
 use prefixd_api::config::playbooks::Protocol;
 use prefixd_api::event::{Event, EventAction, EventOutcome, EventRequest};
+use prefixd_api::mitigation::Severity;
 use prefixd_api::mitigation::{Mitigation, MitigationRequest, OriginKind, Scope};
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::resource::{Mode, SafelistEntry, SafelistOrigin};
@@ -33,8 +34,13 @@ pub(super) fn seconds(count: u64) -> Duration {
 }
 
 pub(super) fn step(action: ActionType, ttl: u64) -> Step {
+    let rate_bps = BitsPerSecond(5_000_000);
     Step {
-        action,
+        asked: match action {
+            ActionType::Discard => Action::Discard,
+            _ => Action::Police { rate_bps },
+        },
+        sample: false,
         police_rate: BitsPerSecond(5_000_000),
         ttl: seconds(ttl),
         confidence_at_least: None,
@@ -686,5 +692,102 @@ fn asked(victim: &str, action: ActionType, matches: &str) -> CreateCommand {
             ..MitigationRequest::default()
         },
         actor: "anna".to_owned(),
+    }
+}
+
+/// What an operator asks routers to do: taken as it is, or refused with the reason.
+#[test]
+fn every_action_is_taken_or_refused() {
+    for (fields, shown) in [
+        (r#""action":"mark","dscp":46"#, Ok("mark 46")),
+        (r#""rate_pps":1000"#, Ok("police 1000 packets/s")),
+        (
+            r#""action":"police","rate_bps":5000000,"sample":true"#,
+            Ok("police 5 Mbit/s sample"),
+        ),
+        (
+            r#""action":"redirect_vrf","route_target":"65010:100""#,
+            Ok("redirect vrf 65010:100"),
+        ),
+        (
+            r#""action":"redirect_ip","next_hop":"192.0.2.9","copy":true"#,
+            Ok("redirect to 192.0.2.9 copy"),
+        ),
+        (r#""action":"discard","sample":true"#, Ok("discard sample")),
+        (
+            r#""action":"redirect_ip","next_hop":"203.0.113.77""#,
+            Err("guardrail.impossible"),
+        ),
+        (
+            r#""action":"redirect_ip","next_hop":"2001:db8:ffff::9""#,
+            Err("guardrail.impossible"),
+        ),
+        (
+            r#""action":"redirect_ip","next_hop":"127.0.0.1""#,
+            Err("guardrail.impossible"),
+        ),
+        (r#""rate_pps":1"#, Err("guardrail.impossible")),
+        (r#""action":"mark""#, Err("request.field")),
+        (r#""action":"redirect_vrf""#, Err("request.field")),
+    ] {
+        let mut world = World::new(policy());
+        let request = format!(
+            r#"{{"victim_ip":"203.0.113.3","ttl_seconds":300,"reason":"ticket","match":{{"protocols":[17],"src_ports":[53]}},{fields}}}"#
+        );
+        let command = CreateCommand {
+            ids: FreshIds::new(),
+            victim: "203.0.113.3".parse().unwrap(),
+            request: serde_json::from_str(&request).unwrap(),
+            actor: "anna".to_owned(),
+        };
+        let told = world.run(&Command::Create(Box::new(command)), None);
+        match (told.outcome, shown) {
+            (Outcome::Created(made), Ok(shown)) => {
+                let text = made.rules[0].to_string();
+                assert_eq!(
+                    text,
+                    format!("dst 203.0.113.3/32 proto udp sport 53 then {shown}")
+                );
+                let severity = match made.action_type {
+                    ActionType::RedirectVrf | ActionType::RedirectIp | ActionType::Discard => {
+                        Severity::Medium
+                    }
+                    ActionType::Mark | ActionType::Police => Severity::Low,
+                };
+                assert!(made.severity >= severity, "{fields}: {}", made.severity);
+            }
+            (Outcome::Refused(problem), Err(code)) => {
+                assert_eq!(problem.code, code, "{fields}: {}", problem.detail);
+            }
+            (outcome, _) => panic!("{fields}: {outcome:?}"),
+        }
+    }
+}
+
+/// A step that redirects is capped like one that discards: where the template polices, it polices.
+#[test]
+fn a_redirecting_step_never_takes_more_than_the_template_lets_it() {
+    let scrub = Action::RedirectIp {
+        next_hop: "192.0.2.9".parse().unwrap(),
+        copy: false,
+    };
+    for (vector, kind) in [
+        ("ntp_amplification", ActionType::RedirectIp),
+        ("ack_flood", ActionType::Police),
+        ("gre_flood", ActionType::Police),
+    ] {
+        let mut world = World::new(policy());
+        world.policy.playbooks.ordered.clear();
+        world.policy.playbooks.default = Some(Playbook {
+            name: "scrub".into(),
+            when: Condition::default(),
+            steps: vec![Step {
+                asked: scrub,
+                ..step(ActionType::Discard, 300)
+            }],
+        });
+        world.event(ban("once", "203.0.113.3", vector));
+        let live = world.live();
+        assert_eq!(live[0].action_type, kind, "{vector}");
     }
 }
