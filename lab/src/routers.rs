@@ -40,7 +40,9 @@ use tokio::time::Instant;
 use crate::debian::Tool;
 use crate::net;
 use crate::process::Process;
-pub use rule::{Action, BytesPerSecond, Component, Family, Match, NO_EXPORT, Op, RouterRule, Term};
+pub use rule::{
+    Action, BytesPerSecond, Component, Family, Match, NO_EXPORT, Op, PacketsPerSecond, RouterRule, Term,
+};
 
 /// Time a router has from its start to answering on its socket and its command line.
 const START_LIMIT: Duration = Duration::from_secs(20);

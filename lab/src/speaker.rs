@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::routers::{Action, Family, Match, RouterRule};
+use crate::routers::{Action, Family, Match, PacketsPerSecond, RouterRule};
 
 const OPEN: u8 = 1;
 const UPDATE: u8 = 2;
@@ -137,8 +137,9 @@ impl Speaker {
         let bytes = rule
             .actions
             .iter()
-            .flat_map(|action| extended_community(action, self.identity.asn))
-            .collect::<Vec<_>>();
+            .map(|action| extended_community(action, self.identity.asn))
+            .collect::<anyhow::Result<Vec<_>>>()?
+            .concat();
         attributes.extend(attribute(0xc0, 16, &bytes)?);
         let large = rule.large_communities.iter().flatten();
         let bytes = large
@@ -311,12 +312,12 @@ fn nlri(matches: &Match) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn extended_community(action: &Action, asn: u32) -> [u8; 8] {
+fn extended_community(action: &Action, asn: u32) -> anyhow::Result<[u8; 8]> {
     let rate = |rate: f32| {
         let ([a, b], [c, d, e, f]) = ((asn as u16).to_be_bytes(), rate.to_be_bytes());
         [0x80, 0x06, a, b, c, d, e, f]
     };
-    match *action {
+    Ok(match *action {
         Action::Discard => rate(0.0),
         Action::Police(bytes_per_second) => rate(bytes_per_second.0),
         Action::Traffic { terminal, sample } => [
@@ -334,6 +335,29 @@ fn extended_community(action: &Action, asn: u32) -> [u8; 8] {
             [0x80, 0x08, a, b, c, d, e, f]
         }
         Action::Mark(dscp) => [0x80, 0x09, 0, 0, 0, 0, 0, dscp],
+        Action::RedirectAs4 { asn, number } => {
+            let ([a, b, c, d], [e, f]) = (asn.to_be_bytes(), number.to_be_bytes());
+            [0x82, 0x08, a, b, c, d, e, f]
+        }
+        Action::RedirectIpv4 { address, number } => {
+            let ([a, b, c, d], [e, f]) = (address.octets(), number.to_be_bytes());
+            [0x81, 0x08, a, b, c, d, e, f]
+        }
+        Action::RedirectTo {
+            address: IpAddr::V4(address),
+            copy,
+        } => {
+            let [a, b, c, d] = address.octets();
+            [0x01, 0x0c, a, b, c, d, 0, u8::from(copy)]
+        }
+        Action::RedirectTo {
+            address: IpAddr::V6(_),
+            ..
+        } => bail!("an IPv6 next hop is no community of eight bytes"),
+        Action::PolicePackets(PacketsPerSecond(rate)) => {
+            let [a, b, c, d] = (rate as f32).to_be_bytes();
+            [0x80, 0x0c, 0, 0, a, b, c, d]
+        }
         Action::Raw(community) => community.to_be_bytes(),
-    }
+    })
 }

@@ -439,6 +439,9 @@ pub struct RulePreview {
     pub junos: String,
     /// As an IOS-XR class map.
     pub iosxr: String,
+    /// As FRR shows it.
+    #[serde(default)]
+    pub frr: String,
 }
 
 /// One change of a mitigation.
@@ -474,6 +477,25 @@ pub struct MitigationRequest {
     /// Bits per second, for police.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_bps: Option<BitsPerSecond>,
+    /// Packets per second, for police instead of bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_pps: Option<u64>,
+    /// The VRF's, for `redirect_vrf`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_target: Option<crate::rule::RouteTarget>,
+    /// For `redirect_ip`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "server", schema(value_type = Option<String>))]
+    pub next_hop: Option<std::net::IpAddr>,
+    /// Only a copy goes to the next hop.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copy: bool,
+    /// For mark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dscp: Option<crate::rule::Dscp>,
+    /// Whether routers sample what the rules match.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sample: bool,
     /// Lease in seconds; the playbook's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u32>,
@@ -490,6 +512,9 @@ pub struct MitigationRequest {
     /// IP protocol number to match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<u8>,
+    /// The whole match, instead of `dst_ports`, `src_ports` and `protocol`.
+    #[serde(rename = "match", default, skip_serializing_if = "Option::is_none")]
+    pub matches: Option<Box<crate::rule::MatchRequest>>,
     /// Why, for the journal.
     pub reason: String,
     /// A ticket or other name outside.

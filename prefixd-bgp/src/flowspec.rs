@@ -6,6 +6,7 @@
 //! can never differ by a byte.
 
 mod action;
+mod bits;
 mod canonical;
 mod key;
 mod rule;
@@ -13,7 +14,7 @@ mod terms;
 
 use std::fmt;
 
-pub use action::{Action, BytesPerSecond, Dscp, InvalidAction};
+pub use action::{Action, BytesPerSecond, Dscp, Effect, InvalidAction, PacketsPerSecond, Redirect};
 pub use canonical::{CanonicalRule, RuleError};
 pub use key::NlriKey;
 pub use rule::{Component, Rule};

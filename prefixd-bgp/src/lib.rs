@@ -53,7 +53,7 @@
 //! };
 //! let route = Route {
 //!     rule: rule.canonical()?.into(),
-//!     action: Action::Discard,
+//!     action: Action::DISCARD,
 //!     not_after: Instant::now() + Duration::from_secs(300),
 //! };
 //! speaker.apply([Change::Announce { target: Target::All, route }])?;

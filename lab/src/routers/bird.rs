@@ -189,16 +189,38 @@ fn attribute(rule: &mut RouterRule, name: &str, value: &str) -> anyhow::Result<(
         }
         "BGP.ext_community" => {
             for [kind, high, low] in tuples(value)? {
-                if kind != "generic" {
+                let community = if let Some(kind) = kind.strip_prefix("unknown ") {
+                    address_specific(hex(kind)?, high, low)?
+                } else if kind == "generic" {
+                    (u64::from(hex(high)?) << 32) | u64::from(hex(low)?)
+                } else {
                     bail!("extended community of kind {kind}");
-                }
-                let community = (u64::from(hex(high)?) << 32) | u64::from(hex(low)?);
+                };
                 rule.actions.insert(Action::from_extended_community(community));
+            }
+        }
+        // Attribute 25, IPv6 extended communities, which BIRD has no name for: its number and the bytes.
+        "BGP.19 [t]" => {
+            let bytes = value
+                .split_whitespace()
+                .map(|byte| u8::from_str_radix(byte, 16))
+                .collect::<Result<Vec<_>, _>>()?;
+            for community in bytes.chunks(20) {
+                rule.actions
+                    .insert(Action::from_ipv6_extended_community(community)?);
             }
         }
         _ => {}
     }
     Ok(())
+}
+
+/// `(unknown 0x10c, 192.0.2.9, 1)`: a type BIRD has no name for, with an address and a number.
+fn address_specific(kind: u32, address: &str, number: &str) -> anyhow::Result<u64> {
+    let kind = u16::try_from(kind).context("type of an extended community")?;
+    let address: std::net::Ipv4Addr = address.parse().with_context(|| format!("address {address:?}"))?;
+    let number: u16 = number.parse().with_context(|| format!("number {number:?}"))?;
+    Ok((u64::from(kind) << 48) | (u64::from(u32::from(address)) << 16) | u64::from(number))
 }
 
 /// Splits `(a, b) (c, d)`.
@@ -299,6 +321,13 @@ fn terms(component: Component, value: &str) -> anyhow::Result<Vec<Term>> {
     Ok(found)
 }
 
+const FRAGMENT_BITS: [(&str, u64); 4] = [
+    ("dont_fragment", 1),
+    ("is_fragment", 2),
+    ("first_fragment", 4),
+    ("last_fragment", 8),
+];
+
 /// `[!]value/mask`, or the name of a fragment bit. `!!name` is any-of; `!name` stands for both none-of and
 /// not-all-of, which are the same for one bit.
 fn bitmask(atom: &str) -> anyhow::Result<(Op, u64)> {
@@ -310,16 +339,12 @@ fn bitmask(atom: &str) -> anyhow::Result<(Op, u64)> {
         Some(rest) => (true, rest),
         None => (false, atom),
     };
-    let (value, mask) = match rest {
-        "dont_fragment" => (1, 1),
-        "is_fragment" => (2, 2),
-        "first_fragment" => (4, 4),
-        "last_fragment" => (8, 8),
-        other => {
-            let (value, mask) = other.split_once('/').with_context(|| format!("bits {atom:?}"))?;
-            (hex(value)?, hex(mask)?)
-        }
-    };
+    if let Some((_, bit)) = FRAGMENT_BITS.iter().find(|(name, _)| *name == rest) {
+        let op = if negated { Op::NoneOf } else { Op::AllOf };
+        return Ok((op, *bit));
+    }
+    let (value, mask) = rest.split_once('/').with_context(|| format!("bits {atom:?}"))?;
+    let (value, mask) = (hex(value)?, hex(mask)?);
     let op = match (negated, value) {
         (false, value) if value == mask => Op::AllOf,
         (true, value) if value == mask => Op::NotAllOf,

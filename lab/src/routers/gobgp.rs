@@ -155,7 +155,7 @@ fn rule(path: &Value) -> anyhow::Result<RouterRule> {
                     rule.communities.get_or_insert_default().insert(pair);
                 }
             }
-            Some(16) => {
+            Some(16 | 25) => {
                 for community in list(&attribute["value"])? {
                     rule.actions.insert(action(community)?);
                 }
@@ -216,18 +216,75 @@ fn action(community: &Value) -> anyhow::Result<Action> {
             sample: community["sample"].as_bool().unwrap_or(false),
         },
         (Some(0x80), Some(8)) => {
-            let (asn, number) = community["value"]
-                .as_str()
-                .and_then(|text| text.split_once(':'))
-                .context("route target")?;
+            let (asn, number) = target(community)?;
             Action::RedirectAs2 {
                 asn: asn.parse()?,
                 number: number.parse()?,
             }
         }
+        // The number follows the last colon, also of an IPv6 address.
+        (Some(0x00 | 0x01), Some(12)) => {
+            let (address, number) = target(community)?;
+            Action::RedirectTo {
+                address: address.parse()?,
+                copy: number.parse::<u16>()? & 1 != 0,
+            }
+        }
+        (Some(0x81), Some(8)) => {
+            let (address, number) = target(community)?;
+            Action::RedirectIpv4 {
+                address: address.parse()?,
+                number: number.parse()?,
+            }
+        }
+        (Some(0x82), Some(8)) => {
+            let (asn, number) = target(community)?;
+            // In two halves with a dot.
+            let (high, low) = asn.split_once('.').context("four-byte AS")?;
+            Action::RedirectAs4 {
+                asn: (u32::from(high.parse::<u16>()?) << 16) | u32::from(low.parse::<u16>()?),
+                number: number.parse()?,
+            }
+        }
+        (Some(0x80), Some(12)) => opaque(0x80, &community["value"])?,
         (Some(0x80), Some(9)) => {
             Action::Mark(u8::try_from(community["value"].as_u64().context("marking")?).context("marking")?)
         }
         _ => bail!("unknown extended community {community}"),
     })
+}
+
+/// `administrator:number`.
+fn target(community: &Value) -> anyhow::Result<(&str, &str)> {
+    community["value"]
+        .as_str()
+        .and_then(|text| text.rsplit_once(':'))
+        .context("route target")
+}
+
+/// A community GoBGP has no name for: the bytes behind the first, in base64.
+fn opaque(kind: u8, value: &Value) -> anyhow::Result<Action> {
+    let text = value.as_str().with_context(|| format!("no bytes: {value}"))?;
+    let bytes = base64(text).with_context(|| format!("no base64: {text:?}"))?;
+    let rest = <[u8; 7]>::try_from(bytes).map_err(|bytes| anyhow::anyhow!("{} bytes", bytes.len()))?;
+    let community = rest
+        .iter()
+        .fold(u64::from(kind), |all, byte| (all << 8) | u64::from(*byte));
+    Ok(Action::from_extended_community(community))
+}
+
+fn base64(text: &str) -> Option<Vec<u8>> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());
+    for digit in text.trim_end_matches('=').bytes() {
+        let value = DIGITS.iter().position(|known| *known == digit)?;
+        bits = (bits << 6) | u32::try_from(value).ok()?;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+            bits &= (1 << count) - 1;
+        }
+    }
+    Some(bytes)
 }

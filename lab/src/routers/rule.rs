@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
@@ -224,11 +225,38 @@ pub enum Action {
         /// The assigned number.
         number: u32,
     },
+    /// Redirect to the VRF of a route target of a four-byte AS.
+    RedirectAs4 {
+        /// The administrator.
+        asn: u32,
+        /// The assigned number.
+        number: u16,
+    },
+    /// Redirect to the VRF of a route target of an IPv4 address.
+    RedirectIpv4 {
+        /// The administrator.
+        address: Ipv4Addr,
+        /// The assigned number.
+        number: u16,
+    },
+    /// Redirect to a next hop (draft-ietf-idr-flowspec-redirect-ip).
+    RedirectTo {
+        /// The next hop.
+        address: IpAddr,
+        /// Whether only a copy goes there.
+        copy: bool,
+    },
+    /// Traffic-rate in packets per second.
+    PolicePackets(PacketsPerSecond),
     /// Traffic-marking with a DSCP.
     Mark(u8),
     /// Another extended community: its eight bytes.
     Raw(u64),
 }
+
+/// A rate in packets; no router shows a fraction of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PacketsPerSecond(pub u64);
 
 /// A rate as it is on the wire: an IEEE 754 single.
 #[derive(Clone, Copy, Debug)]
@@ -269,7 +297,36 @@ impl Action {
                 number: u32::from_be_bytes([c, d, e, f]),
             },
             [0x80, 0x09] => Self::Mark(f),
+            [0x80, 0x0c] => {
+                Self::PolicePackets(PacketsPerSecond(f32::from_be_bytes([c, d, e, f]).round() as u64))
+            }
+            [0x81, 0x08] => Self::RedirectIpv4 {
+                address: [a, b, c, d].into(),
+                number: u16::from_be_bytes([e, f]),
+            },
+            [0x82, 0x08] => Self::RedirectAs4 {
+                asn: u32::from_be_bytes([a, b, c, d]),
+                number: u16::from_be_bytes([e, f]),
+            },
+            [0x01, 0x0c] => Self::RedirectTo {
+                address: Ipv4Addr::new(a, b, c, d).into(),
+                copy: f & 1 != 0,
+            },
             _ => Self::Raw(community),
+        }
+    }
+
+    /// Reads an IPv6 extended community (RFC 5701) that stands for an action.
+    pub fn from_ipv6_extended_community(community: &[u8]) -> anyhow::Result<Self> {
+        match community {
+            [0x00, 0x0c, address @ .., _, flags] if address.len() == 16 => {
+                let address = <[u8; 16]>::try_from(address)?;
+                Ok(Self::RedirectTo {
+                    address: IpAddr::from(address),
+                    copy: flags & 1 != 0,
+                })
+            }
+            other => anyhow::bail!("unknown IPv6 extended community {other:02x?}"),
         }
     }
 
@@ -393,6 +450,12 @@ impl fmt::Display for Action {
                 write!(f, "traffic-action terminal={terminal} sample={sample}")
             }
             Self::RedirectAs2 { asn, number } => write!(f, "redirect {asn}:{number}"),
+            Self::RedirectAs4 { asn, number } => write!(f, "redirect {asn}:{number}"),
+            Self::RedirectIpv4 { address, number } => write!(f, "redirect {address}:{number}"),
+            Self::RedirectTo { address, copy } => {
+                write!(f, "{} to {address}", if *copy { "copy" } else { "redirect" })
+            }
+            Self::PolicePackets(rate) => write!(f, "police {} packets/s", rate.0),
             Self::Mark(dscp) => write!(f, "mark {dscp}"),
             Self::Raw(community) => write!(f, "extended-community {community:#018x}"),
         }

@@ -93,7 +93,7 @@ fn lossless() -> Vec<RouterRule> {
         rule(to().with(Component::Fragment, &[(Op::AnyOf, 2)]), Action::Discard),
         rule(to().with(Component::Fragment, &[(Op::AllOf, 2)]), Action::Discard),
         rule(
-            to().with(Component::Fragment, &[(Op::NotAllOf, 2)]),
+            to().with(Component::Fragment, &[(Op::NoneOf, 2)]),
             Action::Discard,
         ),
         rule(

@@ -2,9 +2,13 @@
 
 use super::inventory::PolicyProfile;
 use crate::rate::BitsPerSecond;
-use crate::rule::{Action, ActionType, Fragment, Ranges, TcpFlags};
+use crate::rule::{
+    Action, ActionError, ActionFields, ActionType, Dscp, FlowLabels, Fragments, Ranges, RouteTarget, TcpFlags,
+};
+use ipnet::IpNet;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -41,7 +45,25 @@ pub struct Vector {
     pub tcp_flags: Option<TcpFlags>,
     /// Fragments.
     #[serde(default)]
-    pub fragment: Option<Fragment>,
+    pub fragment: Option<Fragments>,
+    /// Source prefix.
+    #[serde(default)]
+    pub src_prefix: Option<IpNet>,
+    /// Source or destination ports.
+    #[serde(default)]
+    pub ports: Ranges,
+    /// ICMP types; echo alone when there are none.
+    #[serde(default)]
+    pub icmp_types: BTreeSet<u8>,
+    /// ICMP codes, of those types.
+    #[serde(default)]
+    pub icmp_codes: BTreeSet<u8>,
+    /// DSCP values.
+    #[serde(default)]
+    pub dscp: BTreeSet<Dscp>,
+    /// Flow labels: only victims of IPv6 have them.
+    #[serde(default)]
+    pub flow_labels: FlowLabels,
     /// The strictest action allowed automatically.
     #[serde(default = "police")]
     pub max_action: ActionType,
@@ -142,6 +164,24 @@ pub struct Step {
     /// Rate, for police.
     #[serde(default)]
     pub rate_bps: Option<BitsPerSecond>,
+    /// Rate in packets per second instead, for police.
+    #[serde(default)]
+    pub rate_pps: Option<u64>,
+    /// The VRF's, for `redirect_vrf`.
+    #[serde(default)]
+    pub route_target: Option<RouteTarget>,
+    /// For `redirect_ip`.
+    #[serde(default)]
+    pub next_hop: Option<IpAddr>,
+    /// Only a copy goes to the next hop.
+    #[serde(default)]
+    pub copy: bool,
+    /// For mark.
+    #[serde(default)]
+    pub dscp: Option<Dscp>,
+    /// Whether routers sample what the rules match.
+    #[serde(default)]
+    pub sample: bool,
     /// Lease; `timers.default_ttl_seconds` when absent.
     #[serde(default)]
     pub ttl_seconds: Option<u32>,
@@ -160,13 +200,20 @@ pub struct Step {
 }
 
 impl Step {
-    /// The action with its rate; none when the rate is missing, which validation refuses.
-    #[must_use]
-    pub fn full_action(&self) -> Option<Action> {
-        match self.action {
-            ActionType::Discard => Some(Action::Discard),
-            ActionType::Police => self.rate_bps.map(|rate_bps| Action::Police { rate_bps }),
-        }
+    /// The action with what belongs to it.
+    ///
+    /// # Errors
+    /// What is missing or does not belong to it, which validation refuses.
+    pub fn full_action(&self) -> Result<Action, ActionError> {
+        Action::try_from(ActionFields {
+            action_type: self.action,
+            rate_bps: self.rate_bps,
+            rate_pps: self.rate_pps,
+            route_target: self.route_target,
+            next_hop: self.next_hop,
+            copy: self.copy,
+            dscp: self.dscp,
+        })
     }
 }
 

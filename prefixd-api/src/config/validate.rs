@@ -6,7 +6,7 @@ use super::settings::{AuthMode, Guardrails, Http, Settings};
 use crate::event::MAX_BATCH;
 use crate::prefix;
 use crate::resource::Mode;
-use crate::rule::ActionType;
+use crate::rule::{Action, ActionError, ActionType, Match, Ranges, protocol, shape};
 use ipnet::IpNet;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -587,7 +587,16 @@ fn template(vector: &Vector, settings: &Settings, report: &mut Report) {
         longest <= bound || longest == u16::MAX,
         format!("reach {longest}, beyond max_packet_length {bound}"),
     );
+    let [v4, v6] = samples(vector);
+    // Destination ports beyond it are split or widened; the others have nothing to be widened by.
+    let terms = settings.rule_terms();
+    let too_many = |operators: usize| {
+        format!(
+            "costs {operators} terms (a closed range two), and a rule has {terms}: max_ports and the profiles of the neighbours bound it"
+        )
+    };
     for (key, numbers) in [
+        ("ports", &vector.ports),
         ("dst_ports", &vector.dst_ports),
         ("src_ports", &vector.src_ports),
         ("packet_lengths", &vector.packet_lengths),
@@ -597,28 +606,72 @@ fn template(vector: &Vector, settings: &Settings, report: &mut Report) {
             !numbers.is_everything(),
             "holds every number and so says nothing; leave it out",
         );
-    }
-    // Destination ports beyond it are split or widened; these have nothing to be widened by.
-    let terms = settings.rule_terms();
-    for (key, numbers) in [
-        ("src_ports", &vector.src_ports),
-        ("packet_lengths", &vector.packet_lengths),
-    ] {
         let operators = numbers.operators();
-        report.require(key, operators <= terms, format!("costs {operators} terms (a closed range two), and a rule has {terms}: max_ports and the profiles of the neighbours bound it"));
+        report.require(key, operators <= terms || key == "dst_ports", too_many(operators));
     }
-    let bare = !vector.dst_ports.are_narrow_ports()
-        && !vector.src_ports.are_narrow_ports()
-        && vector.packet_lengths.is_empty()
-        && vector.tcp_flags.is_none()
-        && vector.fragment.is_none();
+    let others = Match {
+        ports: Ranges::default(),
+        dst_ports: Ranges::default(),
+        src_ports: Ranges::default(),
+        packet_lengths: Ranges::default(),
+        ..v4.clone()
+    };
+    if shape::says_nothing(&others) {
+        report.error("a component holds every value and so says nothing; leave it out");
+    }
+    let operators = others.terms();
+    if operators > terms {
+        report.error(format!("a component {}", too_many(operators)));
+    }
+    report.require("max_action", !(shape::is_bare(&v4) && vector.max_action == ActionType::Discard), "discard with only a destination and a protocol drops all of it; add ports, lengths, flags, fragment or a source, or use police");
+    report.require(
+        "max_action",
+        !(vector.max_action == ActionType::Discard
+            && (shape::is_vital_icmp(&v4) || shape::is_vital_icmp(&v6))),
+        "these ICMP types carry path MTU or neighbour discovery and are never discarded; use police",
+    );
+    report.require(
+        "max_action",
+        vector.max_action >= ActionType::Police,
+        "must be police or more: what is capped is policed",
+    );
     let icmp = vector.protocol == super::playbooks::Protocol::Icmp;
-    report.require("max_action", !(bare && vector.max_action == ActionType::Discard), "discard with only a destination and a protocol drops all of it; add ports, lengths, flags or fragment, or use police");
     report.require(
         "protocol",
-        !(icmp && (!vector.dst_ports.is_empty() || !vector.src_ports.is_empty())),
+        !(icmp && v4.has_ports()),
         "icmp has no ports: the rule could never match",
     );
+    if let (Some(because), Some(_)) = (shape::never_matches(&v4), shape::never_matches(&v6)) {
+        report.at("protocol", |report| report.error(because));
+    }
+}
+
+/// What the template matches of a victim of each family.
+fn samples(vector: &Vector) -> [Match; 2] {
+    use super::playbooks::Protocol;
+    [
+        (IpAddr::from([192, 0, 2, 1]), protocol::ICMP),
+        (IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]), protocol::ICMPV6),
+    ]
+    .map(|(victim, icmp)| Match {
+        src_prefix: vector.src_prefix,
+        protocols: [match vector.protocol {
+            Protocol::Icmp => icmp,
+            Protocol::Number(number) => number,
+        }]
+        .into(),
+        ports: vector.ports.clone(),
+        dst_ports: vector.dst_ports.clone(),
+        src_ports: vector.src_ports.clone(),
+        icmp_types: vector.icmp_types.clone(),
+        icmp_codes: vector.icmp_codes.clone(),
+        tcp_flags: vector.tcp_flags.clone(),
+        packet_lengths: vector.packet_lengths.clone(),
+        dscp: vector.dscp.clone(),
+        fragment: vector.fragment.clone(),
+        flow_labels: vector.flow_labels.clone(),
+        ..Match::destination(victim.into())
+    })
 }
 
 fn steps(steps: &[PlaybookStep], vector: Option<&str>, settings: &Settings, report: &mut Report) {
@@ -631,21 +684,29 @@ fn steps(steps: &[PlaybookStep], vector: Option<&str>, settings: &Settings, repo
     let ttl_of = |step: &PlaybookStep| step.ttl_seconds.unwrap_or(settings.timers.default_ttl_seconds);
     let mut index = 0;
     report.each("steps", steps, |report, step| {
-        match (step.action, step.rate_bps) {
-            (ActionType::Police, None) => report.error("police needs rate_bps"),
-            (ActionType::Police, Some(rate)) => report.require(
+        match step.full_action() {
+            Err(ActionError::Foreign { action, field: field @ "rate_bps" }) => report.require(field, false, format!("belongs to police, not to {action}")),
+            Err(error) => report.error(error.to_string()),
+            Ok(Action::Police { rate_bps: rate }) => report.require(
                 "rate_bps",
                 rate >= limits.min_police_bps,
                 format!("{rate} is below min_police_bps ({})", limits.min_police_bps),
             ),
-            (ActionType::Discard, Some(_)) => report.require("rate_bps", false, "belongs to police, not to discard"),
-            (ActionType::Discard, None) => {}
+            Ok(Action::PolicePackets { rate_pps }) => report.require(
+                "rate_pps",
+                shape::packets_carry(rate_pps) >= limits.min_police_bps,
+                format!("{rate_pps} packets/s of full size carry less than min_police_bps ({})", limits.min_police_bps),
+            ),
+            Ok(Action::RedirectIp { next_hop, .. }) => if let Some(because) = shape::unusable_next_hop(next_hop) {
+                report.require("next_hop", false, because);
+            },
+            Ok(Action::Discard | Action::RedirectVrf { .. } | Action::Mark { .. }) => {}
         }
         if step.action == ActionType::Discard && vector.is_some_and(|vector| NEVER_DISCARDED.contains(&vector)) {
             report.at("action", |report| report.error(format!("discard is never allowed for {}", vector.unwrap_or_default())));
         }
         report.require("on_allowed_port", !(step.on_allowed_port == OnAllowedPort::Include && step.action == ActionType::Discard), "include with discard would drop the service itself");
-        report.require("allow_host_wide", !step.allow_host_wide || step.action == ActionType::Police, "is for police only: discarding a whole host finishes the attack");
+        report.require("allow_host_wide", !step.allow_host_wide || step.action <= ActionType::Police, "is for police only (or mark): discarding a whole host finishes the attack, and redirecting it does for the network");
         let ttl = ttl_of(step);
         report.require("ttl_seconds", (limits.min_ttl_seconds..=limits.max_ttl_seconds).contains(&ttl), format!("{ttl} is outside of the guardrails' {} to {} s", limits.min_ttl_seconds, limits.max_ttl_seconds));
         let confidence = step.require_confidence_at_least.unwrap_or(0.0);

@@ -3,13 +3,22 @@
 //! Every field is canonical by construction, so two spellings of one match are equal and hash alike. A match
 //! always has a destination: prefixd has no match-everything rules.
 
+mod action;
+mod bits;
 mod ranges;
 pub mod render;
+mod request;
+pub mod shape;
 mod text;
+mod values;
 
+pub use action::{Action, ActionError, ActionFields, ActionType, RouteTarget};
+pub use bits::{Alternative, Bits, BitsError, Fragments, TcpFlags};
 pub use ranges::{Range, Ranges, RangesError};
+pub use request::MatchRequest;
+pub use text::TextError;
+pub use values::{Dscp, FlowLabels, ValueError};
 
-use crate::rate::BitsPerSecond;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -38,9 +47,16 @@ pub struct Match {
     /// Destination prefix, host bits cleared.
     #[cfg_attr(feature = "server", schema(value_type = String, example = "203.0.113.10/32"))]
     pub dst_prefix: IpNet,
+    /// Source prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "server", schema(value_type = Option<String>, example = "198.51.100.0/24"))]
+    pub src_prefix: Option<IpNet>,
     /// IP protocol numbers.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub protocols: BTreeSet<u8>,
+    /// Ports, of either direction.
+    #[serde(default, skip_serializing_if = "Ranges::is_empty")]
+    pub ports: Ranges,
     /// Destination ports.
     #[serde(default, skip_serializing_if = "Ranges::is_empty")]
     pub dst_ports: Ranges,
@@ -50,15 +66,24 @@ pub struct Match {
     /// ICMP types (ICMPv6 types when the destination is IPv6).
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub icmp_types: BTreeSet<u8>,
+    /// ICMP codes, of those types.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub icmp_codes: BTreeSet<u8>,
     /// TCP flags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp_flags: Option<TcpFlags>,
     /// Total length of the IP packet in bytes.
     #[serde(default, skip_serializing_if = "Ranges::is_empty")]
     pub packet_lengths: Ranges,
+    /// DSCP values.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub dscp: BTreeSet<Dscp>,
     /// Fragments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fragment: Option<Fragment>,
+    pub fragment: Option<Fragments>,
+    /// Flow labels, IPv6 only.
+    #[serde(default, skip_serializing_if = "FlowLabels::is_empty")]
+    pub flow_labels: FlowLabels,
 }
 
 impl Match {
@@ -67,128 +92,51 @@ impl Match {
     pub fn destination(prefix: IpNet) -> Self {
         Self {
             dst_prefix: prefix.trunc(),
+            src_prefix: None,
             protocols: BTreeSet::new(),
+            ports: Ranges::default(),
             dst_ports: Ranges::default(),
             src_ports: Ranges::default(),
             icmp_types: BTreeSet::new(),
+            icmp_codes: BTreeSet::new(),
             tcp_flags: None,
             packet_lengths: Ranges::default(),
+            dscp: BTreeSet::new(),
             fragment: None,
+            flow_labels: FlowLabels::default(),
         }
     }
 
     /// Whether the match has ports, of either direction.
     #[must_use]
     pub fn has_ports(&self) -> bool {
-        !self.dst_ports.is_empty() || !self.src_ports.is_empty()
+        !self.ports.is_empty() || !self.dst_ports.is_empty() || !self.src_ports.is_empty()
     }
-}
 
-/// TCP flags that must be set and flags that must be clear (RFC 8955 section 4.2.2.9). Written `syn&!ack`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TcpFlags {
-    /// Bits that must be set, as in byte 13 of the TCP header.
-    pub set: u8,
-    /// Bits that must be clear.
-    pub clear: u8,
-}
-
-crate::schema::text_schema!(TcpFlags, "TcpFlags");
-
-impl TcpFlags {
-    /// The SYN bit.
-    pub const SYN: u8 = 0x02;
-    /// The ACK bit.
-    pub const ACK: u8 = 0x10;
-}
-
-/// Which fragments match (RFC 8955 section 4.2.2.12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Fragment {
-    /// The packet is a fragment other than the first (IsF).
-    IsFragment,
-}
-
-/// What happens to the matched traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-#[serde(tag = "action_type", rename_all = "snake_case")]
-pub enum Action {
-    /// All of it is dropped (traffic-rate 0).
-    Discard,
-    /// What exceeds the rate is dropped.
-    Police {
-        /// The bound, per rule and forwarding engine.
-        rate_bps: BitsPerSecond,
-    },
-}
-
-impl Action {
-    /// Its kind without the rate.
+    /// Terms of the component that has the most, which is what routers bound.
     #[must_use]
-    pub const fn kind(self) -> ActionType {
-        match self {
-            Self::Discard => ActionType::Discard,
-            Self::Police { .. } => ActionType::Police,
-        }
-    }
-
-    /// The bound of a police action.
-    #[must_use]
-    pub const fn rate(self) -> Option<BitsPerSecond> {
-        match self {
-            Self::Discard => None,
-            Self::Police { rate_bps } => Some(rate_bps),
-        }
-    }
-
-    /// Whether this lets less traffic through than `other`: discard before police, lower rates before higher.
-    #[must_use]
-    pub fn is_stricter_than(self, other: Self) -> bool {
-        match (self, other) {
-            (Self::Discard, Self::Police { .. }) => true,
-            (Self::Police { rate_bps: own }, Self::Police { rate_bps: theirs }) => own < theirs,
-            (Self::Discard | Self::Police { .. }, Self::Discard) => false,
-        }
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Discard => f.write_str("discard"),
-            Self::Police { rate_bps } => write!(f, "police {rate_bps}"),
-        }
-    }
-}
-
-/// The kind of an action, weakest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum ActionType {
-    /// Limit to a rate.
-    Police,
-    /// Drop everything.
-    Discard,
-}
-
-impl ActionType {
-    /// The name on the wire and in configuration.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Police => "police",
-            Self::Discard => "discard",
-        }
-    }
-}
-
-impl fmt::Display for ActionType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+    pub fn terms(&self) -> usize {
+        let octets = |numbers: &BTreeSet<u8>| {
+            let numbers: Ranges = numbers.iter().map(|number| u16::from(*number)).collect();
+            numbers.operators()
+        };
+        let dscp: BTreeSet<u8> = self.dscp.iter().map(|dscp| dscp.get()).collect();
+        [
+            octets(&self.protocols),
+            self.ports.operators(),
+            self.dst_ports.operators(),
+            self.src_ports.operators(),
+            octets(&self.icmp_types),
+            octets(&self.icmp_codes),
+            self.tcp_flags.as_ref().map_or(0, Bits::operators),
+            self.packet_lengths.operators(),
+            octets(&dscp),
+            self.fragment.as_ref().map_or(0, Bits::operators),
+            self.flow_labels.operators(),
+        ]
+        .into_iter()
+        .max()
+        .unwrap_or(0)
     }
 }
 
@@ -201,12 +149,29 @@ pub struct Rule {
     pub matches: Match,
     /// What happens to it.
     #[serde(flatten)]
+    #[cfg_attr(feature = "server", schema(value_type = ActionFields))]
     pub action: Action,
+    /// Whether the router samples it besides (traffic-action).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sample: bool,
+}
+
+impl Rule {
+    /// Not sampled.
+    #[must_use]
+    pub const fn new(matches: Match, action: Action) -> Self {
+        Self {
+            matches,
+            action,
+            sample: false,
+        }
+    }
 }
 
 impl fmt::Display for Rule {
     /// One line for people: `dst 203.0.113.10/32 proto udp dport 27015 then police 5 Mbit/s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} then {}", self.matches, self.action)
+        let sample = if self.sample { " sample" } else { "" };
+        write!(f, "{} then {}{sample}", self.matches, self.action)
     }
 }

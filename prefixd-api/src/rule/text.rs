@@ -1,36 +1,59 @@
-//! The text form of a match, for people and tickets.
+//! The text form of a match, for people and tickets; and back.
 
-use super::{Fragment, Match, TcpFlags, protocol};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use super::{Match, MatchRequest, Ranges, Rule, protocol};
+use ipnet::IpNet;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-/// The flags of byte 13 of the TCP header, lowest bit first (RFC 9293 section 3.1).
-const TCP_FLAG_NAMES: [(&str, u8); 8] = [
-    ("fin", 0x01),
-    ("syn", 0x02),
-    ("rst", 0x04),
-    ("psh", 0x08),
-    ("ack", 0x10),
-    ("urg", 0x20),
-    ("ece", 0x40),
-    ("cwr", 0x80),
+const PROTOCOLS: [(&str, u8); 5] = [
+    ("icmp", protocol::ICMP),
+    ("tcp", protocol::TCP),
+    ("udp", protocol::UDP),
+    ("gre", protocol::GRE),
+    ("icmpv6", protocol::ICMPV6),
+];
+
+/// The words that begin a component.
+const WORDS: [&str; 13] = [
+    "dst",
+    "src",
+    "proto",
+    "port",
+    "dport",
+    "sport",
+    "icmp-type",
+    "icmp-code",
+    "tcp-flags",
+    "length",
+    "dscp",
+    "fragment",
+    "flow-label",
 ];
 
 pub(super) fn protocol_name(number: u8) -> Option<&'static str> {
-    match number {
-        protocol::ICMP => Some("icmp"),
-        protocol::TCP => Some("tcp"),
-        protocol::UDP => Some("udp"),
-        protocol::GRE => Some("gre"),
-        protocol::ICMPV6 => Some("icmpv6"),
-        _ => None,
+    PROTOCOLS
+        .iter()
+        .find_map(|(name, known)| (*known == number).then_some(*name))
+}
+
+struct List<T>(T);
+
+impl<T: IntoIterator<Item: fmt::Display> + Clone> fmt::Display for List<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, item) in self.0.clone().into_iter().enumerate() {
+            write!(f, "{}{item}", if index == 0 { "" } else { "," })?;
+        }
+        Ok(())
     }
 }
 
 impl fmt::Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "dst {}", self.dst_prefix)?;
+        if let Some(prefix) = self.src_prefix {
+            write!(f, " src {prefix}")?;
+        }
         for (index, number) in self.protocols.iter().enumerate() {
             f.write_str(if index == 0 { " proto " } else { "," })?;
             match protocol_name(*number) {
@@ -38,117 +61,187 @@ impl fmt::Display for Match {
                 None => write!(f, "{number}")?,
             }
         }
-        if !self.dst_ports.is_empty() {
-            write!(f, " dport {}", self.dst_ports)?;
+        for (word, ports) in [
+            ("port", &self.ports),
+            ("dport", &self.dst_ports),
+            ("sport", &self.src_ports),
+        ] {
+            if !ports.is_empty() {
+                write!(f, " {word} {ports}")?;
+            }
         }
-        if !self.src_ports.is_empty() {
-            write!(f, " sport {}", self.src_ports)?;
+        for (word, numbers) in [("icmp-type", &self.icmp_types), ("icmp-code", &self.icmp_codes)] {
+            if !numbers.is_empty() {
+                write!(f, " {word} {}", List(numbers))?;
+            }
         }
-        for (index, number) in self.icmp_types.iter().enumerate() {
-            write!(f, "{}{number}", if index == 0 { " icmp-type " } else { "," })?;
-        }
-        if let Some(flags) = self.tcp_flags {
+        if let Some(flags) = &self.tcp_flags {
             write!(f, " tcp-flags {flags}")?;
         }
         if !self.packet_lengths.is_empty() {
             write!(f, " length {}", self.packet_lengths)?;
         }
-        match self.fragment {
-            Some(Fragment::IsFragment) => f.write_str(" fragment is-fragment"),
-            None => Ok(()),
+        if !self.dscp.is_empty() {
+            write!(f, " dscp {}", List(&self.dscp))?;
         }
-    }
-}
-
-impl fmt::Display for TcpFlags {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut separator = "";
-        for (prefix, bits) in [("", self.set), ("!", self.clear)] {
-            for (name, _) in TCP_FLAG_NAMES.iter().filter(|(_, bit)| bits & bit != 0) {
-                write!(f, "{separator}{prefix}{name}")?;
-                separator = "&";
-            }
+        if let Some(fragment) = &self.fragment {
+            write!(f, " fragment {fragment}")?;
+        }
+        if !self.flow_labels.is_empty() {
+            write!(f, " flow-label {}", self.flow_labels)?;
         }
         Ok(())
     }
 }
 
-/// The text names no flag that exists, or one both set and clear.
+/// Why a text is no match or rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a list of TCP flags such as syn&!ack (fin, syn, rst, psh, ack, urg, ece, cwr)")]
-pub struct TcpFlagsError(String);
+pub enum TextError {
+    /// A word that begins no component.
+    #[error("{0:?} is no component; known: {known}", known = WORDS.join(", "))]
+    Word(String),
+    /// Nothing follows a component.
+    #[error("{0} has no value")]
+    NoValue(String),
+    /// A component is there twice.
+    #[error("{0} is there twice; put its values into one list, with commas")]
+    Twice(String),
+    /// A value the component cannot have.
+    #[error("{word} {value}: {why}")]
+    Value {
+        /// The component.
+        word: String,
+        /// Its value.
+        value: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Nobody is protected.
+    #[error("it has no destination; begin with dst and a prefix")]
+    NoDestination,
+    /// Nothing is done.
+    #[error("it has no action; end with then and an action")]
+    NoAction,
+    /// No action.
+    #[error("{0}")]
+    Action(String),
+}
 
-impl FromStr for TcpFlags {
-    type Err = TcpFlagsError;
+impl FromStr for Rule {
+    type Err = TextError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refused = || TcpFlagsError(text.to_owned());
-        let mut flags = Self { set: 0, clear: 0 };
-        for part in text.split('&') {
-            let (bits, name) = match part.strip_prefix('!') {
-                Some(name) => (&mut flags.clear, name),
-                None => (&mut flags.set, part),
-            };
-            *bits |= TCP_FLAG_NAMES
-                .iter()
-                .find(|(known, _)| *known == name)
-                .ok_or_else(refused)?
-                .1;
-        }
-        if flags.set & flags.clear != 0 {
-            return Err(refused());
-        }
-        Ok(flags)
+        let (matches, action) = text.split_once(" then ").ok_or(TextError::NoAction)?;
+        let action = action.trim();
+        let (action, sample) = match action.strip_suffix(" sample") {
+            Some(action) => (action, true),
+            None => (action, false),
+        };
+        Ok(Self {
+            matches: matches.parse()?,
+            action: action.parse().map_err(TextError::Action)?,
+            sample,
+        })
     }
 }
 
-impl Serialize for TcpFlags {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+fn list<T: FromStr<Err: fmt::Display> + Ord>(text: &str) -> Result<BTreeSet<T>, String> {
+    text.split(',')
+        .map(|item| item.parse::<T>().map_err(|error| format!("{item:?}: {error}")))
+        .collect()
+}
+
+fn value<T: FromStr<Err: fmt::Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+fn prefix(text: &str) -> Result<IpNet, String> {
+    let prefix: IpNet = value(text)?;
+    let meant = prefix.trunc();
+    if prefix == meant {
+        Ok(prefix)
+    } else {
+        Err(format!("has host bits set; did you mean {meant}?"))
     }
 }
 
-impl<'de> Deserialize<'de> for TcpFlags {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        std::borrow::Cow::<'de, str>::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+fn protocols(text: &str) -> Result<BTreeSet<u8>, String> {
+    text.split(',')
+        .map(|item| {
+            let named = PROTOCOLS.iter().find(|(name, _)| *name == item);
+            named
+                .map(|(_, number)| *number)
+                .or_else(|| item.parse().ok())
+                .ok_or_else(|| {
+                    format!("{item:?} is no protocol; known: icmp, tcp, udp, gre, icmpv6, 0 to 255")
+                })
+        })
+        .collect()
+}
+
+impl FromStr for MatchRequest {
+    type Err = TextError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut matches = Self::default();
+        let mut seen = BTreeSet::new();
+        let mut words = text.split_whitespace();
+        while let Some(word) = words.next() {
+            if !WORDS.contains(&word) {
+                return Err(TextError::Word(word.to_owned()));
+            }
+            let text = words.next().ok_or_else(|| TextError::NoValue(word.to_owned()))?;
+            if !seen.insert(word) {
+                return Err(TextError::Twice(word.to_owned()));
+            }
+            matches.read(word, text).map_err(|why| TextError::Value {
+                word: word.to_owned(),
+                value: text.to_owned(),
+                why,
+            })?;
+        }
+        Ok(matches)
+    }
+}
+
+impl MatchRequest {
+    fn read(&mut self, word: &str, text: &str) -> Result<(), String> {
+        match word {
+            "dst" => self.dst_prefix = Some(prefix(text)?),
+            "src" => self.src_prefix = Some(prefix(text)?),
+            "proto" => self.protocols = protocols(text)?,
+            "port" => self.ports = value(text)?,
+            "dport" => self.dst_ports = value(text)?,
+            "sport" => self.src_ports = value(text)?,
+            "icmp-type" => self.icmp_types = list(text)?,
+            "icmp-code" => self.icmp_codes = list(text)?,
+            "tcp-flags" => self.tcp_flags = Some(value(text)?),
+            "length" => self.packet_lengths = value(text)?,
+            "dscp" => self.dscp = list(text)?,
+            "fragment" => self.fragment = Some(value(text)?),
+            _ => self.flow_labels = value(text)?,
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Match {
+    type Err = TextError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let request: MatchRequest = text.parse()?;
+        let prefix = request.dst_prefix.ok_or(TextError::NoDestination)?;
+        Ok(request.on(prefix))
+    }
+}
+
+impl FromStr for Ranges {
+    type Err = super::RangesError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.split(',').map(str::parse::<super::Range>).collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{Action, Rule};
-    use super::*;
-    use crate::rate::BitsPerSecond;
-
-    #[test]
-    fn a_rule_reads_as_one_line() {
-        let rule = Rule {
-            matches: Match {
-                protocols: [protocol::TCP].into(),
-                dst_ports: [80, 443].into_iter().collect(),
-                tcp_flags: Some("syn&!ack".parse().unwrap()),
-                ..Match::destination("203.0.113.10/32".parse().unwrap())
-            },
-            action: Action::Police {
-                rate_bps: BitsPerSecond(5_000_000),
-            },
-        };
-        assert_eq!(
-            rule.to_string(),
-            "dst 203.0.113.10/32 proto tcp dport 80,443 tcp-flags syn&!ack then police 5 Mbit/s"
-        );
-        let json = serde_json::to_value(&rule).unwrap();
-        assert_eq!(json["match"]["dst_ports"], serde_json::json!(["80", "443"]));
-        assert_eq!(json["action_type"], "police");
-        assert_eq!(serde_json::from_value::<Rule>(json).unwrap(), rule);
-    }
-
-    #[test]
-    fn contradicting_or_unknown_flags_are_refused() {
-        for text in ["", "syn&!syn", "sin", "syn&"] {
-            assert!(text.parse::<TcpFlags>().is_err(), "{text:?}");
-        }
-    }
-}
+pub(super) mod tests;

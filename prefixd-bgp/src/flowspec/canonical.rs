@@ -2,7 +2,8 @@
 
 use ipnet::IpNet;
 
-use super::terms::{canonical_bitmask, canonical_numeric};
+use super::bits::canonical_bitmask;
+use super::terms::canonical_numeric;
 use super::{Component, Family, NlriKey, Rule};
 use crate::wire;
 
@@ -84,6 +85,12 @@ pub enum RuleError {
     /// The terms cover every value (or the destination is /0).
     #[error("the {component} component matches everything; leave it out or narrow it")]
     MatchesEverything {
+        /// The component.
+        component: &'static str,
+    },
+    /// A bitmask list of more alternatives than a rule can sensibly have.
+    #[error("the {component} terms come to too many alternatives; split the rule")]
+    TooManyAlternatives {
         /// The component.
         component: &'static str,
     },

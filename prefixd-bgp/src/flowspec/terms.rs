@@ -2,7 +2,7 @@
 //!
 //! A list is an OR of groups; a term whose AND bit is set belongs to the group of the term before it (RFC 8955
 //! section 4.2.1.1). Numeric lists are reduced to the *set of values* they match, then written back in one way, so two
-//! spellings of one set give the same bytes. Bitmask lists are sorted and de-duplicated.
+//! spellings of one set give the same bytes. Bitmask lists: the module `bits`.
 
 use super::canonical::RuleError;
 
@@ -143,58 +143,6 @@ pub(super) fn canonical_numeric(
             .into_iter()
             .flat_map(|interval| spell(interval, max))
             .collect()),
-    }
-}
-
-/// Sorted, de-duplicated groups of sorted, de-duplicated terms; only bits of `mask` may be used.
-pub(super) fn canonical_bitmask(
-    terms: &[BitmaskTerm],
-    mask: u16,
-    component: &'static str,
-) -> Result<Vec<BitmaskTerm>, RuleError> {
-    if terms.is_empty() {
-        return Err(RuleError::EmptyComponent { component });
-    }
-    if let Some(term) = terms.iter().find(|term| term.bits == 0 || term.bits & !mask != 0) {
-        return Err(RuleError::InvalidBits {
-            component,
-            bits: term.bits,
-            mask,
-        });
-    }
-    let mut alternatives: Vec<Vec<BitmaskTerm>> = groups(terms, |term| term.and)
-        .map(|group| {
-            let mut group: Vec<_> = group.iter().copied().map(plain_bitmask).collect();
-            group.sort_unstable();
-            group.dedup();
-            group
-        })
-        .collect();
-    alternatives.sort_unstable();
-    alternatives.dedup();
-    Ok(alternatives
-        .into_iter()
-        .flat_map(|group| {
-            group
-                .into_iter()
-                .enumerate()
-                .map(|(i, term)| BitmaskTerm { and: i > 0, ..term })
-        })
-        .collect())
-}
-
-/// Without the AND bit, which the position in its group decides. For a single bit "any" and "all" mean the same; it
-/// is written as "all of it" and, negated, as "none of it": the pair that routers show as "set" and "not set".
-fn plain_bitmask(term: BitmaskTerm) -> BitmaskTerm {
-    let all = if term.bits.count_ones() == 1 {
-        !term.not
-    } else {
-        term.all
-    };
-    BitmaskTerm {
-        and: false,
-        all,
-        ..term
     }
 }
 

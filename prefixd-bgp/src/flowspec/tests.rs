@@ -226,6 +226,126 @@ fn bitmask_terms_are_sorted_and_plain() {
     );
 }
 
+/// The canonical terms of TCP flags, as operator bytes and bits.
+fn canonical_flags(terms: &[BitmaskTerm]) -> Result<Vec<BitmaskTerm>, RuleError> {
+    let canonical = rule(vec![dst("192.0.2.1/32"), Component::TcpFlags(terms.to_vec())]).canonical()?;
+    match canonical.components() {
+        [_, Component::TcpFlags(terms)] => Ok(terms.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn spellings_of_one_bitmask_function_are_one() {
+    let any = BitmaskTerm::any;
+    let all = |bits| BitmaskTerm {
+        all: true,
+        ..any(bits)
+    };
+    let none = |bits| BitmaskTerm {
+        not: true,
+        ..any(bits)
+    };
+    let not_all = |bits| BitmaskTerm {
+        not: true,
+        ..all(bits)
+    };
+    let and = |term: BitmaskTerm| BitmaskTerm { and: true, ..term };
+    let same: Vec<(&str, Vec<BitmaskTerm>, Vec<BitmaskTerm>)> = vec![
+        ("any of is one of each", vec![any(6)], vec![all(4), all(2)]),
+        ("implied", vec![all(2), all(6)], vec![all(2)]),
+        ("all of, in two terms", vec![all(2), and(all(4))], vec![all(6)]),
+        (
+            "none of, in two terms",
+            vec![none(2), and(none(4))],
+            vec![none(6)],
+        ),
+        (
+            "not all of is one not of each",
+            vec![not_all(6)],
+            vec![none(4), none(2)],
+        ),
+        (
+            "the flag does not matter",
+            vec![all(2), and(none(16)), all(18)],
+            vec![all(2)],
+        ),
+        (
+            "distributed",
+            vec![any(6), and(none(16))],
+            vec![all(2), and(none(16)), all(4), and(none(16))],
+        ),
+        (
+            "what the others hold together is left out",
+            vec![all(3), none(1), and(all(4)), all(6)],
+            vec![all(3), none(1), and(all(4))],
+        ),
+    ];
+    for (what, one, other) in same {
+        assert_eq!(canonical_flags(&one), canonical_flags(&other), "{what}");
+        assert!(canonical_flags(&one).is_ok(), "{what}");
+    }
+    assert!(matches!(
+        canonical_flags(&[all(2), and(none(2))]),
+        Err(RuleError::NeverMatches { .. })
+    ));
+    assert!(matches!(
+        canonical_flags(&[all(2), none(2)]),
+        Err(RuleError::MatchesEverything { .. })
+    ));
+    let wide: Vec<_> = (0..4).map(|_| and(any(0x0FFF))).collect();
+    assert!(canonical_flags(&wide).is_ok(), "the same four times is once");
+    let blown = [any(0x00F), and(any(0x0F0)), and(any(0xF00)), and(not_all(0xFFF))];
+    assert!(matches!(
+        canonical_flags(&blown),
+        Err(RuleError::TooManyAlternatives { .. })
+    ));
+}
+
+/// Every component in one rule of each family, and back from the bytes.
+#[test]
+fn every_component_has_known_bytes() {
+    let numbers = |value| vec![NumericTerm::equal(value)];
+    let common = |destination: &str, source: &str| {
+        vec![
+            dst(destination),
+            Component::SourcePrefix(source.parse().unwrap()),
+            Component::Protocol(numbers(6)),
+            Component::Port(numbers(80)),
+            Component::DestinationPort(numbers(443)),
+            Component::SourcePort(NumericTerm::range(1024, 2047).to_vec()),
+            Component::IcmpType(numbers(3)),
+            Component::IcmpCode(numbers(4)),
+            Component::TcpFlags(vec![BitmaskTerm::any(0x102)]),
+            Component::PacketLength(vec![NumericTerm::or(Comparison::LessOrEqual, 1500)]),
+            Component::Dscp(numbers(46)),
+        ]
+    };
+    let mut v4 = common("203.0.113.10/32", "198.51.100.0/24");
+    v4.push(Component::Fragment(vec![
+        BitmaskTerm::any(1),
+        BitmaskTerm::any(2),
+    ]));
+    let tail = "038106 048150 059101bb 06130400d507ff 078103 088104 09 0102 910100 0a9505dc 0b812e";
+    let digits = |text: String| text.split_whitespace().collect::<String>();
+    assert_eq!(
+        hex(&v4),
+        digits(format!("34 0120cb00710a 0218c63364 {tail} 0c 0101 8102"))
+    );
+    let mut v6 = common("2001:db8::/32", "2001:db8:bad::/48");
+    v6.push(Component::Fragment(vec![BitmaskTerm::and_none(4)]));
+    v6.push(Component::FlowLabel(vec![NumericTerm::or(
+        Comparison::GreaterOrEqual,
+        0x1_0000,
+    )]));
+    assert_eq!(
+        hex(&v6),
+        digits(format!(
+            "3d 012000 20010db8 023000 20010db80bad {tail} 0c8204 0da300010000"
+        ))
+    );
+}
+
 #[test]
 fn what_cannot_be_sent_is_refused_with_a_reason() {
     let victim = || dst("192.0.2.1/32");
@@ -401,7 +521,33 @@ fn any_rule() -> impl Strategy<Value = Rule> {
         )
 }
 
+/// RFC 8955 section 4.2.1.2, read naively.
+fn holds(terms: &[BitmaskTerm], flags: u16) -> bool {
+    let one = |term: &BitmaskTerm| {
+        let found = flags & term.bits;
+        let is_met = if term.all { found == term.bits } else { found != 0 };
+        is_met != term.not
+    };
+    terms
+        .chunk_by(|_, next| next.and)
+        .any(|group| group.iter().all(one))
+}
+
 proptest! {
+    /// The bytes are a function of what is matched: two lists are equal exactly when they match the same flags.
+    #[test]
+    fn canonical_bits_match_the_same_flags(one in proptest::collection::vec(bits(), 1..6), other in proptest::collection::vec(bits(), 1..6)) {
+        let table = |terms: &[BitmaskTerm]| (0..16_u16).map(|flags| holds(terms, flags)).collect::<Vec<_>>();
+        let (a, b) = (canonical_flags(&one), canonical_flags(&other));
+        match &a {
+            Ok(canonical) => prop_assert_eq!(table(canonical), table(&one), "{:?}", canonical),
+            Err(RuleError::NeverMatches { .. }) => prop_assert!(!table(&one).contains(&true)),
+            Err(RuleError::MatchesEverything { .. }) => prop_assert!(!table(&one).contains(&false)),
+            Err(error) => prop_assert!(false, "{error}"),
+        }
+        prop_assert_eq!(table(&one) == table(&other), a == b);
+    }
+
     #[test]
     fn canonical_terms_match_the_same_values(terms in proptest::collection::vec(term(300), 1..8), probe in 0..400_u64) {
         let canonical = rule(vec![dst("192.0.2.1/32"), ports(&terms)]).canonical();

@@ -47,7 +47,7 @@ fn later(now: Instant) -> Instant {
 }
 
 fn discard(n: u32, now: Instant) -> Route {
-    route(n, Action::Discard, later(now))
+    route(n, Action::DISCARD, later(now))
 }
 
 /// Pulls and confirms until there is nothing left, and gives the bytes.
@@ -200,7 +200,7 @@ fn an_extension_is_not_sent_again() {
     let generation = up(&mut rib, now);
     rib.announce(discard(1, now), now);
     drain(&mut rib, generation, now);
-    rib.announce(route(1, Action::Discard, later(later(now))), now);
+    rib.announce(route(1, Action::DISCARD, later(later(now))), now);
     assert!(rib.is_settled());
     assert_eq!(rib.next_expiry(), Some(later(later(now))));
 }
@@ -210,7 +210,7 @@ fn a_route_that_is_over_already_is_a_withdrawal() {
     let now = Instant::now();
     let mut rib = Rib::new(&config());
     rib.announce(discard(1, now), now);
-    rib.announce(route(1, Action::Discard, now), now);
+    rib.announce(route(1, Action::DISCARD, now), now);
     assert_eq!(rib.counts(), RibCounts::default());
 }
 
@@ -243,7 +243,7 @@ fn discard_v6(n: u8, now: Instant) -> Route {
     };
     Route {
         rule: Arc::new(rule.canonical().unwrap()),
-        action: Action::Discard,
+        action: Action::DISCARD,
         not_after: later(now),
     }
 }
@@ -543,11 +543,11 @@ proptest! {
         let mut table = BTreeSet::new();
         let mut budget = usize::MAX;
         let mut suspended = false;
-        let police = Action::TrafficRateBytes(BytesPerSecond::new(1000.0).unwrap());
+        let police = Action::police(BytesPerSecond::new(1000.0).unwrap());
         for step in steps {
             match step {
                 Step::Announce(n, police_it) => {
-                    rib.announce(route(n, if police_it { police } else { Action::Discard }, later(now)), now);
+                    rib.announce(route(n, if police_it { police } else { Action::DISCARD }, later(now)), now);
                 }
                 Step::Withdraw(n) => rib.withdraw(discard(n, now).rule.key()),
                 Step::Pull => {

@@ -6,13 +6,13 @@
 use std::collections::HashMap;
 
 use rustbgpd_wire::attribute::encode_path_attributes;
-use rustbgpd_wire::{
-    AsPath, AsPathSegment, COMMUNITY_NO_EXPORT, ExtendedCommunity, FlowSpecAction, Origin, PathAttribute,
-};
+use rustbgpd_wire::{AsPath, AsPathSegment, COMMUNITY_NO_EXPORT, Origin, PathAttribute};
 
 use super::{HEADER, MAX_MESSAGE, afi};
 use crate::config::{ConfigError, LargeCommunity};
 use crate::flowspec::{Action, Family, NlriKey};
+
+mod communities;
 
 const TYPE_UPDATE: u8 = 2;
 const SAFI_FLOWSPEC: u8 = 133;
@@ -20,8 +20,6 @@ const MP_REACH: u8 = 14;
 const MP_UNREACH: u8 = 15;
 /// Optional, extended length (RFC 4271 section 4.3).
 const OPTIONAL_EXTENDED: u8 = 0x90;
-const OPTIONAL_TRANSITIVE: u8 = 0xC0;
-const EXTENDED_COMMUNITIES: u8 = 16;
 /// iBGP default; FlowSpec routes of one rule compete only with our own.
 const LOCAL_PREF: u32 = 100;
 
@@ -78,20 +76,8 @@ impl AttributeSet {
 
     /// All attributes but MP_REACH_NLRI, in order of type.
     fn encode(&self, kind: SessionKind, action: Action) -> Vec<u8> {
-        // The field holds two octets and is informative only: a four-octet AS gives its low half.
-        let [_, _, high, low] = self.local_asn.to_be_bytes();
-        let asn = u16::from_be_bytes([high, low]);
-        let community = ExtendedCommunity::from_flowspec_action(&match action {
-            Action::Discard => FlowSpecAction::TrafficRateBytes { asn, rate: 0.0 },
-            Action::TrafficRateBytes(rate) => FlowSpecAction::TrafficRateBytes {
-                asn,
-                rate: rate.get(),
-            },
-            Action::TrafficMarking(dscp) => FlowSpecAction::TrafficMarking { dscp: dscp.get() },
-        });
         let mut bytes = self.before[kind.index()].clone();
-        bytes.extend_from_slice(&[OPTIONAL_TRANSITIVE, EXTENDED_COMMUNITIES, 8]);
-        bytes.extend_from_slice(&community.as_u64().to_be_bytes());
+        communities::encode(action, self.local_asn, &mut bytes);
         bytes.extend_from_slice(&self.after);
         bytes
     }

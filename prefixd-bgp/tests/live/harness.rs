@@ -173,7 +173,7 @@ pub(crate) fn numbered(n: u32) -> Rule {
     let victim = Ipv4Addr::from(0x0A00_0000 + n);
     rule(
         &format!("{victim}/32"),
-        Action::Discard,
+        Action::DISCARD,
         vec![Component::Protocol(vec![NumericTerm::equal(17)])],
     )
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod every;
 mod harness;
 mod protection;
 
@@ -15,7 +16,7 @@ const VICTIM_V4: &str = "203.0.113.10/32";
 const VICTIM_V6: &str = "2001:db8::10/128";
 
 fn police() -> Action {
-    Action::TrafficRateBytes(BytesPerSecond::from_bits_per_second(1_000_000).unwrap())
+    Action::police(BytesPerSecond::from_bits_per_second(1_000_000).unwrap())
 }
 
 /// One rule per family that every router shows without loss of meaning.
@@ -67,7 +68,7 @@ fn rich_rules() -> [(Rule, Match); 4] {
         (
             rule(
                 VICTIM_V4,
-                Action::Discard,
+                Action::DISCARD,
                 vec![
                     Component::TcpFlags(vec![BitmaskTerm::any(2), BitmaskTerm::and_none(16)]),
                     Component::Protocol(vec![NumericTerm::equal(6)]),
@@ -81,7 +82,7 @@ fn rich_rules() -> [(Rule, Match); 4] {
         (
             rule(
                 VICTIM_V6,
-                Action::Discard,
+                Action::DISCARD,
                 vec![
                     Component::IcmpType(vec![NumericTerm::equal(129), NumericTerm::equal(128)]),
                     Component::Protocol(vec![NumericTerm::equal(58)]),
@@ -94,7 +95,7 @@ fn rich_rules() -> [(Rule, Match); 4] {
         (
             rule(
                 VICTIM_V6,
-                Action::Discard,
+                Action::DISCARD,
                 vec![
                     Component::Fragment(vec![BitmaskTerm::any(2)]),
                     Component::SourcePrefix("2001:db8:bad::/48".parse().unwrap()),

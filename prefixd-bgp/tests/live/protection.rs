@@ -31,8 +31,8 @@ async fn carries_rules(kind: Kind, transport: Transport, address: IpAddr, guard:
     };
     pair.wait_established().await;
     let rules = [
-        rule("203.0.113.10/32", Action::Discard, vec![]),
-        rule("2001:db8::10/128", Action::Discard, vec![]),
+        rule("203.0.113.10/32", Action::DISCARD, vec![]),
+        rule("2001:db8::10/128", Action::DISCARD, vec![]),
     ];
     pair.speaker.apply(rules.iter().map(announce)).unwrap();
     pair.wait_rules(Family::Ipv4Flow, 1).await;

@@ -16,7 +16,7 @@ async fn an_announcement_on_ebgp_byte_for_byte() {
     let router = Router::bind().await;
     let speaker = start(vec![router.neighbor()]);
     let mut peer = router.session(&OpenScript::default()).await;
-    let action = Action::TrafficRateBytes(BytesPerSecond::new(125_000.0).unwrap());
+    let action = Action::police(BytesPerSecond::new(125_000.0).unwrap());
     speaker.apply([announce(Route { action, ..route(1) })]).unwrap();
     #[rustfmt::skip]
     assert_eq!(
@@ -122,7 +122,7 @@ async fn the_action_of_a_rule_is_replaced_in_place() {
     let router = Router::bind().await;
     let speaker = start(vec![router.neighbor()]);
     let mut peer = router.session(&OpenScript::default()).await;
-    let police = Action::TrafficRateBytes(BytesPerSecond::from_bits_per_second(8_000).unwrap());
+    let police = Action::police(BytesPerSecond::from_bits_per_second(8_000).unwrap());
     speaker
         .apply([announce(Route {
             action: police,
@@ -135,7 +135,7 @@ async fn the_action_of_a_rule_is_replaced_in_place() {
     assert_eq!(first.nlri(), second.nlri());
     assert_ne!(first.body, second.body);
     wait_for("advertised", || {
-        speaker.adj_rib_out(NAME).unwrap()[0].advertised == Some(Action::Discard)
+        speaker.adj_rib_out(NAME).unwrap()[0].advertised == Some(Action::DISCARD)
     })
     .await;
 }

@@ -317,7 +317,7 @@ pub(crate) fn route_until(n: u32, not_after: Instant) -> Route {
     };
     Route {
         rule: Arc::new(rule.canonical().unwrap()),
-        action: Action::Discard,
+        action: Action::DISCARD,
         not_after,
     }
 }

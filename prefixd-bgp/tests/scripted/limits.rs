@@ -19,7 +19,7 @@ fn ports(count: u64) -> Route {
     };
     Route {
         rule: Arc::new(rule.canonical().unwrap()),
-        action: Action::Discard,
+        action: Action::DISCARD,
         not_after: Instant::now() + Duration::from_secs(3600),
     }
 }

@@ -46,6 +46,7 @@ pub(crate) enum Rendering {
     Text,
     Junos,
     IosXr,
+    Frr,
 }
 
 impl Rendering {
@@ -54,6 +55,7 @@ impl Rendering {
             Self::Text => "text",
             Self::Junos => "Junos",
             Self::IosXr => "IOS-XR",
+            Self::Frr => "FRR",
         }
     }
 
@@ -61,7 +63,8 @@ impl Rendering {
         match self {
             Self::Text => Self::Junos,
             Self::Junos => Self::IosXr,
-            Self::IosXr => Self::Text,
+            Self::IosXr => Self::Frr,
+            Self::Frr => Self::Text,
         }
     }
 }

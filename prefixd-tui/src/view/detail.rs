@@ -172,7 +172,9 @@ fn rule(view: &DetailView, row: Option<&Mitigation>, width: u16) -> Vec<Line> {
         match (view.rendering, preview) {
             (Rendering::Text, _) => {
                 lines.extend(wrapped(&rule.matches.to_string(), width, Meaning::Plain));
-                lines.push(line(Meaning::High, action(rule.action)));
+                let sample = if rule.sample { ", sampled" } else { "" };
+                let words = format!("{}{sample}", action(rule.action));
+                lines.extend(wrapped(&words, width, Meaning::High));
                 if let Some(preview) = preview {
                     lines.extend(wrapped(
                         &format!("NLRI {}", hex(&preview.nlri)),
@@ -183,7 +185,10 @@ fn rule(view: &DetailView, row: Option<&Mitigation>, width: u16) -> Vec<Line> {
             }
             (Rendering::Junos, Some(preview)) => lines.extend(wrapped(&preview.junos, width, Meaning::Plain)),
             (Rendering::IosXr, Some(preview)) => lines.extend(wrapped(&preview.iosxr, width, Meaning::Plain)),
-            (Rendering::Junos | Rendering::IosXr, None) => lines.push(line(Meaning::Low, "reading...")),
+            (Rendering::Frr, Some(preview)) => lines.extend(wrapped(&preview.frr, width, Meaning::Plain)),
+            (Rendering::Junos | Rendering::IosXr | Rendering::Frr, None) => {
+                lines.push(line(Meaning::Low, "reading..."));
+            }
         }
     }
     if rules.is_empty() {
@@ -202,6 +207,7 @@ fn action(action: Action) -> String {
                 rate_bps.to_wire_bytes_per_second()
             )
         }
+        other => format!("then {other}"),
     }
 }
 

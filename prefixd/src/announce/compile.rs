@@ -1,15 +1,12 @@
 //! From the vocabulary's rules to the speaker's.
 
 use prefixd_api::rate::BitsPerSecond;
-use prefixd_api::rule::{self, Fragment, Match, Ranges, TcpFlags};
+use prefixd_api::rule::{self, Bits, FlowLabels, Match, Ranges, RouteTarget};
 use prefixd_bgp::flowspec::{
-    Action, BitmaskTerm, BytesPerSecond, CanonicalRule, Comparison, Component, Family, InvalidAction,
-    NumericTerm, Rule, RuleError,
+    Action, BitmaskTerm, BytesPerSecond, CanonicalRule, Comparison, Component, Dscp, Effect, Family,
+    InvalidAction, NumericTerm, PacketsPerSecond, Redirect, Rule, RuleError,
 };
 use std::collections::BTreeSet;
-
-/// The is-fragment bit (RFC 8955 section 4.2.2.12).
-const IS_FRAGMENT: u16 = 0x02;
 
 /// Why a rule of a mitigation cannot be announced anywhere.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +27,12 @@ pub(super) fn canonical(matches: &Match) -> Result<CanonicalRule, CompileError> 
         Family::Ipv4
     };
     let mut components = vec![Component::DestinationPrefix(matches.dst_prefix)];
+    components.extend(matches.src_prefix.map(Component::SourcePrefix));
     if !matches.protocols.is_empty() {
         components.push(Component::Protocol(values(&matches.protocols)));
+    }
+    if !matches.ports.is_empty() {
+        components.push(Component::Port(ranges(&matches.ports)));
     }
     if !matches.dst_ports.is_empty() {
         components.push(Component::DestinationPort(ranges(&matches.dst_ports)));
@@ -42,29 +43,55 @@ pub(super) fn canonical(matches: &Match) -> Result<CanonicalRule, CompileError> 
     if !matches.icmp_types.is_empty() {
         components.push(Component::IcmpType(values(&matches.icmp_types)));
     }
-    if let Some(flags) = matches.tcp_flags {
-        components.push(Component::TcpFlags(tcp_flags(flags)));
+    if !matches.icmp_codes.is_empty() {
+        components.push(Component::IcmpCode(values(&matches.icmp_codes)));
+    }
+    if let Some(flags) = &matches.tcp_flags {
+        components.push(Component::TcpFlags(bits(flags)));
     }
     if !matches.packet_lengths.is_empty() {
         components.push(Component::PacketLength(ranges(&matches.packet_lengths)));
     }
-    match matches.fragment {
-        Some(Fragment::IsFragment) => {
-            components.push(Component::Fragment(vec![BitmaskTerm::any(IS_FRAGMENT)]));
-        }
-        None => {}
+    if !matches.dscp.is_empty() {
+        components.push(Component::Dscp(
+            matches
+                .dscp
+                .iter()
+                .map(|dscp| NumericTerm::equal(dscp.get().into()))
+                .collect(),
+        ));
+    }
+    if let Some(fragment) = &matches.fragment {
+        components.push(Component::Fragment(bits(fragment)));
+    }
+    if !matches.flow_labels.is_empty() {
+        components.push(Component::FlowLabel(labels(&matches.flow_labels)));
     }
     Ok(Rule { family, components }.canonical()?)
 }
 
 /// The action as the speaker sends it: bits per second become bytes here and nowhere else.
-pub(super) fn action(action: rule::Action) -> Result<Action, CompileError> {
+pub(super) fn action(action: rule::Action, sample: bool) -> Result<Action, CompileError> {
     Ok(match action {
-        rule::Action::Discard => Action::Discard,
+        rule::Action::Discard => Action::DISCARD,
         rule::Action::Police {
             rate_bps: BitsPerSecond(bits),
-        } => Action::TrafficRateBytes(BytesPerSecond::from_bits_per_second(bits)?),
-    })
+        } => Action::police(BytesPerSecond::from_bits_per_second(bits)?),
+        rule::Action::PolicePackets { rate_pps } => {
+            Action::of(Effect::RatePackets(PacketsPerSecond::new(rate_pps)?))
+        }
+        rule::Action::RedirectVrf { route_target } => Action::of(Effect::Redirect(match route_target {
+            RouteTarget::As2 { asn, value } => Redirect::VrfAs2 { asn, value },
+            RouteTarget::As4 { asn, value } => Redirect::VrfAs4 { asn, value },
+            RouteTarget::Ipv4 { address, value } => Redirect::VrfIpv4 { address, value },
+        })),
+        rule::Action::RedirectIp { next_hop, copy } => Action::of(Effect::Redirect(Redirect::NextHop {
+            address: next_hop,
+            copy,
+        })),
+        rule::Action::Mark { dscp } => Action::mark(Dscp::new(dscp.get())?),
+    }
+    .sampled(sample))
 }
 
 fn values(numbers: &BTreeSet<u8>) -> Vec<NumericTerm> {
@@ -87,21 +114,30 @@ fn ranges(ranges: &Ranges) -> Vec<NumericTerm> {
         .collect()
 }
 
-/// All bits of `set`, and none of `clear`: two AND-ed terms.
-fn tcp_flags(flags: TcpFlags) -> Vec<BitmaskTerm> {
-    let mut terms = Vec::with_capacity(2);
-    if flags.set != 0 {
-        terms.push(BitmaskTerm {
+fn labels(labels: &FlowLabels) -> Vec<NumericTerm> {
+    labels
+        .as_slice()
+        .iter()
+        .flat_map(|(first, last)| NumericTerm::range((*first).into(), (*last).into()))
+        .collect()
+}
+
+/// Each alternative is all bits of `set`, and none of `clear`: one or two AND-ed terms.
+fn bits<F>(bits: &Bits<F>) -> Vec<BitmaskTerm> {
+    let alternative = |one: &rule::Alternative| {
+        let set = (one.set != 0).then_some(BitmaskTerm {
             and: false,
             not: false,
             all: true,
-            bits: u16::from(flags.set),
+            bits: one.set,
         });
-    }
-    if flags.clear != 0 {
-        terms.push(BitmaskTerm::and_none(u16::from(flags.clear)));
-    }
-    terms
+        let clear = (one.clear != 0).then_some(BitmaskTerm {
+            and: one.set != 0,
+            ..BitmaskTerm::and_none(one.clear)
+        });
+        set.into_iter().chain(clear)
+    };
+    bits.alternatives().iter().flat_map(alternative).collect()
 }
 
 #[cfg(test)]
@@ -166,6 +202,23 @@ mod tests {
         // Type 10, ">= 100" in one byte and ">= 1000" in two, each the end of the list.
         assert!(nlri(&from(100)).ends_with("0a8364"), "{}", nlri(&from(100)));
         assert!(nlri(&from(1000)).ends_with("0a9303e8"), "{}", nlri(&from(1000)));
+    }
+
+    /// Every component, from the text to the bytes that the speaker's own vectors fix.
+    #[test]
+    fn every_component_reaches_the_wire() {
+        let digits = |text: &str| text.split_whitespace().collect::<String>();
+        let v4: Match = "dst 203.0.113.10/32 src 198.51.100.0/24 proto tcp port 80 dport 443 sport 1024-2047 icmp-type 3 icmp-code 4 tcp-flags syn&ae,rst length 0-1500 dscp 46 fragment dont-fragment,is-fragment".parse().unwrap();
+        assert_eq!(
+            nlri(&v4),
+            digits(
+                "34 0120cb00710a 0218c63364 038106 048150 059101bb 06130400d507ff 078103 088104 09 0104 910102 0a9505dc 0b812e 0c 0101 8102"
+            )
+        );
+        let v6: Match = "dst 2001:db8::/32 fragment !first-fragment flow-label 65536-1048575"
+            .parse()
+            .unwrap();
+        assert_eq!(nlri(&v6), digits("10 012000 20010db8 0c8204 0da300010000"));
     }
 
     #[test]

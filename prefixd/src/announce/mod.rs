@@ -293,7 +293,7 @@ impl Announcer {
 
     fn route(&self, desired: &Desired) -> Option<Route> {
         // Checked when the rule was compiled.
-        let action = compile::action(desired.action).ok()?;
+        let action = compile::action(desired.action, desired.sample).ok()?;
         Some(Route {
             rule: Arc::clone(&desired.rule),
             action,
@@ -380,11 +380,12 @@ fn wanted(mitigation: &Mitigation, rule: &Rule) -> Result<Wanted, String> {
     if rule.matches.dst_prefix != mitigation.victim_ip.prefix() {
         return Err("its destination is not the victim".to_owned());
     }
-    compile::action(rule.action).map_err(|error| error.to_string())?;
+    compile::action(rule.action, rule.sample).map_err(|error| error.to_string())?;
     let canonical = compile::canonical(&rule.matches).map_err(|error| error.to_string())?;
     Ok(Wanted {
         rule: Arc::new(canonical),
         action: rule.action,
+        sample: rule.sample,
     })
 }
 

@@ -4,7 +4,7 @@ use super::compile;
 use prefixd_api::mitigation::RulePreview;
 use prefixd_api::rule::{Rule, render};
 
-/// A rule as text, as the bytes that are sent, and as two vendors write it.
+/// A rule as text, as the bytes that are sent, and as vendors write it.
 #[must_use]
 pub fn preview(rule: &Rule) -> RulePreview {
     RulePreview {
@@ -14,5 +14,6 @@ pub fn preview(rule: &Rule) -> RulePreview {
             .unwrap_or_default(),
         junos: render::junos(rule),
         iosxr: render::iosxr(rule),
+        frr: render::frr(rule),
     }
 }

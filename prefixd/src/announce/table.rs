@@ -15,6 +15,7 @@ use std::sync::Arc;
 pub(super) struct Wanted {
     pub(super) rule: Arc<CanonicalRule>,
     pub(super) action: Action,
+    pub(super) sample: bool,
 }
 
 /// A route that should exist.
@@ -22,6 +23,7 @@ pub(super) struct Wanted {
 pub(super) struct Desired {
     pub(super) rule: Arc<CanonicalRule>,
     pub(super) action: Action,
+    pub(super) sample: bool,
     pub(super) until: Timestamp,
 }
 
@@ -42,6 +44,7 @@ struct Slot {
 struct Owner {
     mitigation: MitigationId,
     action: Action,
+    sample: bool,
     until: Timestamp,
 }
 
@@ -64,11 +67,12 @@ impl Table {
     ) -> Vec<Step> {
         let mut steps = Vec::with_capacity(wanted.len());
         let mut keys = Vec::with_capacity(wanted.len());
-        for Wanted { rule, action } in wanted {
+        for Wanted { rule, action, sample } in wanted {
             keys.push(rule.key().clone());
             let owner = Owner {
                 mitigation,
                 action: *action,
+                sample: *sample,
                 until,
             };
             self.put(rule, owner, &mut steps);
@@ -180,18 +184,20 @@ impl Table {
 }
 
 impl Slot {
-    /// The strictest action of the owners, until the last of them ends.
+    /// The strictest action of the owners, sampled if one of them asks for it, until the last of them ends.
     fn desired(&self) -> Option<Desired> {
         let first = self.owners.first()?;
         let mut desired = Desired {
             rule: Arc::clone(&self.rule),
             action: first.action,
+            sample: false,
             until: first.until,
         };
         for owner in &self.owners {
             if owner.action.is_stricter_than(desired.action) {
                 desired.action = owner.action;
             }
+            desired.sample |= owner.sample;
             desired.until = desired.until.max(owner.until);
         }
         Some(desired)
@@ -217,6 +223,7 @@ mod tests {
         Wanted {
             rule: Arc::new(compile::canonical(&matches).unwrap()),
             action,
+            sample: false,
         }
     }
 

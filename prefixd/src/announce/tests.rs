@@ -122,7 +122,7 @@ async fn what_is_changed_behind_its_back_is_counted_and_repaired() {
         let other = mitigation(&announcer, 3, &police());
         Route {
             rule: wanted(&other, &other.rules[0]).unwrap().rule,
-            action: compile::action(rule.action).unwrap(),
+            action: compile::action(rule.action, rule.sample).unwrap(),
             not_after: before[0].not_after,
         }
     };
@@ -138,7 +138,7 @@ async fn what_is_changed_behind_its_back_is_counted_and_repaired() {
         Change::Announce {
             target: to_a(),
             route: Route {
-                action: prefixd_bgp::flowspec::Action::TrafficRateBytes(
+                action: prefixd_bgp::flowspec::Action::police(
                     BytesPerSecond::from_bits_per_second(9_000_000).unwrap(),
                 ),
                 ..before[1].clone()

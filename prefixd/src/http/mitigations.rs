@@ -61,10 +61,7 @@ pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Res
         vector: query.text("vector")?,
         pop: (pop != "all").then_some(pop),
         acknowledged: query.one_of("acknowledged", &[("true", true), ("false", false)])?,
-        action_type: query.one_of(
-            "action_type",
-            &[("police", ActionType::Police), ("discard", ActionType::Discard)],
-        )?,
+        action_type: query.one_of("action_type", &ActionType::ALL.map(|kind| (kind.as_str(), kind)))?,
         start: paging.start,
         end: paging.end,
     };
@@ -194,6 +191,8 @@ pub(super) async fn create(
         .map_err(|error: VictimError| Failure::field("victim_ip", error.to_string()))?;
     reason(&request.reason)?;
     names(&request)?;
+    one_match(&request, victim)?;
+    own_fields(&request)?;
     let command = CreateCommand {
         ids: FreshIds::new(),
         victim,
@@ -214,6 +213,47 @@ pub(super) async fn create(
             Err(problem.into())
         }
         other => Err(Failure::internal(&format_args!("a creation came to {other:?}"))),
+    }
+}
+
+/// Nothing is said that the action does not have.
+fn own_fields(request: &MitigationRequest) -> Result<(), Failure> {
+    let has_others = request.route_target.is_some()
+        || request.next_hop.is_some()
+        || request.copy
+        || request.dscp.is_some();
+    match crate::policy::requested(request).map(prefixd_api::rule::ActionFields::only_own) {
+        Some(Err(error)) => Err(Failure::field("action", error.to_string())),
+        None if has_others => Err(Failure::field(
+            "action",
+            "is missing: route_target, next_hop, copy and dscp belong to redirect_vrf, redirect_ip and mark",
+        )),
+        Some(Ok(())) | None => Ok(()),
+    }
+}
+
+/// The match is said once, and it is the victim's.
+fn one_match(request: &MitigationRequest, victim: Victim) -> Result<(), Failure> {
+    let Some(matches) = &request.matches else {
+        return Ok(());
+    };
+    let short = [
+        ("protocol", request.protocol.is_some()),
+        ("dst_ports", !request.dst_ports.is_empty()),
+        ("src_ports", !request.src_ports.is_empty()),
+    ];
+    if let Some((field, _)) = short.into_iter().find(|(_, is_there)| *is_there) {
+        return Err(Failure::field(
+            field,
+            "is part of match already; send match or the short keys, not both",
+        ));
+    }
+    match matches.dst_prefix {
+        Some(prefix) if prefix != victim.prefix() => Err(Failure::field(
+            "match.dst_prefix",
+            format!("is {prefix}, and the victim is {victim}; leave it out or make them equal"),
+        )),
+        Some(_) | None => Ok(()),
     }
 }
 

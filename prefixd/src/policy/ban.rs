@@ -171,7 +171,7 @@ impl Turn<'_> {
             playbook: playbook.name.to_string(),
             step: 1,
             steps: playbook.steps.len(),
-            asks: step.asked(),
+            asks: step.asked,
             ttl_seconds: step.ttl.as_secs(),
         });
         let mut observed = Observed::default();
@@ -189,7 +189,7 @@ impl Turn<'_> {
             pop: self.policy.pop.to_string(),
             victim_ip: event.victim,
             vector: event.vector.clone(),
-            action_type: step.action,
+            action_type: step.asked.kind(),
             rate_bps: None,
             rules: Vec::new(),
             confidence: claims::confidence(self.policy, &holding),

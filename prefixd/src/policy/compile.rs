@@ -10,6 +10,7 @@ use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use prefixd_api::config::{self, Config, Settings, inventory, playbooks, settings};
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::resource::{SafelistEntry, SafelistOrigin};
+use prefixd_api::rule::Action;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -293,7 +294,11 @@ fn step(
         .next()
         .unwrap_or_else(|| fallback_police(settings));
     Step {
-        action: of.action,
+        // Validation refuses what is no action.
+        asked: of.full_action().unwrap_or(Action::Police {
+            rate_bps: police_rate,
+        }),
+        sample: of.sample,
         police_rate,
         ttl: seconds(of.ttl_seconds.unwrap_or(settings.timers.default_ttl_seconds)),
         confidence_at_least: of.require_confidence_at_least,
@@ -313,9 +318,15 @@ fn templates(of: &config::Playbooks) -> Templates {
             protocol: vector.protocol,
             dst_ports: vector.dst_ports.clone(),
             src_ports: vector.src_ports.clone(),
-            tcp_flags: vector.tcp_flags,
+            tcp_flags: vector.tcp_flags.clone(),
             packet_lengths: vector.packet_lengths.clone(),
-            fragment: vector.fragment,
+            fragment: vector.fragment.clone(),
+            src_prefix: vector.src_prefix,
+            ports: vector.ports.clone(),
+            icmp_types: vector.icmp_types.clone(),
+            icmp_codes: vector.icmp_codes.clone(),
+            dscp: vector.dscp.clone(),
+            flow_labels: vector.flow_labels.clone(),
             max_action: vector.max_action,
         };
         (name.clone(), template)

@@ -11,11 +11,12 @@ use super::playbooks::{OnAllowedPort, Step};
 use super::reason::Reason;
 use super::turn::{Turn, refused_with};
 use prefixd_api::mitigation::{
-    Claim, EndReason, Group, Mitigation, MitigationStatus, Observed, Origin, OriginKind, Scope, Severity,
+    Claim, EndReason, Group, Mitigation, MitigationRequest, MitigationStatus, Observed, Origin, OriginKind,
+    Scope, Severity,
 };
 use prefixd_api::problem::Code;
 use prefixd_api::resource::Mode;
-use prefixd_api::rule::{Action, ActionType, Match, Rule};
+use prefixd_api::rule::{Action, ActionError, ActionFields, ActionType, Match, MatchRequest, Rule};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,12 +75,12 @@ impl Turn<'_> {
         let playbook = self.playbook(target, None);
         let step = match &playbook {
             Ok(playbook) => {
-                let step = operator_step(command, &playbook.steps[0]);
+                let step = operator_step(command, &playbook.steps[0])?;
                 self.trace.note(Reason::Playbook {
                     playbook: playbook.name.to_string(),
                     step: 1,
                     steps: playbook.steps.len(),
-                    asks: step.asked(),
+                    asks: step.asked,
                     ttl_seconds: step.ttl.as_secs(),
                 });
                 step
@@ -150,26 +151,26 @@ impl Turn<'_> {
     /// The step of a request that no playbook completes: it must say everything itself.
     fn step_of_request(&self, command: &CreateCommand) -> Result<Step, Reason> {
         let request = &command.request;
-        let action = match (request.action, request.rate_bps) {
-            (Some(action), _) => Some(action),
-            (None, Some(_)) => Some(ActionType::Police),
-            (None, None) => None,
-        };
-        let needs_rate = action != Some(ActionType::Discard) && request.rate_bps.is_none();
+        let asked = requested(request).map(Action::try_from);
         let missing: Vec<String> = [
-            (action.is_none(), "action"),
-            (needs_rate, "rate_bps"),
-            (request.ttl_seconds.is_none(), "ttl_seconds"),
+            match asked {
+                None => Some("action"),
+                Some(Err(ActionError::Missing { field, .. })) => Some(field),
+                Some(_) => None,
+            },
+            asked.is_none().then_some("rate_bps"),
+            request.ttl_seconds.is_none().then_some("ttl_seconds"),
         ]
         .into_iter()
-        .filter(|(is_missing, _)| *is_missing)
-        .map(|(_, field)| field.to_owned())
+        .flatten()
+        .map(str::to_owned)
         .collect();
-        let (Some(action), Some(ttl), []) = (action, request.ttl_seconds, missing.as_slice()) else {
+        let (Some(Ok(asked)), Some(ttl)) = (asked, request.ttl_seconds) else {
             return Err(Reason::RequestIncomplete { missing });
         };
         Ok(Step {
-            action,
+            asked,
+            sample: request.sample,
             police_rate: request.rate_bps.unwrap_or(self.policy.fallback_police),
             ttl: Duration::from_secs(ttl.into()),
             confidence_at_least: None,
@@ -188,7 +189,16 @@ impl Turn<'_> {
         live: Option<&Arc<Mitigation>>,
     ) -> Result<Vec<Rule>, Reason> {
         let request = &command.request;
-        let action = step.asked();
+        let action = step.asked;
+        if let Some(matches) = &request.matches {
+            let matches = MatchRequest::clone(matches).on(command.victim.prefix());
+            self.guard_terms(&matches)?;
+            return Ok(vec![Rule {
+                matches,
+                action,
+                sample: step.sample,
+            }]);
+        }
         let has_match =
             request.protocol.is_some() || !request.dst_ports.is_empty() || !request.src_ports.is_empty();
         if has_match {
@@ -199,7 +209,11 @@ impl Turn<'_> {
                 ..Match::destination(command.victim.prefix())
             };
             self.guard_terms(&matches)?;
-            return Ok(vec![Rule { matches, action }]);
+            return Ok(vec![Rule {
+                matches,
+                action,
+                sample: step.sample,
+            }]);
         }
         let known = live.map_or_else(Default::default, |live| {
             reported(&live.claims, live.observed, target.owner)
@@ -207,8 +221,8 @@ impl Turn<'_> {
         let rules = self.plan(target, step, &known)?;
         // What the template would cap, an operator may ask for: the guardrail against impossible combinations
         // has the last word. Companions of a discard stay policed.
-        let asked_more = request.action == Some(ActionType::Discard)
-            && rules.iter().all(|rule| rule.action != Action::Discard);
+        let asked_more =
+            request.action.is_some() && action.is_harsh() && rules.iter().all(|rule| !rule.action.is_harsh());
         let rules = if asked_more {
             rules
                 .into_iter()
@@ -336,18 +350,46 @@ impl Turn<'_> {
 
 /// The playbook's first step with what the request asks for instead. An operator sees that a rule is wide, so
 /// a match on nothing but the destination is theirs to make.
-fn operator_step(command: &CreateCommand, step: &Step) -> Step {
+fn operator_step(command: &CreateCommand, step: &Step) -> Result<Step, Reason> {
     let request = &command.request;
-    Step {
-        action: request.action.unwrap_or(match request.rate_bps {
-            Some(_) => ActionType::Police,
-            None => step.action,
-        }),
-        police_rate: request.rate_bps.unwrap_or(step.police_rate),
+    let police_rate = request.rate_bps.unwrap_or(step.police_rate);
+    let asked = match requested(request).map(|fields| (fields.action_type, Action::try_from(fields))) {
+        None => step.asked,
+        Some((_, Ok(asked))) => asked,
+        // What is left out of the step's own kind is the step's.
+        Some((kind, Err(_))) if kind == step.asked.kind() => step.asked,
+        Some((ActionType::Police, Err(_))) => Action::Police {
+            rate_bps: police_rate,
+        },
+        Some((_, Err(ActionError::Missing { field, .. } | ActionError::Foreign { field, .. }))) => {
+            return Err(Reason::RequestIncomplete {
+                missing: vec![field.to_owned()],
+            });
+        }
+    };
+    Ok(Step {
+        asked,
+        sample: request.sample || step.sample,
+        police_rate,
         ttl: request
             .ttl_seconds
             .map_or(step.ttl, |seconds| Duration::from_secs(seconds.into())),
         allow_host_wide: true,
         ..step.clone()
-    }
+    })
+}
+
+/// The action that a request names; a rate alone is a police action.
+pub(crate) fn requested(request: &MitigationRequest) -> Option<ActionFields> {
+    let has_rate = request.rate_bps.is_some() || request.rate_pps.is_some();
+    let kind = request.action.or(has_rate.then_some(ActionType::Police))?;
+    Some(ActionFields {
+        action_type: kind,
+        rate_bps: request.rate_bps,
+        rate_pps: request.rate_pps,
+        route_target: request.route_target,
+        next_hop: request.next_hop,
+        copy: request.copy,
+        dscp: request.dscp,
+    })
 }

@@ -7,7 +7,8 @@ use super::state::Tally;
 use super::templates::has_ports;
 use super::turn::Turn;
 use prefixd_api::mitigation::{Claim, OriginKind, Scope};
-use prefixd_api::rule::{Action, ActionType, Match, Ranges, Rule, TcpFlags, protocol};
+use prefixd_api::rule::shape::{self, is_of_all_ports};
+use prefixd_api::rule::{Action, Match, Ranges, Rule, protocol};
 use prefixd_api::victim::Victim;
 use std::time::Duration;
 
@@ -108,8 +109,11 @@ impl Turn<'_> {
         for rule in rules.iter().filter(|rule| rule.action == Action::Discard) {
             let matches = &rule.matches;
             let allowed = owner.allowed(&matches.protocols);
+            let own = |ports: &Ranges| allowed.minus(&allowed.minus(ports));
             let taken = if !matches.dst_ports.is_empty() {
-                allowed.minus(&allowed.minus(&matches.dst_ports))
+                own(&matches.dst_ports)
+            } else if !matches.ports.is_empty() {
+                own(&matches.ports)
             } else if is_of_all_ports(matches) {
                 allowed
             } else {
@@ -127,7 +131,7 @@ impl Turn<'_> {
 
     fn guard_match(&self, matches: &Match) -> Result<(), Reason> {
         let limits = &self.policy.limits;
-        for ports in [&matches.dst_ports, &matches.src_ports] {
+        for ports in [&matches.ports, &matches.dst_ports, &matches.src_ports] {
             if ports.operators() > limits.max_ports {
                 return Err(Reason::TooManyPorts {
                     terms: ports.operators(),
@@ -150,6 +154,12 @@ impl Turn<'_> {
                 protocols: matches.protocols.iter().copied().collect(),
             });
         }
+        if let Some(because) = shape::never_matches(matches) {
+            return Err(Reason::Impossible {
+                rule: format!("a rule on {matches}"),
+                because: because.into(),
+            });
+        }
         if matches.tcp_flags.is_some() && matches.protocols.iter().ne([&protocol::TCP]) {
             return Err(Reason::Impossible {
                 rule: format!("a rule on {matches}"),
@@ -169,8 +179,11 @@ impl Turn<'_> {
     /// template makes is fitted, and what is live stays where it is taken.
     pub(super) fn guard_terms(&self, matches: &Match) -> Result<(), Reason> {
         let limits = &self.policy.limits;
-        let terms = matches.dst_ports.operators().max(matches.src_ports.operators());
-        if limits.rule_terms < terms && terms <= limits.max_ports {
+        let terms = matches.terms();
+        let ports = [&matches.ports, &matches.dst_ports, &matches.src_ports];
+        // Too many ports whatever the neighbours take: the check on those says so.
+        let is_refused_anyway = ports.iter().any(|ports| ports.operators() > limits.max_ports);
+        if limits.rule_terms < terms && !is_refused_anyway {
             return Err(Reason::TooManyForNeighbors {
                 terms,
                 rule_terms: limits.rule_terms,
@@ -186,14 +199,7 @@ impl Turn<'_> {
                 because: because.into(),
             })
         };
-        if [
-            &rule.matches.dst_ports,
-            &rule.matches.src_ports,
-            &rule.matches.packet_lengths,
-        ]
-        .iter()
-        .any(|numbers| numbers.is_everything())
-        {
+        if shape::says_nothing(&rule.matches) {
             return impossible("a component that holds every number has no form that routers take");
         }
         match rule.action {
@@ -201,12 +207,37 @@ impl Turn<'_> {
             Action::Police { rate_bps } if rate_bps.0 < self.policy.limits.min_police_bps => {
                 impossible("the rate is below min_police_bps")
             }
-            Action::Police { .. } => Ok(()),
-            Action::Discard if is_bare(&rule.matches) => impossible(
+            Action::PolicePackets { rate_pps }
+                if rate_pps == 0 || shape::packets_carry(rate_pps).0 < self.policy.limits.min_police_bps =>
+            {
+                impossible("packets of full size at that rate carry less than min_police_bps")
+            }
+            Action::RedirectIp { next_hop, .. } => {
+                if let Some(because) = shape::unusable_next_hop(next_hop) {
+                    return impossible(because);
+                }
+                if next_hop.is_ipv4() != rule.matches.dst_prefix.addr().is_ipv4() {
+                    return impossible("the next hop is of the other family than the victim");
+                }
+                if self.policy.inventory.is_owned(next_hop) {
+                    return impossible(
+                        "the next hop is a customer's address: the attack would go to another victim, or in circles",
+                    );
+                }
+                Ok(())
+            }
+            Action::Police { .. }
+            | Action::PolicePackets { .. }
+            | Action::RedirectVrf { .. }
+            | Action::Mark { .. } => Ok(()),
+            Action::Discard if shape::is_bare(&rule.matches) => impossible(
                 "a discard needs more than a destination and a protocol, and all ports are no ports",
             ),
-            Action::Discard if is_every_ack(&rule.matches) => {
+            Action::Discard if shape::is_established(&rule.matches) => {
                 impossible("it would drop every established connection")
+            }
+            Action::Discard if shape::is_vital_icmp(&rule.matches) => {
+                impossible("without these ICMP types the victim loses path MTU or neighbour discovery")
             }
             Action::Discard => Ok(()),
         }
@@ -321,7 +352,7 @@ impl Turn<'_> {
                 max_action,
             }),
             // Without claims it is ending: nobody asks for anything.
-            Some(ActionType::Police | ActionType::Discard) | None => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -358,30 +389,4 @@ fn is_too_long(lengths: &Ranges, max: u16) -> bool {
         .as_slice()
         .iter()
         .any(|range| range.first > max || (range.last > max && range.last != u16::MAX))
-}
-
-/// Nothing but a destination and a protocol.
-fn is_bare(matches: &Match) -> bool {
-    !has_narrow_ports(matches)
-        && matches.icmp_types.is_empty()
-        && matches.tcp_flags.is_none()
-        && matches.packet_lengths.is_empty()
-        && matches.fragment.is_none()
-}
-
-fn has_narrow_ports(matches: &Match) -> bool {
-    matches.dst_ports.are_narrow_ports() || matches.src_ports.are_narrow_ports()
-}
-
-/// Established TCP of a host: a segment with nothing but ACK set matches.
-fn is_every_ack(matches: &Match) -> bool {
-    !has_narrow_ports(matches)
-        && matches
-            .tcp_flags
-            .is_some_and(|flags| flags.set & !TcpFlags::ACK == 0 && flags.clear & TcpFlags::ACK == 0)
-}
-
-/// It takes the traffic of a port whatever the port is: nothing but flags narrows it.
-pub(super) fn is_of_all_ports(matches: &Match) -> bool {
-    matches.src_ports.is_empty() && matches.packet_lengths.is_empty() && matches.fragment.is_none()
 }

@@ -85,6 +85,11 @@ impl Inventory {
         self.assets = spread;
     }
 
+    /// Whether the address is of a customer.
+    pub(super) fn is_owned(&self, address: std::net::IpAddr) -> bool {
+        self.owners.get_lpm(&IpNet::from(address)).is_some()
+    }
+
     pub(super) fn owner(&self, victim: Victim) -> Option<Owner<'_>> {
         let host = victim.prefix();
         let (prefix, &index) = self.owners.get_lpm(&host)?;

@@ -53,6 +53,7 @@ pub use command::{
     Command, CreateCommand, EventCommand, FreshIds, PeerCommand, SafelistAdd, WithdrawCommand,
 };
 pub use compile::Implicit;
+pub(crate) use create::requested;
 pub use decide::decide;
 pub use due::next_deadline;
 pub use effect::{Decision, Effect, MitigationEvent, Outcome, PeerChange, PeerWhat};

@@ -62,13 +62,17 @@ impl<'a> Turn<'a> {
             owner: target.owner,
             vector: target.vector,
             reported,
-            asked: step.asked(),
+            asked: step.asked,
             police_rate: step.police_rate,
             on_allowed_port: step.on_allowed_port,
             allow_host_wide: step.allow_host_wide,
             max_ports: self.policy.limits.rule_terms,
         };
-        template.rules(&input, &mut self.trace)
+        let mut rules = template.rules(&input, &mut self.trace)?;
+        for rule in &mut rules {
+            rule.sample = step.sample;
+        }
+        Ok(rules)
     }
 
     /// The rules of a live mitigation for a step of its playbook and what is reported by now.
@@ -99,7 +103,10 @@ impl<'a> Turn<'a> {
                 rate_bps: step.police_rate,
             },
         };
-        let rules = widen(&mitigation.rules, new, &bounds);
+        let mut rules = widen(&mitigation.rules, new, &bounds);
+        for rule in &mut rules {
+            rule.sample = step.sample;
+        }
         self.guard_rules(&rules, owner)?;
         self.guard_allowed(&rules, owner)?;
         self.guard_sources(&rules, &mitigation.claims)?;
@@ -144,7 +151,7 @@ pub(super) fn set_rules(mitigation: &mut Mitigation, rules: Vec<Rule>) {
         .unwrap_or(ActionType::Police);
     mitigation.rate_bps = match mitigation.action_type {
         ActionType::Police => rules.iter().find_map(|rule| rule.action.rate()),
-        ActionType::Discard => None,
+        ActionType::Mark | ActionType::RedirectVrf | ActionType::RedirectIp | ActionType::Discard => None,
     };
     mitigation.rules = rules;
 }

@@ -2,7 +2,7 @@
 
 use prefixd_api::config::inventory::PolicyProfile;
 use prefixd_api::rate::BitsPerSecond;
-use prefixd_api::rule::{Action, ActionType};
+use prefixd_api::rule::Action;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,8 +45,10 @@ pub(super) struct Situation<'a> {
 /// One step.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
-    pub(super) action: ActionType,
-    /// The step's own rate; for a discard the one of the nearest police step, for what must be policed even so:
+    pub(super) asked: Action,
+    /// Whether routers sample what the rules match.
+    pub(super) sample: bool,
+    /// The step's own rate in bits; without one that of the nearest police step, for what must be policed even so:
     /// the fragment companion, allowed ports, and what the template caps.
     pub(super) police_rate: BitsPerSecond,
     pub(super) ttl: Duration,
@@ -123,16 +125,5 @@ impl Condition {
         ];
         let weight = parts.iter().fold(0, |weight, part| weight << 1 | u8::from(*part));
         (parts.iter().filter(|part| **part).count(), weight)
-    }
-}
-
-impl Step {
-    pub(super) fn asked(&self) -> Action {
-        match self.action {
-            ActionType::Discard => Action::Discard,
-            ActionType::Police => Action::Police {
-                rate_bps: self.police_rate,
-            },
-        }
     }
 }

@@ -21,7 +21,8 @@ pub(super) fn fit(action: Action, ports: &Ranges, keep_out: &Ranges, max: usize,
     if ports.operators() <= max {
         return Some(Fit::Whole);
     }
-    if action == Action::Discard {
+    // What takes a port off its way takes no port between; what limits a rate must not be multiplied.
+    if action.is_harsh() {
         let parts = split(ports, max);
         return (!parts.is_empty() && parts.len() <= room).then_some(Fit::Split(parts));
     }

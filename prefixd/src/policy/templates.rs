@@ -1,14 +1,17 @@
 //! Vector templates: from a kind of attack to rules that stop it and leave the rest alone.
 
-use super::guard::is_of_all_ports;
 use super::inventory::Owner;
 use super::playbooks::OnAllowedPort;
 use super::ports::{Fit, fit};
 use super::reason::Reason;
 use super::trace::Notes;
+use ipnet::IpNet;
 use prefixd_api::config::playbooks::Protocol;
 use prefixd_api::rate::BitsPerSecond;
-use prefixd_api::rule::{Action, ActionType, Fragment, Match, Range, Ranges, Rule, TcpFlags, protocol};
+use prefixd_api::rule::shape::is_of_all_ports;
+use prefixd_api::rule::{
+    Action, ActionType, Dscp, FlowLabels, Fragments, Match, Range, Ranges, Rule, TcpFlags, protocol,
+};
 use prefixd_api::victim::Victim;
 use std::collections::{BTreeSet, HashMap};
 
@@ -38,7 +41,13 @@ pub(super) struct Configured {
     pub(super) src_ports: Ranges,
     pub(super) tcp_flags: Option<TcpFlags>,
     pub(super) packet_lengths: Ranges,
-    pub(super) fragment: Option<Fragment>,
+    pub(super) fragment: Option<Fragments>,
+    pub(super) src_prefix: Option<IpNet>,
+    pub(super) ports: Ranges,
+    pub(super) icmp_types: BTreeSet<u8>,
+    pub(super) icmp_codes: BTreeSet<u8>,
+    pub(super) dscp: BTreeSet<Dscp>,
+    pub(super) flow_labels: FlowLabels,
     /// The strictest action it may take automatically.
     pub(super) max_action: ActionType,
 }
@@ -163,40 +172,28 @@ impl Template<'_> {
             Self::AckFlood => {
                 let action = input.police_only(trace, "an ACK rule matches every established connection");
                 let matches = Match {
-                    tcp_flags: Some(TcpFlags {
-                        set: TcpFlags::ACK,
-                        clear: 0,
-                    }),
+                    tcp_flags: Some(TcpFlags::ack()),
                     ..input.protocol(protocol::TCP)
                 };
-                Ok(vec![Rule { matches, action }])
+                Ok(vec![Rule::new(matches, action)])
             }
             Self::IcmpFlood => {
                 let matches = Match {
                     icmp_types: icmp_echo(input.victim),
                     ..input.protocol(icmp(input.victim))
                 };
-                Ok(vec![Rule {
-                    matches,
-                    action: input.asked,
-                }])
+                Ok(vec![Rule::new(matches, input.asked)])
             }
             Self::FragmentFlood => {
                 let matches = Match {
-                    fragment: Some(Fragment::IsFragment),
+                    fragment: Some(Fragments::is_fragment()),
                     ..input.destination()
                 };
-                Ok(vec![Rule {
-                    matches,
-                    action: input.asked,
-                }])
+                Ok(vec![Rule::new(matches, input.asked)])
             }
             Self::GreFlood => {
                 let action = input.police_only(trace, "tunnels of the victim are GRE, too");
-                Ok(vec![Rule {
-                    matches: input.protocol(protocol::GRE),
-                    action,
-                }])
+                Ok(vec![Rule::new(input.protocol(protocol::GRE), action)])
             }
             Self::Reflection(reflection) => Ok(reflection.rules(input, trace)),
             Self::Configured(configured) => configured.rules(input, trace),
@@ -237,10 +234,7 @@ fn all_udp(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
         input.asked
     };
     if allowed.is_empty() {
-        return Ok(vec![Rule {
-            matches: base,
-            action,
-        }]);
+        return Ok(vec![Rule::new(base, action)]);
     }
     trace.note(Reason::AllowedKeptOut {
         ports: allowed.clone(),
@@ -254,10 +248,7 @@ fn all_udp(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
 
 fn syn_flood(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
     let base = Match {
-        tcp_flags: Some(TcpFlags {
-            set: TcpFlags::SYN,
-            clear: TcpFlags::ACK,
-        }),
+        tcp_flags: Some(TcpFlags::syn_without_ack()),
         ..input.protocol(protocol::TCP)
     };
     let reported = &input.reported.dst_ports;
@@ -267,7 +258,7 @@ fn syn_flood(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> 
     } else {
         input.police_only(trace, "no service is known there, so every port may be one")
     };
-    if wanted != Action::Discard {
+    if !wanted.is_harsh() {
         let ports = if input.on_allowed_port == OnAllowedPort::Skip && !reported.is_empty() {
             input.off_allowed_ports(&base, reported, trace)?.0
         } else {
@@ -284,9 +275,9 @@ fn syn_flood(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> 
     };
     let mut rules = Vec::new();
     if !outside.is_empty() {
-        rules = input.with_ports(&base, &outside, Action::Discard, trace)?;
+        rules = input.with_ports(&base, &outside, wanted, trace)?;
     }
-    if rules.iter().any(|rule| rule.action != Action::Discard) {
+    if rules.iter().any(|rule| rule.action != wanted) {
         // Too many to discard: one police rule takes all that is reported, because two would let the rate through
         // twice.
         return match input.on_allowed_port {
@@ -298,7 +289,11 @@ fn syn_flood(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> 
     }
     if !inside.is_empty() && input.on_allowed_port != OnAllowedPort::Skip {
         if input.on_allowed_port == OnAllowedPort::Include {
-            return Err(input.include_with_discard(&base));
+            return if wanted == Action::Discard {
+                Err(input.include_with_discard(&base))
+            } else {
+                input.with_ports(&base, &outside.union(&inside), wanted, trace)
+            };
         }
         trace.note(Reason::OnAllowedPort {
             ports: inside.clone(),
@@ -322,10 +317,7 @@ fn unknown(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
             });
         }
         let action = input.police_only(trace, "it matches all traffic of the victim");
-        return Ok(vec![Rule {
-            matches: input.destination(),
-            action,
-        }]);
+        return Ok(vec![Rule::new(input.destination(), action)]);
     }
     let police = input.police_only(trace, "the vector has no template");
     let mut base = input.destination();
@@ -340,10 +332,7 @@ fn unknown(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
     }
     // ICMP and the like have no ports: a rule with both could never match.
     if !has_ports(&base.protocols) {
-        return Ok(vec![Rule {
-            matches: base,
-            action: police,
-        }]);
+        return Ok(vec![Rule::new(base, police)]);
     }
     if reported.dst_ports.is_empty() {
         let ports = &reported.src_ports;
@@ -352,10 +341,7 @@ fn unknown(input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
             Some(Fit::Joined(joined)) => joined,
             Some(Fit::Split(_) | Fit::Protocol) | None => Ranges::default(),
         };
-        return Ok(vec![Rule {
-            matches: base,
-            action: police,
-        }]);
+        return Ok(vec![Rule::new(base, police)]);
     }
     let (ports, _) = input.off_allowed_ports(&base, &reported.dst_ports, trace)?;
     input.with_ports(&base, &ports, police, trace)
@@ -381,7 +367,7 @@ impl Reflection {
             packet_lengths: lengths.into_iter().collect(),
             ..input.protocol(protocol::UDP)
         };
-        let mut rules = vec![Rule { matches, action }];
+        let mut rules = vec![Rule::new(matches, action)];
         if self.companion {
             rules.push(input.companion(trace));
         }
@@ -396,19 +382,24 @@ impl Configured {
             Protocol::Icmp => icmp(input.victim),
         };
         let icmp_types = match self.protocol {
-            Protocol::Icmp => icmp_echo(input.victim),
-            Protocol::Number(_) => BTreeSet::new(),
+            Protocol::Icmp if self.icmp_types.is_empty() => icmp_echo(input.victim),
+            Protocol::Icmp | Protocol::Number(_) => self.icmp_types.clone(),
         };
         let base = Match {
             protocols: [number].into(),
+            src_prefix: self.src_prefix,
             icmp_types,
+            icmp_codes: self.icmp_codes.clone(),
+            ports: self.ports.clone(),
             src_ports: self.src_ports.clone(),
-            tcp_flags: self.tcp_flags,
+            tcp_flags: self.tcp_flags.clone(),
             packet_lengths: self.packet_lengths.clone(),
-            fragment: self.fragment,
+            dscp: self.dscp.clone(),
+            fragment: self.fragment.clone(),
+            flow_labels: self.flow_labels.clone(),
             ..input.destination()
         };
-        let wanted = if self.max_action == ActionType::Discard {
+        let wanted = if input.asked.kind() <= self.max_action {
             input.asked
         } else {
             input.police_only(trace, "max_action of the configured vector")
@@ -420,16 +411,13 @@ impl Configured {
         if self.dst_ports.is_empty() {
             // Flags alone say nothing of ports: a discard leaves the service's own out.
             let allowed = input.allowed(&base);
-            if wanted == Action::Discard && is_of_all_ports(&base) && !allowed.is_empty() {
+            if wanted.is_harsh() && is_of_all_ports(&base) && !allowed.is_empty() {
                 trace.note(Reason::AllowedKeptOut {
                     ports: allowed.clone(),
                 });
                 return capped.with_ports(&base, &allowed.complement(), wanted, trace);
             }
-            return Ok(vec![Rule {
-                matches: base,
-                action: wanted,
-            }]);
+            return Ok(vec![Rule::new(base, wanted)]);
         }
         let (ports, action) = capped.off_allowed_ports(&base, &self.dst_ports, trace)?;
         capped.with_ports(&base, &ports, action, trace)
@@ -454,13 +442,13 @@ impl Input<'_> {
         }
     }
 
-    /// The asked action when it is a police action, else a police action and a note why.
+    /// The asked action when it is no stricter than a police action, else a police action and a note why.
     fn police_only(&self, trace: &mut Notes, because: &'static str) -> Action {
-        if self.asked != Action::Discard {
+        if !self.asked.is_harsh() {
             return self.asked;
         }
         trace.note(Reason::Capped {
-            asked: ActionType::Discard,
+            asked: self.asked.kind(),
             allowed: ActionType::Police,
             rate_bps: self.police_rate,
             because: because.into(),
@@ -547,12 +535,14 @@ impl Input<'_> {
                 (fitted.unwrap_or(Fit::Protocol), police)
             }
         };
-        let rule = |ports: Ranges| Rule {
-            matches: Match {
-                dst_ports: ports,
-                ..base.clone()
-            },
-            action,
+        let rule = |ports: Ranges| {
+            Rule::new(
+                Match {
+                    dst_ports: ports,
+                    ..base.clone()
+                },
+                action,
+            )
         };
         Ok(match fitted {
             Fit::Whole => vec![rule(ports.clone().or_any())],
@@ -585,13 +575,13 @@ impl Input<'_> {
     fn companion(&self, trace: &mut Notes) -> Rule {
         let action = self.police();
         trace.note(Reason::Companion { action });
-        Rule {
-            matches: Match {
-                fragment: Some(Fragment::IsFragment),
+        Rule::new(
+            Match {
+                fragment: Some(Fragments::is_fragment()),
                 ..self.protocol(protocol::UDP)
             },
             action,
-        }
+        )
     }
 }
 

@@ -3,7 +3,7 @@
 use super::playbooks::OnAllowedPort;
 use super::ports::{Fit, fit};
 use super::templates::MAX_RULES;
-use prefixd_api::rule::{Action, Match, Ranges, Rule};
+use prefixd_api::rule::{Action, Bits, Match, Ranges, Rule};
 use std::collections::BTreeSet;
 
 /// What widened rules must fit into.
@@ -134,12 +134,14 @@ fn place(
         Fit::Protocol => vec![Ranges::default()],
     };
     let at = index.unwrap_or(others.len());
-    let placed = parts.into_iter().map(|dst_ports| Rule {
-        matches: Match {
-            dst_ports,
-            ..shape.clone()
-        },
-        action,
+    let placed = parts.into_iter().map(|dst_ports| {
+        Rule::new(
+            Match {
+                dst_ports,
+                ..shape.clone()
+            },
+            action,
+        )
     });
     let placed: Vec<Rule> = placed.filter(|rule| !others.contains(rule)).collect();
     others.splice(at..at, placed);
@@ -149,30 +151,39 @@ fn place(
 
 /// Whether `rule` lets through no more of what `other` takes than `other` does.
 fn takes_all_of(rule: &Rule, other: &Rule) -> bool {
-    covers(&rule.matches, &other.matches) && !other.action.is_stricter_than(rule.action)
+    let at_least = rule.action == other.action || rule.action.is_stricter_than(other.action);
+    covers(&rule.matches, &other.matches) && at_least
 }
 
 /// Whether everything `narrow` matches is matched by `wide`.
 pub(super) fn covers(wide: &Match, narrow: &Match) -> bool {
-    let set = |wide: &BTreeSet<u8>, narrow: &BTreeSet<u8>| {
-        wide.is_empty() || (!narrow.is_empty() && narrow.is_subset(wide))
-    };
     let ranges = |wide: &Ranges, narrow: &Ranges| {
         wide.is_empty() || (!narrow.is_empty() && narrow.minus(wide).is_empty())
     };
-    let flags = match (wide.tcp_flags, narrow.tcp_flags) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some(wide), Some(narrow)) => wide.set & !narrow.set == 0 && wide.clear & !narrow.clear == 0,
-    };
     wide.dst_prefix.contains(&narrow.dst_prefix)
+        && wide
+            .src_prefix
+            .is_none_or(|wide| narrow.src_prefix.is_some_and(|narrow| wide.contains(&narrow)))
         && set(&wide.protocols, &narrow.protocols)
+        && ranges(&wide.ports, &narrow.ports)
         && ranges(&wide.dst_ports, &narrow.dst_ports)
         && ranges(&wide.src_ports, &narrow.src_ports)
         && set(&wide.icmp_types, &narrow.icmp_types)
-        && flags
+        && set(&wide.icmp_codes, &narrow.icmp_codes)
+        && bits(wide.tcp_flags.as_ref(), narrow.tcp_flags.as_ref())
+        && set(&wide.dscp, &narrow.dscp)
         && ranges(&wide.packet_lengths, &narrow.packet_lengths)
-        && (wide.fragment.is_none() || wide.fragment == narrow.fragment)
+        && bits(wide.fragment.as_ref(), narrow.fragment.as_ref())
+        && (wide.flow_labels.is_empty()
+            || (!narrow.flow_labels.is_empty() && wide.flow_labels.covers(&narrow.flow_labels)))
+}
+
+fn set<T: Ord>(wide: &BTreeSet<T>, narrow: &BTreeSet<T>) -> bool {
+    wide.is_empty() || (!narrow.is_empty() && narrow.is_subset(wide))
+}
+
+fn bits<F>(wide: Option<&Bits<F>>, narrow: Option<&Bits<F>>) -> bool {
+    wide.is_none_or(|wide| narrow.is_some_and(|narrow| wide.covers(narrow)))
 }
 
 /// Two matches on destination ports that differ in nothing else.
@@ -180,10 +191,15 @@ pub(super) fn is_same_but_ports(a: &Match, b: &Match) -> bool {
     !a.dst_ports.is_empty()
         && !b.dst_ports.is_empty()
         && a.dst_prefix == b.dst_prefix
+        && a.src_prefix == b.src_prefix
         && a.protocols == b.protocols
+        && a.ports == b.ports
         && a.src_ports == b.src_ports
         && a.icmp_types == b.icmp_types
+        && a.icmp_codes == b.icmp_codes
         && a.tcp_flags == b.tcp_flags
         && a.packet_lengths == b.packet_lengths
+        && a.dscp == b.dscp
         && a.fragment == b.fragment
+        && a.flow_labels == b.flow_labels
 }

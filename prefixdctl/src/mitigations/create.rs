@@ -7,7 +7,9 @@ use clap::Args;
 use prefixd_api::client::Error;
 use prefixd_api::mitigation::MitigationRequest;
 use prefixd_api::rate::BitsPerSecond;
-use prefixd_api::rule::{ActionType, Ranges};
+use prefixd_api::rule::{
+    Action, ActionFields, ActionType, Dscp, MatchRequest, Ranges, RouteTarget, TextError,
+};
 use prefixd_api::show::{parse_si, parse_span, relative, si};
 use prefixd_api::victim::Victim;
 use std::time::Duration;
@@ -19,7 +21,9 @@ use std::time::Duration;
     after_help = "\
 Examples:
   prefixdctl mitigations create --victim 203.0.113.66 --vector udp_flood --reason \"ticket 4711\"
-  prefixdctl mit create --victim 203.0.113.66 --action police --rate 5M --protocol 17 --ports 27015 --ttl 10m --reason test --yes"
+  prefixdctl mit create --victim 203.0.113.66 --action discard --match \"src 198.51.100.0/24 proto tcp tcp-flags syn&!ack,rst\" --reason test
+The match: src PREFIX, proto, port (either), dport, sport, icmp-type, icmp-code, tcp-flags, length, dscp, fragment,
+flow-label, each with a list: udp,tcp  53,1000-2000  syn&!ack,rst  is-fragment"
 )]
 pub(super) struct CreateArgs {
     /// The attacked address
@@ -28,12 +32,30 @@ pub(super) struct CreateArgs {
     /// The kind of attack; manual by default
     #[arg(long, value_name = "VECTOR")]
     vector: Option<String>,
-    /// police or discard; the playbook's by default
+    /// mark, police, redirect_vrf, redirect_ip or discard; the playbook's by default
     #[arg(long, value_parser = action_type, value_name = "ACTION")]
     action: Option<ActionType>,
     /// Bits per second, for police: 5M, 1.2G
     #[arg(long, value_parser = parse_si, value_name = "BPS")]
     rate: Option<u64>,
+    /// Packets per second, for police instead of bits
+    #[arg(long, value_parser = parse_si, value_name = "PPS", conflicts_with = "rate")]
+    rate_pps: Option<u64>,
+    /// The VRF's, for redirect_vrf: 65010:100, 192.0.2.1:7
+    #[arg(long, value_name = "TARGET")]
+    route_target: Option<RouteTarget>,
+    /// Where redirect_ip sends it
+    #[arg(long, value_name = "IP")]
+    next_hop: Option<std::net::IpAddr>,
+    /// Send only a copy there
+    #[arg(long, requires = "next_hop")]
+    copy: bool,
+    /// The DSCP that mark sets
+    #[arg(long, value_name = "DSCP")]
+    dscp: Option<Dscp>,
+    /// Have routers sample what the rules match
+    #[arg(long)]
+    sample: bool,
     /// How long: 10m, 1h; the playbook's by default
     #[arg(long, value_parser = parse_span, value_name = "TIME")]
     ttl: Option<Duration>,
@@ -46,6 +68,14 @@ pub(super) struct CreateArgs {
     /// IP protocol number
     #[arg(long, value_name = "NUMBER")]
     protocol: Option<u8>,
+    /// The whole match as text, as rules are shown; see the examples
+    #[arg(
+        long = "match",
+        value_parser = matches,
+        value_name = "TEXT",
+        conflicts_with_all = ["ports", "src_ports", "protocol"]
+    )]
+    matches: Option<Box<MatchRequest>>,
     /// Why, for the journal
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -79,10 +109,17 @@ impl CreateArgs {
             vector: self.vector,
             action: self.action,
             rate_bps: self.rate.map(BitsPerSecond),
+            rate_pps: self.rate_pps,
+            route_target: self.route_target,
+            next_hop: self.next_hop,
+            copy: self.copy,
+            dscp: self.dscp,
+            sample: self.sample,
             ttl_seconds: self.ttl.map(seconds).transpose()?,
             dst_ports: ranges(&self.ports)?,
             src_ports: ranges(&self.src_ports)?,
             protocol: self.protocol,
+            matches: self.matches,
             reason: self.reason,
             external_ref: self.ticket,
             replace: self.replace,
@@ -109,25 +146,50 @@ pub(crate) fn explain(error: Error) -> Failure {
 
 /// What was asked for, in the order people say it; the playbook decides the rest.
 fn asked(request: &MitigationRequest) -> String {
-    let action = match (request.action, request.rate_bps) {
-        (Some(action), Some(rate)) => format!("{action} {}", si(rate.0)),
-        (Some(action), None) => action.to_string(),
-        (None, Some(rate)) => format!("the playbook's action, {}", si(rate.0)),
-        (None, None) => "the playbook's action".to_owned(),
-    };
+    let action = asked_action(request);
     let ttl = request.ttl_seconds.map_or_else(
         || "for the playbook's time".to_owned(),
         |ttl| format!("for {}", relative(Duration::from_secs(ttl.into()))),
     );
+    let sample = if request.sample { ", sampled" } else { "" };
     format!(
-        "{action} against {}, {ttl}",
+        "{action}{sample} against {}, {ttl}",
         request.vector.as_deref().unwrap_or("manual")
     )
+}
+
+fn asked_action(request: &MitigationRequest) -> String {
+    let Some(action_type) = request.action else {
+        return match (request.rate_bps, request.rate_pps) {
+            (Some(rate), _) => format!("the playbook's action, {}", si(rate.0)),
+            (None, Some(rate)) => format!("the playbook's action, {} packets/s", si(rate)),
+            (None, None) => "the playbook's action".to_owned(),
+        };
+    };
+    let fields = ActionFields {
+        action_type,
+        rate_bps: request.rate_bps,
+        rate_pps: request.rate_pps,
+        route_target: request.route_target,
+        next_hop: request.next_hop,
+        copy: request.copy,
+        dscp: request.dscp,
+    };
+    match Action::try_from(fields) {
+        Ok(Action::Police { rate_bps }) => format!("police {}", si(rate_bps.0)),
+        Ok(action) => action.to_string(),
+        // What is left out, the playbook may have; what does not belong, the daemon refuses.
+        Err(_) => action_type.to_string(),
+    }
 }
 
 /// Whole seconds that the API carries.
 pub(super) fn seconds(span: Duration) -> Result<u32, Failure> {
     u32::try_from(span.as_secs()).map_err(|_| Failure::Input(format!("{}s is too long", span.as_secs())))
+}
+
+fn matches(text: &str) -> Result<Box<MatchRequest>, TextError> {
+    text.parse().map(Box::new)
 }
 
 fn ranges(ports: &[String]) -> Result<Ranges, Failure> {

@@ -17,7 +17,6 @@ use ipnet::IpNet;
 use prefixd_api::client::{MitigationQuery, Page};
 use prefixd_api::mitigation::{Mitigation, MitigationStatus};
 use prefixd_api::rule::ActionType;
-use serde_json::Value;
 
 /// What is filtered, why, and taking it back
 #[derive(Args, Debug)]
@@ -84,7 +83,7 @@ struct FilterArgs {
     /// Against this kind of attack
     #[arg(long, value_name = "VECTOR")]
     vector: Option<String>,
-    /// With this action: police or discard
+    /// With this action: mark, police, redirect_vrf, redirect_ip or discard
     #[arg(long, value_parser = action_type, value_name = "ACTION")]
     action: Option<ActionType>,
     /// Of this POP, or all; the daemon's own by default
@@ -199,6 +198,5 @@ pub(crate) fn address_or_prefix(text: &str) -> Result<IpNet, String> {
 }
 
 fn action_type(text: &str) -> Result<ActionType, String> {
-    serde_json::from_value(Value::from(text))
-        .map_err(|_| format!("{text:?} is no action; known: police, discard"))
+    text.parse()
 }

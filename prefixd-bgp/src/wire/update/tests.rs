@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use bytes::Bytes;
-use rustbgpd_wire::{Message, MpReachNlri, UpdateMessage, decode_message};
+use rustbgpd_wire::{ExtendedCommunity, Message, MpReachNlri, UpdateMessage, decode_message};
 
 use super::*;
 use crate::flowspec::{BytesPerSecond, Component, NumericTerm, Rule};
@@ -42,7 +42,7 @@ fn key_v6() -> NlriKey {
 }
 
 fn police() -> Action {
-    Action::TrafficRateBytes(BytesPerSecond::new(1000.0).unwrap())
+    Action::police(BytesPerSecond::new(1000.0).unwrap())
 }
 
 fn attributes(local_asn: u32) -> AttributeSet {
@@ -102,10 +102,10 @@ fn encoded(reach: &MpReachNlri) -> Vec<Vec<u8>> {
 fn withdrawals_first_then_one_message_per_family_and_action() {
     let attributes = attributes(65010);
     let mut packer = Packer::new(&attributes, EXTERNAL);
-    packer.announce(&key(1), Action::Discard);
+    packer.announce(&key(1), Action::DISCARD);
     packer.announce(&key(2), police());
-    packer.announce(&key_v6(), Action::Discard);
-    packer.announce(&key(3), Action::Discard);
+    packer.announce(&key_v6(), Action::DISCARD);
+    packer.announce(&key(3), Action::DISCARD);
     packer.withdraw(&key(4));
     let mut bytes = Vec::new();
     assert_eq!(packer.finish(&mut bytes), 4);
@@ -134,7 +134,7 @@ fn messages_are_filled_to_the_last_rule_that_fits() {
     let attributes = attributes(65010);
     let mut packer = Packer::new(&attributes, EXTERNAL);
     for n in 0..2000 {
-        packer.announce(&key(n), Action::Discard);
+        packer.announce(&key(n), Action::DISCARD);
         packer.withdraw(&key(5000 + n));
     }
     let mut bytes = Vec::new();
@@ -220,10 +220,7 @@ fn end_of_rib_is_an_empty_withdrawal() {
 fn marking_is_a_traffic_marking_community() {
     let attributes = attributes(65010);
     let mut packer = Packer::new(&attributes, EXTERNAL);
-    packer.announce(
-        &key(1),
-        Action::TrafficMarking(crate::flowspec::Dscp::new(46).unwrap()),
-    );
+    packer.announce(&key(1), Action::mark(crate::flowspec::Dscp::new(46).unwrap()));
     let mut bytes = Vec::new();
     packer.finish(&mut bytes);
     let found = decoded(&updates(&bytes)[0], true);

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use prefixd_api::config::inventory::PolicyProfile;
 use prefixd_api::config::playbooks::Protocol;
 use prefixd_api::event::{Event, EventAction, EventOutcome, EventRequest};
+use prefixd_api::mitigation::Severity;
 use prefixd_api::mitigation::{Mitigation, MitigationRequest, OriginKind, Scope};
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::resource::{Mode, SafelistEntry, SafelistOrigin};
@@ -33,8 +34,13 @@ pub(super) fn seconds(count: u64) -> Duration {
 }
 
 pub(super) fn step(action: ActionType, ttl: u64) -> Step {
+    let rate_bps = BitsPerSecond(5_000_000);
     Step {
-        action,
+        asked: match action {
+            ActionType::Discard => Action::Discard,
+            _ => Action::Police { rate_bps },
+        },
+        sample: false,
         police_rate: BitsPerSecond(5_000_000),
         ttl: seconds(ttl),
         confidence_at_least: None,
@@ -452,6 +458,12 @@ fn established_connections_are_never_discarded() {
             tcp_flags: Some(flags.parse().unwrap()),
             packet_lengths: Ranges::default(),
             fragment: None,
+            src_prefix: None,
+            ports: Ranges::default(),
+            icmp_types: BTreeSet::new(),
+            icmp_codes: BTreeSet::new(),
+            dscp: BTreeSet::new(),
+            flow_labels: prefixd_api::rule::FlowLabels::default(),
             max_action: ActionType::Discard,
         };
         world
@@ -550,4 +562,232 @@ fn a_clock_that_was_set_back_over_a_restart_holds_nothing_up() {
         "{:?}",
         told.outcome
     );
+}
+
+/// What an operator asks for by a whole match: taken as it is, or refused with the reason.
+#[test]
+fn a_whole_match_is_taken_or_refused() {
+    for (victim, action, matches, refusal) in [
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "src 198.51.100.0/24 proto tcp tcp-flags syn&!ack,rst",
+            None,
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "proto udp port 53 length 1000-1500 dscp 46",
+            None,
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "proto icmp icmp-type 5 icmp-code 0,1",
+            None,
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "fragment first-fragment&!last-fragment",
+            None,
+        ),
+        ("203.0.113.3", ActionType::Police, "", None),
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "proto udp dscp 0",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "src 0.0.0.0/1 proto udp",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "proto tcp tcp-flags ack&psh",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "fragment !is-fragment",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Discard,
+            "proto icmp icmp-type 3,8",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Police,
+            "flow-label 7",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Police,
+            "src 2001:db8::/32",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Police,
+            "proto icmp icmp-code 0",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Police,
+            "proto udp dport 53 fragment is-fragment",
+            Some("guardrail.impossible"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Police,
+            "port 53",
+            Some("guardrail.ports"),
+        ),
+        (
+            "203.0.113.3",
+            ActionType::Police,
+            "proto udp length 9000-9300",
+            Some("guardrail.packet_length"),
+        ),
+    ] {
+        let mut world = World::new(policy());
+        let told = world.run(&Command::Create(Box::new(asked(victim, action, matches))), None);
+        match (told.outcome, refusal) {
+            (Outcome::Created(made), None) => {
+                let shown = format!("dst {victim}/32 {matches}");
+                assert_eq!(made.rules[0].matches.to_string(), shown.trim());
+            }
+            (Outcome::Refused(problem), Some(code)) => assert_eq!(problem.code, code, "{matches}"),
+            (outcome, _) => panic!("{matches}: {outcome:?}"),
+        }
+    }
+}
+
+fn asked(victim: &str, action: ActionType, matches: &str) -> CreateCommand {
+    CreateCommand {
+        ids: FreshIds::new(),
+        victim: victim.parse().unwrap(),
+        request: MitigationRequest {
+            action: Some(action),
+            rate_bps: (action == ActionType::Police).then_some(BitsPerSecond(5_000_000)),
+            ttl_seconds: Some(300),
+            matches: Some(Box::new(matches.parse().unwrap())),
+            reason: "ticket".to_owned(),
+            ..MitigationRequest::default()
+        },
+        actor: "anna".to_owned(),
+    }
+}
+
+/// What an operator asks routers to do: taken as it is, or refused with the reason.
+#[test]
+fn every_action_is_taken_or_refused() {
+    for (fields, shown) in [
+        (r#""action":"mark","dscp":46"#, Ok("mark 46")),
+        (r#""rate_pps":1000"#, Ok("police 1000 packets/s")),
+        (
+            r#""action":"police","rate_bps":5000000,"sample":true"#,
+            Ok("police 5 Mbit/s sample"),
+        ),
+        (
+            r#""action":"redirect_vrf","route_target":"65010:100""#,
+            Ok("redirect vrf 65010:100"),
+        ),
+        (
+            r#""action":"redirect_ip","next_hop":"192.0.2.9","copy":true"#,
+            Ok("redirect to 192.0.2.9 copy"),
+        ),
+        (r#""action":"discard","sample":true"#, Ok("discard sample")),
+        (
+            r#""action":"redirect_ip","next_hop":"203.0.113.77""#,
+            Err("guardrail.impossible"),
+        ),
+        (
+            r#""action":"redirect_ip","next_hop":"2001:db8:ffff::9""#,
+            Err("guardrail.impossible"),
+        ),
+        (
+            r#""action":"redirect_ip","next_hop":"127.0.0.1""#,
+            Err("guardrail.impossible"),
+        ),
+        (r#""rate_pps":1"#, Err("guardrail.impossible")),
+        (r#""action":"mark""#, Err("request.field")),
+        (r#""action":"redirect_vrf""#, Err("request.field")),
+    ] {
+        let mut world = World::new(policy());
+        let request = format!(
+            r#"{{"victim_ip":"203.0.113.3","ttl_seconds":300,"reason":"ticket","match":{{"protocols":[17],"src_ports":[53]}},{fields}}}"#
+        );
+        let command = CreateCommand {
+            ids: FreshIds::new(),
+            victim: "203.0.113.3".parse().unwrap(),
+            request: serde_json::from_str(&request).unwrap(),
+            actor: "anna".to_owned(),
+        };
+        let told = world.run(&Command::Create(Box::new(command)), None);
+        match (told.outcome, shown) {
+            (Outcome::Created(made), Ok(shown)) => {
+                let text = made.rules[0].to_string();
+                assert_eq!(
+                    text,
+                    format!("dst 203.0.113.3/32 proto udp sport 53 then {shown}")
+                );
+                let severity = match made.action_type {
+                    ActionType::RedirectVrf | ActionType::RedirectIp | ActionType::Discard => {
+                        Severity::Medium
+                    }
+                    ActionType::Mark | ActionType::Police => Severity::Low,
+                };
+                assert!(made.severity >= severity, "{fields}: {}", made.severity);
+            }
+            (Outcome::Refused(problem), Err(code)) => {
+                assert_eq!(problem.code, code, "{fields}: {}", problem.detail);
+            }
+            (outcome, _) => panic!("{fields}: {outcome:?}"),
+        }
+    }
+}
+
+/// A step that redirects is capped like one that discards: where the template polices, it polices.
+#[test]
+fn a_redirecting_step_never_takes_more_than_the_template_lets_it() {
+    let scrub = Action::RedirectIp {
+        next_hop: "192.0.2.9".parse().unwrap(),
+        copy: false,
+    };
+    for (vector, kind) in [
+        ("ntp_amplification", ActionType::RedirectIp),
+        ("ack_flood", ActionType::Police),
+        ("gre_flood", ActionType::Police),
+    ] {
+        let mut world = World::new(policy());
+        world.policy.playbooks.ordered.clear();
+        world.policy.playbooks.default = Some(Playbook {
+            name: "scrub".into(),
+            when: Condition::default(),
+            steps: vec![Step {
+                asked: scrub,
+                ..step(ActionType::Discard, 300)
+            }],
+        });
+        world.event(ban("once", "203.0.113.3", vector));
+        let live = world.live();
+        assert_eq!(live[0].action_type, kind, "{vector}");
+    }
 }
