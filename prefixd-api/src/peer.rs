@@ -137,6 +137,7 @@ pub struct RibRoute {
     /// The rule as one line; absent when no live mitigation wants it any more.
     pub rule: Option<String>,
     /// What the router should do; absent while it is taken back.
+    #[cfg_attr(feature = "server", schema(value_type = Option<crate::rule::ActionFields>))]
     pub action: Option<Action>,
     /// Where it stands.
     pub state: AnnouncementState,
