@@ -430,7 +430,6 @@ impl Engine {
         if self.head == before {
             return Ok(Err(SubmitError::Defect));
         }
-        self.known.allow_skew(next.settings.max_future_skew);
         self.parts.policy = next.policy;
         self.parts.settings = next.settings;
         self.known.allow_skew(self.parts.settings.max_future_skew);
