@@ -32,7 +32,7 @@
 //! use std::time::Duration;
 //!
 //! use prefixd_bgp::flowspec::{Action, Component, Family, NumericTerm, Rule};
-//! use prefixd_bgp::{Change, HoldTime, NeighborConfig, Route, Speaker, SpeakerConfig, Stop, Target};
+//! use prefixd_bgp::{Change, HoldTime, NeighborConfig, Priority, Route, Speaker, SpeakerConfig, Stop, Target};
 //! use tokio::time::Instant;
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -54,6 +54,7 @@
 //! let route = Route {
 //!     rule: rule.canonical()?.into(),
 //!     action: Action::DISCARD,
+//!     priority: Priority::default(),
 //!     not_after: Instant::now() + Duration::from_secs(300),
 //! };
 //! speaker.apply([Change::Announce { target: Target::All, route }])?;
@@ -82,10 +83,10 @@ mod wire;
 pub use config::{ConfigError, HoldTime, LargeCommunity, Limits, NeighborConfig, SpeakerConfig};
 pub use history::{HistoryEntry, Occurrence};
 pub use rib::{LATENCY_BUCKETS_SECONDS, Latency, RibCounts, RibTotals};
-pub use route::{Bound, Change, Delivery, Refusal, Route, RouteStatus, Target};
+pub use route::{Bound, Change, Delivery, Priority, Refusal, Route, RouteStatus, Target};
 pub use socket::Md5Key;
 pub use speaker::{Reconfigured, Speaker, StartError, Stop, UnknownNeighbor};
 pub use status::{
     Admin, Cause, Loss, MessageCounts, NotificationInfo, NotificationSeen, PeerStatus, SessionChange,
-    SessionError, SessionEvent, SessionPhase, SessionStatus,
+    SessionError, SessionEvent, SessionPhase, SessionStatus, Suspicion,
 };

@@ -13,8 +13,23 @@ pub struct Route {
     pub rule: Arc<CanonicalRule>,
     /// What the router does with matching traffic.
     pub action: Action,
+    /// How much it matters beside the other routes of the neighbour.
+    pub priority: Priority,
     /// The speaker withdraws the route by itself at this moment, whatever the rest of the program does.
     pub not_after: Instant,
+}
+
+/// How much a route matters where a neighbour has no room for all of them. The owner of the rules gives the levels their
+/// meaning; here they are only compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Priority(u8);
+
+impl Priority {
+    /// Of this level; a higher one goes before a lower one.
+    #[must_use]
+    pub const fn new(level: u8) -> Self {
+        Self(level)
+    }
 }
 
 /// Which neighbours a change is for.

@@ -219,6 +219,24 @@ impl Loss {
         matches!(self, Self::NotificationReceived(info) if (info.code, info.subcode) == (6, 1))
     }
 
+    /// Whether an established session may have ended because of a rule that it was told.
+    #[must_use]
+    pub fn suspicion(&self) -> Suspicion {
+        match self {
+            Self::NotificationReceived(info) | Self::NotificationSent(info) => {
+                match (info.code, info.subcode) {
+                    (CODE_HOLD_TIMER | CODE_SEND_HOLD_TIMER, _) => Suspicion::Slow,
+                    // An OPEN says nothing about rules, and the others of a Cease are decisions of people or of both sides.
+                    (CODE_CEASE, CEASE_OUT_OF_RESOURCES) => Suspicion::Prompt,
+                    (CODE_OPEN | CODE_CEASE, _) => Suspicion::None,
+                    _ => Suspicion::Prompt,
+                }
+            }
+            Self::ConnectionLost { .. } => Suspicion::Prompt,
+            Self::ConnectFailed { .. } | Self::ConnectTimeout | Self::TaskFailed => Suspicion::None,
+        }
+    }
+
     /// Without its words.
     #[must_use]
     pub fn cause(&self) -> Cause {
@@ -231,6 +249,23 @@ impl Loss {
             Self::TaskFailed => Cause::TaskFailed,
         }
     }
+}
+
+const CODE_OPEN: u8 = 2;
+const CODE_HOLD_TIMER: u8 = 4;
+const CODE_CEASE: u8 = 6;
+const CODE_SEND_HOLD_TIMER: u8 = 8;
+const CEASE_OUT_OF_RESOURCES: u8 = 8;
+
+/// How the end of a session may hang together with the rules that were told in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspicion {
+    /// Not at all.
+    None,
+    /// A router that cannot take a rule ends the session when it reads it: within moments.
+    Prompt,
+    /// A rule that stops BGP itself, or the router, shows as silence: within the hold time.
+    Slow,
 }
 
 /// A [`Loss`] without its words, to count by. Its text is a label for metrics.
@@ -359,7 +394,52 @@ pub(crate) fn clean(text: &str) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Cause, clean};
+    use super::{Cause, Loss, NotificationInfo, Suspicion, clean};
+
+    #[test]
+    fn only_some_ends_of_a_session_throw_suspicion_on_rules() {
+        let notification = |code, subcode| NotificationInfo {
+            code,
+            subcode,
+            meaning: "",
+            prefix_limit: None,
+            text: None,
+        };
+        for (code, subcode, expected) in [
+            (1, 2, Suspicion::Prompt),
+            (2, 7, Suspicion::None),
+            (3, 9, Suspicion::Prompt),
+            (4, 0, Suspicion::Slow),
+            (5, 3, Suspicion::Prompt),
+            (6, 0, Suspicion::None),
+            (6, 1, Suspicion::None),
+            (6, 2, Suspicion::None),
+            (6, 8, Suspicion::Prompt),
+            (6, 9, Suspicion::None),
+            (7, 1, Suspicion::Prompt),
+            (8, 0, Suspicion::Slow),
+        ] {
+            let info = notification(code, subcode);
+            for loss in [
+                Loss::NotificationReceived(info.clone()),
+                Loss::NotificationSent(info),
+            ] {
+                assert_eq!(loss.suspicion(), expected, "{loss}");
+            }
+        }
+        let detail = String::new();
+        let lost = Loss::ConnectionLost {
+            detail: detail.clone(),
+        };
+        assert_eq!(lost.suspicion(), Suspicion::Prompt);
+        for loss in [
+            Loss::ConnectFailed { detail },
+            Loss::ConnectTimeout,
+            Loss::TaskFailed,
+        ] {
+            assert_eq!(loss.suspicion(), Suspicion::None, "{loss}");
+        }
+    }
 
     #[test]
     fn causes_are_counted_and_bounded() {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::flowspec::{Action, BytesPerSecond, Component, Rule};
-use crate::route::Bound;
+use crate::route::{Bound, Priority};
 use crate::wire::AttributeSet;
 
 const KIND: SessionKind = SessionKind {
@@ -38,6 +38,7 @@ fn route(n: u32, action: Action, not_after: Instant) -> Route {
     Route {
         rule: Arc::new(rule.canonical().unwrap()),
         action,
+        priority: Priority::default(),
         not_after,
     }
 }
@@ -244,6 +245,7 @@ fn discard_v6(n: u8, now: Instant) -> Route {
     Route {
         rule: Arc::new(rule.canonical().unwrap()),
         action: Action::DISCARD,
+        priority: Priority::default(),
         not_after: later(now),
     }
 }

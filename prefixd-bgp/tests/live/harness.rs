@@ -7,7 +7,8 @@ use std::time::Duration;
 use lab::routers::{Connect, Family, Kind, Router, RouterConfig, RouterRule};
 use prefixd_bgp::flowspec::{self, Action, Component, NumericTerm};
 use prefixd_bgp::{
-    Change, HoldTime, Md5Key, NeighborConfig, PeerStatus, Route, SessionPhase, Speaker, SpeakerConfig, Target,
+    Change, HoldTime, Md5Key, NeighborConfig, PeerStatus, Priority, Route, SessionPhase, Speaker,
+    SpeakerConfig, Target,
 };
 use tokio::time::Instant;
 
@@ -164,6 +165,7 @@ pub(crate) fn rule(destination: &str, action: Action, more: Vec<Component>) -> R
     Route {
         rule: Arc::new(rule),
         action,
+        priority: Priority::default(),
         not_after: Instant::now() + Duration::from_secs(3600),
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prefixd_bgp::flowspec::{Action, Component, Family, NlriKey, NumericTerm, Rule};
-use prefixd_bgp::{Change, HoldTime, NeighborConfig, Route, SessionPhase, Speaker, SpeakerConfig, Target};
+use prefixd_bgp::{
+    Change, HoldTime, NeighborConfig, Priority, Route, SessionPhase, Speaker, SpeakerConfig, Target,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
@@ -318,6 +320,7 @@ pub(crate) fn route_until(n: u32, not_after: Instant) -> Route {
     Route {
         rule: Arc::new(rule.canonical().unwrap()),
         action: Action::DISCARD,
+        priority: Priority::default(),
         not_after,
     }
 }

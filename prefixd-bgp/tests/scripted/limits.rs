@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prefixd_bgp::flowspec::{Action, Component, Family, NumericTerm, Rule};
-use prefixd_bgp::{Bound, Delivery, Limits, NeighborConfig, Refusal, Route};
+use prefixd_bgp::{Bound, Delivery, Limits, NeighborConfig, Priority, Refusal, Route};
 use tokio::time::Instant;
 
 use crate::harness::*;
@@ -20,6 +20,7 @@ fn ports(count: u64) -> Route {
     Route {
         rule: Arc::new(rule.canonical().unwrap()),
         action: Action::DISCARD,
+        priority: Priority::default(),
         not_after: Instant::now() + Duration::from_secs(3600),
     }
 }

@@ -18,12 +18,12 @@ use crate::clock::Clock;
 use crate::policy::State;
 use prefixd_api::feed::FeedBody;
 use prefixd_api::ids::MitigationId;
-use prefixd_api::mitigation::Mitigation;
+use prefixd_api::mitigation::{Claim, Mitigation, OriginKind, Severity};
 use prefixd_api::peer::PeerDisabled;
 use prefixd_api::rule::Rule;
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::flowspec::NlriKey;
-use prefixd_bgp::{Change, ConfigError, NeighborConfig, Route, Speaker, Target};
+use prefixd_bgp::{Change, ConfigError, NeighborConfig, Priority, Route, Speaker, Target};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -239,11 +239,12 @@ impl Announcer {
             match unexplained.remove(key) {
                 Some(held) if held.action == route.action => {
                     // Both ends of a lease are read off a clock that follows another; only a real difference is one.
+                    // Neither it nor another priority is drift: the router has what it should have.
                     let (early, late) = (
                         held.not_after.min(route.not_after),
                         held.not_after.max(route.not_after),
                     );
-                    if late - early > SAME_END {
+                    if late - early > SAME_END || held.priority != route.priority {
                         changes.push(announce(route));
                     }
                 }
@@ -297,6 +298,7 @@ impl Announcer {
         Some(Route {
             rule: Arc::clone(&desired.rule),
             action,
+            priority: desired.priority,
             not_after: self.clock.instant_of(desired.until),
         })
     }
@@ -386,7 +388,22 @@ fn wanted(mitigation: &Mitigation, rule: &Rule) -> Result<Wanted, String> {
         rule: Arc::new(canonical),
         action: rule.action,
         sample: rule.sample,
+        priority: priority(mitigation),
     })
+}
+
+/// Where a router has no room for every rule, what an operator asked for goes first, then the more severe.
+fn priority(mitigation: &Mitigation) -> Priority {
+    const OPERATOR: u8 = 8;
+    let severity = match mitigation.severity {
+        Severity::Low => 0,
+        Severity::Medium => 1,
+        Severity::High => 2,
+        Severity::Critical => 3,
+    };
+    let asked_for = |claim: &Claim| claim.kind == OriginKind::Operator;
+    let by_operator = mitigation.claims.iter().any(asked_for);
+    Priority::new(severity + if by_operator { OPERATOR } else { 0 })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use prefixd_api::ids::MitigationId;
 use prefixd_api::rule::Action;
 use prefixd_api::time::Timestamp;
+use prefixd_bgp::Priority;
 use prefixd_bgp::flowspec::{CanonicalRule, NlriKey};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub(super) struct Wanted {
     pub(super) rule: Arc<CanonicalRule>,
     pub(super) action: Action,
     pub(super) sample: bool,
+    pub(super) priority: Priority,
 }
 
 /// A route that should exist.
@@ -24,6 +26,7 @@ pub(super) struct Desired {
     pub(super) rule: Arc<CanonicalRule>,
     pub(super) action: Action,
     pub(super) sample: bool,
+    pub(super) priority: Priority,
     pub(super) until: Timestamp,
 }
 
@@ -45,6 +48,7 @@ struct Owner {
     mitigation: MitigationId,
     action: Action,
     sample: bool,
+    priority: Priority,
     until: Timestamp,
 }
 
@@ -67,12 +71,19 @@ impl Table {
     ) -> Vec<Step> {
         let mut steps = Vec::with_capacity(wanted.len());
         let mut keys = Vec::with_capacity(wanted.len());
-        for Wanted { rule, action, sample } in wanted {
+        for Wanted {
+            rule,
+            action,
+            sample,
+            priority,
+        } in wanted
+        {
             keys.push(rule.key().clone());
             let owner = Owner {
                 mitigation,
                 action: *action,
                 sample: *sample,
+                priority: *priority,
                 until,
             };
             self.put(rule, owner, &mut steps);
@@ -184,13 +195,15 @@ impl Table {
 }
 
 impl Slot {
-    /// The strictest action of the owners, sampled if one of them asks for it, until the last of them ends.
+    /// The strictest action of the owners, sampled if one of them asks for it, as important as the most important of
+    /// them, until the last of them ends.
     fn desired(&self) -> Option<Desired> {
         let first = self.owners.first()?;
         let mut desired = Desired {
             rule: Arc::clone(&self.rule),
             action: first.action,
             sample: false,
+            priority: first.priority,
             until: first.until,
         };
         for owner in &self.owners {
@@ -198,6 +211,7 @@ impl Slot {
                 desired.action = owner.action;
             }
             desired.sample |= owner.sample;
+            desired.priority = desired.priority.max(owner.priority);
             desired.until = desired.until.max(owner.until);
         }
         Some(desired)
@@ -224,6 +238,7 @@ mod tests {
             rule: Arc::new(compile::canonical(&matches).unwrap()),
             action,
             sample: false,
+            priority: Priority::default(),
         }
     }
 
@@ -258,6 +273,28 @@ mod tests {
             [Step::Withdraw(wanted(53, POLICE).rule.key().clone())]
         );
         assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn a_shared_rule_matters_as_much_as_its_most_important_owner() {
+        let (mut table, one, two) = (Table::default(), MitigationId::new(), MitigationId::new());
+        let of = |level| Wanted {
+            priority: Priority::new(level),
+            ..wanted(53, POLICE)
+        };
+        let told = |steps: Vec<Step>| match &steps[..] {
+            [Step::Announce(desired)] => Some(desired.priority),
+            _ => None,
+        };
+        assert_eq!(
+            told(table.set(one, &[of(1)], at(10), at(1))),
+            Some(Priority::new(1))
+        );
+        assert_eq!(
+            told(table.set(two, &[of(3)], at(10), at(1))),
+            Some(Priority::new(3))
+        );
+        assert_eq!(told(table.remove(two)), Some(Priority::new(1)));
     }
 
     #[test]

@@ -123,6 +123,7 @@ async fn what_is_changed_behind_its_back_is_counted_and_repaired() {
         Route {
             rule: wanted(&other, &other.rules[0]).unwrap().rule,
             action: compile::action(rule.action, rule.sample).unwrap(),
+            priority: rule.priority,
             not_after: before[0].not_after,
         }
     };
@@ -205,6 +206,28 @@ async fn an_extension_that_was_missed_is_caught_up() {
         moved > longer - SAME_END && moved < longer + SAME_END,
         "{moved:?}"
     );
+}
+
+#[tokio::test]
+async fn operators_come_before_severity_and_a_change_of_it_is_no_drift() {
+    let announcer = two();
+    let mut one = [mitigation(&announcer, 1, &police())];
+    announcer.project(&state(&one), ids(&one));
+    let mut priorities = vec![held(&announcer, "a")[0].priority];
+    for severity in [Severity::Critical, Severity::Low] {
+        one[0].severity = severity;
+        if severity == Severity::Low {
+            let at = one[0].created_at;
+            one[0].claims = serde_json::from_value(json!([{
+                "source": "operator", "event_id": null, "kind": "operator", "since": at, "last_report_at": at,
+                "lives_until": null, "confidence": null, "bps": null, "pps": null,
+            }]))
+            .unwrap();
+        }
+        assert_eq!(announcer.reconcile(&state(&one)).missing, 0);
+        priorities.push(held(&announcer, "a")[0].priority);
+    }
+    assert!(priorities.is_sorted_by(|low, high| low < high), "{priorities:?}");
 }
 
 #[tokio::test]
