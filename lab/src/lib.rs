@@ -10,6 +10,7 @@
 //! - [`debian`]: the programs the above need, and the package to install when one is missing
 //! - [`daemon`]: the daemon as a child process, for the demo and the benchmarks
 //! - [`load`]: events by the thousand, and what came of them; [`http`]: the client for that
+//! - [`fuzz`]: corpora of the fuzzers, replayed and mutated within a test
 //! - [`net`]: loopback addresses and ports that nobody else uses
 //! - [`process`]: child processes that never outlive the process that started them
 //!
@@ -17,6 +18,7 @@
 
 pub mod daemon;
 pub mod debian;
+pub mod fuzz;
 pub mod http;
 pub mod load;
 pub mod net;

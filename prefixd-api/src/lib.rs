@@ -16,6 +16,7 @@
 //! | [`show`] | numbers, times, identifiers and outside text as people see them |
 //! | `config` (feature) | configuration documents and their validation |
 //! | `client` (feature) | HTTP and WebSocket client |
+//! | `fuzzing` (feature) | entry points of the fuzzers |
 //!
 //! Domain types serve as wire types. Clients keep what they do not know: statuses and codes of a newer
 //! daemon are carried as text, so that adding one is a compatible change.
@@ -26,6 +27,8 @@ pub mod client;
 pub mod config;
 pub mod event;
 pub mod feed;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod guardrail;
 pub mod ids;
 pub mod mitigation;

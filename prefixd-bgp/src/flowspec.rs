@@ -9,6 +9,8 @@ mod action;
 mod bits;
 mod canonical;
 mod key;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod meaning;
 mod rule;
 mod terms;
 

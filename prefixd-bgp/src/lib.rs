@@ -16,6 +16,7 @@
 //! | `socket` | TCP-MD5 and GTSM; the only module with `unsafe` |
 //! | `shared` | what handle, task and writer of a neighbour share |
 //! | `wire` | the only module that names the BGP crates: messages, attributes, packing |
+//! | `fuzzing` (feature) | entry points of the fuzzers |
 //!
 //! ```text
 //!  owner --apply--> Speaker --> [RIB per neighbour] <--pull-- writer --> socket
@@ -67,6 +68,8 @@
 mod config;
 mod connection;
 pub mod flowspec;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod history;
 mod listener;
 mod neighbor;

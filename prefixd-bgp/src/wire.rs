@@ -11,7 +11,11 @@ mod update;
 
 pub(crate) use fsm::{Fsm, FsmConfig, FsmEvent, FsmOutput, Negotiated};
 pub(crate) use inbound::InboundRoutes;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use message::keepalive;
 pub(crate) use message::{Inbound, Notification, RefreshSubtype, frame, route_refresh, shutdown_text};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use nlri::decode_rules;
 pub(crate) use nlri::encode_rule;
 pub(crate) use update::{AttributeSet, Packer, SessionKind, end_of_rib};
 

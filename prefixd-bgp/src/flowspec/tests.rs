@@ -1,6 +1,7 @@
 use ipnet::IpNet;
 use proptest::prelude::*;
 
+use super::meaning::{bitmask_holds as holds, numeric_holds as matches};
 use super::*;
 
 fn rule(components: Vec<Component>) -> Rule {
@@ -472,21 +473,6 @@ fn term(max: u64) -> impl Strategy<Value = NumericTerm> {
     })
 }
 
-/// RFC 8955 section 4.2.1.1, read naively.
-fn matches(terms: &[NumericTerm], value: u64) -> bool {
-    let one = |term: &NumericTerm| match term.comparison {
-        Comparison::Less => value < term.value,
-        Comparison::LessOrEqual => value <= term.value,
-        Comparison::Equal => value == term.value,
-        Comparison::GreaterOrEqual => value >= term.value,
-        Comparison::Greater => value > term.value,
-        Comparison::NotEqual => value != term.value,
-    };
-    terms
-        .chunk_by(|_, next| next.and)
-        .any(|group| group.iter().all(one))
-}
-
 fn bits() -> impl Strategy<Value = BitmaskTerm> {
     (any::<bool>(), any::<bool>(), any::<bool>(), 1..=0x0F_u16)
         .prop_map(|(and, not, all, bits)| BitmaskTerm { and, not, all, bits })
@@ -519,18 +505,6 @@ fn any_rule() -> impl Strategy<Value = Rule> {
                 }
             },
         )
-}
-
-/// RFC 8955 section 4.2.1.2, read naively.
-fn holds(terms: &[BitmaskTerm], flags: u16) -> bool {
-    let one = |term: &BitmaskTerm| {
-        let found = flags & term.bits;
-        let is_met = if term.all { found == term.bits } else { found != 0 };
-        is_met != term.not
-    };
-    terms
-        .chunk_by(|_, next| next.and)
-        .any(|group| group.iter().all(one))
 }
 
 proptest! {

@@ -103,3 +103,82 @@ fn bitmask(terms: &[BitmaskTerm]) -> Vec<BitmaskMatch> {
         })
         .collect()
 }
+
+/// The rules in NLRI bytes as components; `None` if the decoder refuses them, or if they hold what our components cannot
+/// say: offsets, and comparisons that are always or never true. Nothing that a router sends is decoded.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn decode_rules(family: Family, bytes: &[u8]) -> Option<Vec<Vec<Component>>> {
+    let rules = decode_flowspec_nlri(bytes, afi(family)).ok()?;
+    let components = |rule: FlowSpecRule| rule.components.iter().map(back::component).collect();
+    rules.into_iter().map(components).collect()
+}
+
+#[cfg(any(test, feature = "fuzzing"))]
+mod back {
+    use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+    use rustbgpd_wire::{BitmaskMatch, FlowSpecComponent, FlowSpecPrefix, NumericMatch};
+
+    use crate::flowspec::{BitmaskTerm, Comparison, Component, NumericTerm};
+
+    pub(super) fn component(component: &FlowSpecComponent) -> Option<Component> {
+        Some(match component {
+            FlowSpecComponent::DestinationPrefix(net) => Component::DestinationPrefix(prefix(net)?),
+            FlowSpecComponent::SourcePrefix(net) => Component::SourcePrefix(prefix(net)?),
+            FlowSpecComponent::IpProtocol(terms) => Component::Protocol(numeric(terms)?),
+            FlowSpecComponent::Port(terms) => Component::Port(numeric(terms)?),
+            FlowSpecComponent::DestinationPort(terms) => Component::DestinationPort(numeric(terms)?),
+            FlowSpecComponent::SourcePort(terms) => Component::SourcePort(numeric(terms)?),
+            FlowSpecComponent::IcmpType(terms) => Component::IcmpType(numeric(terms)?),
+            FlowSpecComponent::IcmpCode(terms) => Component::IcmpCode(numeric(terms)?),
+            FlowSpecComponent::TcpFlags(terms) => Component::TcpFlags(bitmask(terms)),
+            FlowSpecComponent::PacketLength(terms) => Component::PacketLength(numeric(terms)?),
+            FlowSpecComponent::Dscp(terms) => Component::Dscp(numeric(terms)?),
+            FlowSpecComponent::Fragment(terms) => Component::Fragment(bitmask(terms)),
+            FlowSpecComponent::FlowLabel(terms) => Component::FlowLabel(numeric(terms)?),
+            // One that a later version of the crate knows and we do not.
+            _ => return None,
+        })
+    }
+
+    fn prefix(net: &FlowSpecPrefix) -> Option<IpNet> {
+        match net {
+            FlowSpecPrefix::V4(net) => Some(Ipv4Net::new(net.addr, net.len).ok()?.into()),
+            FlowSpecPrefix::V6(net) if net.offset == 0 => {
+                Some(Ipv6Net::new(net.prefix.addr, net.prefix.len).ok()?.into())
+            }
+            FlowSpecPrefix::V6(_) => None,
+        }
+    }
+
+    fn numeric(terms: &[NumericMatch]) -> Option<Vec<NumericTerm>> {
+        terms
+            .iter()
+            .map(|term| {
+                let comparison = match (term.lt, term.gt, term.eq) {
+                    (true, false, false) => Comparison::Less,
+                    (true, false, true) => Comparison::LessOrEqual,
+                    (false, false, true) => Comparison::Equal,
+                    (false, true, true) => Comparison::GreaterOrEqual,
+                    (false, true, false) => Comparison::Greater,
+                    (true, true, false) => Comparison::NotEqual,
+                    (false, false, false) | (true, true, true) => return None,
+                };
+                Some(NumericTerm {
+                    and: term.and_bit,
+                    comparison,
+                    value: term.value,
+                })
+            })
+            .collect()
+    }
+
+    fn bitmask(terms: &[BitmaskMatch]) -> Vec<BitmaskTerm> {
+        let term = |term: &BitmaskMatch| BitmaskTerm {
+            and: term.and_bit,
+            not: term.not_bit,
+            all: term.match_bit,
+            bits: term.value,
+        };
+        terms.iter().map(term).collect()
+    }
+}
