@@ -13,6 +13,8 @@
 
 mod retry;
 #[cfg(test)]
+mod states;
+#[cfg(test)]
 mod tests;
 
 use bytes::Bytes;
@@ -207,10 +209,11 @@ impl Neighbor {
         self.stop(notification)
     }
 
-    /// Goes on after a pause as if nothing had ever failed.
+    /// Goes on after a pause as if nothing had ever failed. Without a pause it does nothing.
     pub(crate) fn resume(&mut self, now: Instant) {
-        self.paused = false;
-        self.begin_again(now);
+        if std::mem::take(&mut self.paused) {
+            self.begin_again(now);
+        }
     }
 
     /// Ends every connection and begins again at once, whatever has failed before.
@@ -382,6 +385,13 @@ impl Neighbor {
                 self.retry
                     .lost(&end.loss, now.saturating_duration_since(since), now);
                 effects.push(Effect::Down(end.loss));
+                if self.retry.held_down(now) {
+                    // A second connection that the router made meanwhile would only get round that.
+                    for other in [self.current.take(), self.candidate.take()].into_iter().flatten() {
+                        let rejected = Notification::cease(CEASE_CONNECTION_REJECTED);
+                        effects.push(Effect::Close(other.id, Some(rejected)));
+                    }
+                }
             }
             // The other connection goes on; nothing has failed.
             None if self.current.is_some() => {}

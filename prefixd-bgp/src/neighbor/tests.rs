@@ -1,20 +1,22 @@
+use std::collections::VecDeque;
+
 use proptest::prelude::*;
 use rand::SeedableRng;
 
 use super::*;
 use crate::session::tests::{config, keepalive, notification, open};
 
-const ONE: ConnectionId = ConnectionId(1);
-const TWO: ConnectionId = ConnectionId(2);
-const THREE: ConnectionId = ConnectionId(3);
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const ONE: ConnectionId = ConnectionId(1);
+pub(super) const TWO: ConnectionId = ConnectionId(2);
+pub(super) const THREE: ConnectionId = ConnectionId(3);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-fn neighbor(passive: bool, now: Instant) -> Neighbor {
+pub(super) fn neighbor(passive: bool, now: Instant) -> Neighbor {
     Neighbor::new(config(), passive, SmallRng::seed_from_u64(1), now)
 }
 
 /// What a list of effects does, in short.
-fn said(effects: &[Effect]) -> Vec<String> {
+pub(super) fn said(effects: &[Effect]) -> Vec<String> {
     effects
         .iter()
         .map(|effect| match effect {
@@ -40,11 +42,11 @@ fn handle(neighbor: &mut Neighbor, input: Input, now: Instant) -> Vec<String> {
     said(&neighbor.handle(input, now))
 }
 
-fn open_from(id: ConnectionId, router_id: [u8; 4]) -> Input {
+pub(super) fn open_from(id: ConnectionId, router_id: [u8; 4]) -> Input {
     Input::Received(id, open(router_id, 30))
 }
 
-fn keepalive_on(id: ConnectionId) -> Input {
+pub(super) fn keepalive_on(id: ConnectionId) -> Input {
     Input::Received(id, keepalive())
 }
 
@@ -413,9 +415,47 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// From now on the router behaves: it answers whoever dials, and has forgotten the connections up to `old`. The time until
+/// a session is established.
+fn time_to_establish(mut neighbor: Neighbor, dialling: bool, old: u64, now: Instant) -> Duration {
+    let mut at = now;
+    let mut last = old;
+    let mut dial = |neighbor: &mut Neighbor, at| {
+        last += 1;
+        neighbor.handle(Input::Dialled(ConnectionId(last)), at)
+    };
+    let mut effects = VecDeque::new();
+    if dialling {
+        effects.extend(dial(&mut neighbor, at));
+    }
+    for _ in 0..1000 {
+        while let Some(effect) = effects.pop_front() {
+            effects.extend(match effect {
+                Effect::Dial => dial(&mut neighbor, at),
+                Effect::Send(id, Control::Open(_)) if id.0 > old => {
+                    neighbor.handle(open_from(id, [10, 0, 0, 2]), at)
+                }
+                Effect::Send(id, Control::Keepalive(_)) if id.0 > old => {
+                    neighbor.handle(keepalive_on(id), at)
+                }
+                Effect::Up(id, _) if id.0 > old => return at - now,
+                _ => Vec::new(),
+            });
+        }
+        at = neighbor
+            .deadline()
+            .expect("nothing will ever happen again")
+            .max(at);
+        effects.extend(neighbor.tick(at, |_| None));
+    }
+    panic!("never established, {:?} later", at - now)
+}
+
 proptest! {
     /// Whatever happens: a neighbour that we dial has a connection or a moment at which it is tried again, it never has
-    /// more than two connections, and a session that came up goes down once.
+    /// more than two connections, and a session that came up goes down once. And from there a router that behaves is
+    /// established in time: after the hold-down if there is one, the silence of the connections that it has forgotten,
+    /// the longest pause between two attempts and the longest attempt.
     #[test]
     fn a_neighbour_is_never_given_up(steps in proptest::collection::vec(step(), 0..60)) {
         let mut now = Instant::now();
@@ -503,6 +543,13 @@ proptest! {
             prop_assert!(!paused || open.is_empty(), "{open:?}");
             prop_assert_eq!(up.is_some(), neighbor.phase(now) == SessionPhase::Established);
         }
+        if paused {
+            neighbor.resume(now);
+        }
+        let hold_down = if neighbor.retry.held_down(now) { 300 } else { 0 };
+        let bound = Duration::from_secs(hold_down + 30 + 30) + CONNECT_TIMEOUT;
+        let taken = time_to_establish(neighbor, dialling, last, now);
+        prop_assert!(taken <= bound, "{taken:?}, more than {bound:?}");
     }
 }
 

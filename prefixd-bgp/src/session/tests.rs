@@ -17,13 +17,13 @@ pub(crate) fn config() -> FsmConfig {
     }
 }
 
-fn message(kind: u8, body: &[u8]) -> Inbound {
+pub(crate) fn message(kind: u8, body: &[u8]) -> Inbound {
     let mut bytes = BytesMut::from(&[0xFF; 16][..]);
     bytes.extend_from_slice(&u16::try_from(19 + body.len()).unwrap().to_be_bytes());
     bytes.extend_from_slice(&[kind]);
     bytes.extend_from_slice(body);
     let inbound = frame(&mut bytes).unwrap();
-    assert!(bytes.is_empty());
+    assert!(bytes.is_empty() || matches!(inbound, Inbound::Malformed(_)));
     inbound
 }
 
@@ -32,6 +32,19 @@ pub(crate) fn open(router_id: [u8; 4], hold: u8) -> Inbound {
     let mut body = vec![4, 0xFD, 0xE9, 0, hold];
     body.extend(router_id);
     body.extend([14, 2, 12, 1, 4, 0, 1, 0, 133, 1, 4, 0, 2, 0, 133]);
+    message(1, &body)
+}
+
+/// Of this AS, with FlowSpec for these AFIs, or IPv4 unicast alone.
+pub(crate) fn open_of(asn: u16, hold: u8, afis: &[u8]) -> Inbound {
+    let mut capabilities: Vec<u8> = afis.iter().flat_map(|afi| [1, 4, 0, *afi, 0, 133]).collect();
+    if afis.is_empty() {
+        capabilities.extend([1, 4, 0, 1, 0, 1]);
+    }
+    let length = u8::try_from(capabilities.len()).unwrap();
+    let [high, low] = asn.to_be_bytes();
+    let mut body = vec![4, high, low, 0, hold, 10, 0, 0, 2, length + 2, 2, length];
+    body.extend(capabilities);
     message(1, &body)
 }
 
@@ -74,73 +87,48 @@ fn ended(signals: &[Signal]) -> Option<Option<(u8, u8)>> {
 fn state_table() {
     use SessionPhase::{Established, OpenConfirm, OpenSent};
     const GOES_ON: Option<Option<(u8, u8)>> = None;
-    const FSM_ERROR: Option<Option<(u8, u8)>> = Some(Some((5, 0)));
-    let inputs: [(&str, Inbound); 8] = [
-        ("OPEN", open([10, 0, 0, 2], 9)),
-        ("OPEN with hold time 0", open([10, 0, 0, 2], 0)),
-        ("OPEN with hold time 2", open([10, 0, 0, 2], 2)),
-        ("KEEPALIVE", keepalive()),
-        ("UPDATE", message(2, &[0, 0, 0, 0])),
-        ("ROUTE-REFRESH", message(5, &[0, 1, 0, 133])),
-        ("NOTIFICATION", notification(6, 2)),
-        ("no BGP", message_without_marker()),
-    ];
+    const IN_SILENCE: Option<Option<(u8, u8)>> = Some(None);
+    const fn sent(code: u8, subcode: u8) -> Option<Option<(u8, u8)>> {
+        Some(Some((code, subcode)))
+    }
+    const FSM: Option<Option<(u8, u8)>> = sent(5, 0);
+    const PHASES: [SessionPhase; 3] = [OpenSent, OpenConfirm, Established];
+    let open = open([10, 0, 0, 2], 9);
+    let update = message(2, &[0, 0, 0, 0]);
+    let refresh = message(5, &[0, 1, 0, 133]);
+    #[rustfmt::skip]
     let table = [
-        (
-            OpenSent,
-            [
-                GOES_ON,
-                Some(Some((2, 6))),
-                Some(Some((2, 6))),
-                FSM_ERROR,
-                FSM_ERROR,
-                FSM_ERROR,
-                Some(None),
-                Some(Some((1, 1))),
-            ],
-        ),
-        (
-            OpenConfirm,
-            [
-                FSM_ERROR,
-                FSM_ERROR,
-                FSM_ERROR,
-                GOES_ON,
-                FSM_ERROR,
-                FSM_ERROR,
-                Some(None),
-                Some(Some((1, 1))),
-            ],
-        ),
-        (
-            Established,
-            [
-                FSM_ERROR,
-                FSM_ERROR,
-                FSM_ERROR,
-                GOES_ON,
-                GOES_ON,
-                GOES_ON,
-                Some(None),
-                Some(Some((1, 1))),
-            ],
-        ),
+        // what arrives                                            OpenSent    OpenConfirm Established
+        ("OPEN",                           open,                  [GOES_ON,    FSM,        FSM]),
+        ("OPEN, IPv4 FlowSpec alone",      open_of(65001, 9, &[1]), [GOES_ON,  FSM,        FSM]),
+        ("OPEN, hold time 0",              open_of(65001, 0, &[1]), [sent(2, 6), FSM,      FSM]),
+        ("OPEN, hold time 2",              open_of(65001, 2, &[1]), [sent(2, 6), FSM,      FSM]),
+        ("OPEN, another AS",               open_of(64999, 9, &[1]), [sent(2, 2), FSM,      FSM]),
+        ("OPEN, no FlowSpec",              open_of(65001, 9, &[]), [sent(2, 7), FSM,       FSM]),
+        ("KEEPALIVE",                      keepalive(),           [FSM,        GOES_ON,    GOES_ON]),
+        ("UPDATE",                         update,                [FSM,        FSM,        GOES_ON]),
+        ("UPDATE, cut off",                message(2, &[0]),      [sent(1, 2), sent(1, 2), sent(1, 2)]),
+        ("ROUTE-REFRESH",                  refresh,               [FSM,        FSM,        GOES_ON]),
+        ("ROUTE-REFRESH, cut off",         message(5, &[0, 1]),   [FSM,        FSM,        sent(7, 1)]),
+        ("NOTIFICATION",                   notification(6, 2),    [IN_SILENCE, IN_SILENCE, IN_SILENCE]),
+        ("NOTIFICATION, cut off",          message(3, &[]),       [IN_SILENCE, IN_SILENCE, IN_SILENCE]),
+        ("an unknown type",                message(9, &[]),       [sent(1, 3), sent(1, 3), sent(1, 3)]),
+        ("no BGP",                         message_without_marker(), [sent(1, 1), sent(1, 1), sent(1, 1)]),
     ];
     let now = Instant::now();
-    for (phase, expected) in table {
-        for ((name, input), expected) in inputs.iter().zip(expected) {
+    for (name, input, expected) in table {
+        for (phase, expected) in PHASES.into_iter().zip(expected) {
             let mut session = in_phase(phase, now);
             let signals = session.receive(input.clone(), now);
             assert_eq!(ended(&signals), expected, "{name} in {phase}: {signals:?}");
         }
+    }
+    for phase in PHASES {
         let session = in_phase(phase, now);
         assert_eq!(wait(session), Some((4, 0)), "hold timer in {phase}");
         let mut session = in_phase(phase, now);
-        assert_eq!(
-            ended(&session.tick(session.send_check_at, Some(now))),
-            Some(Some((8, 0))),
-            "send hold timer in {phase}"
-        );
+        let signals = session.tick(session.send_check_at, Some(now));
+        assert_eq!(ended(&signals), sent(8, 0), "send hold timer in {phase}");
     }
 }
 
@@ -231,7 +219,7 @@ fn a_refresh_of_the_wrong_length_is_answered_as_such() {
     );
 }
 
-fn message_without_marker() -> Inbound {
+pub(crate) fn message_without_marker() -> Inbound {
     frame(&mut BytesMut::from(&[0; 19][..])).unwrap()
 }
 
