@@ -7,7 +7,8 @@
 use super::BitmaskTerm;
 use super::canonical::RuleError;
 
-/// Alternatives a list may come to on the way. A list of that many is no rule that a person or a template meant.
+/// Alternatives of a rule that a person or a template may have meant. The bound is on what the list means, so that it is
+/// kept by every spelling or by none.
 const MAX_ALTERNATIVES: usize = 64;
 
 /// All of `set`, none of `clear`.
@@ -20,15 +21,6 @@ struct Alternative {
 impl Alternative {
     const ANY: Self = Self { set: 0, clear: 0 };
 
-    /// Both at once; none when they exclude each other.
-    fn and(self, other: Self) -> Option<Self> {
-        let both = Self {
-            set: self.set | other.set,
-            clear: self.clear | other.clear,
-        };
-        (both.set & both.clear == 0).then_some(both)
-    }
-
     /// Whether everything that meets `narrow` meets this.
     fn covers(self, narrow: Self) -> bool {
         self.set & !narrow.set == 0 && self.clear & !narrow.clear == 0
@@ -36,15 +28,6 @@ impl Alternative {
 
     fn holds(self, flags: u16) -> bool {
         flags & self.set == self.set && flags & self.clear == 0
-    }
-
-    /// What both together hold beyond each: they differ in one flag, and it does not matter.
-    fn consensus(self, other: Self) -> Option<Self> {
-        let opposed = (self.set & other.clear) | (self.clear & other.set);
-        (opposed.count_ones() == 1).then_some(Self {
-            set: (self.set | other.set) & !opposed,
-            clear: (self.clear | other.clear) & !opposed,
-        })
     }
 
     fn cost(self) -> (u32, Self) {
@@ -68,87 +51,71 @@ pub(super) fn canonical_bitmask(
             mask,
         });
     }
-    let too_many = RuleError::TooManyAlternatives { component };
-    let mut all = Vec::new();
-    // The AND bit of the first term has nothing to join and is ignored.
-    for group in terms.chunk_by(|_, next| next.and) {
-        for alternative in product(group).ok_or_else(|| too_many.clone())? {
-            add(&mut all, alternative);
-        }
-    }
-    let primes = primes(all).ok_or(too_many)?;
+    let used = terms.iter().fold(0, |used, term| used | term.bits);
+    let bits: Vec<u16> = (0..u16::BITS)
+        .map(|shift| 1 << shift)
+        .filter(|bit| used & bit != 0)
+        .collect();
+    let table: Vec<bool> = (0..1_usize << bits.len())
+        .map(|row| holds(terms, flags_of(row, &bits)))
+        .collect();
+    let primes = primes(&table, &bits);
     match primes.as_slice() {
         [] => Err(RuleError::NeverMatches { component }),
         [Alternative::ANY] => Err(RuleError::MatchesEverything { component }),
+        all if all.len() > MAX_ALTERNATIVES => Err(RuleError::TooManyAlternatives { component }),
         _ => Ok(fewest(primes).into_iter().flat_map(spell).collect()),
     }
 }
 
-/// The alternatives of terms that must all hold.
-fn product(group: &[BitmaskTerm]) -> Option<Vec<Alternative>> {
-    let mut all = vec![Alternative::ANY];
-    for term in group {
-        let mut next = Vec::new();
-        for option in options(*term) {
-            for one in &all {
-                if let Some(both) = one.and(option) {
-                    add(&mut next, both);
-                }
+/// The AND bit of the first term has nothing to join and is ignored.
+fn holds(terms: &[BitmaskTerm], flags: u16) -> bool {
+    terms.chunk_by(|_, next| next.and).any(|group| {
+        group.iter().all(|term| match (term.not, term.all) {
+            (false, true) => flags & term.bits == term.bits,
+            (true, false) => flags & term.bits == 0,
+            (false, false) => flags & term.bits != 0,
+            (true, true) => flags & term.bits != term.bits,
+        })
+    })
+}
+
+/// The flags of one row of the table.
+fn flags_of(row: usize, bits: &[u16]) -> u16 {
+    bits.iter()
+        .enumerate()
+        .filter(|(place, _)| row & (1 << place) != 0)
+        .fold(0, |flags, (_, bit)| flags | bit)
+}
+
+/// The prime implicants of the function: the alternatives of which no part can be left out. By halves of the table: those
+/// in which the last bit does not matter hold in both halves, the others are those of one half that do not.
+fn primes(table: &[bool], bits: &[u16]) -> Vec<Alternative> {
+    if !table.contains(&true) {
+        return Vec::new();
+    }
+    let Some((bit, rest)) = bits.split_last().filter(|_| table.contains(&false)) else {
+        return vec![Alternative::ANY];
+    };
+    let (without, with) = table.split_at(table.len() / 2);
+    let both: Vec<bool> = without
+        .iter()
+        .zip(with)
+        .map(|(one, other)| *one && *other)
+        .collect();
+    let mut all = primes(&both, rest);
+    let free = all.len();
+    for (half, set, clear) in [(without, 0, *bit), (with, *bit, 0)] {
+        for prime in primes(half, rest) {
+            if !all.iter().take(free).any(|other| other.covers(prime)) {
+                all.push(Alternative {
+                    set: prime.set | set,
+                    clear: prime.clear | clear,
+                });
             }
         }
-        if next.len() > MAX_ALTERNATIVES {
-            return None;
-        }
-        all = next;
     }
-    Some(all)
-}
-
-/// One term: "all of" and "none of" are one alternative, "any of" and "not all of" one for each bit.
-fn options(term: BitmaskTerm) -> Vec<Alternative> {
-    let bits = term.bits;
-    let each = (0..u16::BITS)
-        .map(|shift| 1 << shift)
-        .filter(|bit| bits & bit != 0);
-    let set = |set| Alternative { set, clear: 0 };
-    let clear = |clear| Alternative { set: 0, clear };
-    match (term.not, term.all) {
-        (false, true) => vec![set(bits)],
-        (true, false) => vec![clear(bits)],
-        (false, false) => each.map(set).collect(),
-        (true, true) => each.map(clear).collect(),
-    }
-}
-
-/// Adds one unless another holds it already, and drops those it holds. Whether there was anything to add.
-fn add(all: &mut Vec<Alternative>, one: Alternative) -> bool {
-    if all.iter().any(|other| other.covers(one)) {
-        return false;
-    }
-    all.retain(|other| !one.covers(*other));
-    all.push(one);
-    true
-}
-
-/// The prime implicants: consensus until nothing new comes of it.
-fn primes(mut all: Vec<Alternative>) -> Option<Vec<Alternative>> {
-    loop {
-        if all.len() > MAX_ALTERNATIVES {
-            return None;
-        }
-        let snapshot = all.clone();
-        let mut is_new = false;
-        for (index, one) in snapshot.iter().enumerate() {
-            for other in &snapshot[index + 1..] {
-                if let Some(consensus) = one.consensus(*other) {
-                    is_new |= add(&mut all, consensus);
-                }
-            }
-        }
-        if !is_new {
-            return Some(all);
-        }
-    }
+    all
 }
 
 /// Without what the others hold together, dearest first.
