@@ -31,6 +31,8 @@ pub enum PeerOrder {
     Reset,
     /// Send every rule again over the session there is.
     Resend,
+    /// Try rules again that are held back because they ended the session.
+    Release,
 }
 
 impl PeerOrder {
@@ -42,17 +44,21 @@ impl PeerOrder {
             Self::Enable => "enable",
             Self::Reset => "reset",
             Self::Resend => "resend",
+            Self::Release => "release",
         }
     }
 }
 
-/// The body of `POST /v1/peers/{name}/disable`, `/enable`, `/reset` and `/resend`.
+/// The body of `POST /v1/peers/{name}/disable`, `/enable`, `/reset`, `/resend` and `/release`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PeerOrderRequest {
     /// Why, for the journal. Disable and reset tell it to the router too (RFC 9003: its first 128 bytes).
     pub reason: String,
+    /// The one rule to release, by its NLRI as hex; absent: all of them. Only release has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nlri: Option<String>,
 }
 
 /// The answer of `GET /v1/peers/{name}`.
@@ -72,6 +78,27 @@ pub struct PeerDetail {
     pub retry_at: Option<Timestamp>,
     /// The last things that happened, oldest first; what happens again is counted.
     pub history: Vec<PeerOccurrence>,
+    /// Rules that ended the session and are held back, wanted at the moment or not; the one that ends first comes first.
+    #[serde(default)]
+    pub parked: Vec<PeerParked>,
+}
+
+/// A rule that is held back from a neighbour because it ended its session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct PeerParked {
+    /// The NLRI as hex.
+    pub nlri: String,
+    /// `ipv4-flowspec` or `ipv6-flowspec`.
+    pub afi_safi: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it is tried again by itself.
+    pub until: Timestamp,
+    /// How often it was parked; each time it is for longer.
+    pub times: u32,
+    /// How the session ended, in the router's words where it sent some.
+    pub why: String,
 }
 
 /// What was agreed on for an established session.

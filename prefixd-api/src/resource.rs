@@ -188,6 +188,12 @@ pub struct Peer {
     /// Rules that wait because it has as many as it may have.
     #[serde(default)]
     pub rules_over_budget: u64,
+    /// Rules that are held back because they, or rules like them, ended its session.
+    #[serde(default)]
+    pub rules_quarantined: u64,
+    /// Rules that may have ended its session and wait to be tried.
+    #[serde(default)]
+    pub rules_on_probation: u64,
     /// How often the session came up.
     pub established_total: u64,
     /// How often an established session was lost.
@@ -228,6 +234,10 @@ pub enum AnnouncementState {
     SessionDown,
     /// The neighbour has as many rules as it may have.
     OverBudget,
+    /// It may have ended the session; it is tried when its turn comes.
+    Probation,
+    /// It, or rules like it, ended the session; it is held back for hours. The reason has the router's words.
+    Quarantined,
     /// The neighbour cannot take it; the reason says why.
     Refused,
 }
@@ -242,6 +252,8 @@ impl AnnouncementState {
             Self::Withdrawing => "withdrawing",
             Self::SessionDown => "session_down",
             Self::OverBudget => "over_budget",
+            Self::Probation => "probation",
+            Self::Quarantined => "quarantined",
             Self::Refused => "refused",
         }
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::flowspec::Family;
+use crate::flowspec::{Family, NlriKey};
+use crate::rib::Parked;
 use crate::status::Loss;
 
 /// Entries kept for one neighbour.
@@ -57,6 +58,22 @@ pub enum Occurrence {
     Resent(Option<Family>),
     /// The router asked for its rules again.
     RefreshAsked(Family),
+    /// A rule ended the session and is held back.
+    Parked {
+        /// Which one.
+        rule: NlriKey,
+        /// How long, and why.
+        parked: Arc<Parked>,
+    },
+    /// Rules that may have ended the session wait to be tried.
+    Probation {
+        /// How many.
+        rules: usize,
+    },
+    /// Parked rules are tried again, because their time is over.
+    ParkingEnded,
+    /// An operator has parked rules tried again; all of them if none is named.
+    Released(Option<NlriKey>),
     /// A bound that a Cease/1 seemed to set is tried again.
     BoundLifted,
 }
@@ -82,6 +99,14 @@ impl fmt::Display for Occurrence {
             Self::Resent(None) => f.write_str("all rules sent again by order"),
             Self::Resent(Some(family)) => write!(f, "the {family} rules sent again by order"),
             Self::RefreshAsked(family) => write!(f, "the router asked for the {family} rules again"),
+            Self::Parked { rule, parked } => write!(f, "rule {rule} parked: {parked}"),
+            Self::Probation { rules } => write!(
+                f,
+                "one of {rules} rules may have ended the session; they are tried one after the other"
+            ),
+            Self::ParkingEnded => f.write_str("parked rules are tried again, their time is over"),
+            Self::Released(None) => f.write_str("all parked rules released by order"),
+            Self::Released(Some(rule)) => write!(f, "parked rule {rule} released by order"),
             Self::BoundLifted => f.write_str("the router is offered all rules again after its Cease/1"),
         }
     }

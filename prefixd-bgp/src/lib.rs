@@ -85,7 +85,7 @@ mod wire;
 
 pub use config::{ConfigError, HoldTime, LargeCommunity, Limits, NeighborConfig, SpeakerConfig};
 pub use history::{HistoryEntry, Occurrence};
-pub use rib::{LATENCY_BUCKETS_SECONDS, Latency, RibCounts, RibTotals};
+pub use rib::{LATENCY_BUCKETS_SECONDS, Latency, Parked, RibCounts, RibTotals};
 pub use route::{Bound, Change, Delivery, Priority, Refusal, Route, RouteStatus, Target};
 pub use socket::Md5Key;
 pub use speaker::{Reconfigured, Speaker, StartError, Stop, UnknownNeighbor};

@@ -54,8 +54,8 @@ pub(crate) enum Effect {
     Close(ConnectionId, Option<Notification>),
     /// The connection carries the established session.
     Up(ConnectionId, Negotiated),
-    /// The established session ended.
-    Down(Loss),
+    /// The established session ended; with the data of the router's NOTIFICATION.
+    Down(Loss, Bytes),
     /// An attempt ended before it was established.
     Failed(Loss),
     Refresh(Family),
@@ -136,6 +136,7 @@ impl Neighbor {
                 End {
                     notification: None,
                     loss: Loss::ConnectionLost { detail },
+                    data: Bytes::new(),
                 },
                 now,
                 &mut effects,
@@ -221,6 +222,14 @@ impl Neighbor {
         let effects = self.stop(Some(notification));
         self.begin_again(now);
         effects
+    }
+
+    /// The session that was just lost is not held against the neighbour: what ended it is found, or soon will be.
+    pub(crate) fn excuse(&mut self, now: Instant) {
+        self.retry.excuse();
+        if let Dialling::At(_) = self.dialling {
+            self.dialling = Dialling::At(self.retry.next(now));
+        }
     }
 
     fn begin_again(&mut self, now: Instant) {
@@ -384,7 +393,7 @@ impl Neighbor {
             Some(since) => {
                 self.retry
                     .lost(&end.loss, now.saturating_duration_since(since), now);
-                effects.push(Effect::Down(end.loss));
+                effects.push(Effect::Down(end.loss, end.data));
                 if self.retry.held_down(now) {
                     // A second connection that the router made meanwhile would only get round that.
                     for other in [self.current.take(), self.candidate.take()].into_iter().flatten() {

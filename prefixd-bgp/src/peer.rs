@@ -11,6 +11,7 @@
 mod administer;
 mod dial;
 mod orders;
+mod suspect;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -185,6 +186,7 @@ impl Peer {
             self.machine.deadline(),
             rib.next_expiry(),
             rib.next_lift(),
+            rib.next_release(),
             paused_by,
         ]
         .into_iter()
@@ -194,6 +196,11 @@ impl Peer {
 
     fn tick(&mut self) -> Vec<Effect> {
         let now = Instant::now();
+        if self.shared.rib().release_due(now) {
+            self.shared.remember(Occurrence::ParkingEnded);
+            info!(target: LOG, neighbor = %self.name, "parked rules have waited long enough and are tried again, one by one");
+            self.shared.changed.send_replace(());
+        }
         if self.shared.rib().lift_due(now) {
             self.shared.remember(Occurrence::BoundLifted);
             info!(target: LOG, neighbor = %self.name, "the router is offered all rules again after its Cease/1 without a bound");
@@ -298,16 +305,16 @@ impl Peer {
             Effect::Send(id, message) => self.send(id, &message),
             Effect::Close(id, notification) => self.close(id, notification.as_ref()),
             Effect::Up(id, negotiated) => self.up(id, negotiated),
-            Effect::Down(loss) => {
+            Effect::Down(loss, data) => {
+                let now = Instant::now();
                 warn!(target: LOG, neighbor = %self.name, reason = %loss, "session lost; the router has dropped our rules");
-                self.shared.record_lost(loss.clone(), Instant::now());
+                self.shared.record_lost(loss.clone(), now);
                 if let Loss::NotificationReceived(info) = &loss
                     && loss.is_prefix_limit()
                 {
-                    self.shared
-                        .rib()
-                        .prefix_limit_reached(info.prefix_limit, Instant::now());
+                    self.shared.rib().prefix_limit_reached(info.prefix_limit, now);
                 }
+                self.suspect(&loss, &data, now);
                 self.down(Some(loss));
             }
             Effect::Failed(loss) => {

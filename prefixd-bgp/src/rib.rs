@@ -19,8 +19,11 @@ mod entry;
 mod latency;
 mod pace;
 mod policy;
+mod quarantine;
+mod suspects;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -31,10 +34,12 @@ use entry::{Admission, Desired, Entry, Queue, Turn};
 pub use latency::{LATENCY_BUCKETS_SECONDS, Latency};
 use pace::Pace;
 use policy::Policy;
+pub use quarantine::Parked;
+use quarantine::{Quarantine, Trust};
 
 use crate::config::NeighborConfig;
 use crate::flowspec::{Family, NlriKey};
-use crate::route::{Delivery, Refusal, Route, RouteStatus};
+use crate::route::Route;
 use crate::wire::SessionKind;
 
 /// A neighbour that asks for a refresh more often than this waits; the request is kept, not dropped.
@@ -58,10 +63,15 @@ pub struct RibCounts {
     pub refused: usize,
     /// Rules waiting for room in the neighbour's budget.
     pub over_budget: usize,
+    /// Rules that are held back because they, or rules like them, ended the session.
+    pub quarantined: usize,
+    /// Rules that may have ended the session, and wait to be tried.
+    pub probation: usize,
 }
 
 pub(crate) struct Rib {
     policy: Policy,
+    quarantine: Quarantine,
     pace: Option<Pace>,
     entries: HashMap<NlriKey, Entry>,
     turns: BTreeMap<Turn, NlriKey>,
@@ -74,6 +84,8 @@ pub(crate) struct Rib {
     /// Desired rules inside the budget, by family.
     admitted: [usize; 2],
     counts: RibCounts,
+    /// Rules under trial that the neighbour does not have yet.
+    on_trial: usize,
     latency: Latency,
     totals: RibTotals,
 }
@@ -118,6 +130,7 @@ impl Rib {
     pub(crate) fn new(config: &NeighborConfig) -> Self {
         Self {
             policy: Policy::new(config),
+            quarantine: Quarantine::default(),
             pace: config.pace.map(Pace::new),
             entries: HashMap::new(),
             turns: BTreeMap::new(),
@@ -128,6 +141,7 @@ impl Rib {
             generation: 0,
             admitted: [0; 2],
             counts: RibCounts::default(),
+            on_trial: 0,
             latency: Latency::default(),
             totals: RibTotals::default(),
         }
@@ -141,6 +155,11 @@ impl Rib {
         }
         let admission = self.admit(&route);
         self.update(&key, Queue::Fresh, |entry| {
+            let same = entry.desired.as_ref().map(|old| old.route.action) == Some(route.action);
+            if !same && entry.trust < Trust::Suspect {
+                // What is known is known of the action as well.
+                entry.trust = Trust::New;
+            }
             let (since, admission) = match &entry.desired {
                 Some(old) if old.route.action == route.action => (old.since, old.admission),
                 Some(old) => (now, old.admission),
@@ -231,23 +250,6 @@ impl Rib {
         generation
     }
 
-    /// The session is gone and the neighbour has dropped what it was told.
-    pub(crate) fn session_down(&mut self) {
-        if self.session.take().is_none() {
-            return;
-        }
-        for key in self.keys_by_age() {
-            self.update(&key, Queue::Resync, |entry| {
-                entry.told = None;
-                entry.written_at = None;
-                entry.in_flight = false;
-                entry.resend = false;
-            });
-        }
-        // What waited to be withdrawn for want of room may have room by now.
-        self.promote();
-    }
-
     /// The neighbour asked for a family again (RFC 2918).
     pub(crate) fn refresh(&mut self, family: Family, now: Instant) {
         let Some(session) = self
@@ -307,6 +309,7 @@ impl Rib {
     /// The configuration changed in a way that does not touch the session.
     pub(crate) fn reconfigure(&mut self, config: &NeighborConfig) {
         self.policy = Policy::new(config);
+        self.forget_suspicions();
         self.pace = config.pace.map(Pace::new);
         self.readmit();
     }
@@ -343,16 +346,10 @@ impl Rib {
             let Some(desired) = self.entries.get(&key).and_then(|entry| entry.desired.as_ref()) else {
                 continue;
             };
-            let admission = match self.policy.refusal(&desired.route) {
-                Some(refusal) => Admission::Refused(refusal),
-                None => match self.policy.full(admitted, key.family()) {
-                    Some(bound) => Admission::OverBudget(bound),
-                    None => {
-                        admitted[key.family().index()] += 1;
-                        Admission::Admitted
-                    }
-                },
-            };
+            let admission = self.decide(&desired.route, admitted);
+            if admission == Admission::Admitted {
+                admitted[key.family().index()] += 1;
+            }
             self.update(&key, Queue::Fresh, |entry| {
                 if let Some(desired) = entry.desired.as_mut() {
                     desired.admission = admission;
@@ -366,92 +363,21 @@ impl Rib {
         self.counts.dirty == 0
     }
 
-    pub(crate) fn counts(&self) -> RibCounts {
-        let not_negotiated: usize = Family::ALL
-            .into_iter()
-            .filter(|family| {
-                self.session
-                    .as_ref()
-                    .is_some_and(|session| !session.families.contains(family))
-            })
-            .map(|family| self.admitted[family.index()])
-            .sum();
-        RibCounts {
-            refused: self.counts.refused + not_negotiated,
-            ..self.counts
-        }
-    }
-
-    pub(crate) fn latency(&self) -> &Latency {
-        &self.latency
-    }
-
-    pub(crate) fn totals(&self) -> RibTotals {
-        self.totals
-    }
-
-    /// How far the rule has come; `None` if the neighbour neither should hold it nor was told it.
-    pub(crate) fn delivery(&self, key: &NlriKey) -> Option<Delivery> {
-        self.entries.get(key).map(|entry| self.delivery_of(entry))
-    }
-
-    /// Every entry, in no order.
-    pub(crate) fn snapshot(&self) -> Vec<RouteStatus> {
-        self.entries
-            .iter()
-            .map(|(key, entry)| self.status_of(key, entry))
-            .collect()
-    }
-
-    /// One entry.
-    pub(crate) fn route(&self, key: &NlriKey) -> Option<RouteStatus> {
-        self.entries.get(key).map(|entry| self.status_of(key, entry))
-    }
-
-    fn status_of(&self, key: &NlriKey, entry: &Entry) -> RouteStatus {
-        RouteStatus {
-            key: key.clone(),
-            desired: entry.desired.as_ref().map(|desired| desired.route.clone()),
-            advertised: entry.told,
-            written_at: entry.written_at,
-            delivery: self.delivery_of(entry),
-        }
-    }
-
-    fn delivery_of(&self, entry: &Entry) -> Delivery {
-        let Some(desired) = &entry.desired else {
-            return Delivery::Withdrawing;
-        };
-        match desired.admission {
-            Admission::Refused(refusal) => return Delivery::Refused(refusal),
-            Admission::OverBudget(bound) => return Delivery::OverBudget(bound),
-            Admission::Admitted => {}
-        }
-        if self.suspended {
-            return if entry.told.is_some() || entry.in_flight {
-                Delivery::Withdrawing
-            } else {
-                Delivery::Disabled
-            };
-        }
-        match &self.session {
-            None => Delivery::SessionDown,
-            Some(session) if !session.families.contains(&desired.route.rule.family()) => {
-                Delivery::Refused(Refusal::FamilyNotNegotiated)
-            }
-            Some(_) if entry.told == Some(desired.route.action) && !entry.in_flight => Delivery::Advertised,
-            Some(_) => Delivery::Queued,
-        }
-    }
-
     fn admit(&self, route: &Route) -> Admission {
-        match self.policy.refusal(route) {
-            Some(refusal) => Admission::Refused(refusal),
-            None => self
-                .policy
-                .full(self.admitted, route.rule.family())
-                .map_or(Admission::Admitted, Admission::OverBudget),
+        self.decide(route, self.admitted)
+    }
+
+    /// Whether a rule is told beside `admitted` others: the one place where limits, parking and bounds meet.
+    fn decide(&self, route: &Route, admitted: [usize; 2]) -> Admission {
+        if let Some(refusal) = self.policy.refusal(route) {
+            return Admission::Refused(refusal);
         }
+        if self.quarantine.holds(route).is_some() {
+            return Admission::Quarantined;
+        }
+        self.policy
+            .full(admitted, route.rule.family())
+            .map_or(Admission::Admitted, Admission::OverBudget)
     }
 
     /// Moves rules that wait for room in the budget up, oldest first. They queue behind fresh changes.

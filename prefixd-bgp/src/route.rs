@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::flowspec::{Action, CanonicalRule, NlriKey};
+use crate::rib::Parked;
 
 /// A rule that a neighbour should hold, until it is withdrawn or its time is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +72,7 @@ impl Change {
 
 /// How far a rule has come at one neighbour. "Advertised" means written to the socket; a router does not say whether
 /// it has installed the rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivery {
     /// The session is up and the rule waits for its turn.
     Queued,
@@ -85,6 +86,11 @@ pub enum Delivery {
     Disabled,
     /// The neighbour has as many rules as it may have; the oldest one waiting moves up when another ends.
     OverBudget(Bound),
+    /// A session was lost soon after the neighbour was told the rule; its turn to be tried comes when the others are
+    /// told.
+    Probation,
+    /// The rule, or rules like it, ended the neighbour's session; it is held back for a time.
+    Quarantined(Arc<Parked>),
     /// The rule is not sent to this neighbour.
     Refused(Refusal),
 }

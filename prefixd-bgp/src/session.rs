@@ -55,6 +55,8 @@ pub(crate) struct End {
     /// Sent before closing.
     pub(crate) notification: Option<Notification>,
     pub(crate) loss: Loss,
+    /// What came with a NOTIFICATION of the router.
+    pub(crate) data: Bytes,
 }
 
 pub(crate) struct Session {
@@ -235,6 +237,7 @@ impl End {
         Self {
             notification: Some(notification),
             loss,
+            data: Bytes::new(),
         }
     }
 
@@ -247,6 +250,7 @@ impl End {
                 Self {
                     notification: None,
                     loss: Loss::NotificationReceived(info(&received, text)),
+                    data: received.data,
                 }
             }
             (None, _) => Self {
@@ -254,6 +258,7 @@ impl End {
                 loss: Loss::ConnectionLost {
                     detail: "closed".to_owned(),
                 },
+                data: Bytes::new(),
             },
         }
     }

@@ -219,6 +219,11 @@ impl Loss {
         matches!(self, Self::NotificationReceived(info) if (info.code, info.subcode) == (6, 1))
     }
 
+    /// The router called an UPDATE of ours invalid.
+    pub(crate) fn is_update_error(&self) -> bool {
+        matches!(self, Self::NotificationReceived(info) if info.code == CODE_UPDATE)
+    }
+
     /// Whether an established session may have ended because of a rule that it was told.
     #[must_use]
     pub fn suspicion(&self) -> Suspicion {
@@ -252,6 +257,7 @@ impl Loss {
 }
 
 const CODE_OPEN: u8 = 2;
+const CODE_UPDATE: u8 = 3;
 const CODE_HOLD_TIMER: u8 = 4;
 const CODE_CEASE: u8 = 6;
 const CODE_SEND_HOLD_TIMER: u8 = 8;

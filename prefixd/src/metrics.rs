@@ -148,6 +148,10 @@ pub struct Now {
     pub peer_unsupported: Family<NeighborLabel, Gauge>,
     /// Rules that wait for room in its budget.
     pub peer_over_budget: Family<NeighborLabel, Gauge>,
+    /// Rules that are held back because they ended its session.
+    pub peer_quarantined: Family<NeighborLabel, Gauge>,
+    /// Rules that may have, and wait to be tried.
+    pub peer_on_probation: Family<NeighborLabel, Gauge>,
     /// Whether an operator disabled it.
     pub peer_disabled: Family<NeighborLabel, Gauge>,
     /// Sessions lost since the start.
@@ -165,6 +169,8 @@ impl Now {
             &self.peer_advertised,
             &self.peer_unsupported,
             &self.peer_over_budget,
+            &self.peer_quarantined,
+            &self.peer_on_probation,
             &self.peer_disabled,
             &self.peer_flaps,
         ] {
@@ -314,6 +320,16 @@ impl Metrics {
             "peer_rules_over_budget",
             "Rules that wait because it has as many as it may have",
             now.peer_over_budget.clone(),
+        );
+        registry.register(
+            "peer_rules_quarantined",
+            "Rules that are held back because they, or rules like them, ended its session",
+            now.peer_quarantined.clone(),
+        );
+        registry.register(
+            "peer_rules_on_probation",
+            "Rules that may have ended its session and wait to be tried",
+            now.peer_on_probation.clone(),
         );
         registry.register(
             "peer_disabled",

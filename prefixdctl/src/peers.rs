@@ -32,6 +32,7 @@ enum Command {
     Enable(order::EnableArgs),
     Reset(order::ResetArgs),
     Resend(order::ResendArgs),
+    Release(order::ReleaseArgs),
 }
 
 impl PeersArgs {
@@ -44,6 +45,7 @@ impl PeersArgs {
             Command::Enable(args) => args.run(session).await,
             Command::Reset(args) => args.run(session).await,
             Command::Resend(args) => args.run(session).await,
+            Command::Release(args) => args.run(session).await,
         }
     }
 }

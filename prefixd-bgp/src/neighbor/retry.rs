@@ -77,6 +77,13 @@ impl Retry {
         self.held_down_until = None;
     }
 
+    /// The last loss will not come again by itself.
+    pub(super) fn excuse(&mut self) {
+        self.rejections = self.rejections.saturating_sub(1);
+        self.failures = self.failures.min(1);
+        self.held_down_until = None;
+    }
+
     /// When to dial next.
     pub(super) fn next(&mut self, now: Instant) -> Instant {
         let back_off = if self.failures == 0 {

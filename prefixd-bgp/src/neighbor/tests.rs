@@ -27,7 +27,7 @@ pub(super) fn said(effects: &[Effect]) -> Vec<String> {
             Effect::Close(id, None) => format!("{} close", id.0),
             Effect::Close(id, Some(sent)) => format!("{} close {}/{}", id.0, sent.code, sent.subcode),
             Effect::Up(id, _) => format!("{} up", id.0),
-            Effect::Down(_) => "down".to_owned(),
+            Effect::Down(..) => "down".to_owned(),
             Effect::Failed(_) => "failed".to_owned(),
             Effect::Refresh(family) => format!("refresh {family}"),
         })
@@ -530,7 +530,7 @@ proptest! {
                         prop_assert_eq!(up, None);
                         up = Some(id);
                     }
-                    Effect::Down(_) => prop_assert!(up.take().is_some()),
+                    Effect::Down(..) => prop_assert!(up.take().is_some()),
                     Effect::Send(..) | Effect::Failed(_) | Effect::Refresh(_) => {}
                 }
             }

@@ -79,6 +79,7 @@ impl Rib {
             completes_sync: None,
         };
         let mut paced = false;
+        self.acquit(now);
         while packer.nlri_bytes() < BATCH_BYTES {
             let Some((turn, key)) = self
                 .turns
@@ -89,6 +90,12 @@ impl Rib {
             };
             match turn.queue {
                 Queue::OverBudget => break,
+                Queue::Suspect => {
+                    // Alone: nothing else is in the message that it may be lost by.
+                    if packer.nlri_bytes() > 0 || !self.begin_trial(now) {
+                        break;
+                    }
+                }
                 Queue::Withdraw => {
                     packer.withdraw(&key);
                     self.update(&key, Queue::Fresh, |entry| {
@@ -117,11 +124,20 @@ impl Rib {
             pace.take(batch.announced.len());
         }
         self.frame(&mut batch, packer);
-        match (batch.bytes.is_empty(), paced, &self.pace) {
-            (false, ..) => Pull::Batch(batch),
-            (true, true, Some(pace)) => Pull::Later(pace.next(now)),
-            _ => self.next_refresh().map_or(Pull::Idle, Pull::Later),
+        if !batch.bytes.is_empty() {
+            return Pull::Batch(batch);
         }
+        let pace = self.pace.as_ref().filter(|_| paced);
+        [
+            pace.map(|pace| pace.next(now)),
+            self.next_refresh(),
+            // One that is due already waits for what is said before it.
+            self.quarantine.wakes_at().filter(|at| *at > now),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map_or(Pull::Idle, Pull::Later)
     }
 
     /// The batch is in the socket.
@@ -154,6 +170,7 @@ impl Rib {
             });
         }
         self.promote();
+        self.follow_trial(now);
     }
 
     /// Marks the entry as told and in flight. `None` if the turn has no such entry, which only a fault of this program

@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::Rib;
+use super::quarantine::Trust;
 use crate::flowspec::{Action, NlriKey};
 use crate::route::{Bound, Refusal, Route};
 
@@ -15,6 +16,7 @@ pub(super) struct Entry {
     pub(super) in_flight: bool,
     /// Send although the neighbour was told already (refresh).
     pub(super) resend: bool,
+    pub(super) trust: Trust,
     pub(super) turn: Option<Turn>,
 }
 
@@ -28,6 +30,8 @@ pub(super) struct Desired {
 pub(super) enum Admission {
     Admitted,
     OverBudget(Bound),
+    /// Parked.
+    Quarantined,
     Refused(Refusal),
 }
 
@@ -43,6 +47,8 @@ pub(super) enum Queue {
     Withdraw,
     Fresh,
     Resync,
+    /// Sent when its trial is due.
+    Suspect,
     /// Not sent; kept here in order of age to move up.
     OverBudget,
 }
@@ -123,6 +129,11 @@ impl Rib {
         }
         match (&entry.desired, admission) {
             (Some(desired), Some(Admission::Admitted)) if !self.suspended => {
+                let queue = if entry.trust == Trust::Suspect {
+                    Queue::Suspect
+                } else {
+                    queue
+                };
                 (entry.resend || entry.told != Some(desired.route.action)).then_some(queue)
             }
             _ if entry.told.is_some() => Some(Queue::Withdraw),
@@ -155,11 +166,24 @@ impl Rib {
         step(&mut self.counts.advertised, as_desired);
         step(
             &mut self.counts.dirty,
-            entry.in_flight || entry.turn.is_some_and(|turn| turn.queue != Queue::OverBudget),
+            entry.in_flight || entry.turn.is_some_and(|turn| turn.queue < Queue::Suspect),
         );
         step(
             &mut self.counts.refused,
             matches!(admission, Some(Admission::Refused(_))),
+        );
+        let is_sent = matches!(admission, Some(Admission::Admitted));
+        step(
+            &mut self.counts.probation,
+            is_sent && entry.trust == Trust::Suspect,
+        );
+        step(
+            &mut self.on_trial,
+            is_sent && entry.trust == Trust::OnTrial && !as_desired,
+        );
+        step(
+            &mut self.counts.quarantined,
+            matches!(admission, Some(Admission::Quarantined)),
         );
         step(
             &mut self.counts.over_budget,

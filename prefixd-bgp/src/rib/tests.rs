@@ -7,19 +7,19 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::flowspec::{Action, BytesPerSecond, Component, Rule};
-use crate::route::{Bound, Priority};
+use crate::route::{Bound, Delivery, Priority, Refusal};
 use crate::wire::AttributeSet;
 
-const KIND: SessionKind = SessionKind {
+pub(super) const KIND: SessionKind = SessionKind {
     internal: false,
     four_octet_as: true,
 };
 
-fn config() -> NeighborConfig {
+pub(super) fn config() -> NeighborConfig {
     NeighborConfig::new("router", IpAddr::from([192, 0, 2, 1]), 65001)
 }
 
-fn attributes() -> AttributeSet {
+pub(super) fn attributes() -> AttributeSet {
     AttributeSet::new(65010, None).unwrap()
 }
 
@@ -27,7 +27,7 @@ fn both() -> BTreeSet<Family> {
     BTreeSet::from(Family::ALL)
 }
 
-fn route(n: u32, action: Action, not_after: Instant) -> Route {
+pub(super) fn route(n: u32, action: Action, not_after: Instant) -> Route {
     let victim = Ipv4Addr::from(0x0A00_0000 + n);
     let rule = Rule {
         family: Family::Ipv4,
@@ -43,16 +43,16 @@ fn route(n: u32, action: Action, not_after: Instant) -> Route {
     }
 }
 
-fn later(now: Instant) -> Instant {
+pub(super) fn later(now: Instant) -> Instant {
     now + Duration::from_secs(3600)
 }
 
-fn discard(n: u32, now: Instant) -> Route {
+pub(super) fn discard(n: u32, now: Instant) -> Route {
     route(n, Action::DISCARD, later(now))
 }
 
 /// Pulls and confirms until there is nothing left, and gives the bytes.
-fn drain(rib: &mut Rib, generation: Generation, now: Instant) -> Vec<u8> {
+pub(super) fn drain(rib: &mut Rib, generation: Generation, now: Instant) -> Vec<u8> {
     let attributes = attributes();
     let mut bytes = Vec::new();
     loop {
@@ -67,7 +67,7 @@ fn drain(rib: &mut Rib, generation: Generation, now: Instant) -> Vec<u8> {
     }
 }
 
-fn up(rib: &mut Rib, now: Instant) -> Generation {
+pub(super) fn up(rib: &mut Rib, now: Instant) -> Generation {
     rib.session_up(KIND, both(), false, now)
 }
 
@@ -504,7 +504,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// What the neighbour believes, from the messages alone.
-fn believe(table: &mut BTreeSet<Vec<u8>>, mut bytes: &[u8]) {
+pub(super) fn believe(table: &mut BTreeSet<Vec<u8>>, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         let length = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
         let (message, rest) = bytes.split_at(length);

@@ -190,6 +190,7 @@ fn a_notification_that_is_cut_off_ends_the_session_without_an_answer() {
                 Signal::Over(End {
                     notification: None,
                     loss,
+                    ..
                 }),
             ] = &signals[..]
             else {

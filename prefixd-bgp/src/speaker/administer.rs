@@ -6,8 +6,9 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::{Speaker, UnknownNeighbor};
-use crate::flowspec::Family;
+use crate::flowspec::{Family, NlriKey};
 use crate::history::{HistoryEntry, Occurrence};
+use crate::rib::Parked;
 use crate::shared::NeighborShared;
 use crate::status::{Admin, LOG, clean};
 
@@ -97,6 +98,31 @@ impl Speaker {
             shared.changed.send_replace(());
         }
         Ok(sent)
+    }
+
+    /// Tries a rule that is held back because it ended the session, or all of them, again now: alone, when the router
+    /// has everything else. Says how many rules were held back that are not any more; what was parked and is not wanted
+    /// at the moment is forgotten too.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownNeighbor`].
+    pub fn release(&self, neighbor: &str, rule: Option<&NlriKey>) -> Result<usize, UnknownNeighbor> {
+        let shared = self.shared(neighbor)?;
+        let released = shared.rib().release(rule);
+        info!(target: LOG, neighbor, ?rule, released, "parked rules are released by order");
+        shared.remember(Occurrence::Released(rule.cloned()));
+        shared.changed.send_replace(());
+        Ok(released)
+    }
+
+    /// The rules that are held back from a neighbour because they ended its session, wanted at the moment or not; the
+    /// one that is tried first comes first. `None` for an unknown neighbour.
+    #[must_use]
+    pub fn parked(&self, neighbor: &str) -> Option<Vec<(NlriKey, Arc<Parked>)>> {
+        let shared = self.shared(neighbor).ok()?;
+        let parked = shared.rib().parked();
+        Some(parked)
     }
 
     /// The last things that happened to a neighbour, the oldest first; `None` for an unknown neighbour.

@@ -45,7 +45,7 @@ pub(crate) type Rule = Route;
 pub(crate) struct Pair {
     pub(crate) router: Router,
     pub(crate) speaker: Speaker,
-    config: SpeakerConfig,
+    pub(crate) config: SpeakerConfig,
 }
 
 impl Pair {

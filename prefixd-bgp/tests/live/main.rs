@@ -5,6 +5,7 @@
 mod every;
 mod harness;
 mod protection;
+mod quarantine;
 
 use lab::routers::{Component as C, Family, Kind, Match, NO_EXPORT, Op, RouterRule};
 use prefixd_bgp::flowspec::{Action, BitmaskTerm, BytesPerSecond, Comparison, Component, NumericTerm};

@@ -1,7 +1,8 @@
 //! A neighbour that follows a script: raw bytes on a loopback socket, nothing of the speaker's own code.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prefixd_bgp::flowspec::{Action, Component, Family, NlriKey, NumericTerm, Rule};
@@ -354,4 +355,122 @@ pub(crate) async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
 
 pub(crate) async fn wait_for_phase(speaker: &Speaker, name: &str, phase: SessionPhase) {
     wait_for(phase.as_str(), || speaker.peer(name).unwrap().phase == phase).await;
+}
+
+/// What a router does when it is told the rule it cannot take.
+#[derive(Debug, Clone)]
+pub(crate) enum Death {
+    /// RST.
+    Reset,
+    /// A NOTIFICATION 3/9 with this data.
+    Update(Vec<u8>),
+    /// Nothing is said or read any more, until the other side gives up.
+    Silence,
+}
+
+/// A router that serves one session after the other and cannot take some rules.
+pub(crate) struct Deadly {
+    state: Arc<Mutex<DeadlyState>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct DeadlyState {
+    table: BTreeSet<Vec<u8>>,
+    sessions: usize,
+    deaths: usize,
+}
+
+impl Deadly {
+    pub(crate) fn start(router: Router, open: OpenScript, cannot_take: Vec<NlriKey>, death: Death) -> Self {
+        let state = Arc::new(Mutex::new(DeadlyState::default()));
+        let shared = state.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                let peer = router.session_of(&open).await;
+                {
+                    let mut state = shared.lock().unwrap();
+                    state.table.clear();
+                    state.sessions += 1;
+                }
+                live(peer, &cannot_take, &death, &shared).await;
+            }
+        });
+        Self { state, task }
+    }
+
+    /// Rules it has now.
+    pub(crate) fn table(&self) -> BTreeSet<Vec<u8>> {
+        self.state.lock().unwrap().table.clone()
+    }
+
+    /// Sessions so far.
+    pub(crate) fn sessions(&self) -> usize {
+        self.state.lock().unwrap().sessions
+    }
+
+    /// Sessions it ended because of a rule.
+    pub(crate) fn deaths(&self) -> usize {
+        self.state.lock().unwrap().deaths
+    }
+}
+
+impl Drop for Deadly {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Router {
+    /// The next session, however long it takes.
+    async fn session_of(&self, open: &OpenScript) -> Peer {
+        let (stream, _) = self.listener.accept().await.unwrap();
+        let mut peer = Peer { stream };
+        peer.establish(open).await;
+        peer
+    }
+}
+
+async fn live(mut peer: Peer, cannot_take: &[NlriKey], death: &Death, state: &Mutex<DeadlyState>) {
+    loop {
+        let Some(message) = peer.try_receive().await else {
+            return;
+        };
+        if message.kind == KEEPALIVE {
+            peer.send(&self::message(KEEPALIVE, &[])).await;
+        }
+        if message.kind != UPDATE {
+            continue;
+        }
+        let (announced, withdrawn) = message.nlri();
+        let dies = announced
+            .iter()
+            .any(|nlri| cannot_take.iter().any(|key| key.as_bytes() == nlri));
+        {
+            let mut state = state.lock().unwrap();
+            state.table.extend(announced);
+            for nlri in withdrawn {
+                state.table.remove(&nlri);
+            }
+            if dies {
+                state.table.clear();
+                state.deaths += 1;
+            }
+        }
+        if !dies {
+            continue;
+        }
+        match death {
+            Death::Reset => return peer.reset(),
+            Death::Update(data) => {
+                peer.send(&self::message(NOTIFICATION, &[&[3, 9], data.as_slice()].concat()))
+                    .await;
+                return;
+            }
+            Death::Silence => {
+                while peer.try_receive().await.is_some() {}
+                return;
+            }
+        }
+    }
 }

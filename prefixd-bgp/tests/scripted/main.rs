@@ -16,3 +16,4 @@ mod harness;
 mod limits;
 mod loss;
 mod protection;
+mod quarantine;

@@ -234,6 +234,8 @@ fn neighbours(announcements: &[Announcement], width: u16) -> Vec<Line> {
             AnnouncementState::Withdrawing => ("withdrawing", Meaning::Warn),
             AnnouncementState::SessionDown => ("session DOWN: sent when it is up", Meaning::Down),
             AnnouncementState::Refused => ("REFUSED", Meaning::Down),
+            AnnouncementState::Probation => ("on probation: sent after the others", Meaning::Warn),
+            AnnouncementState::Quarantined => ("QUARANTINED: it ended the session", Meaning::Down),
             AnnouncementState::OverBudget => ("OVER BUDGET: not sent", Meaning::Down),
         };
         let name = if last == Some(&announcement.neighbor) {

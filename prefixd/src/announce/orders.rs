@@ -4,6 +4,9 @@ use super::Announcer;
 use crate::policy::{PeerChange, PeerWhat, State};
 use prefixd_api::feed::FeedBody;
 use prefixd_api::resource::PeerState;
+use prefixd_bgp::Delivery;
+use prefixd_bgp::flowspec::NlriKey;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tracing::{info, warn};
 
@@ -30,6 +33,11 @@ impl Announcer {
             }
             PeerWhat::Reset => speaker.reset(neighbor, reason),
             PeerWhat::Resent => speaker.resend(neighbor, None).map(drop),
+            PeerWhat::Released { nlri: None } => speaker.release(neighbor, None).map(drop),
+            PeerWhat::Released { nlri: Some(nlri) } => self
+                .held_back(neighbor, nlri)
+                .iter()
+                .try_for_each(|key| speaker.release(neighbor, Some(key)).map(drop)),
         };
         let order = what.order().as_str();
         match done {
@@ -44,7 +52,7 @@ impl Announcer {
             PeerWhat::Disabled(_) if speaker.is_established(neighbor) => return,
             PeerWhat::Disabled(_) => (PeerState::Disabled, format!("disabled by {actor}: {reason}")),
             PeerWhat::Enabled => (PeerState::Connect, format!("enabled by {actor}: {reason}")),
-            PeerWhat::Reset | PeerWhat::Resent => return,
+            PeerWhat::Reset | PeerWhat::Resent | PeerWhat::Released { .. } => return,
         };
         // Nobody may be listening.
         let _ = self.ephemeral.send(FeedBody::PeerChanged {
@@ -52,6 +60,25 @@ impl Announcer {
             state,
             reason: Some(reason),
         });
+    }
+
+    /// The rules with these bytes that a neighbour is not told because its session ended: parked, or like parked ones. One
+    /// NLRI may be a rule of either family.
+    #[must_use]
+    pub fn held_back(&self, neighbor: &str, nlri: &str) -> Vec<NlriKey> {
+        let parked = self.speaker.parked(neighbor).unwrap_or_default();
+        let routes = self.speaker.adj_rib_out(neighbor).unwrap_or_default();
+        let by_shape = routes
+            .into_iter()
+            .filter(|route| matches!(route.delivery, Delivery::Quarantined(_)))
+            .map(|route| route.key);
+        let keys: BTreeSet<NlriKey> = parked
+            .into_iter()
+            .map(|(key, _)| key)
+            .chain(by_shape)
+            .filter(|key| key.to_string().eq_ignore_ascii_case(nlri))
+            .collect();
+        keys.into_iter().collect()
     }
 
     /// Sees to it that neighbours which were disabled before a start or a reload get no session.

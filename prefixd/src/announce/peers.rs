@@ -4,7 +4,9 @@ use super::{Announcer, Neighbor, TOLD_AT_ONCE, is_announced, wanted};
 use prefixd_api::feed::FeedBody;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Delivery, Mitigation};
-use prefixd_api::peer::{PeerDetail, PeerDisabled, PeerNotification, PeerOccurrence, PeerSession};
+use prefixd_api::peer::{
+    PeerDetail, PeerDisabled, PeerNotification, PeerOccurrence, PeerParked, PeerSession,
+};
 use prefixd_api::resource::{Announcement, AnnouncementState, Peer, PeerState, RuleCounts};
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::flowspec::NlriKey;
@@ -74,6 +76,19 @@ impl Announcer {
                     last_at: self.at(entry.last),
                     times: entry.times,
                     what: entry.what.to_string(),
+                })
+                .collect(),
+            parked: self
+                .speaker
+                .parked(name)?
+                .iter()
+                .map(|(key, parked)| PeerParked {
+                    nlri: key.to_string(),
+                    afi_safi: key.family().to_string(),
+                    since: self.at(parked.since),
+                    until: self.at(parked.until),
+                    times: parked.times,
+                    why: parked.why.to_string(),
                 })
                 .collect(),
         })
@@ -295,6 +310,8 @@ impl Announcer {
             rules_queued: status.rules.dirty as u64,
             rules_unsupported: status.rules.refused as u64,
             rules_over_budget: status.rules.over_budget as u64,
+            rules_quarantined: status.rules.quarantined as u64,
+            rules_on_probation: status.rules.probation as u64,
             established_total: status.established_total,
             flaps: status.flaps,
             flaps_by_cause: status
@@ -369,7 +386,13 @@ impl Deliveries<'_> {
             keys.iter().all(|key| {
                 matches!(
                     self.at(neighbor, key),
-                    Some(At::Advertised | At::OverBudget(_) | At::Refused(_))
+                    Some(
+                        At::Advertised
+                            | At::OverBudget(_)
+                            | At::Probation
+                            | At::Quarantined(_)
+                            | At::Refused(_)
+                    )
                 )
             })
         })
@@ -426,6 +449,13 @@ pub(super) fn state_of(delivery: &At) -> (AnnouncementState, Option<String>) {
             Some("the neighbour is disabled; the rule is sent when it is enabled again".to_owned()),
         ),
         At::OverBudget(bound) => (AnnouncementState::OverBudget, Some(bound.to_string())),
+        At::Probation => (
+            AnnouncementState::Probation,
+            Some(
+                "the session was lost soon after the rule was sent; it is tried again when the others are sent".to_owned(),
+            ),
+        ),
+        At::Quarantined(parked) => (AnnouncementState::Quarantined, Some(parked.to_string())),
         At::Refused(refusal) => (AnnouncementState::Refused, Some(refusal.to_string())),
     }
 }

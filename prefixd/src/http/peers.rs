@@ -93,6 +93,8 @@ orders! {
     reset = "/v1/peers/{name}/reset", PeerOrder::Reset;
     /// Send a neighbour every rule again; without a session that happens when it comes up.
     resend = "/v1/peers/{name}/resend", PeerOrder::Resend;
+    /// Try rules again that are held back because they ended the session, or the one named: alone, after all others.
+    release = "/v1/peers/{name}/release", PeerOrder::Release;
 }
 
 async fn order(
@@ -104,9 +106,20 @@ async fn order(
 ) -> Result<Response, Failure> {
     reason(&request.reason)?;
     detail(app, &neighbor)?;
+    if let Some(nlri) = &request.nlri {
+        if order != PeerOrder::Release {
+            return Err(Failure::field("nlri", "belongs to release alone"));
+        }
+        if app.announcer.held_back(&neighbor, nlri).is_empty() {
+            return Err(Failure::not_found(
+                "rule that this neighbour is not told because its session ended",
+            ));
+        }
+    }
     let command = PeerCommand {
         neighbor: neighbor.clone(),
         order,
+        nlri: request.nlri,
         reason: request.reason,
         actor: principal.actor,
     };

@@ -92,6 +92,7 @@ fn table() -> Table {
     .add(Is(Role::Operator), routes!(peers::enable))
     .add(Is(Role::Operator), routes!(peers::reset))
     .add(Is(Role::Operator), routes!(peers::resend))
+    .add(Is(Role::Operator), routes!(peers::release))
     .add(Is(Role::Admin), routes!(config::reload))
     .add(Public, routes!(status::health))
     .add(Public, routes!(status::ready))
@@ -191,6 +192,7 @@ mod tests {
                 "/v1/peers/{name} GET viewer",
                 "/v1/peers/{name}/disable POST operator",
                 "/v1/peers/{name}/enable POST operator",
+                "/v1/peers/{name}/release POST operator",
                 "/v1/peers/{name}/resend POST operator",
                 "/v1/peers/{name}/reset POST operator",
                 "/v1/peers/{name}/rib GET viewer",

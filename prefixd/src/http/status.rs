@@ -157,6 +157,13 @@ pub(super) async fn detail(
             "{unsupported} rules cannot go to a neighbour; prefixdctl peers show names it"
         ));
     }
+    for peer in peers.iter().filter(|peer| peer.rules_quarantined > 0) {
+        reasons.push(format!(
+            "{} is not told {} rules, because they or rules like them ended its session; prefixdctl peers show {} has \
+             the router's words",
+            peer.name, peer.rules_quarantined, peer.name
+        ));
+    }
     ok(&HealthDetail {
         status: if reasons.is_empty() { "healthy" } else { "degraded" }.to_owned(),
         reasons,
@@ -236,6 +243,12 @@ fn set_gauges(app: &App) {
         now.peer_over_budget
             .get_or_create(&neighbor)
             .set(signed(peer.rules_over_budget));
+        now.peer_quarantined
+            .get_or_create(&neighbor)
+            .set(signed(peer.rules_quarantined));
+        now.peer_on_probation
+            .get_or_create(&neighbor)
+            .set(signed(peer.rules_on_probation));
         now.peer_disabled
             .get_or_create(&neighbor)
             .set(i64::from(peer.disabled.is_some()));

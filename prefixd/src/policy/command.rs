@@ -138,6 +138,8 @@ pub struct PeerCommand {
     pub neighbor: String,
     /// What to do.
     pub order: PeerOrder,
+    /// The one rule that is released, by its NLRI.
+    pub nlri: Option<String>,
     /// The operator's words.
     pub reason: String,
     /// Who asks.

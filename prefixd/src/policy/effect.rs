@@ -106,6 +106,11 @@ pub enum PeerWhat {
     Reset,
     /// It is sent everything again.
     Resent,
+    /// Rules that ended its session are tried again.
+    Released {
+        /// The NLRI of the one; absent: all of them.
+        nlri: Option<String>,
+    },
 }
 
 impl PeerWhat {
@@ -117,6 +122,7 @@ impl PeerWhat {
             Self::Enabled => PeerOrder::Enable,
             Self::Reset => PeerOrder::Reset,
             Self::Resent => PeerOrder::Resend,
+            Self::Released { .. } => PeerOrder::Release,
         }
     }
 }

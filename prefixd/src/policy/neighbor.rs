@@ -42,6 +42,9 @@ impl Turn<'_> {
             }
             (PeerOrder::Reset, None) => PeerWhat::Reset,
             (PeerOrder::Resend, None) => PeerWhat::Resent,
+            (PeerOrder::Release, _) => PeerWhat::Released {
+                nlri: command.nlri.clone(),
+            },
         };
         self.effects.push(Effect::Peer(PeerChange {
             neighbor: command.neighbor.as_str().into(),

@@ -113,7 +113,7 @@ impl State {
                     PeerWhat::Enabled => {
                         self.disabled.remove(&change.neighbor);
                     }
-                    PeerWhat::Reset | PeerWhat::Resent => {}
+                    PeerWhat::Reset | PeerWhat::Resent | PeerWhat::Released { .. } => {}
                 },
             }
         }

@@ -43,6 +43,7 @@ async fn a_key_from_a_file_and_ttl_security_come_with_a_reload() -> anyhow::Resu
 fn because(reason: &str) -> PeerOrderRequest {
     PeerOrderRequest {
         reason: reason.to_owned(),
+        nlri: None,
     }
 }
 
@@ -226,6 +227,37 @@ async fn a_reset_makes_the_session_anew_and_a_resend_does_not() -> anyhow::Resul
         .filter(|entry| entry.what.contains("INC-4711"))
         .collect();
     assert!(!told.is_empty(), "{:#?}", detail.history);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_release_is_recorded_and_names_only_what_is_held_back() -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
+    daemon.wait_established(1).await?;
+    let one = PeerOrderRequest {
+        nlri: Some("060120cb007101".to_owned()),
+        ..because("the router was upgraded")
+    };
+    for (order, expected) in [
+        (PeerOrder::Release, "not_found"),
+        (PeerOrder::Reset, "request.field"),
+    ] {
+        let refused = daemon.client.order_peer("bird0", order, &one).await.unwrap_err();
+        assert_eq!(refused.code(), Some(expected));
+    }
+    let detail = daemon
+        .client
+        .order_peer("bird0", PeerOrder::Release, &because("the router was upgraded"))
+        .await?;
+    assert_eq!(detail.parked, []);
+    assert_eq!(detail.peer.established_total, 1);
+    let detail = peer(&daemon, "bird0").await?;
+    assert!(
+        detail.history.iter().any(|entry| entry.what.contains("released")),
+        "{:#?}",
+        detail.history
+    );
     Ok(())
 }
 

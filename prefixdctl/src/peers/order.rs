@@ -23,7 +23,7 @@ macro_rules! orders {
 
         impl $name {
             pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
-                order(session, &self.name, $order, self.reason).await
+                order(session, &self.name, $order, self.reason, None).await
             }
         }
     )*};
@@ -60,7 +60,39 @@ Examples:
     ResendArgs = PeerOrder::Resend;
 }
 
-async fn order(session: &Session, name: &str, order: PeerOrder, reason: String) -> Result<(), Failure> {
+/// Try rules again that are held back because they ended the session
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The router gets them alone, after everything else. One that ends the session again is held back for longer.
+`prefixdctl peers show NAME` lists them with the router's words.
+
+Examples:
+  prefixdctl peers release edge1 --reason \"the router was upgraded\"
+  prefixdctl peers release edge1 --nlri 0b012001020304068135 --reason INC-4711")]
+pub(super) struct ReleaseArgs {
+    /// Its name in the configuration
+    name: String,
+    /// The one rule, as `peers show` has it; all of them when absent
+    #[arg(long, value_name = "HEX")]
+    nlri: Option<String>,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+impl ReleaseArgs {
+    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        order(session, &self.name, PeerOrder::Release, self.reason, self.nlri).await
+    }
+}
+
+async fn order(
+    session: &Session,
+    name: &str,
+    order: PeerOrder,
+    reason: String,
+    nlri: Option<String>,
+) -> Result<(), Failure> {
     session.may_change()?;
     if reason.trim().is_empty() {
         return Err(Failure::Input(
@@ -71,6 +103,7 @@ async fn order(session: &Session, name: &str, order: PeerOrder, reason: String) 
         let what = match order {
             PeerOrder::Disable => Some("Take every rule from it and end its session until it is enabled?"),
             PeerOrder::Reset => Some("End its session? It is without rules until the next one is up."),
+            PeerOrder::Release => Some("Try rules again that ended its session? They may end it once more."),
             PeerOrder::Enable | PeerOrder::Resend => None,
         };
         if let Some(what) = what {
@@ -79,7 +112,7 @@ async fn order(session: &Session, name: &str, order: PeerOrder, reason: String) 
             session.confirm(&format!("{name} is {} with {rules} rules. {what}", peer.state), 1)?;
         }
     }
-    let request = PeerOrderRequest { reason };
+    let request = PeerOrderRequest { reason, nlri };
     let detail = session
         .client
         .order_peer(name, order, &request)
@@ -93,6 +126,8 @@ async fn order(session: &Session, name: &str, order: PeerOrder, reason: String) 
         PeerOrder::Disable => format!("{name} is disabled"),
         PeerOrder::Enable => format!("{name} is enabled"),
         PeerOrder::Reset => format!("{name}: the session is made anew"),
+        PeerOrder::Release if is_up => format!("{name}: the rules are tried again, after everything else"),
+        PeerOrder::Release => format!("{name} has no session: the rules are tried when it comes up"),
         PeerOrder::Resend if is_up => format!("{name}: every rule is sent again"),
         PeerOrder::Resend => format!("{name} has no session: every rule is sent when it comes up"),
     });

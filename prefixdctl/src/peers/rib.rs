@@ -103,9 +103,12 @@ impl Row for RibRoute {
 fn state(state: AnnouncementState) -> Cell {
     Cell::text(state.as_str()).toned(match state {
         AnnouncementState::Advertised => Tone::Good,
-        AnnouncementState::Queued | AnnouncementState::Withdrawing => Tone::Warning,
-        AnnouncementState::SessionDown | AnnouncementState::OverBudget | AnnouncementState::Refused => {
-            Tone::Bad
+        AnnouncementState::Queued | AnnouncementState::Withdrawing | AnnouncementState::Probation => {
+            Tone::Warning
         }
+        AnnouncementState::SessionDown
+        | AnnouncementState::OverBudget
+        | AnnouncementState::Quarantined
+        | AnnouncementState::Refused => Tone::Bad,
     })
 }

@@ -70,6 +70,12 @@ impl Row for Peer {
                 cell: |p, _| Cell::number(count(p.rules_over_budget)),
             },
             Column {
+                head: "QUARANTINED",
+                field: "rules_quarantined",
+                place: Place::Wide,
+                cell: |p, _| unsupported(p.rules_quarantined),
+            },
+            Column {
                 head: "FLAPS",
                 field: "flaps",
                 place: Place::Room(6),

@@ -36,12 +36,14 @@ pub(super) fn sheet(detail: &PeerDetail, view: View) -> String {
         (
             "Rules",
             format!(
-                "{} desired, {} advertised, {} queued, {} unsupported, {} over budget",
+                "{} desired, {} advertised, {} queued, {} unsupported, {} over budget, {} quarantined, {} on probation",
                 count(peer.rules_desired),
                 count(peer.rules_advertised),
                 count(peer.rules_queued),
                 count(peer.rules_unsupported),
-                count(peer.rules_over_budget)
+                count(peer.rules_over_budget),
+                count(peer.rules_quarantined),
+                count(peer.rules_on_probation)
             ),
         ),
         (
@@ -95,6 +97,18 @@ pub(super) fn sheet(detail: &PeerDetail, view: View) -> String {
             .map(|(name, value)| (name.as_str(), count(*value)))
             .collect();
         text.extend(sheet_of(&counters).lines().map(|line| format!("  {line}\n")));
+    }
+    if !detail.parked.is_empty() {
+        text.push_str("\nQuarantined rules\n");
+        let lines: Vec<_> = detail
+            .parked
+            .iter()
+            .map(|parked| {
+                let until = both(parked.until, view.now, view.zone);
+                (parked.nlri.as_str(), format!("until {until}: {}", parked.why))
+            })
+            .collect();
+        text.extend(sheet_of(&lines).lines().map(|line| format!("  {line}\n")));
     }
     if !detail.history.is_empty() {
         text.push_str("\nHistory\n");

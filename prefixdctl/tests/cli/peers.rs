@@ -8,7 +8,11 @@ fn peer(state: &str, disabled: &Value) -> Value {
         "name": "edge1", "address": "192.0.2.1", "peer_asn": 65001, "state": state, "since": "2026-01-18T10:00:00Z",
         "router_id": null, "hold_time_seconds": null, "families": [], "capabilities": [], "enforce": true,
         "disabled": disabled, "rules_desired": 9, "rules_advertised": 9, "rules_queued": 0, "rules_unsupported": 0,
-        "rules_over_budget": 2, "established_total": 4, "flaps": 3, "flaps_by_cause": {"received_6_2": 3},
+        "rules_over_budget": 2, "rules_quarantined": 1, "rules_on_probation": 3, "parked": [{
+            "nlri": "060120cb007101", "afi_safi": "ipv4-flowspec", "since": "2026-01-18T09:00:00Z",
+            "until": "2026-01-18T13:00:00Z", "times": 1, "why": "the router ended the session: 3/9 x\u{1b}[2J"
+        }],
+        "established_total": 4, "flaps": 3, "flaps_by_cause": {"received_6_2": 3},
         "counters": {}, "last_error": null, "last_error_at": null,
         "session": {
             "local": "192.0.2.10:4000", "remote": "192.0.2.1:179", "dialled": true, "offered": [], "four_octet_as": true,
@@ -35,7 +39,7 @@ fn path(order: &str) -> String {
 
 #[test]
 fn each_order_goes_to_its_route_with_its_reason() {
-    for order in ["disable", "enable", "reset", "resend"] {
+    for order in ["disable", "enable", "reset", "resend", "release"] {
         let answer = ok(&peer("established", &Value::Null));
         let daemon = Daemon::new([(post(&path(order)), answer)]);
         let output = daemon.ctl(&["peers", order, "edge1", "--reason", "INC-4711", "--yes"]);
@@ -55,6 +59,7 @@ fn only_what_takes_rules_away_asks() {
         ("reset", true),
         ("enable", false),
         ("resend", false),
+        ("release", true),
     ] {
         let answer = || ok(&peer("established", &Value::Null));
         let daemon = Daemon::new([(get(SHOW), answer()), (post(&path(order)), answer())]);
@@ -99,7 +104,9 @@ fn a_neighbour_is_shown_with_what_happened_to_it() {
         "disabled since",
         "by token:noc at",
         "line card",
-        "2 over budget",
+        "2 over budget, 1 quarantined, 3 on probation",
+        "060120cb007101",
+        "3/9 x",
         "received_6_2 3",
         "6/2 Administrative Shutdown: INC-1",
         "192.0.2.10:4000 to 192.0.2.1:179, we dialled",

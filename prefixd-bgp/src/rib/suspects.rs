@@ -1,0 +1,236 @@
+//! The rules of one neighbour when its session is lost, and the trial of those that may have ended it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::time::{Duration, Instant};
+
+use super::Rib;
+use super::entry::{Entry, Queue};
+use super::quarantine::{Next, Parked, Quarantine, Seen, Shape, Trust};
+use crate::flowspec::{Family, NlriKey};
+use crate::status::Loss;
+
+/// What a loss came to.
+#[derive(Debug, Default)]
+pub(crate) struct Lost {
+    /// Rules that are not told again for a time.
+    pub(crate) parked: Vec<(NlriKey, Arc<Parked>)>,
+    /// Rules that are told again one group after the other.
+    pub(crate) suspects: usize,
+    /// The neighbour may be dialled at once: the next session will not end for the same reason, or will tell more.
+    pub(crate) excused: bool,
+}
+
+impl Rib {
+    /// The session is gone by order, or by a fault of this program, and the neighbour has dropped what it was told.
+    pub(crate) fn session_down(&mut self) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        let mut seen = self.seen(&HashSet::new(), session.since);
+        self.quarantine.pause(&mut seen);
+        self.forget_session(&seen);
+    }
+
+    /// The session is lost. `data` came with the router's NOTIFICATION; `hold` is the hold time of the session.
+    pub(crate) fn session_lost(&mut self, loss: &Loss, data: &[u8], hold: Duration, now: Instant) -> Lost {
+        let Some(session) = self.session.take() else {
+            return Lost::default();
+        };
+        let lasted = now.saturating_duration_since(session.since);
+        let named = if loss.is_update_error() {
+            self.named_in(data)
+        } else {
+            HashSet::new()
+        };
+        let mut seen = self.seen(&named, now);
+        let verdict = self.quarantine.judge(loss, hold, lasted, &mut seen, now);
+        let mut parked = Vec::new();
+        for one in verdict.parked.iter().map(|index| &seen[*index]) {
+            let route = |entry: &Entry| Some(entry.desired.as_ref()?.route.clone());
+            // One that was being withdrawn at that moment will not be told again.
+            if let Some(route) = self.entries.get(&one.key).and_then(route) {
+                let shape = Shape::of(&route);
+                let kept = seen.iter().any(|other| self.is_kept(other, shape));
+                let record = self.quarantine.park(&route, loss, kept, now);
+                parked.push((one.key.clone(), record));
+            }
+        }
+        self.forget_session(&seen);
+        if !parked.is_empty() {
+            self.readmit();
+        }
+        Lost {
+            excused: (verdict.suspects > 0 || !parked.is_empty()) && self.quarantine.excuse(now),
+            parked,
+            suspects: verdict.suspects,
+        }
+    }
+
+    fn forget_session(&mut self, seen: &[Seen]) {
+        for one in seen {
+            self.update(&one.key, Queue::Resync, |entry| {
+                entry.told = None;
+                entry.written_at = None;
+                entry.in_flight = false;
+                entry.resend = false;
+                entry.trust = one.trust;
+            });
+        }
+        // What waited to be withdrawn for want of room may have room by now.
+        self.promote();
+    }
+
+    /// Every rule, the oldest first.
+    fn seen(&self, named: &HashSet<NlriKey>, now: Instant) -> Vec<Seen> {
+        let see = |key: NlriKey| {
+            let entry = self.entries.get(&key)?;
+            let written = if entry.in_flight {
+                Some(now)
+            } else {
+                entry.written_at
+            };
+            let told = entry.told.and(written);
+            Some(Seen {
+                trust: entry.trust,
+                told: told.map(|at| now.saturating_duration_since(at)),
+                named: named.contains(&key),
+                key,
+            })
+        };
+        self.keys_by_age().into_iter().filter_map(see).collect()
+    }
+
+    /// The rules that stand in the data of a NOTIFICATION. An UPDATE error carries the attribute that was wrong (RFC
+    /// 4271 section 6.3), which for a rule is the one that holds its NLRI.
+    fn named_in(&self, data: &[u8]) -> HashSet<NlriKey> {
+        let mut named = HashSet::new();
+        for (start, first) in data.iter().enumerate() {
+            let rest = &data[start..];
+            let length = match (first, rest.get(1)) {
+                (0xF0.., Some(second)) => 2 + (usize::from(first & 0x0F) << 8 | usize::from(*second)),
+                _ => 1 + usize::from(*first),
+            };
+            let Some(bytes) = rest.get(..length) else {
+                continue;
+            };
+            for family in Family::ALL {
+                let key = NlriKey::new(family, bytes.to_vec());
+                if self.entries.contains_key(&key) {
+                    named.insert(key);
+                }
+            }
+        }
+        named
+    }
+
+    fn is_kept(&self, other: &Seen, shape: Shape) -> bool {
+        let of = |entry: &Entry| Some(Shape::of(&entry.desired.as_ref()?.route));
+        matches!(other.trust, Trust::Tried | Trust::Good)
+            && other.told.is_some()
+            && self.entries.get(&other.key).and_then(of) == Some(shape)
+    }
+
+    /// Those under trial with whom the session has lived long enough.
+    pub(super) fn acquit(&mut self, now: Instant) {
+        while let Next::Acquitted(group) = self.quarantine.next(self.counts.probation, now) {
+            for key in group {
+                self.change(&key, |entry| {
+                    if entry.trust == Trust::OnTrial {
+                        entry.trust = Trust::Tried;
+                    }
+                });
+            }
+        }
+    }
+
+    /// Lets the next group of suspects take its turn; false if that is not due.
+    pub(super) fn begin_trial(&mut self, now: Instant) -> bool {
+        if self.quarantine.next(self.counts.probation, now) != Next::Group {
+            return false;
+        }
+        let suspects = self.turns.iter().filter(|(turn, _)| turn.queue == Queue::Suspect);
+        let waits = |key: &NlriKey| {
+            let turn = self.entries.get(key).and_then(|entry| entry.turn);
+            turn.is_some_and(|turn| turn.queue == Queue::Suspect)
+        };
+        let group = self.quarantine.begin(suspects.map(|(_, key)| key), waits);
+        for key in &group {
+            self.update(key, Queue::Resync, |entry| entry.trust = Trust::OnTrial);
+        }
+        true
+    }
+
+    /// A batch was written.
+    pub(super) fn follow_trial(&mut self, now: Instant) {
+        let through = |session: &super::Session| session.marks.iter().all(|marks| !marks.end_of_rib);
+        if self.session.as_ref().is_some_and(through) {
+            self.quarantine.rest_is_told(now);
+        }
+        self.quarantine.written(self.on_trial, now);
+    }
+
+    /// Tries a parked rule again, or all of them, as suspects; says how many were held back that are wanted.
+    pub(crate) fn release(&mut self, key: Option<&NlriKey>) -> usize {
+        let route = key
+            .and_then(|key| self.entries.get(key)?.desired.as_ref())
+            .map(|desired| desired.route.clone());
+        let before = self.counts.quarantined;
+        if self.quarantine.release(route.as_ref(), key) {
+            self.readmit_released();
+        }
+        before.saturating_sub(self.counts.quarantined)
+    }
+
+    /// The same for what was parked long enough; true if there was something.
+    pub(crate) fn release_due(&mut self, now: Instant) -> bool {
+        let released = self.quarantine.release_due(now);
+        if released {
+            self.readmit_released();
+        }
+        released
+    }
+
+    /// The next moment [`Rib::release_due`] has something to do.
+    pub(crate) fn next_release(&self) -> Option<Instant> {
+        self.quarantine.next_release()
+    }
+
+    /// What is parked, wanted or not; the one that is released first comes first.
+    pub(crate) fn parked(&self) -> Vec<(NlriKey, Arc<Parked>)> {
+        self.quarantine.parked()
+    }
+
+    fn readmit_released(&mut self) {
+        for key in self.keys_by_age() {
+            let held = |entry: &Entry| entry.desired.as_ref().map(|desired| desired.admission);
+            if self.entries.get(&key).and_then(held) == Some(super::Admission::Quarantined) {
+                self.change(&key, |entry| entry.trust = Trust::Suspect);
+            }
+        }
+        self.readmit();
+    }
+
+    /// Nothing is suspected or parked any more.
+    pub(super) fn forget_suspicions(&mut self) {
+        self.quarantine = Quarantine::default();
+        for key in self.keys_by_age() {
+            self.change(&key, |entry| {
+                if entry.trust >= Trust::Suspect {
+                    entry.trust = Trust::New;
+                }
+            });
+        }
+    }
+
+    /// Changes what is known of a rule.
+    fn change(&mut self, key: &NlriKey, change: impl FnOnce(&mut Entry)) {
+        if self.entries.contains_key(key) {
+            self.update(key, Queue::Resync, change);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

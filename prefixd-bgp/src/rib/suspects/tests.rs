@@ -1,0 +1,386 @@
+//! Against a router, in virtual time, that cannot take some rules.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::rib::tests::{KIND, attributes, believe, config, discard, up};
+use crate::rib::{Batch, Generation, Pull, RibCounts};
+use crate::route::Delivery;
+use crate::status::NotificationInfo;
+
+const HOLD: Duration = Duration::from_secs(30);
+/// The router notices at once, but not in the same instant.
+const REACTION: Duration = Duration::from_millis(3);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Death {
+    Reset,
+    UpdateError,
+    Silence,
+}
+
+struct World {
+    rib: Rib,
+    now: Instant,
+    generation: Generation,
+    table: BTreeSet<Vec<u8>>,
+    cannot_take: BTreeSet<u32>,
+    death: Death,
+    dies_at: Option<Instant>,
+    sessions: usize,
+}
+
+impl World {
+    fn new(cannot_take: impl IntoIterator<Item = u32>, death: Death) -> Self {
+        let now = Instant::now();
+        let mut rib = Rib::new(&config());
+        Self {
+            generation: up(&mut rib, now),
+            rib,
+            now,
+            table: BTreeSet::new(),
+            cannot_take: cannot_take.into_iter().collect(),
+            death,
+            dies_at: None,
+            sessions: 1,
+        }
+    }
+
+    fn announce(&mut self, rules: impl IntoIterator<Item = u32>) {
+        let far = self.now + Duration::from_secs(1_000_000);
+        for n in rules {
+            let mut route = discard(n, self.now);
+            route.not_after = far;
+            self.rib.announce(route, self.now);
+        }
+    }
+
+    /// What the writer would do next, done.
+    fn write(&mut self) -> Option<Batch> {
+        let Pull::Batch(batch) = self.rib.pull(self.generation, &attributes(), self.now) else {
+            return None;
+        };
+        let before = self.table.clone();
+        believe(&mut self.table, &batch.bytes);
+        let is_deadly = |n: &u32| {
+            let key = key(*n);
+            self.table.contains(key.as_bytes()) && !before.contains(key.as_bytes())
+        };
+        if self.cannot_take.iter().any(is_deadly) && self.dies_at.is_none() {
+            let after = if self.death == Death::Silence {
+                HOLD
+            } else {
+                REACTION
+            };
+            self.dies_at = Some(self.now + after);
+        }
+        Some(batch)
+    }
+
+    fn die(&mut self) {
+        let loss = match self.death {
+            Death::Reset => Loss::ConnectionLost {
+                detail: "reset".to_owned(),
+            },
+            Death::UpdateError => notification(3, 9),
+            Death::Silence => notification(4, 0),
+        };
+        self.rib.session_lost(&loss, &[], HOLD, self.now);
+        self.connect();
+    }
+
+    fn connect(&mut self) {
+        self.table.clear();
+        self.dies_at = None;
+        self.now += Duration::from_millis(200);
+        self.sessions += 1;
+        self.generation = self
+            .rib
+            .session_up(KIND, BTreeSet::from(Family::ALL), false, self.now);
+    }
+
+    /// Everything that can happen happens, until nothing is left or this moment is reached.
+    fn run_until(&mut self, end: Instant) {
+        while self.now < end {
+            if let Some(batch) = self.write() {
+                self.rib.written(batch, self.now);
+                continue;
+            }
+            let later = match self.rib.pull(self.generation, &attributes(), self.now) {
+                Pull::Later(at) => Some(at),
+                Pull::Idle => None,
+                Pull::Batch(_) | Pull::Stale => panic!("there was nothing a moment ago"),
+            };
+            let next = [later, self.dies_at, self.rib.next_release()]
+                .into_iter()
+                .flatten()
+                .min()
+                .map_or(end, |next| next.min(end));
+            assert!(
+                next > self.now || self.dies_at == Some(next),
+                "it turns on the spot"
+            );
+            self.now = next;
+            self.rib.release_due(self.now);
+            if self.dies_at.is_some_and(|at| at <= self.now) {
+                self.die();
+            }
+        }
+    }
+
+    fn run_for(&mut self, time: Duration) {
+        self.run_until(self.now + time);
+    }
+
+    fn held(&self) -> BTreeSet<Vec<u8>> {
+        self.table.clone()
+    }
+}
+
+fn key(n: u32) -> NlriKey {
+    discard(n, Instant::now()).rule.key().clone()
+}
+
+fn keys(rules: impl IntoIterator<Item = u32>) -> BTreeSet<Vec<u8>> {
+    rules.into_iter().map(|n| key(n).as_bytes().to_vec()).collect()
+}
+
+fn notification(code: u8, subcode: u8) -> Loss {
+    Loss::NotificationReceived(NotificationInfo {
+        code,
+        subcode,
+        meaning: "",
+        prefix_limit: None,
+        text: None,
+    })
+}
+
+fn death() -> impl Strategy<Value = Death> {
+    prop_oneof![Just(Death::Reset), Just(Death::UpdateError), Just(Death::Silence)]
+}
+
+proptest! {
+    /// However many rules there are and whichever the router cannot take: in the end it has all the others, and has
+    /// lost few sessions over it.
+    #[test]
+    fn the_others_are_on_the_router_in_the_end(
+        old in 0..30_u32,
+        new in 1..300_u32,
+        picks in proptest::collection::vec(any::<prop::sample::Index>(), 0..3),
+        death in death(),
+    ) {
+        let bad: BTreeSet<u32> = picks.iter().map(|pick| old + pick.index(new as usize) as u32).collect();
+        let mut world = World::new(bad.iter().copied(), death);
+        world.announce(0..old);
+        world.run_for(Duration::from_secs(600));
+        prop_assert_eq!(world.sessions, 1);
+        world.announce(old..old + new);
+        world.run_for(Duration::from_secs(3600));
+        let all = old + new;
+        prop_assert_eq!(world.held(), keys((0..all).filter(|n| !bad.contains(n))));
+        for n in &bad {
+            prop_assert!(matches!(world.rib.delivery(&key(*n)), Some(Delivery::Quarantined(_))));
+        }
+        // One to suspect, one for all together after silence, one for each step of narrowing down, one to know; and
+        // while that goes on, a second bad rule among the others may end a session for each step.
+        prop_assert!(world.sessions <= 1 + 9 * bad.len(), "{} sessions", world.sessions);
+        let before = world.sessions;
+        world.run_for(Duration::from_secs(2 * 3600));
+        prop_assert_eq!(world.sessions, before, "it came back");
+    }
+
+    /// The first promise: a rule that is new goes out in the next batch, and so does a withdrawal, whatever is suspected
+    /// and tried at that moment.
+    #[test]
+    fn what_is_new_and_what_is_withdrawn_never_waits(
+        rules in 2..60_u32,
+        bad in any::<prop::sample::Index>(),
+        death in death(),
+        moments in proptest::collection::vec(1..20_000_u64, 1..12),
+    ) {
+        let mut world = World::new([bad.index(rules as usize) as u32], death);
+        world.announce(0..rules);
+        for (moment, n) in moments.into_iter().zip(1000..) {
+            world.run_for(Duration::from_millis(moment));
+            world.announce([n]);
+            let batch = world.write().expect("nothing is sent");
+            prop_assert!(world.table.contains(key(n).as_bytes()), "the rule waits");
+            world.rib.written(batch, world.now);
+            if n % 2 == 0 {
+                world.rib.withdraw(&key(n));
+                let batch = world.write().expect("nothing is sent");
+                prop_assert!(!world.table.contains(key(n).as_bytes()), "the withdrawal waits");
+                world.rib.written(batch, world.now);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bad_rule_among_twenty_costs_two_sessions_and_two_seconds() {
+    let mut world = World::new([19], Death::Reset);
+    let begin = world.now;
+    world.announce(0..20);
+    while world.rib.counts().quarantined == 0 {
+        world.run_for(Duration::from_millis(10));
+    }
+    world.run_for(Duration::from_millis(10));
+    assert_eq!(world.held(), keys(0..19));
+    assert_eq!(world.sessions, 3);
+    let took = world.now - begin;
+    assert!(took < Duration::from_millis(2500), "{took:?}");
+}
+
+#[test]
+fn thousands_of_rules_at_the_first_start_are_narrowed_down() {
+    let mut world = World::new([2345], Death::UpdateError);
+    let begin = world.now;
+    world.announce(0..5000);
+    while world.rib.counts().quarantined == 0 {
+        world.run_for(Duration::from_millis(100));
+        assert!(
+            world.now - begin < Duration::from_secs(60),
+            "{:?}",
+            world.rib.counts()
+        );
+    }
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.held().len(), 4999);
+    assert!(world.sessions <= 5, "{}", world.sessions);
+}
+
+#[test]
+fn a_line_that_is_cut_costs_the_last_rules_one_hold_time() {
+    let mut world = World::new([], Death::Silence);
+    world.announce(0..20);
+    world.run_for(Duration::from_secs(20));
+    world.rib.session_lost(&notification(4, 0), &[], HOLD, world.now);
+    world.connect();
+    let back = world.now;
+    world.announce([100]);
+    world.run_for(Duration::from_millis(10));
+    assert_eq!(world.held(), keys([100]));
+    assert_eq!(world.rib.delivery(&key(1)), Some(Delivery::Probation));
+    world.run_until(back + HOLD + Duration::from_millis(10));
+    assert_eq!(world.held().len(), 21, "all of them together");
+    world.run_for(2 * HOLD);
+    assert_eq!(world.rib.counts().probation, 0);
+    assert_eq!(world.sessions, 2);
+}
+
+#[test]
+fn parked_is_parked_for_four_hours_then_eight_and_then_a_day_at_most() {
+    let mut world = World::new([0], Death::UpdateError);
+    world.announce(0..2);
+    let mut deaths = Vec::new();
+    for _ in 0..6 {
+        let before = world.sessions;
+        let begin = world.now;
+        while world.sessions == before {
+            world.run_for(Duration::from_secs(60));
+        }
+        world.run_for(Duration::from_secs(60));
+        deaths.push((world.now - begin).as_secs() / 3600);
+    }
+    // The first two in the same minute: one to suspect, one to know.
+    assert_eq!(deaths, [0, 4, 8, 16, 24, 24]);
+}
+
+#[test]
+fn a_parked_rule_stays_parked_when_it_is_withdrawn_and_wanted_again() {
+    let mut world = World::new([0], Death::UpdateError);
+    world.announce(0..2);
+    world.run_for(Duration::from_secs(60));
+    world.rib.withdraw(&key(0));
+    assert_eq!(world.rib.counts().quarantined, 0);
+    world.announce([0]);
+    assert_eq!(world.rib.counts().quarantined, 1);
+    world.cannot_take.clear();
+    assert_eq!(world.rib.release(Some(&key(1))), 0);
+    assert_eq!(world.rib.release(Some(&key(0))), 1);
+    world.run_for(Duration::from_secs(60));
+    assert_eq!(world.held(), keys(0..2));
+    assert_eq!(world.rib.counts().advertised, 2);
+}
+
+#[test]
+fn what_is_parked_takes_no_room_in_the_budget() {
+    let mut world = World::new([0], Death::UpdateError);
+    world.rib.reconfigure(&crate::config::NeighborConfig {
+        max_rules: Some(2),
+        ..config()
+    });
+    world.announce(0..3);
+    world.run_for(Duration::from_secs(60));
+    assert_eq!(world.held(), keys(1..3));
+}
+
+#[test]
+fn a_shape_is_parked_when_three_of_it_are_and_none_was_kept() {
+    let mut world = World::new(0..100, Death::UpdateError);
+    world.announce(0..10);
+    world.run_for(Duration::from_secs(600));
+    let deaths = world.sessions;
+    assert!(deaths < 10, "{deaths}");
+    assert_eq!(world.rib.counts().quarantined, 10);
+    world.announce(10..20);
+    world.run_for(Duration::from_secs(600));
+    assert_eq!(world.sessions, deaths, "they are not even tried");
+    let Some(Delivery::Quarantined(parked)) = world.rib.delivery(&key(15)) else {
+        panic!("not parked")
+    };
+    assert!(parked.by_shape);
+    world.cannot_take.clear();
+    assert_eq!(world.rib.release(None), 20);
+    world.run_for(Duration::from_secs(600));
+    assert_eq!(world.held(), keys(0..20));
+}
+
+#[test]
+fn a_shape_that_the_router_keeps_is_not_parked() {
+    let mut world = World::new([5, 6, 7], Death::UpdateError);
+    world.announce(0..5);
+    world.run_for(Duration::from_secs(600));
+    world.announce(5..8);
+    world.run_for(Duration::from_secs(600));
+    world.announce(8..10);
+    world.run_for(Duration::from_secs(10));
+    assert_eq!(world.held(), keys((0..5).chain(8..10)));
+}
+
+#[test]
+fn another_configuration_is_another_attempt() {
+    let mut world = World::new([0], Death::UpdateError);
+    world.announce(0..2);
+    world.run_for(Duration::from_secs(60));
+    world.cannot_take.clear();
+    world.rib.reconfigure(&config());
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(
+        world.rib.counts(),
+        RibCounts {
+            desired: 2,
+            advertised: 2,
+            ..RibCounts::default()
+        }
+    );
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_trial_proves_nothing() {
+    let mut world = World::new([0], Death::Reset);
+    world.announce(0..20);
+    while world.sessions == 1 {
+        world.run_for(Duration::from_millis(1));
+    }
+    world.run_for(Duration::from_millis(50));
+    let suspects = world.rib.counts().probation;
+    assert_eq!(suspects, 20);
+    world.rib.session_down();
+    world.connect();
+    assert_eq!(world.rib.counts().probation, suspects);
+    world.run_for(Duration::from_secs(60));
+    assert_eq!(world.held(), keys(1..20));
+}
