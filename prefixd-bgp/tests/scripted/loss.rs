@@ -108,7 +108,7 @@ async fn a_neighbour_that_talks_but_does_not_read_is_lost_at_the_send_hold_time(
 }
 
 #[tokio::test]
-async fn a_reset_connection_is_back_at_once_with_all_rules() {
+async fn a_reset_connection_is_back_at_once_and_then_its_last_rules() {
     let router = Router::bind().await;
     let speaker = start(vec![router.neighbor()]);
     let routes = [route(1), route(2)];
@@ -120,7 +120,12 @@ async fn a_reset_connection_is_back_at_once_with_all_rules() {
 
     peer.reset();
     let mut peer = router.session(&OpenScript::default()).await;
-    assert_eq!(peer.initial_sync().await.len(), 2);
+    // They were sent a moment before the loss, so they may have caused it: they are sent alone, after everything else.
+    let mut back = peer.initial_sync().await;
+    assert!(back.is_empty(), "{back:?}");
+    while back.len() < 2 {
+        back.extend(peer.update().await.nlri().0);
+    }
     let mut seen = Vec::new();
     for _ in 0..3 {
         seen.push(matches!(
