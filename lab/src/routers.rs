@@ -134,6 +134,9 @@ pub struct RouterConfig {
     pub password: Option<String>,
     /// GTSM (RFC 5082): the router takes only what nobody has forwarded. ExaBGP can only send so, not demand it.
     pub ttl_security: bool,
+    /// Graceful restart (RFC 4724) is switched on for the session; otherwise the router does what it does by default:
+    /// BIRD and FRR agree to a speaker that offers it, GoBGP does not. ExaBGP keeps nothing.
+    pub graceful_restart: bool,
 }
 
 impl RouterConfig {
@@ -148,6 +151,7 @@ impl RouterConfig {
             families: vec![Family::Ipv4Flow, Family::Ipv6Flow],
             password: None,
             ttl_security: false,
+            graceful_restart: false,
         }
     }
 

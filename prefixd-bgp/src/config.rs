@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::flowspec::Family;
+use crate::restart::RestartTime;
 use crate::socket::Md5Key;
 
 /// One NLRI of this size fits in an UPDATE of 4096 bytes beside all attributes.
@@ -50,6 +51,9 @@ pub struct NeighborConfig {
     /// GTSM (RFC 5082): for a neighbour that is directly connected. We send with a TTL of 255 and hear nothing that a
     /// router has forwarded, once the connection is made.
     pub ttl_security: bool,
+    /// Offer graceful restart (RFC 4724): a router that agrees keeps our rules for this long when it loses us without a
+    /// NOTIFICATION. Without it rules never outlive the session.
+    pub graceful_restart: Option<RestartTime>,
     /// Families offered to the router.
     pub families: BTreeSet<Family>,
     /// What one rule may cost.
@@ -158,6 +162,14 @@ pub enum ConfigError {
     /// Below 3 s.
     #[error("a hold time of {seconds} s is not allowed; use 3 s or more (30 s is a good choice)")]
     HoldTime {
+        /// The value.
+        seconds: u16,
+    },
+    /// Not 1 to 120 s.
+    #[error(
+        "a restart time of {seconds} s is not allowed; use 1 to 120 s, because rules can outlive their lease by it"
+    )]
+    RestartTime {
         /// The value.
         seconds: u16,
     },
@@ -322,6 +334,7 @@ impl NeighborConfig {
             passive: false,
             password: None,
             ttl_security: false,
+            graceful_restart: None,
             families: BTreeSet::from(Family::ALL),
             limits: Limits::default(),
             max_rules: None,
@@ -398,6 +411,7 @@ impl NeighborConfig {
             passive,
             password,
             ttl_security,
+            graceful_restart,
             families,
         } = self;
         *address == other.address
@@ -407,7 +421,18 @@ impl NeighborConfig {
             && *passive == other.passive
             && *password == other.password
             && *ttl_security == other.ttl_security
+            && *graceful_restart == other.graceful_restart
             && *families == other.families
+    }
+
+    /// True if a session under `other` takes over every rule that a session under `self` has told: the router may keep
+    /// them over the change.
+    pub(crate) fn continues_in(&self, other: &Self) -> bool {
+        self.address == other.address
+            && self.peer_asn == other.peer_asn
+            && self.local_address == other.local_address
+            && other.graceful_restart.is_some()
+            && self.families.is_subset(&other.families)
     }
 }
 

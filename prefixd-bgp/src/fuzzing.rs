@@ -15,6 +15,7 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use crate::flowspec::Family;
+use crate::restart::{RestartOffer, RestartTime};
 use crate::session::{Control, Direction, MAX_INBOUND_ROUTES, Session, Signal, communication};
 use crate::status::SessionPhase;
 use crate::wire::{
@@ -213,6 +214,11 @@ fn config() -> FsmConfig {
         hold_seconds: HOLD_SECONDS,
         peer_asn: 65001,
         families: BTreeSet::from(Family::ALL),
+        graceful_restart: Some(RestartOffer {
+            time: RestartTime::MAX,
+            restarting: true,
+            complete: true,
+        }),
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `config` | [`SpeakerConfig`], [`NeighborConfig`] and their checks |
 //! | `speaker` | [`Speaker`]: start, apply, look, reconfigure, administer, shut down |
 //! | `status`, `history` | [`PeerStatus`], [`SessionEvent`], [`Loss`], [`HistoryEntry`]: what can be seen |
+//! | `restart` | graceful restart: [`RestartTime`], [`Retention`] |
 //! | `rib` | the Adj-RIB-Out of one neighbour, pure |
 //! | `session` | one TCP connection as a pure state machine |
 //! | `neighbor` | one neighbour as a pure state machine: dialling, collisions, retries |
@@ -74,6 +75,7 @@ mod history;
 mod listener;
 mod neighbor;
 mod peer;
+mod restart;
 mod rib;
 mod route;
 mod session;
@@ -85,6 +87,7 @@ mod wire;
 
 pub use config::{ConfigError, HoldTime, LargeCommunity, Limits, NeighborConfig, SpeakerConfig};
 pub use history::{HistoryEntry, Occurrence};
+pub use restart::{RestartTime, Retention};
 pub use rib::{LATENCY_BUCKETS_SECONDS, Latency, Parked, RibCounts, RibTotals};
 pub use route::{Bound, Change, Delivery, Priority, Refusal, Route, RouteStatus, Target};
 pub use socket::Md5Key;

@@ -22,6 +22,7 @@ use rand::rngs::SmallRng;
 use tokio::time::{Duration, Instant};
 
 use crate::flowspec::Family;
+use crate::restart::RestartOffer;
 use crate::session::{Control, Direction, End, Session, Signal};
 use crate::status::{Loss, SessionPhase};
 use crate::wire::{FsmConfig, Inbound, Negotiated, Notification};
@@ -109,9 +110,10 @@ impl Neighbor {
         }
     }
 
-    /// Connections from now on offer this hold time.
-    pub(crate) fn set_hold_seconds(&mut self, seconds: u16) {
-        self.config.hold_seconds = seconds;
+    /// Connections from now on offer this.
+    pub(crate) fn set_offer(&mut self, hold_seconds: u16, graceful_restart: Option<RestartOffer>) {
+        self.config.hold_seconds = hold_seconds;
+        self.config.graceful_restart = graceful_restart;
     }
 
     pub(crate) fn handle(&mut self, input: Input, now: Instant) -> Vec<Effect> {

@@ -16,7 +16,7 @@ mod suspect;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -30,6 +30,7 @@ use crate::connection::{Connection, INBOUND_QUEUE, Report};
 use crate::history::Occurrence;
 use crate::listener::admit;
 use crate::neighbor::{ConnectionId, Effect, Input, Neighbor};
+use crate::restart::{RestartOffer, RestartTime, Retention};
 use crate::rib::Generation;
 use crate::session::Control;
 use crate::shared::{Accepted, NeighborShared};
@@ -50,6 +51,8 @@ pub(crate) struct PeerContext {
     pub(crate) fsm: FsmConfig,
     /// What a connection that begins offers; `fsm` has it as it was when the task began.
     pub(crate) hold_seconds: Arc<AtomicU16>,
+    /// Whether everything that should be announced is known.
+    pub(crate) complete: Arc<AtomicBool>,
     pub(crate) orders: watch::Receiver<Order>,
     pub(crate) events: broadcast::Sender<SessionEvent>,
 }
@@ -83,6 +86,8 @@ struct Peer {
     events: broadcast::Sender<SessionEvent>,
     machine: Neighbor,
     hold_seconds: Arc<AtomicU16>,
+    complete: Arc<AtomicBool>,
+    graceful_restart: Option<RestartTime>,
     dial: Dial,
     connections: HashMap<ConnectionId, Live>,
     reports: mpsc::Sender<(ConnectionId, Report)>,
@@ -113,6 +118,7 @@ impl Peer {
             shared,
             fsm,
             hold_seconds,
+            complete,
             events,
             ..
         } = context;
@@ -126,6 +132,8 @@ impl Peer {
             events,
             machine: Neighbor::new(fsm, config.passive, rng, Instant::now()),
             hold_seconds,
+            complete,
+            graceful_restart: config.graceful_restart,
             dial: Dial::new(&config),
             connections: HashMap::new(),
             reports,
@@ -254,8 +262,15 @@ impl Peer {
     ) -> std::io::Result<ConnectionId> {
         tune(&stream)?;
         let local = stream.local_addr()?;
+        let restarting = self.shared.observed().restarting;
+        let restart = self.graceful_restart.map(|time| RestartOffer {
+            time,
+            restarting,
+            // After the first session the router holds what this process told it.
+            complete: !restarting || self.complete.load(Ordering::Relaxed),
+        });
         self.machine
-            .set_hold_seconds(self.hold_seconds.load(Ordering::Relaxed));
+            .set_offer(self.hold_seconds.load(Ordering::Relaxed), restart);
         self.last_id += 1;
         let id = ConnectionId(self.last_id);
         let connection = Connection::start(id, stream, &self.shared, &self.reports);
@@ -307,7 +322,14 @@ impl Peer {
             Effect::Up(id, negotiated) => self.up(id, negotiated),
             Effect::Down(loss, data) => {
                 let now = Instant::now();
-                warn!(target: LOG, neighbor = %self.name, reason = %loss, "session lost; the router has dropped our rules");
+                match self.retention().agreed().filter(|_| loss.is_silent()) {
+                    Some(time) => {
+                        warn!(target: LOG, neighbor = %self.name, reason = %loss, "session lost; the router agreed to keep our rules for {time}");
+                    }
+                    None => {
+                        warn!(target: LOG, neighbor = %self.name, reason = %loss, "session lost; the router has dropped our rules");
+                    }
+                }
                 self.shared.record_lost(loss.clone(), now);
                 if let Loss::NotificationReceived(info) = &loss
                     && loss.is_prefix_limit()
@@ -402,6 +424,7 @@ impl Peer {
         {
             let mut observed = self.shared.observed();
             observed.established_total += 1;
+            observed.restarting = false;
             let router_id = negotiated.router_id;
             observed.history.push(Occurrence::Established { router_id }, now);
             observed.session = Some(SessionStatus {
@@ -413,6 +436,7 @@ impl Peer {
                 offered: negotiated.offered,
                 four_octet_as: negotiated.four_octet_as,
                 enhanced_refresh: negotiated.enhanced_refresh,
+                retention: negotiated.retention,
                 dialled: live.dialled,
                 md5: self.guarded.md5,
                 ttl_security: self.guarded.ttl_security,
@@ -422,6 +446,13 @@ impl Peer {
             observed.phase = SessionPhase::Established;
         }
         self.tell(SessionChange::Up { families });
+    }
+
+    /// What the router of the established session does with our rules when it loses us.
+    fn retention(&self) -> Retention {
+        let observed = self.shared.observed();
+        let session = observed.session.as_ref();
+        session.map_or(Retention::NotOffered, |session| session.retention)
     }
 
     /// The session is over, by loss or by a stop.

@@ -61,6 +61,8 @@ pub(crate) struct Control {
 pub(crate) struct Observed {
     pub(crate) phase: SessionPhase,
     pub(crate) session: Option<SessionStatus>,
+    /// The process began with this neighbour, and has had no session with it yet.
+    pub(crate) restarting: bool,
     pub(crate) established_total: u64,
     pub(crate) flaps: u64,
     pub(crate) flaps_by_cause: BTreeMap<Cause, u64>,
@@ -77,13 +79,17 @@ pub(crate) struct Observed {
 }
 
 impl NeighborShared {
-    pub(crate) fn new(config: NeighborConfig, attributes: Arc<AttributeSet>) -> Self {
+    /// `restarting`: the neighbour may hold rules of the process before.
+    pub(crate) fn new(config: NeighborConfig, attributes: Arc<AttributeSet>, restarting: bool) -> Self {
         let (accepted, accepted_rx) = mpsc::channel(ACCEPT_QUEUE);
         Self {
             rib: Mutex::new(Rib::new(&config)),
             config: Mutex::new(config),
             attributes: Mutex::new(attributes),
-            observed: Mutex::default(),
+            observed: Mutex::new(Observed {
+                restarting,
+                ..Observed::default()
+            }),
             changed: watch::Sender::new(()),
             control: watch::Sender::new(Control::default()),
             deadline_moved: Notify::new(),

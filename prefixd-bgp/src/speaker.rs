@@ -45,6 +45,7 @@ struct Inner {
     attributes: Mutex<Arc<AttributeSet>>,
     /// Offered by every connection that begins.
     hold_seconds: Arc<AtomicU16>,
+    complete: Arc<AtomicBool>,
     marker: Mutex<Option<LargeCommunity>>,
     neighbors: RwLock<BTreeMap<Arc<str>, Handle>>,
     events: broadcast::Sender<SessionEvent>,
@@ -68,8 +69,12 @@ pub enum Stop {
         /// For the operators of the routers.
         text: String,
     },
-    /// Close the connections without a NOTIFICATION, as a restart does.
-    Restart,
+    /// Leave the rules to the routers that agreed to keep them (graceful restart): close their connections without a
+    /// NOTIFICATION. From the others the rules are taken as by [`Stop::Withdraw`].
+    Restart {
+        /// For the operators of the others.
+        text: String,
+    },
 }
 
 /// Why the speaker cannot start.
@@ -108,6 +113,7 @@ impl Speaker {
         let inner = Arc::new(Inner {
             attributes: Mutex::new(attributes),
             hold_seconds: Arc::new(AtomicU16::new(config.hold_time.as_secs())),
+            complete: Arc::new(AtomicBool::new(true)),
             marker: Mutex::new(config.marker),
             neighbors: RwLock::default(),
             events: broadcast::Sender::new(EVENTS),
@@ -137,7 +143,15 @@ impl Speaker {
         })
     }
 
-    /// Lets the sessions begin. The desired rules should be complete: they are sent at once, followed by End-of-RIB.
+    /// Lets the sessions begin, when not all that should be announced could be found out. A router that kept rules over
+    /// our restart is told so, and drops them before it hears what is left of them.
+    pub fn open_incomplete(&self) {
+        self.inner.complete.store(false, Ordering::SeqCst);
+        self.open();
+    }
+
+    /// Lets the sessions begin. The desired rules must be complete: they are sent at once, followed by End-of-RIB, upon
+    /// which a router drops what it kept from before and was not told again.
     pub fn open(&self) {
         self.inner.open.store(true, Ordering::SeqCst);
         for handle in self.inner.neighbors().values() {
@@ -310,7 +324,9 @@ impl Inner {
     }
 
     fn spawn(&self, config: NeighborConfig) -> Handle {
-        let shared = Arc::new(NeighborShared::new(config, lock(&self.attributes).clone()));
+        let restarting = !self.open.load(Ordering::SeqCst);
+        let shared = NeighborShared::new(config, lock(&self.attributes).clone(), restarting);
+        let shared = Arc::new(shared);
         let (orders, context) = self.context(shared.clone());
         let task = AbortOnDropHandle::new(tokio::spawn(supervise(context)));
         Handle {
@@ -334,6 +350,7 @@ impl Inner {
             hold_seconds: self.hold_seconds.load(Ordering::Relaxed),
             peer_asn: config.peer_asn,
             families: config.families,
+            graceful_restart: None,
         };
         (
             orders,
@@ -341,6 +358,7 @@ impl Inner {
                 shared,
                 fsm,
                 hold_seconds: self.hold_seconds.clone(),
+                complete: self.complete.clone(),
                 orders: orders_rx,
                 events: self.events.clone(),
             },

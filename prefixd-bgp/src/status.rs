@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::time::{Duration, Instant};
 
 use crate::flowspec::Family;
+use crate::restart::Retention;
 use crate::rib::{Latency, RibCounts, RibTotals};
 
 /// The log target of everything about sessions, so that one can follow them: `PREFIXD_LOG=info,bgp=debug`.
@@ -153,6 +154,8 @@ pub struct SessionStatus {
     pub four_octet_as: bool,
     /// A refresh is framed by its begin and end (RFC 7313), so that the router can drop what is not sent again.
     pub enhanced_refresh: bool,
+    /// What the router does with our rules when the connection ends without a NOTIFICATION.
+    pub retention: Retention,
     /// We made the connection; otherwise the router did.
     pub dialled: bool,
     /// Segments are signed (TCP-MD5, RFC 2385).
@@ -240,6 +243,12 @@ impl Loss {
             Self::ConnectionLost { .. } => Suspicion::Prompt,
             Self::ConnectFailed { .. } | Self::ConnectTimeout | Self::TaskFailed => Suspicion::None,
         }
+    }
+
+    /// Whether a router that agreed to graceful restart keeps our rules over this: no NOTIFICATION was seen.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        matches!(self, Self::ConnectionLost { .. } | Self::TaskFailed)
     }
 
     /// Without its words.
@@ -376,7 +385,7 @@ pub enum SessionChange {
         /// Families both sides agreed on.
         families: BTreeSet<Family>,
     },
-    /// No longer established; the router has dropped our rules.
+    /// No longer established; the router has dropped our rules, unless it agreed to keep them for a while.
     Down {
         /// Why; `None` when we were asked to stop.
         loss: Option<Loss>,

@@ -65,6 +65,9 @@ fn configuration(config: &RouterConfig, seat: &Seat) -> String {
     if config.ttl_security {
         text.push_str("  ttl security on;\n");
     }
+    if config.graceful_restart {
+        text.push_str("  graceful restart on;\n");
+    }
     for family in &config.families {
         let name = channel(*family);
         let _ = writeln!(text, "  {name} {{ table {name}tab; import all; export none; }};");

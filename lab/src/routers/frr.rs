@@ -69,6 +69,9 @@ fn configuration(config: &RouterConfig, seat: &Seat) -> String {
     if let Some(password) = &config.password {
         let _ = writeln!(text, " neighbor {peer} password {password}");
     }
+    if config.graceful_restart {
+        let _ = writeln!(text, " neighbor {peer} graceful-restart");
+    }
     for family in &config.families {
         let _ = writeln!(
             text,

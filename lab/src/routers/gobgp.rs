@@ -65,12 +65,18 @@ fn configuration(config: &RouterConfig, seat: &Seat) -> String {
     } else if config.local_asn != config.peer_asn {
         text.push_str("[neighbors.ebgp-multihop.config]\nenabled = true\nmultihop-ttl = 2\n");
     }
+    if config.graceful_restart {
+        text.push_str("[neighbors.graceful-restart.config]\nenabled = true\nrestart-time = 120\n");
+    }
     for family in &config.families {
         let _ = writeln!(
             text,
             "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{}\"",
             name(*family)
         );
+        if config.graceful_restart {
+            text.push_str("[neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true\n");
+        }
     }
     text
 }

@@ -1,9 +1,10 @@
 //! What the handle may order, and the orderly end.
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::info;
 
-use super::{Peer, sleep_until_some};
+use super::{CLOSE_GRACE, Peer, sleep_until_some};
 use crate::speaker::Stop;
 use crate::status::{LOG, SessionPhase};
 use crate::wire::{Notification, shutdown_text};
@@ -29,19 +30,23 @@ pub(crate) enum StopReason {
     /// The neighbour left the configuration.
     Removed,
     /// The session has to start again with other settings.
-    Changed,
+    Changed {
+        /// The next session takes over what this one has told the router.
+        continues: bool,
+    },
+    /// The speaker was dropped.
+    Dropped,
 }
 
 /// Waits until the task is ordered to stop.
 pub(super) async fn stop_order(orders: &mut watch::Receiver<Order>) -> StopReason {
-    // A handle that is gone without an order means a restart: close, leave the rules to the router.
     match orders
         .wait_for(|order| matches!(order, Order::Stop(_)))
         .await
         .map(|order| order.clone())
     {
         Ok(Order::Stop(reason)) => reason,
-        Ok(_) | Err(_) => StopReason::Speaker(Stop::Restart),
+        Ok(_) | Err(_) => StopReason::Dropped,
     }
 }
 
@@ -56,19 +61,29 @@ pub(super) fn with_text(subcode: u8, text: &str) -> Notification {
 impl Peer {
     /// Ends the session as asked. The caller bounds the time; being aborted halfway equals a lost connection.
     pub(super) async fn stop(mut self, reason: StopReason) {
-        let notification = match &reason {
-            StopReason::Speaker(Stop::Restart) => None,
-            StopReason::Speaker(Stop::Withdraw { text }) => Some(with_text(CEASE_SHUTDOWN, text)),
-            StopReason::Removed => Some(Notification::cease(CEASE_DECONFIGURED)),
-            StopReason::Changed => Some(Notification::cease(CEASE_CONFIGURATION_CHANGE)),
+        let kept = self.retention().agreed();
+        let farewell = match reason {
+            StopReason::Dropped => None,
+            // Without a NOTIFICATION, and with nothing on the way that is over already: the router keeps the rest.
+            StopReason::Speaker(Stop::Restart { .. }) | StopReason::Changed { continues: true }
+                if kept.is_some() =>
+            {
+                // Bounded: what is not said now is said by the next session before its End-of-RIB.
+                let _ = timeout(CLOSE_GRACE, self.settle()).await;
+                None
+            }
+            StopReason::Speaker(Stop::Withdraw { text } | Stop::Restart { text }) => {
+                self.withdraw_all().await;
+                Some(with_text(CEASE_SHUTDOWN, &text))
+            }
+            StopReason::Removed => {
+                self.withdraw_all().await;
+                Some(Notification::cease(CEASE_DECONFIGURED))
+            }
+            StopReason::Changed { .. } => Some(Notification::cease(CEASE_CONFIGURATION_CHANGE)),
         };
-        if matches!(
-            reason,
-            StopReason::Speaker(Stop::Withdraw { .. }) | StopReason::Removed
-        ) {
-            self.withdraw_all().await;
-        }
-        match notification {
+        let silent = farewell.is_none();
+        match farewell {
             Some(notification) => {
                 let effects = self.machine.stop(Some(&notification));
                 self.end_by_order(effects, &notification);
@@ -81,13 +96,23 @@ impl Peer {
         }
         self.down(None);
         self.shared.observed().phase = SessionPhase::Idle;
-        info!(target: LOG, neighbor = %self.name, "stopped");
+        match kept.filter(|_| silent) {
+            Some(time) => {
+                info!(target: LOG, neighbor = %self.name, "stopped; the router agreed to keep our rules for {time}");
+            }
+            None => info!(target: LOG, neighbor = %self.name, "stopped"),
+        }
     }
 
     /// Takes every rule from the router, explicitly, and waits until that is written or the session is lost.
     async fn withdraw_all(&mut self) {
         self.shared.rib().withdraw_all();
         self.shared.changed.send_replace(());
+        self.settle().await;
+    }
+
+    /// Waits until nothing is left to be written, or the session is lost.
+    async fn settle(&mut self) {
         while self.established.is_some() && !self.shared.rib().is_settled() {
             let effects = tokio::select! {
                 () = self.shared.written.notified() => Vec::new(),

@@ -14,6 +14,7 @@ pub(crate) fn config() -> FsmConfig {
         hold_seconds: HOLD,
         peer_asn: 65001,
         families: BTreeSet::from(Family::ALL),
+        graceful_restart: None,
     }
 }
 

@@ -102,8 +102,10 @@ impl Inner {
             return handle;
         }
         handle.shared.remember(Occurrence::Reconfigured);
-        report.restarted.push(config.name);
-        handle.orders.send_replace(Order::Stop(StopReason::Changed));
+        report.restarted.push(config.name.clone());
+        handle.orders.send_replace(Order::Stop(StopReason::Changed {
+            continues: before.continues_in(&config),
+        }));
         let ending = lock(&handle.task).take();
         let (orders, context) = self.context(handle.shared.clone());
         let task = tokio::spawn(async move {

@@ -2,7 +2,7 @@
 //!
 //! What the crate lacks or does differently is done here or by the owner: it offers extended messages (stripped from
 //! the OPEN), it would accept a hold time of 0 (refused with 2/6), it needs IPv4 unicast switched off for a session
-//! that is FlowSpec only. Collisions, reconnects and the send hold timer belong to the owner.
+//! that is FlowSpec only, and it knows graceful restart with fixed flags alone (the capability is ours). Collisions, reconnects and the send hold timer belong to the owner.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustbgpd_fsm::{Action, Event, NegotiatedSession, PeerConfig, Session, SessionState, TimerType};
-use rustbgpd_wire::{Capability, DecodeError, Message, OpenMessage, Safi, encode_message};
+use rustbgpd_wire::{
+    Capability, DecodeError, GracefulRestartFamily, Message, OpenMessage, Safi, encode_message,
+};
 
 use super::message::{Notification, keepalive};
 use super::{afi, family};
 use crate::flowspec::Family;
+use crate::restart::{RestartOffer, Retention};
 use crate::status::SessionPhase;
 
 /// A hold time of 0 offered by a neighbour is below this and answered with 2/6.
@@ -30,6 +33,8 @@ pub(crate) struct FsmConfig {
     pub(crate) hold_seconds: u16,
     pub(crate) peer_asn: u32,
     pub(crate) families: BTreeSet<Family>,
+    /// None: no graceful restart is offered.
+    pub(crate) graceful_restart: Option<RestartOffer>,
 }
 
 /// An OPEN of the neighbour.
@@ -84,6 +89,7 @@ pub(crate) struct Negotiated {
     pub(crate) families: BTreeSet<Family>,
     pub(crate) four_octet_as: bool,
     pub(crate) enhanced_refresh: bool,
+    pub(crate) retention: Retention,
     /// What the neighbour offered, in words.
     pub(crate) capabilities: Vec<String>,
     /// What we offered, in words.
@@ -92,6 +98,8 @@ pub(crate) struct Negotiated {
 
 pub(crate) struct Fsm {
     session: Session,
+    restart: Option<Capability>,
+    retention: Retention,
     offered: Vec<String>,
 }
 
@@ -109,6 +117,12 @@ impl Fsm {
         peer.disable_ipv4_unicast = true;
         let mut fsm = Self {
             session: Session::new(peer),
+            restart: config
+                .graceful_restart
+                .map(|offer| restart_capability(offer, &config.families)),
+            retention: config
+                .graceful_restart
+                .map_or(Retention::NotOffered, |offer| Retention::Agreed(offer.time)),
             offered: Vec::new(),
         };
         // The crate thinks of dialling; here the connection exists already, so the first transition is skipped over.
@@ -167,7 +181,8 @@ impl Fsm {
         for action in self.session.handle_event(event) {
             match action {
                 Action::SendOpen(open) => {
-                    let open = without_extended_messages(open);
+                    let mut open = without_extended_messages(open);
+                    open.capabilities.extend(self.restart.clone());
                     self.offered = open.capabilities.iter().map(describe).collect();
                     match encode_message(&Message::Open(open)) {
                         Ok(bytes) => outputs.push(FsmOutput::SendOpen(bytes.freeze())),
@@ -185,10 +200,7 @@ impl Fsm {
                     outputs.push(FsmOutput::Keepalive(Duration::from_secs(u64::from(seconds))));
                 }
                 Action::SessionEstablished(negotiated) => {
-                    outputs.push(FsmOutput::Established(Negotiated {
-                        offered: self.offered.clone(),
-                        ..Negotiated::from(*negotiated)
-                    }));
+                    outputs.push(FsmOutput::Established(self.negotiated(*negotiated)));
                 }
                 // Connect retry and dialling are the owner's, state changes are read from `phase`, and a timer stops
                 // with its connection.
@@ -196,6 +208,30 @@ impl Fsm {
             }
         }
         outputs
+    }
+
+    fn negotiated(&self, session: NegotiatedSession) -> Negotiated {
+        // A router that only helps others over their restart lists no family of its own, and keeps ours all the same
+        // (RFC 4724 section 3); the crate's own figure knows but those that list one.
+        let has_restart = |capability: &Capability| matches!(capability, Capability::GracefulRestart { .. });
+        let agrees = session.peer_capabilities.iter().any(has_restart);
+        Negotiated {
+            retention: match self.retention {
+                Retention::Agreed(_) if !agrees => Retention::NotAgreed,
+                retention => retention,
+            },
+            router_id: session.peer_router_id,
+            hold_time: Duration::from_secs(u64::from(session.hold_time)),
+            families: session
+                .negotiated_families
+                .into_iter()
+                .filter_map(family)
+                .collect(),
+            four_octet_as: session.four_octet_as,
+            enhanced_refresh: session.peer_enhanced_route_refresh,
+            capabilities: session.peer_capabilities.iter().map(describe).collect(),
+            offered: self.offered.clone(),
+        }
     }
 }
 
@@ -221,21 +257,20 @@ fn without_extended_messages(mut open: OpenMessage) -> OpenMessage {
     open
 }
 
-impl From<NegotiatedSession> for Negotiated {
-    fn from(session: NegotiatedSession) -> Self {
-        Self {
-            router_id: session.peer_router_id,
-            hold_time: Duration::from_secs(u64::from(session.hold_time)),
-            families: session
-                .negotiated_families
-                .into_iter()
-                .filter_map(family)
-                .collect(),
-            four_octet_as: session.four_octet_as,
-            enhanced_refresh: session.peer_enhanced_route_refresh,
-            capabilities: session.peer_capabilities.iter().map(describe).collect(),
-            offered: Vec::new(),
-        }
+/// The N bit (RFC 8538) is not set: a NOTIFICATION is to cost the rules.
+fn restart_capability(offer: RestartOffer, families: &BTreeSet<Family>) -> Capability {
+    Capability::GracefulRestart {
+        restart_state: offer.restarting,
+        notification: false,
+        restart_time: offer.time.as_secs(),
+        families: families
+            .iter()
+            .map(|family| GracefulRestartFamily {
+                afi: afi(*family),
+                safi: Safi::FlowSpec,
+                forwarding_preserved: offer.complete,
+            })
+            .collect(),
     }
 }
 

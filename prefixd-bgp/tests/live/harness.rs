@@ -65,6 +65,23 @@ impl Pair {
         localhost: IpAddr,
         (ours, theirs): (Guard, Guard),
     ) -> Option<Self> {
+        let guard = |router: &mut RouterConfig, neighbor: &mut NeighborConfig| {
+            router.password = theirs.password.map(str::to_owned);
+            router.ttl_security = theirs.ttl_security;
+            neighbor.password = ours.password.map(|key| Md5Key::new(key.as_bytes()).unwrap());
+            neighbor.ttl_security = ours.ttl_security;
+        };
+        Self::start_with(kind, transport, peering, localhost, guard).await
+    }
+
+    /// Both started on a loopback address of one family, each as `adjust` wants it.
+    pub(crate) async fn start_with(
+        kind: Kind,
+        transport: Transport,
+        peering: Peering,
+        localhost: IpAddr,
+        adjust: impl FnOnce(&mut RouterConfig, &mut NeighborConfig),
+    ) -> Option<Self> {
         if !kind.available().unwrap() {
             return None;
         }
@@ -78,17 +95,15 @@ impl Pair {
             Transport::RouterDials | Transport::Both => Connect::Dial { port },
         };
         let mut router = RouterConfig::new(asn, LOCAL_ASN).connect(connect).peer(localhost);
-        router.password = theirs.password.map(str::to_owned);
-        router.ttl_security = theirs.ttl_security;
-        let router = Router::start(kind, router).await.unwrap();
-        let neighbor = NeighborConfig {
-            port: router.address().port(),
+        let mut neighbor = NeighborConfig {
             local_address: Some(localhost),
             passive: transport == Transport::RouterDials,
-            password: ours.password.map(|key| Md5Key::new(key.as_bytes()).unwrap()),
-            ttl_security: ours.ttl_security,
-            ..NeighborConfig::new(NAME, router.address().ip(), asn)
+            ..NeighborConfig::new(NAME, localhost, asn)
         };
+        adjust(&mut router, &mut neighbor);
+        let router = Router::start(kind, router).await.unwrap();
+        neighbor.address = router.address().ip();
+        neighbor.port = router.address().port();
         let config = SpeakerConfig {
             local_asn: LOCAL_ASN,
             router_id: Ipv4Addr::new(10, 255, 0, 1),
@@ -109,6 +124,16 @@ impl Pair {
     pub(crate) async fn wait_established(&self) {
         self.wait_phase(|phase| phase == SessionPhase::Established).await;
         self.router.wait_established(LIMIT).await.unwrap();
+    }
+
+    /// The speaker is gone as by kill -9: its connections are closed by the system.
+    pub(crate) fn kill_speaker(&mut self) {
+        let nobody = SpeakerConfig {
+            listen: vec![],
+            neighbors: vec![],
+            ..self.config.clone()
+        };
+        self.speaker = Speaker::start(nobody).unwrap();
     }
 
     /// The same speaker again, with these rules before the first session.

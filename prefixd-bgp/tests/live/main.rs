@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod every;
+mod graceful;
 mod harness;
 mod protection;
 mod quarantine;
@@ -185,7 +186,7 @@ async fn speaker_restart(kind: Kind) {
     let [(v4, shown_v4), (v6, _)] = plain_rules();
     pair.speaker.apply([announce(&v4), announce(&v6)]).unwrap();
     pair.wait_rules(Family::Ipv6Flow, 1).await;
-    assert!(pair.speaker.shutdown(Stop::Restart, LIMIT).await.is_empty());
+    pair.kill_speaker();
     pair.wait_rules(Family::Ipv4Flow, 0).await;
 
     pair.restart_speaker(&[announce(&v4)]);

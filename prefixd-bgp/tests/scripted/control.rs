@@ -44,22 +44,6 @@ async fn a_withdrawing_stop_takes_the_rules_back_and_says_why() {
 }
 
 #[tokio::test]
-async fn a_restarting_stop_closes_without_a_word() {
-    let router = Router::bind().await;
-    let speaker = start(vec![router.neighbor()]);
-    speaker.apply([announce(route(1))]).unwrap();
-    let mut peer = router.session(&OpenScript::default()).await;
-    peer.initial_sync().await;
-    assert!(
-        speaker
-            .shutdown(Stop::Restart, Duration::from_secs(5))
-            .await
-            .is_empty()
-    );
-    assert_eq!(peer.try_receive().await, None);
-}
-
-#[tokio::test]
 async fn dropping_the_speaker_closes_the_sessions() {
     let router = Router::bind().await;
     let speaker = start(vec![router.neighbor()]);

@@ -184,7 +184,8 @@ async fn a_stopped_speaker_leaves_its_port_to_the_next() {
         taken.starts_with(&format!("cannot accept BGP sessions on {}", listen[0])),
         "{taken}"
     );
-    first.shutdown(prefixd_bgp::Stop::Restart, PATIENCE).await;
+    let stop = prefixd_bgp::Stop::Restart { text: String::new() };
+    first.shutdown(stop, PATIENCE).await;
     wait_for("the port to be free", || {
         prefixd_bgp::Speaker::start(again()).is_ok()
     })

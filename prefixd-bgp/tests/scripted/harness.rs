@@ -87,6 +87,8 @@ pub(crate) struct OpenScript {
     pub(crate) router_id: Ipv4Addr,
     pub(crate) families: Vec<u16>,
     pub(crate) enhanced_refresh: bool,
+    /// The value of a graceful restart capability.
+    pub(crate) restart: Option<Vec<u8>>,
 }
 
 impl Default for OpenScript {
@@ -97,6 +99,7 @@ impl Default for OpenScript {
             router_id: Ipv4Addr::new(10, 0, 0, 2),
             families: vec![1, 2],
             enhanced_refresh: true,
+            restart: None,
         }
     }
 }
@@ -110,6 +113,10 @@ impl OpenScript {
         capabilities.extend([2, 0]);
         if self.enhanced_refresh {
             capabilities.extend([70, 0]);
+        }
+        if let Some(restart) = &self.restart {
+            capabilities.extend([64, u8::try_from(restart.len()).unwrap()]);
+            capabilities.extend(restart);
         }
         capabilities.extend([65, 4]);
         capabilities.extend(self.asn.to_be_bytes());

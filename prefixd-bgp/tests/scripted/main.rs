@@ -11,6 +11,7 @@ mod administer;
 mod collision;
 mod control;
 mod delivery;
+mod graceful;
 mod handshake;
 mod harness;
 mod limits;
