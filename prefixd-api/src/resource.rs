@@ -172,6 +172,9 @@ pub struct Peer {
     pub families: Vec<String>,
     /// Capabilities it offered, while established.
     pub capabilities: Vec<String>,
+    /// What it does with the rules when prefixd is gone without a word, while established.
+    #[serde(default)]
+    pub on_loss: Option<OnLoss>,
     /// Whether rules go to this neighbour.
     pub enforce: bool,
     /// Who disabled it, and why; absent: nobody.
@@ -207,6 +210,17 @@ pub struct Peer {
     pub last_error: Option<String>,
     /// When that was.
     pub last_error_at: Option<Timestamp>,
+}
+
+/// What a router does with the rules when the connection ends without a NOTIFICATION: prefixd or its host died, or the
+/// network between.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct OnLoss {
+    /// How long it keeps them, or until prefixd is back and has sent everything; 0: it drops them at once.
+    pub keeps_seconds: u16,
+    /// How that is known.
+    pub because: String,
 }
 
 /// All neighbours.

@@ -205,6 +205,7 @@ pub(crate) fn peers() -> Vec<Peer> {
                 "state": if up { "established" } else { "idle" }, "since": ago(if up { 187_200 } else { 372 }),
                 "router_id": null, "hold_time_seconds": 90, "families": [], "capabilities": [], "enforce": true,
                 "rules_desired": 9, "rules_advertised": if up { 9 } else { 0 }, "rules_queued": 0,
+                "on_loss": up.then(|| json!({"keeps_seconds": if name == "edge2" { 120 } else { 0 }, "because": "agreed"})),
                 "rules_unsupported": 0, "established_total": 1, "flaps": 0, "counters": {}, "last_error": null,
                 "last_error_at": null,
             }))

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   start: configuration, listeners, store, state repaired, rules desired, sessions, requests
-//!   stop:  requests end, what is queued is committed, rules withdrawn, sessions closed
+//!   stop:  requests end, what is queued is committed, rules withdrawn or left, sessions closed
 //! ```
 //!
 //! Tasks: the engine (its end ends the daemon), the HTTP servers, a watcher of sessions. All end with [`run`].
@@ -10,12 +10,14 @@
 mod check;
 mod log;
 mod reload;
+mod stop;
 mod watchdog;
 mod wiring;
 
 pub use check::check;
 pub use log::{LogLevel, start_log};
 pub use reload::{ReloadError, Reloaded, Reloader};
+pub use stop::Shutdown;
 
 use crate::announce::Announcer;
 use crate::clock::Clock;
@@ -27,7 +29,7 @@ use crate::store::Store;
 use anyhow::Context;
 use prefixd_api::config::Config;
 use prefixd_api::time::Timestamp;
-use prefixd_bgp::{Speaker, Stop};
+use prefixd_bgp::Speaker;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,19 +38,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-/// What routers are told when the daemon stops (RFC 9003).
-const SHUTDOWN_TEXT: &str = "prefixd stops and withdraws its rules";
-
-/// Runs the daemon until `shutdown`, then stops it in order.
+/// Runs the daemon until `stop` is asked for, then stops it in order.
 ///
 /// # Errors
 /// When something that is needed at start is not to be had, or the engine ends by itself. systemd starts it again.
-pub async fn run(
-    dir: &Path,
-    config: Config,
-    log: Arc<LogLevel>,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
+pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown) -> anyhow::Result<()> {
+    let shutdown = stop.token().clone();
     // Before anything else: without a handler SIGHUP ends the process. It is kept until somebody looks.
     let hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be received")?;
     let live = Arc::new(Live::new(&config.settings));
@@ -70,7 +65,12 @@ pub async fn run(
         handle,
         database,
     } = started;
-    announcer.speaker().open();
+    if handle.snapshot().unreadable == 0 {
+        announcer.speaker().open();
+    } else {
+        // What a router kept over the restart may be a rule that nobody can account for.
+        announcer.speaker().open_incomplete();
+    }
 
     let http_shutdown = shutdown.child_token();
     let engine_shutdown = CancellationToken::new();
@@ -121,7 +121,7 @@ pub async fn run(
     };
     notify(&[sd_notify::NotifyState::Stopping]);
     shutdown.cancel();
-    let stop = async {
+    let draining = async {
         if !servers.is_finished()
             && let Ok(Err(error)) = (&mut servers).await
         {
@@ -134,25 +134,16 @@ pub async fn run(
             error!(%error, "the engine did not end in order");
         }
     };
-    let drain = Duration::from_secs(reloader.settings().shutdown.drain_timeout_seconds.into());
-    if tokio::time::timeout(drain, stop).await.is_err() {
+    let settings = reloader.settings().shutdown.clone();
+    let drain = Duration::from_secs(settings.drain_timeout_seconds.into());
+    if tokio::time::timeout(drain, draining).await.is_err() {
         warn!(
             seconds = drain.as_secs(),
             "work was still under way at the end of drain_timeout_seconds; its callers got no answer"
         );
     }
-    let unfinished = announcer
-        .speaker()
-        .shutdown(
-            Stop::Withdraw {
-                text: SHUTDOWN_TEXT.to_owned(),
-            },
-            STOP_SESSIONS,
-        )
+    stop.end_sessions(announcer.speaker(), settings, ended.is_none())
         .await;
-    if !unfinished.is_empty() {
-        warn!(neighbors = ?unfinished, "these neighbours did not take the withdrawals in time; their session was cut, which drops the rules");
-    }
     sessions.abort();
     reloads.abort();
     ended.unwrap_or(Ok(()))
@@ -237,9 +228,6 @@ async fn start(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<
         database,
     })
 }
-
-/// How long neighbours may take to be told that everything is withdrawn.
-const STOP_SESSIONS: Duration = Duration::from_secs(5);
 
 fn engine_ended(ended: Result<Result<(), EngineError>, tokio::task::JoinError>) -> anyhow::Result<()> {
     match ended {

@@ -1,14 +1,13 @@
 //! `prefixd`: see [`prefixd`] for the parts.
 
 use clap::Parser;
-use prefixd::daemon::LogLevel;
+use prefixd::daemon::{LogLevel, Shutdown};
 use prefixd_api::config::{self, Config};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 #[global_allocator]
@@ -18,7 +17,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Examples:\n  prefixd --check --config /etc/prefixd\n  prefixd --config /etc/prefixd"
+    after_help = "Signals: SIGHUP reloads; SIGTERM and SIGINT stop as shutdown.preserve_announcements says; SIGQUIT stops and \
+                  takes every rule from the routers.\n\nExamples:\n  prefixd --check --config /etc/prefixd\n  prefixd --config /etc/prefixd"
 )]
 struct Arguments {
     /// Directory with prefixd.yaml, inventory.yaml and playbooks.yaml.
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
 fn serve(arguments: &Arguments, config: Config, log: LogLevel) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
-        let shutdown = CancellationToken::new();
+        let shutdown = Shutdown::default();
         tokio::spawn(shut_down_on_signal(shutdown.clone())?);
         prefixd::daemon::run(&arguments.config, config, Arc::new(log), shutdown).await
     });
@@ -83,17 +83,26 @@ fn serve(arguments: &Arguments, config: Config, log: LogLevel) -> anyhow::Result
     ended
 }
 
-/// SIGTERM and SIGINT stop the daemon in order.
-fn shut_down_on_signal(shutdown: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {
+/// SIGTERM and SIGINT stop the daemon as the configuration says, SIGQUIT takes every rule from the routers: also when it
+/// comes second.
+fn shut_down_on_signal(shutdown: Shutdown) -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut quit = signal(SignalKind::quit())?;
     Ok(async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        info!(signal = name, "stopping");
-        shutdown.cancel();
+        loop {
+            let name = tokio::select! {
+                _ = quit.recv() => {
+                    info!(signal = "SIGQUIT", "stopping; every rule is withdrawn");
+                    shutdown.ask_to_withdraw();
+                    continue;
+                }
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            info!(signal = name, "stopping");
+            shutdown.ask();
+        }
     })
 }
 

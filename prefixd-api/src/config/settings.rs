@@ -189,6 +189,10 @@ pub struct Bgp {
     /// Offered to neighbours; a change is offered by the next session.
     #[serde(default = "default_hold_time")]
     pub hold_time_seconds: u16,
+    /// How long routers with `graceful_restart` are asked to keep our rules without us; a change makes their sessions
+    /// anew.
+    #[serde(default = "default_restart_time")]
+    pub restart_time_seconds: u16,
     /// On every route, so that routers can accept ours alone; a change sends every rule again.
     #[serde(default)]
     pub marker_large_community: Option<String>,
@@ -203,6 +207,10 @@ fn default_bgp_listen() -> Option<Vec<SocketAddr>> {
 
 const fn default_hold_time() -> u16 {
     30
+}
+
+const fn default_restart_time() -> u16 {
+    120
 }
 
 /// A router.
@@ -236,6 +244,9 @@ pub struct Neighbor {
     /// Whether only what no router has forwarded is heard (GTSM, RFC 5082).
     #[serde(default)]
     pub ttl_security: bool,
+    /// Whether the router is asked to keep our rules while we are away (RFC 4724).
+    #[serde(default)]
+    pub graceful_restart: bool,
     /// Address families.
     #[serde(default = "default_families")]
     pub afi_safi: Vec<AfiSafi>,
@@ -297,7 +308,29 @@ pub enum Profile {
     Exabgp,
 }
 
+/// What one release of a router did with FlowSpec rules when it had agreed to graceful restart and lost us without a
+/// NOTIFICATION.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeasuredRestart {
+    /// Whether it kept them.
+    pub kept: bool,
+    /// Which release.
+    pub by: &'static str,
+}
+
 impl Profile {
+    /// What our tests saw it do; none: it was not measured.
+    #[must_use]
+    pub const fn measured_restart(self) -> Option<MeasuredRestart> {
+        let (kept, by) = match self {
+            Self::Bird => (true, "BIRD 2.0.12"),
+            Self::Gobgp => (true, "GoBGP 3.10.0"),
+            Self::Frr => (false, "FRR 8.4.4"),
+            Self::Generic | Self::Junos | Self::Iosxr | Self::Exabgp => return None,
+        };
+        Some(MeasuredRestart { kept, by })
+    }
+
     /// Announcements a second; none: not paced. Withdrawals are never paced.
     #[must_use]
     pub const fn announcements_per_second(self) -> Option<u32> {
@@ -532,6 +565,8 @@ section! {
     Shutdown {
         /// How long queued work may take.
         drain_timeout_seconds: u32 = 30,
+        /// Whether SIGTERM and SIGINT leave the rules to the routers that agreed to graceful restart; SIGQUIT never does.
+        preserve_announcements: bool = false,
     }
 }
 

@@ -383,6 +383,51 @@ fn what_can_never_act_is_a_warning() {
 }
 
 #[test]
+fn what_keeps_rules_is_bounded_and_questioned() {
+    let config = |bgp: &str, neighbor: &str, rest: &str| {
+        let text = format!(
+            "pop: a\nmode: dry-run\nbgp:\n  local_asn: 1\n  router_id: 10.0.0.1\n{bgp}  neighbors:\n    - {{ name: r, address: 192.0.2.1, peer_asn: 1{neighbor} }}\n{rest}"
+        );
+        Config::from_texts(&text, "{}", "{}")
+    };
+    let plain = config("", "", "").unwrap();
+    assert_eq!(plain.settings.bgp.restart_time_seconds, 120);
+    assert!(!plain.settings.bgp.neighbors[0].graceful_restart);
+    assert!(!plain.settings.shutdown.preserve_announcements);
+    for seconds in [0, 121] {
+        let refused = config(&format!("  restart_time_seconds: {seconds}\n"), "", "").unwrap_err();
+        assert!(refused.to_string().contains("must be 1 to 120"), "{refused}");
+    }
+    let restart = ", graceful_restart: true";
+    let preserve = "shutdown: { preserve_announcements: true }\n";
+    for (bgp, neighbor, rest, warned) in [
+        ("  restart_time_seconds: 1\n", restart, preserve, None),
+        ("", "", preserve, Some("every stop takes all rules")),
+        (
+            "",
+            ", graceful_restart: true, profile: frr",
+            "",
+            Some("FRR 8.4.4 was measured to drop"),
+        ),
+        ("", ", graceful_restart: true, profile: bird", "", None),
+        ("  hold_time_seconds: 91\n", "", "", Some("is more than 90")),
+    ] {
+        let warnings = config(bgp, neighbor, rest).unwrap();
+        let warnings: Vec<_> = warnings.warnings().iter().map(ToString::to_string).collect();
+        let usual = plain.warnings().len();
+        assert_eq!(
+            warnings.len(),
+            usual + usize::from(warned.is_some()),
+            "{warnings:#?}"
+        );
+        assert!(
+            warned.is_none_or(|part| warnings.iter().any(|it| it.contains(part))),
+            "{warnings:#?}"
+        );
+    }
+}
+
+#[test]
 fn prefixes_may_be_addresses_and_mapped() {
     let text = format!("{PLAIN}safelist: {{ prefixes: [10.0.0.1, \"::ffff:10.1.0.0/112\"] }}\n");
     let prefixes = Config::from_texts(&text, "{}", "{}")
@@ -494,9 +539,9 @@ fn only_a_restart_changes_some_keys() {
         next.needs_restart(&running)
     };
     let reloads = format!(
-        "{PLAIN}  hold_time_seconds: 9\n  marker_large_community: \"1:2:3\"\ntimers: {{ hold_down_seconds: 1 }}\n\
+        "{PLAIN}  hold_time_seconds: 9\n  restart_time_seconds: 60\n  marker_large_community: \"1:2:3\"\ntimers: {{ hold_down_seconds: 1 }}\n\
          http:\n  auth: {{ mode: bearer, bearer_tokens: [{{ name: a, env: A, role: viewer }}] }}\n  \
-         rate_limit: {{ burst: 200 }}\nobservability: {{ log_level: debug }}\nshutdown: {{ drain_timeout_seconds: 1 }}\n"
+         rate_limit: {{ burst: 200 }}\nobservability: {{ log_level: debug }}\nshutdown: {{ drain_timeout_seconds: 1, preserve_announcements: true }}\n"
     );
     assert_eq!(
         keys(&reloads),

@@ -112,6 +112,18 @@ pub(super) fn settings(settings: &Settings, report: &mut Report) {
             report.path.pop();
         });
     }
+    if settings.shutdown.preserve_announcements
+        && !settings
+            .bgp
+            .neighbors
+            .iter()
+            .any(|neighbor| neighbor.graceful_restart)
+    {
+        report.warn(
+            "shutdown.preserve_announcements",
+            "is true, but no neighbour has graceful_restart: every stop takes all rules",
+        );
+    }
     report.at("guardrails", |report| guardrails(&settings.guardrails, report));
     report.at("timers", |report| {
         let (timers, bounds) = (&settings.timers, &settings.guardrails);
@@ -281,6 +293,17 @@ fn bgp(settings: &Settings, report: &mut Report) {
         bgp.hold_time_seconds >= 3,
         "must be at least 3: without it a neighbour lost in silence keeps its rules for ever",
     );
+    if bgp.hold_time_seconds > 90 {
+        report.warn(
+            "hold_time_seconds",
+            "is more than 90: a neighbour lost in silence keeps its rules for so long, and refuses us for so long after a crash",
+        );
+    }
+    report.require(
+        "restart_time_seconds",
+        (1..=120).contains(&bgp.restart_time_seconds),
+        "must be 1 to 120: rules can outlive their lease by it",
+    );
     match &bgp.marker_large_community {
         Some(marker) => {
             let parts: Vec<&str> = marker.split(':').collect();
@@ -334,6 +357,20 @@ fn bgp(settings: &Settings, report: &mut Report) {
             listens || !neighbor.passive,
             "is true, but bgp.listen is null: no session could ever begin",
         );
+        if let Some(measured) = neighbor
+            .profile
+            .measured_restart()
+            .filter(|measured| !measured.kept)
+            && neighbor.graceful_restart
+        {
+            report.warn(
+                "graceful_restart",
+                format!(
+                    "is true, but {} was measured to drop FlowSpec rules all the same",
+                    measured.by
+                ),
+            );
+        }
         if let Some(local) = neighbor.local_address {
             report.require(
                 "local_address",

@@ -265,10 +265,18 @@ fn peer_line(app: &App, peer: &Peer) -> Line {
     let since = relative(app.server_now().since(peer.since));
     let (state, meaning) = match peer.state {
         _ if !app.contact_state().is_current() => ("?".to_owned(), Meaning::Warn),
-        PeerState::Established => (
-            format!("up {since}  {} rules", count(peer.rules_advertised)),
-            Meaning::Ok,
-        ),
+        PeerState::Established => {
+            // Only what is not the ordinary case: by default the rules go when prefixd goes.
+            let keeps = peer
+                .on_loss
+                .as_ref()
+                .is_some_and(|on_loss| on_loss.keeps_seconds > 0);
+            let kept = if keeps { "  keeps" } else { "" };
+            (
+                format!("up {since}  {} rules{kept}", count(peer.rules_advertised)),
+                Meaning::Ok,
+            )
+        }
         PeerState::Disabled => {
             let by = peer
                 .disabled

@@ -4,6 +4,7 @@
 //! to it. Nothing here waits for a router.
 
 mod compile;
+mod on_loss;
 mod orders;
 mod peers;
 mod preview;
@@ -16,6 +17,7 @@ pub use preview::preview;
 
 use crate::clock::Clock;
 use crate::policy::State;
+use prefixd_api::config::settings::MeasuredRestart;
 use prefixd_api::feed::FeedBody;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Claim, Mitigation, OriginKind, Severity};
@@ -70,6 +72,8 @@ pub struct Neighbor {
     pub name: Arc<str>,
     /// Whether rules go to it.
     pub enforce: bool,
+    /// What its kind of router was seen to do with graceful restart.
+    pub measured_restart: Option<MeasuredRestart>,
 }
 
 /// What a reconciliation found and repaired.

@@ -1,5 +1,6 @@
 //! The neighbours and the rules at them, in the words of the API.
 
+use super::on_loss::on_loss;
 use super::{Announcer, Neighbor, TOLD_AT_ONCE, is_announced, wanted};
 use prefixd_api::feed::FeedBody;
 use prefixd_api::ids::MitigationId;
@@ -32,7 +33,7 @@ impl Announcer {
             .iter()
             .filter_map(|neighbor| {
                 let status = statuses.iter().find(|status| status.name == neighbor.name)?;
-                Some(self.peer(status, neighbor.enforce, disabled.get(&neighbor.name)))
+                Some(self.peer(status, neighbor, disabled.get(&neighbor.name)))
             })
             .collect()
     }
@@ -40,10 +41,10 @@ impl Announcer {
     /// One neighbour with everything there is to see.
     #[must_use]
     pub fn peer_detail(&self, name: &str) -> Option<PeerDetail> {
-        let (enforce, disabled) = {
+        let (neighbor, disabled) = {
             let inner = self.inner();
             let neighbor = inner.neighbors.iter().find(|neighbor| &*neighbor.name == name)?;
-            (neighbor.enforce, inner.disabled.get(name).cloned())
+            (neighbor.clone(), inner.disabled.get(name).cloned())
         };
         let status = self.speaker.peer(name)?;
         let history = self.speaker.history(name)?;
@@ -55,7 +56,7 @@ impl Announcer {
             text: seen.info.text.clone(),
         };
         Some(PeerDetail {
-            peer: self.peer(&status, enforce, disabled.as_ref()),
+            peer: self.peer(&status, &neighbor, disabled.as_ref()),
             session: status.session.as_ref().map(|session| PeerSession {
                 local: session.local.to_string(),
                 remote: session.remote.to_string(),
@@ -289,7 +290,7 @@ impl Announcer {
         }
     }
 
-    fn peer(&self, status: &PeerStatus, enforce: bool, disabled: Option<&Arc<PeerDisabled>>) -> Peer {
+    fn peer(&self, status: &PeerStatus, neighbor: &Neighbor, disabled: Option<&Arc<PeerDisabled>>) -> Peer {
         let session = status.session.as_ref();
         Peer {
             name: status.name.to_string(),
@@ -303,7 +304,8 @@ impl Announcer {
                 session.families.iter().map(ToString::to_string).collect()
             }),
             capabilities: session.map_or_else(Vec::new, |session| session.capabilities.clone()),
-            enforce,
+            on_loss: session.map(|session| on_loss(session.retention, neighbor.measured_restart)),
+            enforce: neighbor.enforce,
             disabled: disabled.map(|disabled| PeerDisabled::clone(disabled)),
             rules_desired: status.rules.desired as u64,
             rules_advertised: status.rules.advertised as u64,

@@ -43,6 +43,7 @@ fn named(name: &str, enforce: bool) -> Neighbor {
     Neighbor {
         name: name.into(),
         enforce,
+        measured_restart: None,
     }
 }
 

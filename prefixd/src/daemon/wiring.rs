@@ -8,7 +8,7 @@ use prefixd_api::config::Config;
 use prefixd_api::config::Settings;
 use prefixd_api::config::settings::{self, AfiSafi};
 use prefixd_bgp::flowspec::Family;
-use prefixd_bgp::{HoldTime, LargeCommunity, Limits, Md5Key, NeighborConfig, SpeakerConfig};
+use prefixd_bgp::{HoldTime, LargeCommunity, Limits, Md5Key, NeighborConfig, RestartTime, SpeakerConfig};
 use sqlx::postgres::PgConnectOptions;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -43,6 +43,7 @@ pub(super) fn neighbors(config: &Config) -> Vec<Neighbor> {
         .map(|neighbor| Neighbor {
             name: Arc::from(neighbor.name.as_str()),
             enforce: neighbor.enforce,
+            measured_restart: neighbor.profile.measured_restart(),
         })
         .collect()
 }
@@ -54,17 +55,23 @@ pub(super) fn speaker(config: &Config) -> anyhow::Result<SpeakerConfig> {
         .marker_large_community
         .as_deref()
         .map(str::parse::<LargeCommunity>);
+    let restart_time =
+        RestartTime::from_secs(bgp.restart_time_seconds).context("bgp.restart_time_seconds")?;
     Ok(SpeakerConfig {
         local_asn: bgp.local_asn,
         router_id: bgp.router_id,
         listen: bgp.listen.clone().unwrap_or_default(),
         hold_time: HoldTime::from_secs(bgp.hold_time_seconds).context("bgp.hold_time_seconds")?,
         marker: marker.transpose().context("bgp.marker_large_community")?,
-        neighbors: bgp.neighbors.iter().map(neighbor).collect::<Result<_, _>>()?,
+        neighbors: bgp
+            .neighbors
+            .iter()
+            .map(|settings| neighbor(settings, restart_time))
+            .collect::<Result<_, _>>()?,
     })
 }
 
-fn neighbor(settings: &settings::Neighbor) -> anyhow::Result<NeighborConfig> {
+fn neighbor(settings: &settings::Neighbor, restart_time: RestartTime) -> anyhow::Result<NeighborConfig> {
     let family = |family: &AfiSafi| match family {
         AfiSafi::Ipv4Flowspec => Family::Ipv4,
         AfiSafi::Ipv6Flowspec => Family::Ipv6,
@@ -81,6 +88,7 @@ fn neighbor(settings: &settings::Neighbor) -> anyhow::Result<NeighborConfig> {
             .transpose()
             .with_context(|| format!("the password of {}", settings.name))?,
         ttl_security: settings.ttl_security,
+        graceful_restart: settings.graceful_restart.then_some(restart_time),
         families: settings.afi_safi.iter().map(family).collect::<BTreeSet<_>>(),
         limits: Limits {
             operators_per_component: settings.profile.operators_per_component(),

@@ -6,6 +6,7 @@ mod access;
 mod bad_input;
 mod crash;
 mod feed;
+mod graceful;
 mod lists;
 mod metrics;
 mod path;

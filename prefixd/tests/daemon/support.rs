@@ -198,8 +198,13 @@ impl Daemon {
 
     /// SIGTERM, and waits for the end in order.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
+        self.stop_by(Signal::SIGTERM).await
+    }
+
+    /// Sends a signal that ends it, and waits for the end in order.
+    pub(crate) async fn stop_by(&mut self, signal: Signal) -> anyhow::Result<()> {
         let process = self.process.take().context("the daemon does not run")?;
-        let status = process.stop().await?;
+        let status = process.stop_by(signal).await?;
         anyhow::ensure!(status.success(), "the daemon ended with {status}");
         Ok(())
     }

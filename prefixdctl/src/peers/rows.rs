@@ -1,7 +1,7 @@
 //! Neighbours as rows.
 
 use crate::output::{Cell, Column, Place, Row, Tone};
-use prefixd_api::resource::{Peer, PeerState};
+use prefixd_api::resource::{OnLoss, Peer, PeerState};
 use prefixd_api::show::{count, relative};
 
 impl Row for Peer {
@@ -74,6 +74,16 @@ impl Row for Peer {
                 field: "rules_quarantined",
                 place: Place::Wide,
                 cell: |p, _| unsupported(p.rules_quarantined),
+            },
+            Column {
+                head: "WITHOUT US",
+                field: "on_loss",
+                place: Place::Room(7),
+                cell: |p, _| match &p.on_loss {
+                    None => Cell::optional(None),
+                    Some(OnLoss { keeps_seconds: 0, .. }) => Cell::text("drops"),
+                    Some(OnLoss { keeps_seconds, .. }) => Cell::text(format!("keeps {keeps_seconds}s")),
+                },
             },
             Column {
                 head: "FLAPS",

@@ -2,6 +2,7 @@
 
 use crate::output::{View, sheet_of};
 use prefixd_api::peer::{PeerDetail, PeerNotification, PeerOccurrence, PeerSession};
+use prefixd_api::resource::OnLoss;
 use prefixd_api::show::{both, count};
 
 pub(super) fn sheet(detail: &PeerDetail, view: View) -> String {
@@ -25,6 +26,10 @@ pub(super) fn sheet(detail: &PeerDetail, view: View) -> String {
         ),
         ("Families", list(&peer.families)),
         ("Capabilities", list(&peer.capabilities)),
+        (
+            "Without prefixd",
+            or_none(peer.on_loss.as_ref().map(without_prefixd)),
+        ),
         (
             "Gets rules",
             if peer.enforce {
@@ -121,6 +126,17 @@ pub(super) fn sheet(detail: &PeerDetail, view: View) -> String {
         text.extend(sheet_of(&lines).lines().map(|line| format!("  {line}\n")));
     }
     text
+}
+
+fn without_prefixd(on_loss: &OnLoss) -> String {
+    let OnLoss {
+        keeps_seconds,
+        because,
+    } = on_loss;
+    match keeps_seconds {
+        0 => format!("drops the rules at once: {because}"),
+        seconds => format!("keeps the rules for {seconds}s: {because}"),
+    }
 }
 
 fn agreed(session: &PeerSession) -> [(&'static str, String); 4] {

@@ -13,6 +13,7 @@ fn peer(state: &str, disabled: &Value) -> Value {
             "until": "2026-01-18T13:00:00Z", "times": 1, "why": "the router ended the session: 3/9 x\u{1b}[2J"
         }],
         "established_total": 4, "flaps": 3, "flaps_by_cause": {"received_6_2": 3},
+        "on_loss": {"keeps_seconds": 0, "because": "graceful_restart is false for this neighbour"},
         "counters": {}, "last_error": null, "last_error_at": null,
         "session": {
             "local": "192.0.2.10:4000", "remote": "192.0.2.1:179", "dialled": true, "offered": [], "four_octet_as": true,
@@ -107,6 +108,7 @@ fn a_neighbour_is_shown_with_what_happened_to_it() {
         "2 over budget, 1 quarantined, 3 on probation",
         "060120cb007101",
         "3/9 x",
+        "drops the rules at once: graceful_restart is false for this neighbour",
         "received_6_2 3",
         "6/2 Administrative Shutdown: INC-1",
         "192.0.2.10:4000 to 192.0.2.1:179, we dialled",
@@ -125,6 +127,20 @@ fn a_neighbour_is_shown_with_what_happened_to_it() {
     let daemon = Daemon::new([(get("/v1/peers"), ok(&list))]);
     let listed = text(&daemon.ctl(&["peers", "list", "-o", "wide"]).stdout);
     assert!(listed.contains("disabled by token:noc: line card"), "{listed}");
+    assert!(listed.contains(" drops "), "{listed}");
+
+    let mut keeping = peer("established", &Value::Null);
+    keeping["on_loss"] = json!({"keeps_seconds": 120, "because": "the router agreed"});
+    let daemon = Daemon::new([(get(SHOW), ok(&keeping))]);
+    let shown = text(&daemon.ctl(&["peers", "show", "edge1"]).stdout);
+    assert!(
+        shown.contains("keeps the rules for 120s: the router agreed"),
+        "{shown}"
+    );
+    let list = json!({"peers": [keeping], "count": 1});
+    let daemon = Daemon::new([(get("/v1/peers"), ok(&list))]);
+    let listed = text(&daemon.ctl(&["peers", "list", "-o", "wide"]).stdout);
+    assert!(listed.contains(" keeps 120s "), "{listed}");
 }
 
 #[test]

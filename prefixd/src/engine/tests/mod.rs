@@ -110,6 +110,7 @@ impl Bench {
             pace: None,
             password: None,
             ttl_security: false,
+            graceful_restart: None,
         };
         // Its sessions are never opened.
         let speaker = Speaker::start(SpeakerConfig {
@@ -124,6 +125,7 @@ impl Bench {
         let edge = Neighbor {
             name: "edge".into(),
             enforce: true,
+            measured_restart: None,
         };
         let announcer = Arc::new(Announcer::new(speaker, Arc::clone(&clock), vec![edge]));
         let loaded = place.store.load(POP, clock.now()).await.unwrap();
