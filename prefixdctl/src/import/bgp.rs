@@ -11,6 +11,8 @@ pub(super) struct Bgp {
     pub(super) router_id: Ipv4Addr,
     pub(super) listen: Option<Vec<SocketAddr>>,
     pub(super) hold_time_seconds: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) restart_time_seconds: Option<u16>,
     pub(super) marker_large_community: String,
     pub(super) neighbors: Vec<Neighbor>,
 }
@@ -24,9 +26,20 @@ pub(super) struct Neighbor {
     pub(super) peer_asn: u32,
     pub(super) local_address: Option<IpAddr>,
     pub(super) passive: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) password_file: Option<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(super) ttl_security: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(super) graceful_restart: bool,
     pub(super) afi_safi: Vec<&'static str>,
     pub(super) profile: &'static str,
     pub(super) enforce: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_false(it: &bool) -> bool {
+    !it
 }
 
 impl Bgp {
@@ -46,10 +59,13 @@ impl Bgp {
                     .join(", ")
             ),
         };
+        let restart = self.restart_time_seconds.map_or_else(String::new, |seconds| {
+            format!("restart_time_seconds: {seconds}\n  ")
+        });
         // Writing to a string does not fail.
         let _ = write!(
             text,
-            "  local_asn: {}\n  router_id: \"{}\"\n  listen: {listen}\n  hold_time_seconds: {}\n  \
+            "  local_asn: {}\n  router_id: \"{}\"\n  listen: {listen}\n  hold_time_seconds: {}\n  {restart}\
              # GoBGP marked nothing. Let the routers accept only routes with this (docs/vendors.md).\n  \
              marker_large_community: \"{}\"\n",
             self.local_asn, self.router_id, self.hold_time_seconds, self.marker_large_community
@@ -75,15 +91,30 @@ impl Neighbor {
             peer_asn,
             local_address,
             passive,
+            password_file,
+            ttl_security,
+            graceful_restart,
             afi_safi,
             profile,
             enforce,
         } = self;
         let local = local_address.map_or_else(|| "null".to_owned(), |address| format!("\"{address}\""));
+        let mut protection = String::new();
+        if let Some(file) = password_file {
+            protection.push_str(&format!("      password_file: \"{file}\"\n"));
+        }
+        for (key, on) in [
+            ("ttl_security", ttl_security),
+            ("graceful_restart", graceful_restart),
+        ] {
+            if *on {
+                protection.push_str(&format!("      {key}: true\n"));
+            }
+        }
         let _ = write!(
             text,
             "    - name: \"{name}\"\n      address: \"{address}\"\n      port: {port}\n      peer_asn: {peer_asn}\n      \
-             local_address: {local}\n      passive: {passive}\n      afi_safi: [{}]\n      profile: {profile}\n      \
+             local_address: {local}\n      passive: {passive}\n{protection}      afi_safi: [{}]\n      profile: {profile}\n      \
              enforce: {enforce}\n",
             afi_safi.join(", ")
         );

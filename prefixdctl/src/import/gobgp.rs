@@ -13,6 +13,8 @@ const PORT: u16 = 179;
 const GOBGP_HOLD_TIME: u16 = 90;
 /// What prefixd offers.
 const HOLD_TIME: u16 = 30;
+/// The longest that prefixd asks routers to keep rules without it.
+const RESTART_TIME: u16 = 120;
 /// Longest name of a neighbour.
 const MAX_NAME: usize = 64;
 
@@ -83,6 +85,7 @@ pub(super) fn import(mut document: Section) -> Result<Imported, String> {
     document.report(&mut findings);
 
     let hold_time_seconds = hold_time(&members, &mut notes);
+    let restart_time_seconds = restart_time(&members, &mut notes);
     let listen = global.listen(&members);
     let neighbors = neighbors(members, &mut notes);
     if neighbors.is_empty() {
@@ -98,6 +101,7 @@ pub(super) fn import(mut document: Section) -> Result<Imported, String> {
             router_id: global.router_id,
             listen,
             hold_time_seconds,
+            restart_time_seconds,
             marker_large_community: format!("{}:8955:1", global.asn),
             neighbors,
         },
@@ -270,6 +274,43 @@ fn hold_time(members: &[Member], notes: &mut Vec<String>) -> u16 {
     shortest
 }
 
+/// prefixd asks all routers for one restart time: the shortest that was configured, within its bound. None where nobody
+/// is asked to keep rules.
+fn restart_time(members: &[Member], notes: &mut Vec<String>) -> Option<u16> {
+    let asking = members.iter().filter(|member| member.peer.asks_to_keep());
+    let times: Vec<(&str, u16)> = asking
+        .map(|Member { path, peer, .. }| {
+            let configured = peer.restart.and_then(|restart| restart.time);
+            // gobgpd takes the hold time where nothing is configured.
+            let time = configured.or(peer.hold_time).unwrap_or(GOBGP_HOLD_TIME);
+            (path.as_str(), time)
+        })
+        .collect();
+    let shortest = times.iter().map(|(_, time)| *time).min()?.clamp(1, RESTART_TIME);
+    let others: Vec<String> = times
+        .iter()
+        .filter(|(_, time)| *time != shortest)
+        .map(|(path, time)| format!("{path} {time} s"))
+        .collect();
+    if !others.is_empty() {
+        notes.push(format!(
+            "prefixd asks all routers to keep rules for one restart time, at most {RESTART_TIME} s: {shortest} s. Others had: {}",
+            others.join(", ")
+        ));
+    }
+    for Member { path, peer, .. } in members {
+        if peer.keeps_some() {
+            notes.push(format!(
+                "{path}: mp-graceful-restart is set for some of its families; prefixd asks the router to keep all of them"
+            ));
+        }
+    }
+    notes.push(
+        "routers keep rules over a crash of prefixd now; to leave them over a stop too, set shutdown.preserve_announcements: true (docs/fail-open.md)".to_owned(),
+    );
+    Some(shortest)
+}
+
 fn neighbors(members: Vec<Member>, notes: &mut Vec<String>) -> Vec<Neighbor> {
     let mut names = HashSet::new();
     members
@@ -282,18 +323,22 @@ fn neighbors(members: Vec<Member>, notes: &mut Vec<String>) -> Vec<Neighbor> {
                 }
                 same
             });
+            let graceful_restart = peer.asks_to_keep();
             let name = name(peer.description.as_deref(), address, &mut names);
             if let Some(description) = peer.description.filter(|text| !text.is_empty() && *text != name) {
                 notes.push(format!("{path}: {description:?} cannot be its name, or is taken: it is called {name}"));
             }
             Some(Neighbor {
+                password_file: peer.has_key.then(|| format!("{name}.md5")),
+                ttl_security: peer.ttl_security.unwrap_or(false),
+                graceful_restart,
                 name,
                 address,
                 port: peer.remote_port.unwrap_or(PORT),
                 peer_asn: peer.peer_as?,
                 local_address,
                 passive: peer.passive.unwrap_or(false),
-                afi_safi: peer.families?,
+                afi_safi: peer.families?.iter().map(|family| family.name).collect(),
                 profile: "generic",
                 enforce: peer.admin_down != Some(true),
             })

@@ -13,7 +13,28 @@ pub(super) struct Peer {
     pub(super) local_address: Option<IpAddr>,
     pub(super) remote_port: Option<u16>,
     pub(super) hold_time: Option<u16>,
-    pub(super) families: Option<Vec<&'static str>>,
+    /// There is a key. The key itself goes nowhere.
+    pub(super) has_key: bool,
+    pub(super) ttl_security: Option<bool>,
+    pub(super) restart: Option<Restart>,
+    pub(super) families: Option<Vec<Family>>,
+}
+
+/// What it says about graceful restart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Restart {
+    pub(super) enabled: bool,
+    /// It keeps the routes of others, and asks nobody to keep its own.
+    helper_only: bool,
+    pub(super) time: Option<u16>,
+}
+
+/// A family that prefixd announces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    /// Graceful restart is asked for.
+    restart: bool,
 }
 
 /// Families that prefixd announces, by their names in GoBGP, which are the names in prefixd.
@@ -34,6 +55,13 @@ impl Peer {
         peer.peer_as = config.take("peer-as")?.filter(|asn| *asn != 0);
         peer.description = config.take("description")?;
         peer.admin_down = config.take("admin-down")?;
+        if let Some(key) = config
+            .take::<String>("auth-password")?
+            .filter(|key| !key.is_empty())
+        {
+            peer.has_key = true;
+            config.put_back("auth-password", key);
+        }
         if peer.admin_down == Some(true) {
             config.put_back("admin-down", true);
         }
@@ -66,14 +94,16 @@ impl Peer {
         config.report(findings);
         transport.report(findings);
 
+        peer.ttl_security = ttl_security(section, findings)?;
+        peer.restart = restart(section, findings)?;
         let families = section.tables("afi-safis")?;
         if !families.is_empty() {
             let mut known = Vec::new();
             for family in families {
                 known.extend(family_of(family, findings)?);
             }
-            known.sort_unstable();
-            known.dedup();
+            known.sort_unstable_by_key(|family: &Family| (family.name, !family.restart));
+            known.dedup_by_key(|family| family.name);
             peer.families = Some(known);
         }
         Ok(peer)
@@ -89,9 +119,76 @@ impl Peer {
             local_address: self.local_address.or(group.local_address),
             remote_port: self.remote_port.or(group.remote_port),
             hold_time: self.hold_time.or(group.hold_time),
+            has_key: self.has_key || group.has_key,
+            ttl_security: self.ttl_security.or(group.ttl_security),
+            restart: self.restart.or(group.restart),
             families: self.families.or_else(|| group.families.clone()),
         }
     }
+
+    /// Whether it asks routers to keep the rules while it is away: for itself and for a family.
+    pub(super) fn asks_to_keep(&self) -> bool {
+        let asks = |restart: Restart| restart.enabled && !restart.helper_only;
+        let families = self.families.iter().flatten();
+        self.restart.is_some_and(asks) && families.into_iter().any(|family| family.restart)
+    }
+
+    /// Some families are to be kept and others not.
+    pub(super) fn keeps_some(&self) -> bool {
+        self.asks_to_keep() && !self.families.iter().flatten().all(|family| family.restart)
+    }
+}
+
+/// Only what is directly connected has an equivalent.
+fn ttl_security(section: &mut Section, findings: &mut Findings) -> Result<Option<bool>, String> {
+    const DIRECTLY_CONNECTED: i64 = 255;
+    let mut whole = section.table("ttl-security")?;
+    let mut config = whole.table("config")?;
+    let enabled = config.take::<bool>("enabled")?;
+    let least = config.take::<i64>("ttl-min")?;
+    let same = enabled == Some(true) && least == Some(DIRECTLY_CONNECTED);
+    if enabled == Some(true) && !same {
+        config.put_back("enabled", true);
+        if let Some(least) = least {
+            config.put_back("ttl-min", least);
+        }
+    }
+    config.report(findings);
+    whole.report(findings);
+    Ok(enabled.map(|_| same))
+}
+
+fn restart(section: &mut Section, findings: &mut Findings) -> Result<Option<Restart>, String> {
+    let mut whole = section.table("graceful-restart")?;
+    let mut config = whole.table("config")?;
+    let enabled = config.take::<bool>("enabled")?;
+    if enabled != Some(true) {
+        return Ok(enabled.map(|enabled| Restart {
+            enabled,
+            helper_only: false,
+            time: None,
+        }));
+    }
+    let helper_only = config.take::<bool>("helper-only")? == Some(true);
+    if helper_only {
+        config.put_back("helper-only", true);
+    }
+    let time = match config.take::<i64>("restart-time")? {
+        None | Some(0) => None,
+        Some(seconds) => Some(u16::try_from(seconds).map_err(|_| {
+            format!(
+                "{}.restart-time is {seconds}, which is no number of seconds",
+                config.path()
+            )
+        })?),
+    };
+    config.report(findings);
+    whole.report(findings);
+    Ok(Some(Restart {
+        enabled: true,
+        helper_only,
+        time,
+    }))
 }
 
 fn port(config: &mut Section) -> Result<Option<u16>, String> {
@@ -104,7 +201,7 @@ fn port(config: &mut Section) -> Result<Option<u16>, String> {
 }
 
 /// The family, if prefixd announces it. The name stands in `config`, in older files beside it.
-fn family_of(mut section: Section, findings: &mut Findings) -> Result<Option<&'static str>, String> {
+fn family_of(mut section: Section, findings: &mut Findings) -> Result<Option<Family>, String> {
     let outer: Option<String> = section.take("afi-safi-name")?;
     let outer_enabled: Option<bool> = section.take("enabled")?;
     let mut config = section.table("config")?;
@@ -114,13 +211,21 @@ fn family_of(mut section: Section, findings: &mut Findings) -> Result<Option<&'s
     if inner_enabled.or(outer_enabled) == Some(false) {
         return Ok(None);
     }
+    let mut whole = section.table("mp-graceful-restart")?;
+    let mut restart = whole.table("config")?;
+    let keeps = restart.take::<bool>("enabled")? == Some(true);
+    restart.report(findings);
+    whole.report(findings);
     config.report(findings);
     section.report(findings);
     let Some(name) = inner.or(outer) else {
         return Err(format!("{path}.afi-safi-name is missing"));
     };
     if let Some(known) = FAMILIES.iter().find(|known| **known == name) {
-        return Ok(Some(known));
+        return Ok(Some(Family {
+            name: known,
+            restart: keeps,
+        }));
     }
     let why = match name.as_str() {
         "ipv4-unicast" | "ipv6-unicast" => UNICAST,

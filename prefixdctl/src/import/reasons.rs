@@ -75,7 +75,7 @@ const REASONS: &[(&str, Reason)] = &[
     (
         "peer.config.auth-password",
         Missing(
-            "keys are not copied. Write it to a file that only prefixd reads, and name the file as password_file of this neighbour (TCP-MD5); until then the router drops every packet of prefixd",
+            "keys are not copied. Write it to the file that password_file of this neighbour names, in the directory of prefixd.yaml and for prefixd alone to read; without it prefixd does not start",
         ),
     ),
     (
@@ -179,7 +179,7 @@ const REASONS: &[(&str, Reason)] = &[
     (
         "peer.ttl-security",
         Missing(
-            "set ttl_security: true for this neighbour when it is directly connected; over several hops prefixd has none. Until then the router drops every packet of prefixd",
+            "prefixd has it for routers that are directly connected alone (ttl-min = 255): set ttl_security: true if this one is. Otherwise switch it off on the router, which drops every packet of prefixd until then",
         ),
     ),
     (
@@ -187,6 +187,30 @@ const REASONS: &[(&str, Reason)] = &[
         Missing("prefixd does no BFD: the hold time is the bound of a silent loss"),
     ),
     ("peer.graceful-restart", Missing(GRACEFUL_RESTART)),
+    (
+        "peer.graceful-restart.config.helper-only",
+        Needless(
+            "prefixd uses no route that it is sent, so it keeps none; and it asks this router to keep none",
+        ),
+    ),
+    (
+        "peer.graceful-restart.config.deferral-time",
+        Needless("prefixd waits for no route of others before it announces"),
+    ),
+    (
+        "peer.graceful-restart.config.stale-routes-time",
+        Needless("prefixd uses no route that it is sent, so it keeps none"),
+    ),
+    (
+        "peer.graceful-restart.config.notification-enabled",
+        Missing(
+            "prefixd never asks a router to keep its rules over a NOTIFICATION: that is how they are taken for good",
+        ),
+    ),
+    (
+        "peer.graceful-restart.config.long-lived-enabled",
+        Missing(LONG_LIVED),
+    ),
     ("peer.error-handling", Missing(ONLY_SENDS)),
     (
         "peer.logging-options",
@@ -199,10 +223,7 @@ const REASONS: &[(&str, Reason)] = &[
     ("peer.use-multiple-paths", Missing(ONLY_SENDS)),
     ("peer.apply-policy", Missing(ONLY_SENDS)),
     ("peer.afi-safis.mp-graceful-restart", Missing(GRACEFUL_RESTART)),
-    (
-        "peer.afi-safis.long-lived-graceful-restart",
-        Missing("prefixd never asks a router to keep its rules for long: a rule whose owner is gone must go"),
-    ),
+    ("peer.afi-safis.long-lived-graceful-restart", Missing(LONG_LIVED)),
     (
         "peer.afi-safis.prefix-limit",
         Missing(
@@ -225,8 +246,9 @@ const REASONS: &[(&str, Reason)] = &[
     ("peer.state", Needless("it is a state, not a setting")),
 ];
 
-const GRACEFUL_RESTART: &str =
-    "graceful restart is not built yet: the router drops the rules when the session goes (docs/fail-open.md)";
+const GRACEFUL_RESTART: &str = "prefixd has graceful restart for each neighbour (graceful_restart) with one restart time, and nothing else of it (docs/fail-open.md)";
+const LONG_LIVED: &str =
+    "prefixd never asks a router to keep its rules for long: a rule whose owner is gone must go";
 const FIB: &str = "prefixd neither takes routes from the system nor gives any to it";
 const UNKNOWN: &str = "prefixd has no such setting";
 

@@ -142,6 +142,14 @@ fn the_section_passes_the_check_of_the_daemon() {
             format!("pop: iad1\nmode: enforced\n{section}"),
         )
         .unwrap();
+        // Keys are not copied: a person writes them.
+        let written: Value = serde_saphyr::from_str(&section).unwrap();
+        for neighbor in written["bgp"]["neighbors"].as_array().unwrap() {
+            if let Some(file) = neighbor["password_file"].as_str() {
+                assert!(config::load(dir.path()).is_err(), "{file} is missing");
+                std::fs::write(dir.path().join(file), "a key\n").unwrap();
+            }
+        }
         let config = config::load(dir.path()).unwrap_or_else(|errors| panic!("{file}: {errors}\n{section}"));
         prefixd::daemon::check(&config).unwrap_or_else(|error| panic!("{file}: {error:#}\n{section}"));
         assert!(!config.settings.bgp.neighbors.is_empty(), "{file}");
@@ -214,6 +222,33 @@ fn an_unknown_setting_is_listed_wherever_it_stands() {
             );
         }
     }
+}
+
+#[test]
+fn what_routers_are_asked_to_keep_is_bounded() {
+    let edges = document("edges.toml");
+    let bgp = |change: &dyn Fn(&mut Value)| {
+        let mut changed = edges.clone();
+        change(&mut changed["neighbors"][0]);
+        let bgp = imported(&changed)["bgp"].clone();
+        let asked = bgp["neighbors"][0]["graceful_restart"] == json!(true);
+        assert_eq!(asked, bgp["restart_time_seconds"].is_number());
+        bgp["restart_time_seconds"].as_u64()
+    };
+    let config = |neighbor: &mut Value, key: &str, value: Value| {
+        neighbor["graceful-restart"]["config"][key] = value;
+    };
+    assert_eq!(bgp(&|_| ()), Some(120));
+    assert_eq!(bgp(&|it| config(it, "restart-time", json!(20))), Some(20));
+    assert_eq!(bgp(&|it| config(it, "restart-time", json!(3600))), Some(120));
+    // As gobgpd: the hold time.
+    assert_eq!(bgp(&|it| config(it, "restart-time", json!(0))), Some(45));
+    assert_eq!(bgp(&|it| config(it, "helper-only", json!(true))), None);
+    assert_eq!(bgp(&|it| config(it, "enabled", json!(false))), None);
+    let no_family = |it: &mut Value| {
+        it["afi-safis"][0]["mp-graceful-restart"]["config"]["enabled"] = json!(false);
+    };
+    assert_eq!(bgp(&no_family), None);
 }
 
 #[test]
