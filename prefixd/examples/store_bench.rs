@@ -10,10 +10,10 @@
 #[path = "../src/store/tests/fixture.rs"]
 mod fixture;
 
-use fixture::{Attack, START, entries, host};
-use prefixd::journal::{Entry, Head, Writer};
+use fixture::{Attack, START, batch, host};
+use prefixd::journal::{Head, Writer};
 use prefixd::policy::{Effect, MitigationEvent, Trace};
-use prefixd::store::{Batch, MitigationFilter, PageRequest, Store};
+use prefixd::store::{Batch, MitigationFilter, PageRequest, Store, Written};
 use prefixd_api::mitigation::MitigationStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -87,20 +87,11 @@ impl Run {
     }
 
     async fn commit(&mut self, decisions: &[Vec<Effect>]) -> Duration {
-        let entries = entries(self.head, START, decisions);
-        let effects: Vec<Effect> = decisions.concat();
+        let batch = batch(self.head, START, decisions);
         let began = Instant::now();
-        self.store
-            .commit(&Batch {
-                pop: fixture::POP,
-                effects: &effects,
-                objects: &[],
-                entries: &entries,
-            })
-            .await
-            .unwrap();
+        self.store.commit(Arc::clone(&batch)).await.unwrap();
         let took = began.elapsed();
-        let last = entries.last().unwrap();
+        let last = batch.entries.last().unwrap();
         self.head = Head {
             seq: last.seq,
             hash: last.hash,

@@ -4,12 +4,15 @@
 //! feed message, hashed as the text that is stored: nothing is serialised twice.
 
 use crate::policy::{Effect, MitigationEvent};
+use crate::store::Written;
 use prefixd_api::event::StoredEvent;
-use prefixd_api::feed::MitigationChange;
+use prefixd_api::ids::MitigationId;
+use prefixd_api::mitigation::Mitigation;
 use prefixd_api::time::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The actor of what nobody asked for: deadlines, and what a reload changes.
@@ -127,6 +130,12 @@ impl Writer {
         }
     }
 
+    /// The POP whose chain it is.
+    #[must_use]
+    pub fn pop(&self) -> Arc<str> {
+        Arc::clone(&self.pop)
+    }
+
     /// The end of the chain with what was added.
     #[must_use]
     pub fn head(&self) -> Head {
@@ -166,8 +175,8 @@ impl Writer {
         self.entries.push(entry);
     }
 
-    /// Adds what a decision changed. A group that changes with an event is told by the event's entry. Answers the
-    /// objects that had to be written as JSON, by effect, so that the store does not write them again.
+    /// Adds what a decision changed; `written` has the effects as JSON. A group that changes with an event is told by
+    /// the event's entry.
     ///
     /// # Errors
     /// When a body cannot be written as JSON, which is a defect; then nothing was added.
@@ -175,40 +184,33 @@ impl Writer {
         &mut self,
         at: Timestamp,
         effects: &[Effect],
-    ) -> Result<Vec<Option<Arc<str>>>, serde_json::Error> {
+        written: &[Written],
+    ) -> Result<(), serde_json::Error> {
         let (head, length) = (self.head, self.entries.len());
-        let objects = self.try_append_effects(at, effects);
-        if objects.is_err() {
+        let appended = self.try_append_effects(at, effects, written);
+        if appended.is_err() {
             self.entries.truncate(length);
             self.head = head;
         }
-        objects
+        appended
     }
 
     fn try_append_effects(
         &mut self,
         at: Timestamp,
         effects: &[Effect],
-    ) -> Result<Vec<Option<Arc<str>>>, serde_json::Error> {
+        written: &[Written],
+    ) -> Result<(), serde_json::Error> {
         let by_event = effects.iter().any(|effect| matches!(effect, Effect::Event(..)));
-        let mut objects = Vec::with_capacity(effects.len());
-        for effect in effects {
-            let mut object = None;
+        for (effect, json) in effects.iter().zip(written.iter().map(Written::body)) {
             match effect {
                 Effect::Event(event, _) => {
-                    let json: Arc<str> = serde_json::to_string(event)?.into();
-                    self.append(
-                        at,
-                        &event.actor,
-                        Kind::Event,
-                        event.event_id.to_string(),
-                        event_body(event, &json)?,
-                    );
-                    object = Some(json);
+                    let body = event_body(event, json)?;
+                    self.append(at, &event.actor, Kind::Event, event.event_id.to_string(), body);
                 }
                 Effect::Group(_) if by_event => {}
                 Effect::Group(group) => {
-                    let body = serde_json::to_string(&serde_json::json!({ "group": group }))?;
+                    let body = format!(r#"{{"group":{json}}}"#);
                     self.append(at, DAEMON, Kind::Group, group.group_id.to_string(), body);
                 }
                 Effect::Mitigation {
@@ -219,18 +221,13 @@ impl Writer {
                     ..
                 } => {
                     let body = match before {
-                        None => {
-                            let json: Arc<str> = serde_json::to_string(after)?.into();
-                            let body = format!(r#"{{"mitigation":{json}}}"#);
-                            object = Some(json);
-                            body
-                        }
-                        Some(before) => serde_json::to_string(&MitigationChange::between(before, after)?)?,
+                        None => format!(r#"{{"mitigation":{json}}}"#),
+                        Some(before) => change_body(before, after, json)?,
                     };
                     self.append(at, actor, (*what).into(), after.mitigation_id.to_string(), body);
                 }
                 Effect::Suppressed(suppression) => {
-                    let body = serde_json::to_string(&serde_json::json!({ "suppression": suppression }))?;
+                    let body = format!(r#"{{"suppression":{json}}}"#);
                     self.append(
                         at,
                         &suppression.created_by,
@@ -267,10 +264,30 @@ impl Writer {
                     self.append(at, &change.actor, Kind::Peer, change.neighbor.to_string(), body);
                 }
             }
-            objects.push(object);
         }
-        Ok(objects)
+        Ok(())
     }
+}
+
+/// A [`prefixd_api::feed::MitigationChange`] from the JSON of both: what did not change is not taken apart.
+fn change_body(before: &Mitigation, after: &Mitigation, json: &str) -> Result<String, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        mitigation_id: MitigationId,
+        revision: u64,
+        changes: BTreeMap<&'a str, &'a RawValue>,
+    }
+    let before = serde_json::to_string(before)?;
+    let before: BTreeMap<&str, &RawValue> = serde_json::from_str(&before)?;
+    let mut changes: BTreeMap<&str, &RawValue> = serde_json::from_str(json)?;
+    changes.retain(|field, value| {
+        *field != "revision" && before.get(field).map(|before| before.get()) != Some(value.get())
+    });
+    serde_json::to_string(&Body {
+        mitigation_id: after.mitigation_id,
+        revision: after.revision,
+        changes,
+    })
 }
 
 fn event_body(event: &StoredEvent, json: &str) -> Result<String, serde_json::Error> {
@@ -376,7 +393,8 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prefixd_api::feed::{FeedBody, FeedMessage};
+    use crate::store::tests::fixture::{Attack, host};
+    use prefixd_api::feed::{FeedBody, FeedMessage, MitigationChange};
 
     fn chain() -> Vec<Entry> {
         let mut writer = Writer::new("iad1".into(), Head::default());
@@ -400,6 +418,21 @@ mod tests {
         let mut forged = entries[0].clone();
         forged.actor = "eve".into();
         assert_ne!(forged.seal(), forged.hash);
+    }
+
+    #[test]
+    fn a_change_tells_what_the_feed_tells_of_it() {
+        let at = Timestamp::from_micros(1_700_000_000_000_000);
+        let before = Attack::new(host(1), "udp_flood", at).mitigation;
+        let mut after = Mitigation::clone(&before);
+        after.revision += 1;
+        after.expires_at = at;
+        after.external_ref = Some("INC-\"4711\"".to_owned());
+        after.claims.clear();
+        let body = change_body(&before, &after, &serde_json::to_string(&after).unwrap()).unwrap();
+        let change: MitigationChange = serde_json::from_str(&body).unwrap();
+        assert_eq!(change, MitigationChange::between(&before, &after).unwrap());
+        assert_eq!(change.changes.len(), 3);
     }
 
     #[test]

@@ -253,7 +253,7 @@ impl World {
         if let Some(change) = &step.reload {
             self.config = merged(&self.config, change);
             self.policy = compile(&self.case, &self.config);
-            for scope in self.state.by_scope.keys().cloned().collect::<Vec<_>>() {
+            for scope in self.state.live_scopes().cloned().collect::<Vec<_>>() {
                 self.run(&Command::Judge(scope.clone()), Some(&scope));
             }
             return None;
@@ -360,7 +360,7 @@ impl World {
 
     fn next(&self) -> Option<(Timestamp, Scope)> {
         let state = &self.state;
-        let scopes: BTreeSet<&Scope> = state.groups.keys().chain(state.suppressions.keys()).collect();
+        let scopes: BTreeSet<&Scope> = state.scopes().chain(state.suppressions.keys()).collect();
         let due = |scope: &Scope| next_deadline(state, &self.policy, scope).map(|at| (at, scope.clone()));
         scopes.into_iter().filter_map(due).min()
     }
@@ -427,7 +427,7 @@ impl World {
             self.next().map(|(at, _)| offset(at).to_string()),
         );
         let counts = [
-            ("groups", expect.groups, self.state.groups.len()),
+            ("groups", expect.groups, self.state.groups().count()),
             ("suppressions", expect.suppressions, self.state.suppressions.len()),
             ("safelist", expect.safelist, self.state.safelist.len()),
         ];
@@ -441,7 +441,7 @@ impl World {
             assert_eq!(&self.ended, ended, "{context}: what ended");
         }
         if let Some(wanted) = &expect.live {
-            let is: BTreeSet<String> = self.state.by_scope.keys().map(ToString::to_string).collect();
+            let is: BTreeSet<String> = self.state.live_scopes().map(ToString::to_string).collect();
             assert_eq!(
                 is,
                 wanted.keys().cloned().collect(),

@@ -1,9 +1,9 @@
 //! One batch: commands decided one after the other on a working copy, each seeing what the ones before changed.
 
 use super::{Answer, Reply, SubmitError};
-use crate::journal::{DAEMON, Entry, Head, Kind, Writer};
+use crate::journal::{DAEMON, Head, Kind, Writer};
 use crate::policy::{Command, Decision, Effect, Facts, MitigationEvent, Outcome, Policy, State, decide};
-use crate::store::EventKey;
+use crate::store::{self, EventKey, Written};
 use prefixd_api::event::{EventAnswer, StoredEvent};
 use prefixd_api::mitigation::{EndReason, Mitigation, MitigationStatus, Scope};
 use prefixd_api::time::Timestamp;
@@ -45,7 +45,7 @@ pub(super) struct Decided {
 pub(super) struct Batch {
     items: Vec<Decided>,
     effects: Vec<Effect>,
-    objects: Vec<Option<Arc<str>>>,
+    written: Vec<Written>,
     working: State,
     writer: Writer,
     now: Timestamp,
@@ -64,7 +64,7 @@ impl Batch {
         Self {
             items: Vec::new(),
             effects: Vec::new(),
-            objects: Vec::new(),
+            written: Vec::new(),
             working,
             writer: Writer::new(pop, head),
             now,
@@ -199,9 +199,10 @@ impl Batch {
         Sealed {
             items: self.items,
             working: self.working,
-            content: Arc::new(Content {
+            content: Arc::new(store::Batch {
+                pop: self.writer.pop(),
                 effects: self.effects,
-                objects: self.objects,
+                written: self.written,
                 entries: self.writer.into_entries(),
             }),
             answers: self.answers,
@@ -211,8 +212,11 @@ impl Batch {
     }
 
     fn take(&mut self, decision: Decision) -> Result<(Outcome, bool), serde_json::Error> {
-        let objects = self.writer.append_effects(self.now, &decision.effects)?;
-        self.objects.extend(objects);
+        // While the batch before is committed: the store only binds what is written here.
+        let written = Written::all(&decision.effects)?;
+        self.writer
+            .append_effects(self.now, &decision.effects, &written)?;
+        self.written.extend(written);
         self.working.apply(&decision.effects);
         if let Outcome::Event { answer, .. } = &decision.outcome {
             for event in stored(&decision.effects) {
@@ -232,19 +236,10 @@ pub(super) struct Sealed {
     /// The state once it is committed.
     pub(super) working: State,
     /// What the store writes.
-    pub(super) content: Arc<Content>,
+    pub(super) content: Arc<store::Batch>,
     pub(super) answers: Answers,
     pub(super) head: Head,
     pub(super) at: Timestamp,
-}
-
-/// Everything that one commit makes durable.
-#[derive(Clone)]
-pub(super) struct Content {
-    pub(super) effects: Vec<Effect>,
-    /// What the journal wrote as JSON already, by effect.
-    pub(super) objects: Vec<Option<Arc<str>>>,
-    pub(super) entries: Vec<Entry>,
 }
 
 impl Sealed {

@@ -13,7 +13,7 @@ use super::batch::{Answers, Batch, Sealed, Work};
 use super::run::{Engine, EngineError, LOOK_AGAIN, RETRY, TICK};
 use super::{Request, SubmitError};
 use crate::policy::{Command, Effect, State, next_deadline};
-use crate::store::{self, CommitError};
+use crate::store::CommitError;
 use futures_util::future::{BoxFuture, FutureExt, MaybeDone, maybe_done};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Mitigation, Scope};
@@ -98,16 +98,8 @@ impl Engine {
             }
             return;
         }
-        let (store, pop, content) = (self.store(), self.pop(), Arc::clone(&sealed.content));
-        let commit = async move {
-            let rows = store::Batch {
-                pop: &pop,
-                effects: &content.effects,
-                objects: &content.objects,
-                entries: &content.entries,
-            };
-            store.commit(&rows).await
-        };
+        let (store, content) = (self.store(), Arc::clone(&sealed.content));
+        let commit = async move { store.commit(content).await };
         let mut work = maybe_done(commit.boxed());
         // The first step gives the rows to the store, before anything else is done here.
         let _ = (&mut work).now_or_never();

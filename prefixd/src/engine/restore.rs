@@ -14,7 +14,7 @@ pub(super) fn restore(state: &mut State, loaded: &Loaded, now: Timestamp) -> u64
         error!(%row, "this row is left alone; what it stands for is not announced");
     }
     for group in &loaded.groups {
-        state.groups.insert(group.scope.clone(), Arc::new(group.clone()));
+        state.restore_group(Arc::new(group.clone()));
     }
     for suppression in &loaded.suppressions {
         state

@@ -450,9 +450,7 @@ impl Engine {
     fn watch_all_scopes(&mut self) {
         let scopes: HashSet<Scope> = self
             .state
-            .groups
-            .keys()
-            .chain(self.state.by_scope.keys())
+            .scopes()
             .chain(self.state.suppressions.keys())
             .cloned()
             .collect();
@@ -464,7 +462,7 @@ impl Engine {
 
     fn judge_all(&mut self) {
         self.own
-            .extend(self.state.by_scope.keys().cloned().map(Command::Judge));
+            .extend(self.state.live_scopes().cloned().map(Command::Judge));
     }
 
     pub(super) async fn tick(&mut self) -> Result<(), EngineError> {

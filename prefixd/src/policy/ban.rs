@@ -54,7 +54,7 @@ impl Turn<'_> {
         if let Some((cleared_at, seen_at)) = overtaken {
             let reason = Reason::ClaimStale { seen_at, cleared_at };
             let end = Conclusion::new(EventOutcome::AcceptedStale, reason);
-            let known = self.state.groups.get(scope).map(Arc::clone);
+            let known = self.state.group(scope).map(Arc::clone);
             return self.conclude(command, known.as_deref(), end);
         }
         let last_ban_at = group.last_ban_at;

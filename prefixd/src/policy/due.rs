@@ -18,7 +18,7 @@ use std::sync::Arc;
 #[must_use]
 pub fn next_deadline(state: &State, policy: &Policy, scope: &Scope) -> Option<Timestamp> {
     let suppression = state.suppressions.get(scope).map(|one| one.expires_at);
-    let group = state.groups.get(scope);
+    let group = state.group(scope);
     let live = state.mitigation_of(scope);
     let of_group = group.and_then(|group| group_deadline(policy, group, live.is_some()));
     let of_mitigation = live.map(|live| match group {
@@ -69,7 +69,7 @@ impl Turn<'_> {
         {
             self.effects.push(Effect::Unsuppressed(scope.clone()));
         }
-        let before = self.state.groups.get(scope);
+        let before = self.state.group(scope);
         let mut group = before.map(|group| Group::clone(group));
         let died = group
             .as_mut()

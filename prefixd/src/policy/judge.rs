@@ -15,11 +15,7 @@ impl Turn<'_> {
     /// and rates of change bound beginnings, so they do not end what is live.
     pub(super) fn judge(mut self, scope: &Scope) -> Decision {
         if let Some(live) = self.state.mitigation_of(scope) {
-            let filtered_since = self
-                .state
-                .groups
-                .get(scope)
-                .and_then(|group| group.filtered_since);
+            let filtered_since = self.state.group(scope).and_then(|group| group.filtered_since);
             if let Some((reason, end)) = self.judged(live) {
                 self.end(live, Mitigation::clone(live), end, DAEMON, reason.to_string());
                 self.trace.note(reason);

@@ -18,10 +18,8 @@ use std::sync::Arc;
 pub struct State {
     /// Live mitigations by name; names are ordered by time.
     pub mitigations: OrdMap<MitigationId, Arc<Mitigation>>,
-    /// The one live mitigation of a scope.
-    pub by_scope: HashMap<Scope, MitigationId>,
-    /// Groups that are open, or remembered because their past still counts.
-    pub groups: HashMap<Scope, Arc<Group>>,
+    /// Groups and live mitigations by scope.
+    scopes: HashMap<Scope, Known>,
     /// Scopes whose automatic bans are not acted on.
     pub suppressions: HashMap<Scope, Arc<Suppression>>,
     /// Safelist entries added through the API; configured and implicit ones belong to the policy.
@@ -32,6 +30,15 @@ pub struct State {
     pub unreadable: HashSet<Scope>,
     /// How many mitigations are live, in the ways quotas ask.
     pub counts: Counts,
+}
+
+/// What is known of a scope; one of both at least.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// Its group, open or remembered because its past still counts.
+    group: Option<Arc<Group>>,
+    /// Its one live mitigation.
+    live: Option<MitigationId>,
 }
 
 /// Counts of live mitigations and of recent starts, kept in step with the maps. Enforced and dry-run
@@ -61,7 +68,58 @@ impl State {
     /// The live mitigation of a scope.
     #[must_use]
     pub fn mitigation_of(&self, scope: &Scope) -> Option<&Arc<Mitigation>> {
-        self.mitigations.get(self.by_scope.get(scope)?)
+        self.mitigations.get(&self.scopes.get(scope)?.live?)
+    }
+
+    /// The group of a scope: open, or remembered because its past still counts.
+    #[must_use]
+    pub fn group(&self, scope: &Scope) -> Option<&Arc<Group>> {
+        self.scopes.get(scope)?.group.as_ref()
+    }
+
+    /// All groups, open and remembered.
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.scopes.values().filter_map(|known| known.group.as_ref())
+    }
+
+    /// All scopes of which something is known, suppressions apart.
+    pub fn scopes(&self) -> impl Iterator<Item = &Scope> {
+        self.scopes.keys()
+    }
+
+    /// The scopes with a live mitigation.
+    pub fn live_scopes(&self) -> impl Iterator<Item = &Scope> {
+        self.scopes
+            .iter()
+            .filter_map(|(scope, known)| known.live.map(|_| scope))
+    }
+
+    /// Puts a group that was stored back, at start.
+    pub fn restore_group(&mut self, group: Arc<Group>) {
+        let scope = group.scope.clone();
+        self.known(scope).group = Some(group);
+    }
+
+    /// As if no group could be read at start.
+    #[cfg(test)]
+    pub(super) fn lose_groups(&mut self) {
+        for scope in self.scopes.keys().cloned().collect::<Vec<_>>() {
+            self.forget(&scope, |known| known.group = None);
+        }
+    }
+
+    fn known(&mut self, scope: Scope) -> &mut Known {
+        self.scopes.entry(scope).or_default()
+    }
+
+    /// Changes what is known of a scope, and forgets a scope of which nothing is known any more.
+    fn forget(&mut self, scope: &Scope, change: impl FnOnce(&mut Known)) {
+        if let Some(known) = self.scopes.get_mut(scope) {
+            change(known);
+            if known.group.is_none() && known.live.is_none() {
+                self.scopes.remove(scope);
+            }
+        }
     }
 
     /// Forgets what no longer counts at `now`. The engine calls it before each batch, so that a decision reads
@@ -86,10 +144,10 @@ impl State {
             match effect {
                 Effect::Event(..) => {}
                 Effect::Group(group) if is_forgotten(group) => {
-                    self.groups.remove(&group.scope);
+                    self.forget(&group.scope, |known| known.group = None);
                 }
                 Effect::Group(group) => {
-                    self.groups.insert(group.scope.clone(), Arc::clone(group));
+                    self.known(group.scope.clone()).group = Some(Arc::clone(group));
                 }
                 Effect::Mitigation { before, after, .. } => self.apply_mitigation(before.as_deref(), after),
                 Effect::Suppressed(suppression) => {
@@ -139,14 +197,14 @@ impl State {
                 .any(|at| at > now)
         };
         let scopes: Vec<Scope> = self
-            .groups
+            .scopes
             .iter()
-            .filter(|(_, group)| ahead(group))
+            .filter(|(_, known)| known.group.as_ref().is_some_and(|group| ahead(group)))
             .map(|(scope, _)| scope.clone())
             .collect();
         for scope in scopes {
-            if let Some(slot) = self.groups.get_mut(&scope) {
-                let group = Arc::make_mut(slot);
+            if let Some(group) = self.scopes.get_mut(&scope).and_then(|known| known.group.as_mut()) {
+                let group = Arc::make_mut(group);
                 for claim in &mut group.claims {
                     claim.cleared_at = claim.cleared_at.map(|at| at.min(now));
                 }
@@ -170,7 +228,7 @@ impl State {
         match (was_live, after.status.is_live()) {
             (false, true) => {
                 tally.add(after);
-                self.by_scope.insert(after.scope(), after.mitigation_id);
+                self.known(after.scope()).live = Some(after.mitigation_id);
                 self.mitigations.insert(after.mitigation_id, Arc::clone(after));
             }
             (true, true) => {
@@ -178,7 +236,7 @@ impl State {
             }
             (true, false) => {
                 tally.remove(after);
-                self.by_scope.remove(&after.scope());
+                self.forget(&after.scope(), |known| known.live = None);
                 self.mitigations.remove(&after.mitigation_id);
             }
             (false, false) => {}

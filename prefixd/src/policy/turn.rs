@@ -73,7 +73,7 @@ impl<'a> Turn<'a> {
 
     /// The open group of a scope, or a new one that remembers what counts of the one before.
     pub(super) fn open_group(&self, scope: &Scope, ids: &FreshIds) -> Group {
-        let mut group = match self.state.groups.get(scope) {
+        let mut group = match self.state.group(scope) {
             Some(group) if group.closed_at.is_none() => Group::clone(group),
             Some(closed) => Group {
                 group_id: ids.group,

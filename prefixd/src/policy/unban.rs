@@ -29,7 +29,7 @@ impl Turn<'_> {
             let end = Conclusion::new(EventOutcome::NoActiveMitigation, Reason::NothingLive {});
             return self.conclude(command, None, end);
         }
-        let before = self.state.groups.get(scope);
+        let before = self.state.group(scope);
         let mut group = self.open_group(scope, &command.ids);
         let was_live = claims::clear(
             &mut group,

@@ -1,12 +1,11 @@
 //! The two engines behind one enum. A query is written once and compiled for each by [`on_db!`].
 
 use super::checkpoint::Checkpointer;
+use super::commit::{Committer, Setup};
 use super::postgres::Postgres;
 use super::{StoreError, migrate};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
@@ -28,11 +27,13 @@ pub(super) enum Db {
     Postgres(Box<Postgres>),
 }
 
-/// A SQLite file: one connection that writes, a pool that reads.
+/// A SQLite file: a thread that commits, one connection for everything else that writes, a pool that reads.
 #[derive(Debug)]
 pub(super) struct Sqlite {
     pub(super) readers: SqlitePool,
-    /// Absent after a failure that left the connection in doubt; the next writer opens a new one.
+    committer: Committer,
+    /// Absent after a failure that left the connection in doubt; the next writer opens a new one. Who commits holds
+    /// it as well: waiting here costs less than waiting for the file's lock.
     writer: Mutex<Option<SqliteConnection>>,
     options: SqliteConnectOptions,
     checkpointer: Checkpointer,
@@ -88,6 +89,7 @@ impl Db {
     pub(super) async fn close(&self) {
         match self {
             Self::Sqlite(sqlite) => {
+                sqlite.committer.close().await;
                 sqlite.checkpointer.close().await;
                 sqlite.readers.close().await;
                 if let Some(writer) = sqlite.writer.lock().await.take()
@@ -100,6 +102,16 @@ impl Db {
         }
     }
 }
+
+/// How every connection is set up: synced when a commit returns.
+const PRAGMAS: [(&str, &str); 6] = [
+    ("journal_mode", "WAL"),
+    ("synchronous", "FULL"),
+    ("foreign_keys", "ON"),
+    ("wal_autocheckpoint", WAL_PAGES),
+    ("cache_size", "-65536"),
+    ("temp_store", "MEMORY"),
+];
 
 /// The bound of the log, 128 MB: a commit that finds it longer moves what the [`Checkpointer`] has left.
 const WAL_PAGES: &str = "32000";
@@ -135,15 +147,13 @@ impl Sqlite {
             .map_err(file)?;
         let path = path.canonicalize().map_err(file)?;
         let lock = lock(&path)?;
-        let options = SqliteConnectOptions::new()
+        let options = PRAGMAS
+            .iter()
+            .fold(SqliteConnectOptions::new(), |options, (name, value)| {
+                options.pragma(*name, *value)
+            })
             .filename(&path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
             .busy_timeout(SQLITE_BUSY)
-            .pragma("wal_autocheckpoint", WAL_PAGES)
-            .pragma("cache_size", "-65536")
-            .pragma("temp_store", "memory")
             .disable_statement_logging();
         let mut writer = options.connect().await?;
         migrate::run(&mut writer, &migrate::SQLITE).await?;
@@ -153,13 +163,38 @@ impl Sqlite {
             .test_before_acquire(false)
             .connect_with(options.clone().read_only(true))
             .await?;
+        let committer = Committer::start(Setup {
+            path,
+            pragmas: PRAGMAS
+                .iter()
+                .map(|(name, value)| format!("PRAGMA {name} = {value};"))
+                .collect(),
+            busy_timeout: SQLITE_BUSY,
+        })
+        .map_err(StoreError::Thread)?;
         Ok(Self {
             readers,
+            committer,
             writer: Mutex::new(Some(writer)),
             checkpointer: Checkpointer::start(options.clone()),
             options,
             _lock: lock,
         })
+    }
+
+    /// The thread that commits.
+    pub(super) fn committer(&self) -> &Committer {
+        &self.committer
+    }
+
+    /// Nobody else writes for as long as this is held.
+    pub(super) async fn turn(&self) -> impl Drop + '_ {
+        self.writer.lock().await
+    }
+
+    /// There is something in the log.
+    pub(super) fn written(&self) {
+        self.checkpointer.written();
     }
 
     /// The writing connection, taken out: whoever is sure of its state puts it back with [`Writer::put_back`].

@@ -25,7 +25,7 @@ pub mod prune;
 pub mod read;
 
 pub use chain::Verification;
-pub use commit::{Batch, COMMIT_DEADLINE, CommitError};
+pub use commit::{Batch, COMMIT_DEADLINE, CommitError, Written};
 pub use list::{Cursor, CursorError, EventFilter, MitigationFilter, Page, PageRequest};
 pub use load::{Loaded, Unreadable};
 pub use prune::Pruned;
@@ -75,6 +75,9 @@ pub enum StoreError {
     /// The schema could not be brought up to date.
     #[error("cannot bring the database schema up to date: {0}")]
     Migration(#[source] sqlx::migrate::MigrateError),
+    /// The thread that commits could not be started.
+    #[error("cannot start the thread that writes the database: {0}")]
+    Thread(#[source] std::io::Error),
     /// A row that a guardrail depends on cannot be read.
     #[error("{0}; it guards what may be announced, so prefixd does not start without it")]
     Unreadable(Unreadable),

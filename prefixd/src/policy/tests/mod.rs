@@ -254,8 +254,7 @@ impl World {
     /// Scopes that something is known of.
     pub(super) fn scopes(&self) -> BTreeSet<Scope> {
         let state = &self.state;
-        let groups = state.groups.keys().chain(state.suppressions.keys());
-        groups.chain(state.by_scope.keys()).cloned().collect()
+        state.scopes().chain(state.suppressions.keys()).cloned().collect()
     }
 
     pub(super) fn next(&self) -> Option<(Timestamp, Scope)> {
@@ -311,11 +310,7 @@ impl World {
                     "{rule} drops the service's own ports"
                 );
             }
-            let group = self
-                .state
-                .groups
-                .get(&scope)
-                .expect("a live mitigation has its group");
+            let group = self.state.group(&scope).expect("a live mitigation has its group");
             assert!(group.claims.len() <= super::claims::MAX_CLAIMS);
             let since = group.filtered_since.expect("its lifetime is counted");
             let most = if operator {
@@ -328,7 +323,7 @@ impl World {
                 "{scope} outlives its lifetime"
             );
         }
-        assert_eq!(self.state.by_scope.len(), self.state.mitigations.len());
+        assert_eq!(self.state.live_scopes().count(), self.state.mitigations.len());
         self.recount(&self.state.counts.enforced, true);
         self.recount(&self.state.counts.dry_run, false);
     }
@@ -392,7 +387,7 @@ fn without_its_group_a_mitigation_ends_all_the_same() {
             world.event(unban("once", "203.0.113.3", "ntp_amplification"));
         }
         assert_eq!(world.live().len(), 1);
-        world.state.groups.clear();
+        world.state.lose_groups();
         world.pass(seconds(span) - Duration::from_micros(1));
         assert_eq!(world.live().len(), 1);
         world.pass(Duration::from_micros(1));

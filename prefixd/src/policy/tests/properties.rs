@@ -300,7 +300,7 @@ proptest! {
                 let decision = world.withdraw(live.mitigation_id, None);
                 prop_assert!(matches!(decision.outcome, Outcome::Withdrawn(_)), "{:?}", decision.outcome);
             } else {
-                let claims = world.state.groups.get(&live.scope()).unwrap().claims.clone();
+                let claims = world.state.group(&live.scope()).unwrap().claims.clone();
                 for claim in claims {
                     let mut request = unban(&claim.source, &live.victim_ip.to_string(), &live.vector);
                     request.event_id = claim.event_id;

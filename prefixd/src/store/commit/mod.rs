@@ -3,8 +3,11 @@
 mod postgres;
 mod rows;
 mod sqlite;
+mod written;
 
 pub(super) use postgres::LOCK_POP;
+pub(super) use sqlite::{Committer, Setup};
+pub use written::Written;
 
 use super::Store;
 use super::db::Db;
@@ -19,17 +22,16 @@ use tokio::time::Instant;
 pub const COMMIT_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What the engine decided in one go.
-#[derive(Clone, Copy, Debug)]
-pub struct Batch<'a> {
+#[derive(Clone, Debug)]
+pub struct Batch {
     /// The POP whose journal goes on.
-    pub pop: &'a str,
+    pub pop: Arc<str>,
     /// The effects of all decisions, in order. Of several on one row the last counts.
-    pub effects: &'a [Effect],
-    /// The JSON of the effects' events and mitigations as far as it is written already, by effect; what is not
-    /// here is written.
-    pub objects: &'a [Option<Arc<str>>],
+    pub effects: Vec<Effect>,
+    /// The effects as JSON, in the same order.
+    pub written: Vec<Written>,
     /// Their journal entries, which begin right after the POP's journal head.
-    pub entries: &'a [Entry],
+    pub entries: Vec<Entry>,
 }
 
 /// Why a batch was not committed, or may not have been.
@@ -55,12 +57,11 @@ impl Store {
     /// # Errors
     /// See [`CommitError`]. After [`CommitError::Unknown`] nothing may be decided before
     /// [`Store::journal_head`] has told the outcome.
-    pub async fn commit(&self, batch: &Batch<'_>) -> Result<(), CommitError> {
+    pub async fn commit(&self, batch: Arc<Batch>) -> Result<(), CommitError> {
         let deadline = Instant::now() + self.deadline;
-        let rows = Rows::of(batch).map_err(|error| CommitError::Constraint(error.to_string()))?;
         match &self.db {
-            Db::Sqlite(sqlite) => sqlite::commit(sqlite, batch, rows, deadline).await,
-            Db::Postgres(server) => postgres::commit(server, batch, &rows, deadline).await,
+            Db::Sqlite(sqlite) => sqlite.commit(batch, deadline).await,
+            Db::Postgres(server) => postgres::commit(server, &batch, &Rows::of(&batch), deadline).await,
         }
     }
 }

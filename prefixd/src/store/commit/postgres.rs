@@ -28,7 +28,7 @@ const WHOLE: &str = concat!(
 
 pub(super) async fn commit(
     server: &Postgres,
-    batch: &Batch<'_>,
+    batch: &Batch,
     rows: &Rows<'_>,
     deadline: Instant,
 ) -> Result<(), CommitError> {
@@ -52,7 +52,7 @@ pub(super) async fn commit(
     Err(failure)
 }
 
-async fn write(connection: &mut PgConnection, batch: &Batch<'_>, rows: &Rows<'_>) -> Result<(), sqlx::Error> {
+async fn write(connection: &mut PgConnection, batch: &Batch, rows: &Rows<'_>) -> Result<(), sqlx::Error> {
     let plain = rows.is_plain();
     let query = bind_plain(sqlx::query(if plain { PLAIN } else { WHOLE }), batch, rows);
     let query = if plain { query } else { bind_rest(query, rows) };
@@ -67,16 +67,16 @@ fn column<'r, R, T>(rows: &'r [R], value: impl FnMut(&'r R) -> T) -> Vec<T> {
     rows.iter().map(value).collect()
 }
 
-fn bind_plain<'q>(query: Statement<'q>, batch: &Batch<'q>, rows: &'q Rows<'q>) -> Statement<'q> {
+fn bind_plain<'q>(query: Statement<'q>, batch: &'q Batch, rows: &'q Rows<'q>) -> Statement<'q> {
     let Rows {
         events,
         groups,
         mitigations,
         ..
     } = rows;
-    let entries = batch.entries;
+    let entries = &batch.entries;
     query
-        .bind(batch.pop)
+        .bind(&*batch.pop)
         .bind(column(events, |row| row.event.event_id.0))
         .bind(column(events, |row| row.event.received_at.as_micros()))
         .bind(column(events, |row| &*row.event.source))
@@ -89,14 +89,14 @@ fn bind_plain<'q>(query: Statement<'q>, batch: &Batch<'q>, rows: &'q Rows<'q>) -
         .bind(column(events, |row| bytes(row.event.victim_ip.address())))
         .bind(column(events, |row| &*row.event.vector))
         .bind(column(events, |row| row.event.outcome.as_str()))
-        .bind(column(events, |row| &*row.body))
-        .bind(column(events, |row| &*row.why))
+        .bind(column(events, |row| row.body))
+        .bind(column(events, |row| row.why))
         .bind(column(groups, |row| row.group.group_id.0))
         .bind(column(groups, |row| row.group.last_event_at.as_micros()))
         .bind(column(groups, |row| {
             row.group.closed_at.map(Timestamp::as_micros)
         }))
-        .bind(column(groups, |row| &*row.body))
+        .bind(column(groups, |row| row.body))
         .bind(column(mitigations, |row| row.mitigation.mitigation_id.0))
         .bind(column(mitigations, MitigationRow::is_live))
         .bind(column(mitigations, |row| row.mitigation.status.as_str()))
@@ -115,8 +115,8 @@ fn bind_plain<'q>(query: Statement<'q>, batch: &Batch<'q>, rows: &'q Rows<'q>) -
         }))
         .bind(column(mitigations, |row| row.mitigation.created_at.as_micros()))
         .bind(column(mitigations, MitigationRow::ended_at))
-        .bind(column(mitigations, |row| &*row.body))
-        .bind(column(mitigations, |row| row.why.as_deref()))
+        .bind(column(mitigations, |row| row.body))
+        .bind(column(mitigations, |row| row.why))
         .bind(column(mitigations, |row| row.why_event.map(|event| event.0)))
         .bind(column(entries, |entry| journal_number(entry.seq)))
         .bind(column(entries, |entry| entry.at.as_micros()))
@@ -143,19 +143,19 @@ fn bind_rest<'q>(query: Statement<'q>, rows: &'q Rows<'q>) -> Statement<'q> {
         .bind(column(suppressed, |(row, _)| bytes(row.scope.victim.address())))
         .bind(column(suppressed, |(row, _)| row.scope.vector.to_string()))
         .bind(column(suppressed, |(row, _)| row.expires_at.as_micros()))
-        .bind(column(suppressed, |(_, body)| body.clone()))
+        .bind(column(suppressed, |(_, body)| *body))
         .bind(column(unsuppressed, |scope| family(scope.victim.address())))
         .bind(column(unsuppressed, |scope| bytes(scope.victim.address())))
         .bind(column(unsuppressed, |scope| scope.vector.to_string()))
         .bind(column(safelist_added, |(range, _)| range.af))
         .bind(column(safelist_added, |(range, _)| range.lo.clone()))
         .bind(column(safelist_added, |(range, _)| range.hi.clone()))
-        .bind(column(safelist_added, |(_, body)| body.clone()))
+        .bind(column(safelist_added, |(_, body)| *body))
         .bind(column(safelist_removed, |range| range.af))
         .bind(column(safelist_removed, |range| range.lo.clone()))
         .bind(column(safelist_removed, |range| range.hi.clone()))
         .bind(column(peers_disabled, |(neighbor, _)| *neighbor))
-        .bind(column(peers_disabled, |(_, body)| &**body))
+        .bind(column(peers_disabled, |(_, body)| *body))
         .bind(column(peers_enabled, |neighbor| *neighbor))
 }
 

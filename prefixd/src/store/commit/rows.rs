@@ -1,46 +1,44 @@
 //! The rows of a batch: one for each object, as its last effect leaves it.
 
-use super::Batch;
+use super::{Batch, Written};
 use crate::policy::{Effect, PeerWhat, Trace};
 use crate::store::prefix::Range;
 use ipnet::IpNet;
 use prefixd_api::event::StoredEvent;
 use prefixd_api::ids::{EventId, MitigationId};
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
-use prefixd_api::peer::PeerDisabled;
-use prefixd_api::resource::SafelistEntry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// What a batch writes, bodies as JSON.
+/// What a batch writes.
 pub(super) struct Rows<'a> {
     pub(super) events: Vec<EventRow<'a>>,
     pub(super) groups: Vec<GroupRow<'a>>,
     pub(super) mitigations: Vec<MitigationRow<'a>>,
-    pub(super) suppressed: Vec<(&'a Suppression, String)>,
+    pub(super) suppressed: Vec<(&'a Suppression, &'a str)>,
     pub(super) unsuppressed: Vec<&'a Scope>,
-    pub(super) safelist_added: Vec<(Range, String)>,
+    pub(super) safelist_added: Vec<(Range, &'a str)>,
     pub(super) safelist_removed: Vec<Range>,
-    pub(super) peers_disabled: Vec<(&'a str, String)>,
+    pub(super) peers_disabled: Vec<(&'a str, &'a str)>,
     pub(super) peers_enabled: Vec<&'a str>,
 }
 
 pub(super) struct EventRow<'a> {
     pub(super) event: &'a StoredEvent,
-    pub(super) body: Arc<str>,
-    pub(super) why: String,
+    pub(super) body: &'a str,
+    pub(super) why: &'a str,
 }
 
 pub(super) struct GroupRow<'a> {
     pub(super) group: &'a Group,
-    pub(super) body: String,
+    pub(super) body: &'a str,
 }
 
 pub(super) struct MitigationRow<'a> {
     pub(super) mitigation: &'a Mitigation,
-    pub(super) body: Arc<str>,
+    pub(super) body: &'a str,
     /// A trace of its own. With neither this nor `why_event` the stored trace stays.
-    pub(super) why: Option<String>,
+    pub(super) why: Option<&'a str>,
     /// The event whose trace explains it.
     pub(super) why_event: Option<EventId>,
 }
@@ -76,42 +74,38 @@ impl<K: std::hash::Hash + Eq, V> Last<K, V> {
 #[derive(Clone, Copy)]
 struct Change<'a> {
     after: &'a Mitigation,
-    object: Option<&'a Arc<str>>,
-    why: Option<&'a Arc<Trace>>,
+    body: &'a str,
+    why: Option<(&'a Arc<Trace>, Option<&'a str>)>,
     is_new: bool,
 }
 
 impl<'a> Rows<'a> {
-    pub(super) fn of(batch: &Batch<'a>) -> Result<Self, serde_json::Error> {
-        let effects = batch.effects;
-        let mut events = Vec::with_capacity(effects.len());
-        let mut groups = Last::with_capacity(effects.len());
-        let mut changes: Last<MitigationId, Change<'a>> = Last::with_capacity(effects.len());
-        let mut suppressions: Last<&Scope, Option<&Suppression>> = Last::with_capacity(0);
-        let mut safelist: Last<IpNet, Option<&SafelistEntry>> = Last::with_capacity(0);
-        let mut peers: BTreeMap<&str, Option<&PeerDisabled>> = BTreeMap::new();
-        let mut by_trace: HashMap<*const Trace, EventId> = HashMap::with_capacity(effects.len());
-        for (place, effect) in effects.iter().enumerate() {
-            let object = batch.objects.get(place).and_then(Option::as_ref);
+    pub(super) fn of(batch: &'a Batch) -> Self {
+        let capacity = batch.effects.len();
+        let mut events = Vec::with_capacity(capacity);
+        let mut groups = Last::with_capacity(capacity);
+        let mut changes: Last<MitigationId, Change<'a>> = Last::with_capacity(capacity);
+        let mut suppressions: Last<&Scope, Option<(&Suppression, &str)>> = Last::with_capacity(0);
+        let mut safelist: Last<IpNet, Option<&str>> = Last::with_capacity(0);
+        let mut peers: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+        let mut by_trace: HashMap<*const Trace, EventId> = HashMap::with_capacity(capacity);
+        for (effect, Written { body, why: text }) in batch.effects.iter().zip(&batch.written) {
             match effect {
-                Effect::Event(event, why) => {
-                    by_trace.insert(Arc::as_ptr(why), event.event_id);
-                    events.push(EventRow {
-                        event,
-                        body: written(object, event)?,
-                        why: serde_json::to_string(why)?,
-                    });
+                Effect::Event(event, trace) => {
+                    by_trace.insert(Arc::as_ptr(trace), event.event_id);
+                    let why = text.as_deref().unwrap_or_default();
+                    events.push(EventRow { event, body, why });
                 }
                 Effect::Group(group) => {
-                    groups.put(group.group_id, &**group);
+                    groups.put(group.group_id, GroupRow { group, body });
                 }
                 Effect::Mitigation {
                     before, after, why, ..
                 } => {
                     let mut change = Change {
                         after,
-                        object,
-                        why: why.as_ref(),
+                        body,
+                        why: why.as_ref().map(|trace| (trace, text.as_deref())),
                         is_new: before.is_none(),
                     };
                     if let Some(earlier) = changes.put(after.mitigation_id, change) {
@@ -121,20 +115,20 @@ impl<'a> Rows<'a> {
                     }
                 }
                 Effect::Suppressed(suppression) => {
-                    suppressions.put(&suppression.scope, Some(&**suppression));
+                    suppressions.put(&suppression.scope, Some((&**suppression, body)));
                 }
                 Effect::Unsuppressed(scope) => {
                     suppressions.put(scope, None);
                 }
                 Effect::SafelistAdded(entry) => {
-                    safelist.put(entry.prefix, Some(&**entry));
+                    safelist.put(entry.prefix, Some(body));
                 }
                 Effect::SafelistRemoved { prefix, .. } => {
                     safelist.put(*prefix, None);
                 }
                 Effect::Peer(change) => match &change.what {
-                    PeerWhat::Disabled(disabled) => {
-                        peers.insert(&change.neighbor, Some(&**disabled));
+                    PeerWhat::Disabled(_) => {
+                        peers.insert(&change.neighbor, Some(body));
                     }
                     PeerWhat::Enabled => {
                         peers.insert(&change.neighbor, None);
@@ -146,11 +140,11 @@ impl<'a> Rows<'a> {
         }
         let mut rows = Self {
             events,
-            groups: groups.into_values().map(GroupRow::of).collect::<Result<_, _>>()?,
+            groups: groups.into_values().collect(),
             mitigations: changes
                 .into_values()
                 .map(|change| MitigationRow::of(change, &by_trace))
-                .collect::<Result<_, _>>()?,
+                .collect(),
             suppressed: Vec::new(),
             unsuppressed: Vec::new(),
             safelist_added: Vec::new(),
@@ -158,39 +152,25 @@ impl<'a> Rows<'a> {
             peers_disabled: Vec::new(),
             peers_enabled: Vec::new(),
         };
-        let scopes: Vec<_> = suppressions
-            .places
-            .iter()
-            .map(|(scope, place)| (*scope, *place))
-            .collect();
-        for (scope, place) in scopes {
-            match suppressions.values[place] {
-                Some(Some(suppression)) => {
-                    rows.suppressed
-                        .push((suppression, serde_json::to_string(suppression)?));
-                }
+        for (scope, place) in &suppressions.places {
+            match suppressions.values[*place] {
+                Some(Some(suppression)) => rows.suppressed.push(suppression),
                 _ => rows.unsuppressed.push(scope),
             }
         }
         for (prefix, place) in &safelist.places {
             match safelist.values[*place] {
-                Some(Some(entry)) => {
-                    rows.safelist_added
-                        .push((Range::of(*prefix), serde_json::to_string(entry)?));
-                }
+                Some(Some(body)) => rows.safelist_added.push((Range::of(*prefix), body)),
                 _ => rows.safelist_removed.push(Range::of(*prefix)),
             }
         }
         for (neighbor, disabled) in peers {
             match disabled {
-                Some(disabled) => {
-                    let body = serde_json::to_string(disabled)?;
-                    rows.peers_disabled.push((neighbor, body));
-                }
+                Some(body) => rows.peers_disabled.push((neighbor, body)),
                 None => rows.peers_enabled.push(neighbor),
             }
         }
-        Ok(rows)
+        rows
     }
 
     /// Whether the batch touches only what detectors' events touch.
@@ -204,41 +184,24 @@ impl<'a> Rows<'a> {
     }
 }
 
-fn written(object: Option<&Arc<str>>, value: &impl serde::Serialize) -> Result<Arc<str>, serde_json::Error> {
-    object.map_or_else(
-        || serde_json::to_string(value).map(Arc::from),
-        |json| Ok(Arc::clone(json)),
-    )
-}
-
-impl<'a> GroupRow<'a> {
-    fn of(group: &'a Group) -> Result<Self, serde_json::Error> {
-        Ok(Self {
-            group,
-            body: serde_json::to_string(group)?,
-        })
-    }
-}
-
 impl<'a> MitigationRow<'a> {
-    fn of(change: Change<'a>, by_trace: &HashMap<*const Trace, EventId>) -> Result<Self, serde_json::Error> {
+    fn of(change: Change<'a>, by_trace: &HashMap<*const Trace, EventId>) -> Self {
         let mitigation = change.after;
-        let shared = change
-            .why
-            .and_then(|why| by_trace.get(&Arc::as_ptr(why)).copied());
-        let (why, why_event) = match (change.why, shared) {
+        let (why, why_event) = match change.why {
             // The event of this batch holds the same trace: it is stored once.
-            (Some(_), Some(event)) => (None, Some(event)),
-            (Some(why), None) => (Some(serde_json::to_string(why)?), None),
-            (None, _) if change.is_new => (None, mitigation.triggering_event_id),
-            (None, _) => (None, None),
+            Some((trace, text)) => match by_trace.get(&Arc::as_ptr(trace)) {
+                Some(event) => (None, Some(*event)),
+                None => (text, None),
+            },
+            None if change.is_new => (None, mitigation.triggering_event_id),
+            None => (None, None),
         };
-        Ok(Self {
+        Self {
             mitigation,
-            body: written(change.object, mitigation)?,
+            body: change.body,
             why,
             why_event,
-        })
+        }
     }
 
     pub(super) fn is_live(&self) -> i16 {

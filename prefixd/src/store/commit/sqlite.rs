@@ -1,325 +1,352 @@
-//! SQLite: one script in one round trip to the connection's thread. A statement takes its rows as `VALUES`; their
-//! number is rounded up to a power of two and filled with rows of nulls, so that the same few scripts come again
-//! and stay prepared.
+//! SQLite: a thread of its own holds the connection that commits (docs/adr/0010). A batch costs it one wake-up and
+//! the engine another; its rows are bound from where they lie to statements that stay prepared.
 
-use super::rows::{EventRow, GroupRow, MitigationRow, Rows};
+use super::rows::Rows;
 use super::{Batch, CommitError, journal_number};
-use crate::journal::Entry;
 use crate::store::db::Sqlite;
 use crate::store::prefix::{bytes, family};
 use prefixd_api::time::Timestamp;
-use sqlx::error::BoxDynError;
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{Arguments, AssertSqlSafe, Encode, Executor, SqliteConnection, Type};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Params, params};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-/// SQLITE_CONSTRAINT, the low byte of every constraint's code, and the code of a trigger that refuses.
-const CONSTRAINT: i32 = 19;
+/// SQLITE_CONSTRAINT_TRIGGER: a trigger that refuses.
 const CONSTRAINT_TRIGGER: i32 = 1811;
 
-pub(super) async fn commit(
-    sqlite: &Sqlite,
-    batch: &Batch<'_>,
-    rows: Rows<'_>,
-    deadline: Instant,
-) -> Result<(), CommitError> {
-    let script = Script::of(batch, rows).map_err(|error| CommitError::Constraint(error.to_string()))?;
-    let mut writer = match timeout_at(deadline, sqlite.take_writer()).await {
-        Ok(Ok(writer)) => writer,
-        Ok(Err(error)) => return Err(CommitError::Failed(error.to_string())),
-        Err(_) => {
+/// How a writing connection is set up: synced when a commit returns, and never the one that moves the log.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct Setup {
+    pub(in crate::store) path: PathBuf,
+    pub(in crate::store) pragmas: String,
+    pub(in crate::store) busy_timeout: Duration,
+}
+
+/// The thread that commits. It ends when this is dropped.
+#[derive(Debug)]
+pub(in crate::store) struct Committer {
+    jobs: Mutex<Option<Sender<Job>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Job {
+    batch: Arc<Batch>,
+    claim: Arc<Claim>,
+    done: oneshot::Sender<Result<(), CommitError>>,
+}
+
+/// Whether a batch was begun or given up: one of both, whichever comes first. Once begun it holds the file's write
+/// lock, which everybody needs who asks what became of it.
+#[derive(Debug, Default)]
+struct Claim(AtomicU8);
+
+impl Claim {
+    const BEGUN: u8 = 1;
+    const GIVEN_UP: u8 = 2;
+
+    fn begin(&self) -> bool {
+        self.settle(Self::BEGUN)
+    }
+
+    fn give_up(&self) -> bool {
+        self.settle(Self::GIVEN_UP)
+    }
+
+    fn settle(&self, as_what: u8) -> bool {
+        self.0
+            .compare_exchange(0, as_what, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+}
+
+impl Committer {
+    pub(in crate::store) fn start(setup: Setup) -> std::io::Result<Self> {
+        let (jobs, queue) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("prefixd-commit".to_owned())
+            .spawn(move || work(&setup, &queue))?;
+        Ok(Self {
+            jobs: Mutex::new(Some(jobs)),
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    fn submit(&self, job: Job) -> Result<(), CommitError> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = jobs.as_ref().map(|jobs| jobs.send(job));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            _ => Err(CommitError::Failed("the store is closed".to_owned())),
+        }
+    }
+
+    /// Finishes what it has and closes its connection.
+    pub(in crate::store) async fn close(&self) {
+        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // It only fails by a panic, which the thread catches.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+impl Sqlite {
+    pub(super) async fn commit(&self, batch: Arc<Batch>, deadline: Instant) -> Result<(), CommitError> {
+        let Ok(_turn) = timeout_at(deadline, self.turn()).await else {
             return Err(CommitError::Failed(
                 "another writer did not finish in time".to_owned(),
             ));
-        }
-    };
-    // On every way out but the good ones the writer is dropped: its connection closes, an open transaction with it.
-    match timeout_at(deadline, write(&mut writer.connection, script)).await {
-        Ok(Ok(())) => {
-            writer.put_back();
-            Ok(())
-        }
-        Ok(Err(error)) => {
-            if rolled_back(&mut writer.connection, deadline).await {
-                writer.put_back();
+        };
+        let claim = Arc::new(Claim::default());
+        let (done, outcome) = oneshot::channel();
+        self.committer().submit(Job {
+            batch,
+            claim: Arc::clone(&claim),
+            done,
+        })?;
+        match timeout_at(deadline, outcome).await {
+            Ok(Ok(result)) => {
+                if result.is_ok() {
+                    self.written();
+                }
+                result
             }
-            Err(classify(&error))
+            Ok(Err(_)) => Err(CommitError::Unknown(
+                "the thread that commits failed by a defect".to_owned(),
+            )),
+            Err(_) if claim.give_up() => Err(CommitError::Failed("it was not begun in time".to_owned())),
+            Err(_) => Err(CommitError::Unknown("it did not finish in time".to_owned())),
         }
-        Err(_) => Err(CommitError::Unknown("it did not finish in time".to_owned())),
     }
 }
 
-async fn write(connection: &mut SqliteConnection, script: Script) -> Result<(), sqlx::Error> {
-    sqlx::query_with(AssertSqlSafe(script.text), script.arguments)
-        .execute(connection)
-        .await?;
+fn work(setup: &Setup, queue: &Receiver<Job>) {
+    let mut slot = None;
+    for Job { batch, claim, done } in queue {
+        let result = catch_unwind(AssertUnwindSafe(|| commit(setup, &mut slot, &batch, &claim)));
+        // Before the answer: the engine takes the batch apart.
+        drop(batch);
+        match result {
+            // Whoever gave the outcome up asks the journal.
+            Ok(result) => drop(done.send(result)),
+            Err(_) => slot = None,
+        }
+    }
+    if let Some(Err((_, error))) = slot.map(Connection::close) {
+        tracing::warn!(%error, "the database file was not closed cleanly; its log is replayed at the next start");
+    }
+}
+
+fn commit(
+    setup: &Setup,
+    slot: &mut Option<Connection>,
+    batch: &Batch,
+    claim: &Claim,
+) -> Result<(), CommitError> {
+    let failed = |error: rusqlite::Error| CommitError::Failed(error.to_string());
+    let mut connection = match slot.take() {
+        Some(connection) => connection,
+        None => open(setup).map_err(failed)?,
+    };
+    let result = begin_and_write(&mut connection, batch, claim);
+    // In doubt it is closed, and an open transaction with it.
+    if connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok() {
+        *slot = Some(connection);
+    }
+    result
+}
+
+fn open(setup: &Setup) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(Path::new(&setup.path), flags)?;
+    connection.busy_timeout(setup.busy_timeout)?;
+    connection.execute_batch(&setup.pragmas)?;
+    Ok(connection)
+}
+
+fn begin_and_write(connection: &mut Connection, batch: &Batch, claim: &Claim) -> Result<(), CommitError> {
+    run(connection, "BEGIN IMMEDIATE", []).map_err(|error| CommitError::Failed(error.to_string()))?;
+    if !claim.begin() {
+        return Err(CommitError::Failed("it was given up before it began".to_owned()));
+    }
+    write(connection, batch).map_err(|error| classify(&error))
+}
+
+fn run(connection: &Connection, sql: &'static str, values: impl Params) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute(values).map(drop)
+}
+
+fn classify(error: &rusqlite::Error) -> CommitError {
+    let text = error.to_string();
+    let rusqlite::Error::SqliteFailure(failure, _) = error else {
+        // Not from the database: a value it cannot hold.
+        return CommitError::Constraint(text);
+    };
+    match failure.code {
+        ErrorCode::ConstraintViolation if failure.extended_code == CONSTRAINT_TRIGGER => {
+            CommitError::Failed(text)
+        }
+        ErrorCode::ConstraintViolation if text.contains("journal.seq") => CommitError::Overtaken(text),
+        ErrorCode::ConstraintViolation | ErrorCode::TooBig => CommitError::Constraint(text),
+        _ => CommitError::Failed(text),
+    }
+}
+
+const EVENT: &str = "INSERT INTO events (id, pop, received_at, source, external_id, action, reported_at, af, victim, \
+     vector, outcome, body, why) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+const GROUP: &str = "INSERT INTO signal_groups (id, pop, last_event_at, closed_at, body) VALUES (?1, ?2, ?3, ?4, ?5) \
+     ON CONFLICT (id) DO UPDATE SET last_event_at = excluded.last_event_at, closed_at = excluded.closed_at, \
+     body = excluded.body";
+const MITIGATION: &str = "INSERT INTO mitigations AS stored (id, pop, live, status, customer_id, service_id, af, \
+     victim, vector, action_type, acknowledged, created_at, ended_at, body, why, why_event) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) \
+     ON CONFLICT (id) DO UPDATE SET live = excluded.live, status = excluded.status, \
+     action_type = excluded.action_type, acknowledged = excluded.acknowledged, ended_at = excluded.ended_at, \
+     body = excluded.body, why_event = COALESCE(excluded.why_event, stored.why_event), \
+     why = CASE WHEN excluded.why IS NULL AND excluded.why_event IS NULL THEN stored.why ELSE excluded.why END";
+const ENTRY: &str = "INSERT INTO journal (pop, seq, at, actor, kind, subject, body, previous_hash, hash) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const SUPPRESS: &str = "INSERT INTO suppressions (pop, af, victim, vector, expires_at, body) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+     ON CONFLICT (pop, af, victim, vector) DO UPDATE SET expires_at = excluded.expires_at, body = excluded.body";
+const UNSUPPRESS: &str =
+    "DELETE FROM suppressions WHERE pop = ?1 AND af = ?2 AND victim = ?3 AND vector = ?4";
+const PROTECT: &str = "INSERT INTO safelist (af, lo, hi, body) VALUES (?1, ?2, ?3, ?4) \
+     ON CONFLICT (af, lo, hi) DO UPDATE SET body = excluded.body";
+const UNPROTECT: &str = "DELETE FROM safelist WHERE af = ?1 AND lo = ?2 AND hi = ?3";
+const DISABLE_PEER: &str = "INSERT INTO disabled_peers (pop, neighbor, body) VALUES (?1, ?2, ?3) \
+     ON CONFLICT (pop, neighbor) DO UPDATE SET body = excluded.body";
+const ENABLE_PEER: &str = "DELETE FROM disabled_peers WHERE pop = ?1 AND neighbor = ?2";
+
+/// All rows and the end of the transaction.
+fn write(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
+    let rows = Rows::of(batch);
+    let pop = &*batch.pop;
+    for row in &rows.events {
+        let (event, victim) = (row.event, row.event.victim_ip.address());
+        let values = params![
+            event.event_id.0.as_bytes(),
+            pop,
+            event.received_at.as_micros(),
+            event.source,
+            event.external_event_id,
+            event.action.as_str(),
+            event.timestamp.map(Timestamp::as_micros),
+            family(victim),
+            bytes(victim),
+            event.vector,
+            event.outcome.as_str(),
+            row.body,
+            row.why,
+        ];
+        run(connection, EVENT, values)?;
+    }
+    for row in &rows.groups {
+        let group = row.group;
+        let values = params![
+            group.group_id.0.as_bytes(),
+            pop,
+            group.last_event_at.as_micros(),
+            group.closed_at.map(Timestamp::as_micros),
+            row.body,
+        ];
+        run(connection, GROUP, values)?;
+    }
+    for row in &rows.mitigations {
+        let (mitigation, victim) = (row.mitigation, row.mitigation.victim_ip.address());
+        let values = params![
+            mitigation.mitigation_id.0.as_bytes(),
+            pop,
+            row.is_live(),
+            mitigation.status.as_str(),
+            mitigation.customer_id,
+            mitigation.service_id,
+            family(victim),
+            bytes(victim),
+            mitigation.vector,
+            mitigation.action_type.as_str(),
+            mitigation.acknowledged_at.is_some(),
+            mitigation.created_at.as_micros(),
+            row.ended_at(),
+            row.body,
+            row.why,
+            row.why_event.as_ref().map(|event| event.0.as_bytes()),
+        ];
+        run(connection, MITIGATION, values)?;
+    }
+    for entry in &batch.entries {
+        let values = params![
+            pop,
+            journal_number(entry.seq),
+            entry.at.as_micros(),
+            entry.actor,
+            entry.kind.as_str(),
+            entry.subject,
+            entry.body,
+            entry.previous_hash,
+            entry.hash,
+        ];
+        run(connection, ENTRY, values)?;
+    }
+    if !rows.is_plain() {
+        write_rest(connection, pop, &rows)?;
+    }
+    run(connection, "COMMIT", [])
+}
+
+/// What operators touch.
+fn write_rest(connection: &Connection, pop: &str, rows: &Rows<'_>) -> rusqlite::Result<()> {
+    for (row, body) in &rows.suppressed {
+        let victim = row.scope.victim.address();
+        let (until, vector) = (row.expires_at.as_micros(), &*row.scope.vector);
+        run(
+            connection,
+            SUPPRESS,
+            params![pop, family(victim), bytes(victim), vector, until, body],
+        )?;
+    }
+    for scope in &rows.unsuppressed {
+        let victim = scope.victim.address();
+        run(
+            connection,
+            UNSUPPRESS,
+            params![pop, family(victim), bytes(victim), &*scope.vector],
+        )?;
+    }
+    for (range, body) in &rows.safelist_added {
+        run(connection, PROTECT, params![range.af, range.lo, range.hi, body])?;
+    }
+    for range in &rows.safelist_removed {
+        run(connection, UNPROTECT, params![range.af, range.lo, range.hi])?;
+    }
+    for (neighbor, body) in &rows.peers_disabled {
+        run(connection, DISABLE_PEER, params![pop, neighbor, body])?;
+    }
+    for neighbor in &rows.peers_enabled {
+        run(connection, ENABLE_PEER, params![pop, neighbor])?;
+    }
     Ok(())
 }
 
-/// Whether the connection is known to be outside a transaction.
-async fn rolled_back(connection: &mut SqliteConnection, deadline: Instant) -> bool {
-    matches!(
-        timeout_at(deadline, connection.execute("ROLLBACK")).await,
-        Ok(Ok(_))
-    )
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn classify(error: &sqlx::Error) -> CommitError {
-    let text = error.to_string();
-    let sqlx::Error::Database(refusal) = error else {
-        return CommitError::Unknown(text);
-    };
-    let code = refusal
-        .code()
-        .and_then(|code| code.parse::<i32>().ok())
-        .unwrap_or_default();
-    match code {
-        _ if code & 0xff != CONSTRAINT || code == CONSTRAINT_TRIGGER => CommitError::Failed(text),
-        _ if refusal.message().contains("journal.seq") => CommitError::Overtaken(text),
-        _ => CommitError::Constraint(text),
-    }
-}
-
-/// A statement around `FROM (VALUES ...)`.
-struct Statement {
-    before: &'static str,
-    after: &'static str,
-    /// Columns of a row; the first is never null.
-    columns: usize,
-}
-
-const EVENTS: Statement = Statement {
-    before: "INSERT INTO events (id, pop, received_at, source, external_id, action, reported_at, af, victim, vector, \
-             outcome, body, why) SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, \
-             column10, column11, column12, column13",
-    after: "",
-    columns: 13,
-};
-const GROUPS: Statement = Statement {
-    before: "INSERT INTO signal_groups (id, pop, last_event_at, closed_at, body) \
-             SELECT column1, column2, column3, column4, column5",
-    after: "ON CONFLICT (id) DO UPDATE SET last_event_at = excluded.last_event_at, closed_at = excluded.closed_at, \
-            body = excluded.body",
-    columns: 5,
-};
-const MITIGATIONS: Statement = Statement {
-    before: "INSERT INTO mitigations AS stored (id, pop, live, status, customer_id, service_id, af, victim, vector, \
-             action_type, acknowledged, created_at, ended_at, body, why, why_event) SELECT column1, column2, column3, \
-             column4, column5, column6, column7, column8, column9, column10, column11, column12, column13, column14, \
-             column15, column16",
-    after: "ON CONFLICT (id) DO UPDATE SET live = excluded.live, status = excluded.status, \
-            action_type = excluded.action_type, acknowledged = excluded.acknowledged, ended_at = excluded.ended_at, \
-            body = excluded.body, why_event = COALESCE(excluded.why_event, stored.why_event), \
-            why = CASE WHEN excluded.why IS NULL AND excluded.why_event IS NULL THEN stored.why ELSE excluded.why END",
-    columns: 16,
-};
-const JOURNAL: Statement = Statement {
-    before: "INSERT INTO journal (pop, seq, at, actor, kind, subject, body, previous_hash, hash) SELECT column1, \
-             column2, column3, column4, column5, column6, column7, column8, column9",
-    after: "",
-    columns: 9,
-};
-const SUPPRESSED: Statement = Statement {
-    before: "INSERT INTO suppressions (pop, af, victim, vector, expires_at, body) SELECT column1, column2, column3, \
-             column4, column5, column6",
-    after: "ON CONFLICT (pop, af, victim, vector) DO UPDATE SET expires_at = excluded.expires_at, body = excluded.body",
-    columns: 6,
-};
-const UNSUPPRESSED: Statement = Statement {
-    before: "DELETE FROM suppressions WHERE (pop, af, victim, vector) IN (SELECT column1, column2, column3, column4",
-    after: ")",
-    columns: 4,
-};
-const SAFELIST_ADDED: Statement = Statement {
-    before: "INSERT INTO safelist (af, lo, hi, body) SELECT column1, column2, column3, column4",
-    after: "ON CONFLICT (af, lo, hi) DO UPDATE SET body = excluded.body",
-    columns: 4,
-};
-const SAFELIST_REMOVED: Statement = Statement {
-    before: "DELETE FROM safelist WHERE (af, lo, hi) IN (SELECT column1, column2, column3",
-    after: ")",
-    columns: 3,
-};
-const PEERS_DISABLED: Statement = Statement {
-    before: "INSERT INTO disabled_peers (pop, neighbor, body) SELECT column1, column2, column3",
-    after: "ON CONFLICT (pop, neighbor) DO UPDATE SET body = excluded.body",
-    columns: 3,
-};
-const PEERS_ENABLED: Statement = Statement {
-    before: "DELETE FROM disabled_peers WHERE (pop, neighbor) IN (SELECT column1, column2",
-    after: ")",
-    columns: 2,
-};
-
-/// Rows one statement takes at most: SQLite binds 32,766 values.
-const MAX_ROWS: usize = 1_024;
-
-type Bound = Result<(), BoxDynError>;
-
-/// A transaction and the values it takes.
-struct Script {
-    text: String,
-    arguments: SqliteArguments,
-}
-
-impl Script {
-    fn of(batch: &Batch<'_>, rows: Rows<'_>) -> Result<Self, BoxDynError> {
-        let mut script = Self {
-            text: "BEGIN IMMEDIATE;".to_owned(),
-            arguments: SqliteArguments::default(),
-        };
-        let pop = batch.pop;
-        script.run(&EVENTS, rows.events, |script, row| script.event(pop, row))?;
-        script.run(&GROUPS, rows.groups, |script, row| script.group(pop, row))?;
-        script.run(&MITIGATIONS, rows.mitigations, |script, row| {
-            script.mitigation(pop, row)
-        })?;
-        script.run(&JOURNAL, batch.entries.iter().collect(), |script, entry| {
-            script.entry(pop, entry)
-        })?;
-        script.run(&SUPPRESSED, rows.suppressed, |script, (row, body)| {
-            script.add(pop)?;
-            script.victim(row.scope.victim.address())?;
-            script.add(&*row.scope.vector)?;
-            script.add(row.expires_at.as_micros())?;
-            script.add(body)
-        })?;
-        script.run(&UNSUPPRESSED, rows.unsuppressed, |script, scope| {
-            script.add(pop)?;
-            script.victim(scope.victim.address())?;
-            script.add(&*scope.vector)
-        })?;
-        script.run(&SAFELIST_ADDED, rows.safelist_added, |script, (range, body)| {
-            script.add(range.af)?;
-            script.add(range.lo)?;
-            script.add(range.hi)?;
-            script.add(body)
-        })?;
-        script.run(&SAFELIST_REMOVED, rows.safelist_removed, |script, range| {
-            script.add(range.af)?;
-            script.add(range.lo)?;
-            script.add(range.hi)
-        })?;
-        script.run(
-            &PEERS_DISABLED,
-            rows.peers_disabled,
-            |script, (neighbor, body)| {
-                script.add(pop)?;
-                script.add(neighbor)?;
-                script.add(body)
-            },
-        )?;
-        script.run(&PEERS_ENABLED, rows.peers_enabled, |script, neighbor| {
-            script.add(pop)?;
-            script.add(neighbor)
-        })?;
-        script.text.push_str("COMMIT");
-        Ok(script)
-    }
-
-    /// Adds a statement for all rows, or several, or none. `bind` adds the values of a row in the order of its
-    /// columns.
-    fn run<R>(
-        &mut self,
-        statement: &Statement,
-        rows: Vec<R>,
-        mut bind: impl FnMut(&mut Self, R) -> Bound,
-    ) -> Bound {
-        let mut left = rows.len();
-        let mut rows = rows.into_iter();
-        while left > 0 {
-            let taken = left.min(MAX_ROWS);
-            let size = taken.next_power_of_two();
-            self.values(statement, size);
-            for row in rows.by_ref().take(taken) {
-                bind(self, row)?;
-            }
-            for _ in 0..(size - taken) * statement.columns {
-                self.add(None::<i64>)?;
-            }
-            left -= taken;
-        }
-        Ok(())
-    }
-
-    fn values(&mut self, statement: &Statement, rows: usize) {
-        let text = &mut self.text;
-        text.push_str(statement.before);
-        text.push_str(" FROM (VALUES ");
-        for row in 0..rows {
-            text.push_str(if row == 0 { "(" } else { ",(" });
-            for column in 0..statement.columns {
-                text.push_str(if column == 0 { "?" } else { ",?" });
-            }
-            text.push(')');
-        }
-        text.push_str(") WHERE column1 IS NOT NULL ");
-        text.push_str(statement.after);
-        text.push(';');
-    }
-
-    fn add<'t, T: Encode<'t, sqlx::Sqlite> + Type<sqlx::Sqlite> + 't>(&mut self, value: T) -> Bound {
-        Arguments::add(&mut self.arguments, value)
-    }
-
-    fn victim(&mut self, address: std::net::IpAddr) -> Bound {
-        self.add(family(address))?;
-        self.add(bytes(address))
-    }
-
-    fn event(&mut self, pop: &str, row: EventRow<'_>) -> Bound {
-        let event = row.event;
-        self.add(event.event_id.0)?;
-        self.add(pop)?;
-        self.add(event.received_at.as_micros())?;
-        self.add(&*event.source)?;
-        self.add(event.external_event_id.as_deref())?;
-        self.add(event.action.as_str())?;
-        self.add(event.timestamp.map(Timestamp::as_micros))?;
-        self.victim(event.victim_ip.address())?;
-        self.add(&*event.vector)?;
-        self.add(event.outcome.as_str())?;
-        self.add(row.body)?;
-        self.add(row.why)
-    }
-
-    fn group(&mut self, pop: &str, row: GroupRow<'_>) -> Bound {
-        let group = row.group;
-        self.add(group.group_id.0)?;
-        self.add(pop)?;
-        self.add(group.last_event_at.as_micros())?;
-        self.add(group.closed_at.map(Timestamp::as_micros))?;
-        self.add(row.body)
-    }
-
-    fn mitigation(&mut self, pop: &str, row: MitigationRow<'_>) -> Bound {
-        let mitigation = row.mitigation;
-        self.add(mitigation.mitigation_id.0)?;
-        self.add(pop)?;
-        self.add(row.is_live())?;
-        self.add(mitigation.status.as_str())?;
-        self.add(mitigation.customer_id.as_deref())?;
-        self.add(mitigation.service_id.as_deref())?;
-        self.victim(mitigation.victim_ip.address())?;
-        self.add(&*mitigation.vector)?;
-        self.add(mitigation.action_type.as_str())?;
-        self.add(i16::from(mitigation.acknowledged_at.is_some()))?;
-        self.add(mitigation.created_at.as_micros())?;
-        self.add(row.ended_at())?;
-        self.add(row.body)?;
-        self.add(row.why)?;
-        self.add(row.why_event.map(|event| event.0))
-    }
-
-    fn entry(&mut self, pop: &str, entry: &Entry) -> Bound {
-        self.add(pop)?;
-        self.add(journal_number(entry.seq))?;
-        self.add(entry.at.as_micros())?;
-        self.add(&*entry.actor)?;
-        self.add(entry.kind.as_str())?;
-        self.add(&*entry.subject)?;
-        self.add(&*entry.body)?;
-        self.add(&entry.previous_hash[..])?;
-        self.add(&entry.hash[..])
+    #[test]
+    fn a_batch_is_begun_or_given_up_and_never_both() {
+        let claim = Claim::default();
+        assert!(claim.begin());
+        assert!(!claim.give_up());
+        let claim = Claim::default();
+        assert!(claim.give_up());
+        assert!(!claim.begin());
     }
 }

@@ -1,6 +1,6 @@
 //! What a daemon commits for an attack: an event, its group, a mitigation, and their journal entries.
 
-use super::{Effect, Entry, Head, MitigationEvent, Trace, Writer};
+use super::{Batch, Effect, Head, MitigationEvent, Trace, Writer, Written};
 use prefixd_api::event::{EventAction, StoredEvent};
 use prefixd_api::ids::{EventId, GroupId, MitigationId};
 use prefixd_api::mitigation::{Group, Mitigation, MitigationStatus};
@@ -110,11 +110,19 @@ impl Attack {
     }
 }
 
-/// The journal entries of decisions, on a chain.
-pub(crate) fn entries(head: Head, at: Timestamp, decisions: &[Vec<Effect>]) -> Vec<Entry> {
+/// What decisions make durable, on a chain.
+pub(crate) fn batch(head: Head, at: Timestamp, decisions: &[Vec<Effect>]) -> Arc<Batch> {
     let mut writer = Writer::new(POP.into(), head);
+    let mut all = Vec::new();
     for effects in decisions {
-        writer.append_effects(at, effects).unwrap();
+        let written = Written::all(effects).unwrap();
+        writer.append_effects(at, effects, &written).unwrap();
+        all.extend(written);
     }
-    writer.into_entries()
+    Arc::new(Batch {
+        pop: POP.into(),
+        effects: decisions.concat(),
+        written: all,
+        entries: writer.into_entries(),
+    })
 }

@@ -6,9 +6,10 @@ mod sqlite;
 mod story;
 
 use super::*;
-use crate::journal::{Entry, Head, Kind, Writer};
+use crate::journal::{Head, Kind, Writer};
 use crate::policy::{Effect, MitigationEvent, PeerChange, PeerWhat, Trace};
-use fixture::{POP, entries};
+use fixture::{POP, batch};
+use std::sync::Arc;
 
 /// A moment of the story, in seconds after its start.
 pub(crate) fn at(seconds: u64) -> prefixd_api::time::Timestamp {
@@ -53,16 +54,9 @@ pub(crate) async fn postgres() -> Option<Place> {
 impl Place {
     pub(crate) async fn commit(&self, decisions: &[Vec<Effect>]) -> Result<Head, CommitError> {
         let head = self.store.journal_head(POP).await.unwrap();
-        let entries = entries(head, fixture::START, decisions);
-        self.store
-            .commit(&Batch {
-                pop: POP,
-                effects: &decisions.concat(),
-                objects: &[],
-                entries: &entries,
-            })
-            .await?;
-        let last = entries.last().unwrap();
+        let batch = batch(head, fixture::START, decisions);
+        self.store.commit(Arc::clone(&batch)).await?;
+        let last = batch.entries.last().unwrap();
         Ok(Head {
             seq: last.seq,
             hash: last.hash,

@@ -34,18 +34,11 @@ async fn a_server_that_crashed_took_all_of_a_batch_or_nothing() {
     let decisions: Vec<_> = (2..100)
         .map(|n| Attack::new(host(n), "udp_flood", at(2)).effects().to_vec())
         .collect();
-    let entries = entries(before, at(2), &decisions);
-    let effects = decisions.concat();
-    let batch = Batch {
-        pop: POP,
-        effects: &effects,
-        objects: &[],
-        entries: &entries,
-    };
-    let (outcome, crashed) = tokio::join!(place.store.commit(&batch), server.crash());
+    let batch = batch(before, at(2), &decisions);
+    let (outcome, crashed) = tokio::join!(place.store.commit(Arc::clone(&batch)), server.crash());
     crashed.unwrap();
     // While it is away a commit fails clearly.
-    let away = place.store.commit(&batch).await.unwrap_err();
+    let away = place.store.commit(Arc::clone(&batch)).await.unwrap_err();
     assert!(
         matches!(away, CommitError::Failed(_) | CommitError::Unknown(_)),
         "{away}"
@@ -57,7 +50,7 @@ async fn a_server_that_crashed_took_all_of_a_batch_or_nothing() {
             break head;
         }
     };
-    let last = entries.last().unwrap();
+    let last = batch.entries.last().unwrap();
     let took = Head {
         seq: last.seq,
         hash: last.hash,
@@ -120,14 +113,8 @@ async fn a_commit_that_was_given_up_cannot_arrive_late() {
 
     proxy.stall_old();
     place.store.deadline = Duration::from_millis(200);
-    let entries = entries(before, at(2), &[late.effects().to_vec()]);
-    let batch = Batch {
-        pop: POP,
-        effects: &late.effects(),
-        objects: &[],
-        entries: &entries,
-    };
-    let unknown = place.store.commit(&batch).await.unwrap_err();
+    let batch = batch(before, at(2), &[late.effects().to_vec()]);
+    let unknown = place.store.commit(Arc::clone(&batch)).await.unwrap_err();
     assert!(matches!(unknown, CommitError::Unknown(_)), "{unknown}");
     place.store.deadline = COMMIT_DEADLINE;
     assert_eq!(place.store.journal_head(POP).await.unwrap(), before);

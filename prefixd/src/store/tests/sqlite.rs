@@ -48,27 +48,52 @@ async fn a_failed_commit_leaves_nothing_and_the_store_goes_on() {
     place.commit(&[attack.effects().to_vec()]).await.unwrap();
 }
 
+/// It waits for somebody's lock: given up before it began, it must not arrive late.
 #[tokio::test]
-async fn past_the_deadline_the_outcome_is_unknown_until_the_head_tells() {
+async fn what_was_not_begun_in_time_certainly_does_not_happen() {
     let mut place = sqlite().await;
     place.store.deadline = std::time::Duration::from_millis(50);
     let attack = Attack::new(host(1), "udp_flood", at(1));
     let mut other = other(&place).await;
-    let entries = entries(Head::default(), at(1), &[attack.effects().to_vec()]);
-    let effects = attack.effects();
-    let batch = Batch {
-        pop: POP,
-        effects: &effects,
-        objects: &[],
-        entries: &entries,
-    };
+    let batch = batch(Head::default(), at(1), &[attack.effects().to_vec()]);
     other.execute("BEGIN IMMEDIATE").await.unwrap();
-    let unknown = place.store.commit(&batch).await.unwrap_err();
-    assert!(matches!(unknown, CommitError::Unknown(_)), "{unknown}");
+    let failed = place.store.commit(Arc::clone(&batch)).await.unwrap_err();
+    assert!(matches!(failed, CommitError::Failed(_)), "{failed}");
     other.execute("ROLLBACK").await.unwrap();
     place.store.deadline = COMMIT_DEADLINE;
     assert_eq!(place.store.journal_head(POP).await.unwrap(), Head::default());
-    place.store.commit(&batch).await.unwrap();
+    place.store.commit(batch).await.unwrap();
+}
+
+/// A commit that hangs is in doubt, and nobody is told what became of it before it has ended.
+#[tokio::test]
+async fn past_the_deadline_the_outcome_is_unknown_until_the_head_tells() {
+    let mut place = sqlite().await;
+    let attack = Attack::new(host(1), "udp_flood", at(1));
+    let first = place.commit(&[attack.effects().to_vec()]).await.unwrap();
+    // Millions of steps in the middle of the transaction.
+    other(&place)
+        .await
+        .execute(
+            "CREATE TRIGGER hang BEFORE INSERT ON journal BEGIN SELECT count(*) FROM (WITH RECURSIVE n(i) AS \
+             (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) SELECT i FROM n); END",
+        )
+        .await
+        .unwrap();
+    let late = Attack::new(host(2), "udp_flood", at(2));
+    let batch = batch(first, at(2), &[late.effects().to_vec()]);
+    place.store.deadline = std::time::Duration::from_millis(50);
+    let unknown = place.store.commit(Arc::clone(&batch)).await.unwrap_err();
+    assert!(matches!(unknown, CommitError::Unknown(_)), "{unknown}");
+    place.store.deadline = std::time::Duration::from_secs(30);
+    let head = loop {
+        match place.store.journal_head(POP).await {
+            Ok(head) => break head,
+            // The lock is waited for for a second.
+            Err(error) => assert!(error.to_string().contains("locked"), "{error}"),
+        }
+    };
+    assert_eq!(head.seq, batch.entries.last().unwrap().seq, "the answer is final");
 }
 
 #[tokio::test]

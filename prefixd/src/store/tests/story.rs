@@ -97,17 +97,8 @@ async fn a_culprit_fails_alone_and_the_head_fences(place: Place) {
     assert_eq!(place.store.journal_head(POP).await.unwrap(), head);
     place.commit(&[innocent.effects().to_vec()]).await.unwrap();
     let other = Attack::new(host(3), "udp_flood", at(3)).effects();
-    let entries = entries(head, at(3), &[other.to_vec()]);
-    let overtaken = place
-        .store
-        .commit(&Batch {
-            pop: POP,
-            effects: &other,
-            objects: &[],
-            entries: &entries,
-        })
-        .await
-        .unwrap_err();
+    let other = batch(head, at(3), &[other.to_vec()]);
+    let overtaken = place.store.commit(other).await.unwrap_err();
     assert!(matches!(overtaken, CommitError::Overtaken(_)), "{overtaken}");
 }
 
@@ -446,7 +437,7 @@ async fn a_disabled_neighbour_stays_disabled_until_it_is_enabled(place: Place) {
     place.commit(&decisions).await.unwrap();
     assert_eq!(place.store.load(POP, at(3)).await.unwrap().disabled, [again]);
 
-    let journal = entries(Head::default(), at(1), &decisions);
+    let journal = &batch(Head::default(), at(1), &decisions).entries;
     assert_eq!(
         (journal[0].kind, &*journal[0].actor, &*journal[0].subject),
         (Kind::Peer, "token:noc", "edge1")

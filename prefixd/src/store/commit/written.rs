@@ -1,0 +1,79 @@
+//! Effects as JSON, written once where they are decided.
+
+use crate::policy::{Effect, PeerWhat, Trace};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// The JSON of an effect as its row keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    pub(super) body: String,
+    /// The trace, where the effect's row keeps one of its own.
+    pub(super) why: Option<String>,
+}
+
+impl Written {
+    /// The effects of one decision.
+    ///
+    /// # Errors
+    /// When an object cannot be written as JSON, which is a defect.
+    pub fn all(effects: &[Effect]) -> Result<Vec<Self>, serde_json::Error> {
+        let with_event = effects.iter().find_map(|effect| match effect {
+            Effect::Event(_, why) => Some(why),
+            _ => None,
+        });
+        effects
+            .iter()
+            .map(|effect| {
+                Ok(Self {
+                    body: body(effect)?,
+                    why: why(effect, with_event)?,
+                })
+            })
+            .collect()
+    }
+
+    /// The object; empty where a row goes away.
+    #[must_use]
+    pub fn body(&self) -> &str {
+        &self.body
+    }
+}
+
+fn body(effect: &Effect) -> Result<String, serde_json::Error> {
+    match effect {
+        Effect::Event(event, _) => json(event),
+        Effect::Group(group) => json(group),
+        Effect::Mitigation { after, .. } => json(after),
+        Effect::Suppressed(suppression) => json(suppression),
+        Effect::SafelistAdded(entry) => json(entry),
+        Effect::Peer(change) => match &change.what {
+            PeerWhat::Disabled(disabled) => json(disabled),
+            PeerWhat::Enabled | PeerWhat::Reset | PeerWhat::Resent => Ok(String::new()),
+        },
+        Effect::Unsuppressed(_) | Effect::SafelistRemoved { .. } => Ok(String::new()),
+    }
+}
+
+/// The trace of a mitigation that its decision's event explains is stored with the event alone.
+fn why(effect: &Effect, with_event: Option<&Arc<Trace>>) -> Result<Option<String>, serde_json::Error> {
+    let why = match effect {
+        Effect::Event(_, why) => Some(why),
+        Effect::Mitigation { why: Some(why), .. }
+            if with_event.is_none_or(|event| !Arc::ptr_eq(event, why)) =>
+        {
+            Some(why)
+        }
+        _ => None,
+    };
+    why.map(json).transpose()
+}
+
+/// Room for nearly every object: growing step by step costs more than writing.
+const ROOM: usize = 2_048;
+
+fn json(value: &impl Serialize) -> Result<String, serde_json::Error> {
+    let mut text = Vec::with_capacity(ROOM);
+    serde_json::to_writer(&mut text, value)?;
+    String::from_utf8(text).map_err(serde::ser::Error::custom)
+}
