@@ -49,7 +49,9 @@ fn body(effect: &Effect) -> Result<String, serde_json::Error> {
         Effect::SafelistAdded(entry) => json(entry),
         Effect::Peer(change) => match &change.what {
             PeerWhat::Disabled(disabled) => json(disabled),
-            PeerWhat::Enabled | PeerWhat::Reset | PeerWhat::Resent => Ok(String::new()),
+            PeerWhat::Enabled | PeerWhat::Reset | PeerWhat::Resent | PeerWhat::Released { .. } => {
+                Ok(String::new())
+            }
         },
         Effect::Unsuppressed(_) | Effect::SafelistRemoved { .. } => Ok(String::new()),
     }
