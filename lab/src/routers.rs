@@ -26,6 +26,7 @@ mod exabgp;
 mod frr;
 mod gobgp;
 pub mod rule;
+mod unicast;
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ use crate::process::Process;
 pub use rule::{
     Action, BytesPerSecond, Component, Family, Match, NO_EXPORT, Op, PacketsPerSecond, RouterRule, Term,
 };
+pub use unicast::UnicastRoute;
 
 /// Time a router has from its start to answering on its socket and its command line.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -137,6 +139,8 @@ pub struct RouterConfig {
     /// Graceful restart (RFC 4724) is switched on for the session; otherwise the router does what it does by default:
     /// BIRD and FRR agree to a speaker that offers it, GoBGP does not. ExaBGP keeps nothing.
     pub graceful_restart: bool,
+    /// The router takes IPv4 and IPv6 unicast routes, too; not ExaBGP.
+    pub unicast: bool,
 }
 
 impl RouterConfig {
@@ -152,6 +156,7 @@ impl RouterConfig {
             password: None,
             ttl_security: false,
             graceful_restart: false,
+            unicast: false,
         }
     }
 
@@ -378,6 +383,54 @@ impl Router {
             Kind::Frr => frr::parse(&self.table_text(family).await?),
             Kind::GoBgp => bounded(gobgp::rules(self.seat.api, family)).await,
             Kind::ExaBgp => exabgp::parse(&self.table_text(family).await?, family),
+        }
+    }
+
+    /// The unicast routes that the router holds now, IPv4 first.
+    ///
+    /// # Errors
+    /// When it does not answer, is ExaBGP, or shows something that cannot be read.
+    pub async fn unicast_routes(&self) -> anyhow::Result<Vec<UnicastRoute>> {
+        let dir = self.dir.path();
+        let mut routes = bounded(async {
+            match self.kind {
+                Kind::Bird => bird::unicast_routes(dir).await,
+                Kind::Frr => frr::unicast_routes(dir).await,
+                Kind::GoBgp => gobgp::unicast_routes(self.seat.api).await,
+                Kind::ExaBgp => bail!("ExaBGP takes no unicast routes here"),
+            }
+        })
+        .await?;
+        routes.sort();
+        Ok(routes)
+    }
+
+    /// Waits until the router holds so many unicast routes, and answers them, IPv4 first.
+    ///
+    /// # Errors
+    /// When it does not in time; with those it holds instead.
+    pub async fn wait_unicast_routes(
+        &self,
+        count: usize,
+        limit: Duration,
+    ) -> anyhow::Result<Vec<UnicastRoute>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let routes = self.unicast_routes().await?;
+            if routes.len() == count {
+                return Ok(routes);
+            }
+            if Instant::now() >= deadline {
+                let held = routes
+                    .iter()
+                    .map(|route| format!("\n  {route}"))
+                    .collect::<String>();
+                bail!(
+                    "{} does not hold {count} unicast routes after {limit:?}; it holds:{held}",
+                    self.kind.name()
+                );
+            }
+            tokio::time::sleep(self.pause()).await;
         }
     }
 

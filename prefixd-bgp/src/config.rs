@@ -1,5 +1,7 @@
 //! What the speaker is told at start, checked before anything is bound.
 
+mod rtbh;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -8,6 +10,7 @@ use std::sync::Arc;
 use crate::flowspec::Family;
 use crate::restart::RestartTime;
 use crate::socket::Md5Key;
+pub use rtbh::{Community, Rtbh};
 
 /// One NLRI of this size fits in an UPDATE of 4096 bytes beside all attributes.
 const MAX_NLRI_BYTES: usize = 3800;
@@ -56,6 +59,8 @@ pub struct NeighborConfig {
     pub graceful_restart: Option<RestartTime>,
     /// Families offered to the router.
     pub families: BTreeSet<Family>,
+    /// What blackhole routes carry; needed for the unicast families, which hold nothing else.
+    pub rtbh: Option<Rtbh>,
     /// What one rule may cost.
     pub limits: Limits,
     /// How many rules the neighbour may hold; unbounded when absent.
@@ -172,6 +177,52 @@ pub enum ConfigError {
     RestartTime {
         /// The value.
         seconds: u16,
+    },
+    /// Not two numbers of 16 bits.
+    #[error("{text:?} is not a community; write two numbers of at most 65535 such as 65010:666")]
+    Community {
+        /// The text.
+        text: String,
+    },
+    /// A unicast family, but nowhere to discard at.
+    #[error("neighbour {name} has {family} but no rtbh.{key}; set the address that the router discards at")]
+    NoNextHop {
+        /// The neighbour.
+        name: Arc<str>,
+        /// The family.
+        family: Family,
+        /// The key that is missing.
+        key: &'static str,
+    },
+    /// The reverse.
+    #[error("neighbour {name} has rtbh.{key} but not the family {family}; add it, or take the next hop out")]
+    NextHopWithoutFamily {
+        /// The neighbour.
+        name: Arc<str>,
+        /// The family.
+        family: Family,
+        /// The key that is useless.
+        key: &'static str,
+    },
+    /// Traffic would not be discarded there.
+    #[error(
+        "neighbour {name}: {next_hop} is no next hop to discard at; use an address that the router has a discard route for"
+    )]
+    NextHop {
+        /// The neighbour.
+        name: Arc<str>,
+        /// The address.
+        next_hop: IpAddr,
+    },
+    /// More communities than a route should carry.
+    #[error("neighbour {name} has {communities} communities for blackhole routes; use {max} at most")]
+    TooManyCommunities {
+        /// The neighbour.
+        name: Arc<str>,
+        /// How many.
+        communities: usize,
+        /// How many are allowed.
+        max: usize,
     },
     /// Not three numbers.
     #[error("{text:?} is not a large community; write three numbers such as 65010:8955:1")]
@@ -335,7 +386,8 @@ impl NeighborConfig {
             password: None,
             ttl_security: false,
             graceful_restart: None,
-            families: BTreeSet::from(Family::ALL),
+            families: BTreeSet::from(Family::FLOWSPEC),
+            rtbh: None,
             limits: Limits::default(),
             max_rules: None,
             pace: None,
@@ -372,6 +424,7 @@ impl NeighborConfig {
                 address: self.address,
             });
         }
+        self.validate_rtbh()?;
         if self.limits.nlri_bytes > MAX_NLRI_BYTES {
             return Err(ConfigError::NlriLimit {
                 name: name(),
@@ -401,6 +454,7 @@ impl NeighborConfig {
     pub(crate) fn same_session(&self, other: &Self) -> bool {
         let Self {
             name: _,
+            rtbh: _,
             limits: _,
             max_rules: _,
             pace: _,

@@ -22,18 +22,32 @@ pub use key::NlriKey;
 pub use rule::{Component, Rule};
 pub use terms::{BitmaskTerm, Comparison, NumericTerm};
 
-/// The address family of a rule: AFI 1 or 2, always with SAFI 133 (RFC 8955, RFC 8956).
+/// The address family of a rule: AFI 1 or 2 with SAFI 133 (RFC 8955, RFC 8956); with SAFI 1 the rule is one address whose
+/// traffic is discarded, a blackhole route (RFC 7999).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     /// IPv4 FlowSpec.
     Ipv4,
     /// IPv6 FlowSpec.
     Ipv6,
+    /// IPv4 unicast, for blackhole routes alone.
+    Ipv4Unicast,
+    /// IPv6 unicast, for blackhole routes alone.
+    Ipv6Unicast,
 }
 
 impl Family {
-    /// Both families, in wire order.
-    pub const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
+    /// The families of FlowSpec.
+    pub const FLOWSPEC: [Self; 2] = [Self::Ipv4, Self::Ipv6];
+    /// Every family.
+    pub const ALL: [Self; Self::COUNT] = [Self::Ipv4, Self::Ipv6, Self::Ipv4Unicast, Self::Ipv6Unicast];
+    pub(crate) const COUNT: usize = 4;
+
+    /// Whether rules of it are FlowSpec; otherwise they are blackhole routes.
+    #[must_use]
+    pub fn is_flowspec(self) -> bool {
+        matches!(self, Self::Ipv4 | Self::Ipv6)
+    }
 
     /// The name used in configuration, metrics and on screens.
     #[must_use]
@@ -41,6 +55,8 @@ impl Family {
         match self {
             Self::Ipv4 => "ipv4-flowspec",
             Self::Ipv6 => "ipv6-flowspec",
+            Self::Ipv4Unicast => "ipv4-unicast",
+            Self::Ipv6Unicast => "ipv6-unicast",
         }
     }
 
@@ -49,6 +65,8 @@ impl Family {
         match self {
             Self::Ipv4 => 0,
             Self::Ipv6 => 1,
+            Self::Ipv4Unicast => 2,
+            Self::Ipv6Unicast => 3,
         }
     }
 }

@@ -213,7 +213,7 @@ fn config() -> FsmConfig {
         router_id: Ipv4Addr::new(10, 0, 0, 1),
         hold_seconds: HOLD_SECONDS,
         peer_asn: 65001,
-        families: BTreeSet::from(Family::ALL),
+        families: BTreeSet::from(Family::FLOWSPEC),
         graceful_restart: Some(RestartOffer {
             time: RestartTime::MAX,
             restarting: true,

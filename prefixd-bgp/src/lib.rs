@@ -1,4 +1,4 @@
-//! A BGP speaker that announces FlowSpec rules and takes them back in time.
+//! A BGP speaker that announces FlowSpec rules and blackhole routes, and takes them back in time.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -85,7 +85,9 @@ mod speaker;
 mod status;
 mod wire;
 
-pub use config::{ConfigError, HoldTime, LargeCommunity, Limits, NeighborConfig, SpeakerConfig};
+pub use config::{
+    Community, ConfigError, HoldTime, LargeCommunity, Limits, NeighborConfig, Rtbh, SpeakerConfig,
+};
 pub use history::{HistoryEntry, Occurrence};
 pub use restart::{RestartTime, Retention};
 pub use rib::{LATENCY_BUCKETS_SECONDS, Latency, Parked, RibCounts, RibTotals};

@@ -82,7 +82,7 @@ pub(crate) struct Rib {
     last_turn: u64,
     generation: u64,
     /// Desired rules inside the budget, by family.
-    admitted: [usize; 2],
+    admitted: [usize; Family::COUNT],
     counts: RibCounts,
     /// Rules under trial that the neighbour does not have yet.
     on_trial: usize,
@@ -111,7 +111,7 @@ struct Session {
     families: BTreeSet<Family>,
     enhanced_refresh: bool,
     since: Instant,
-    marks: [Marks; 2],
+    marks: [Marks; Family::COUNT],
 }
 
 /// What frames the resynchronisation of one family.
@@ -139,7 +139,7 @@ impl Rib {
             suspended: false,
             last_turn: 0,
             generation: 0,
-            admitted: [0; 2],
+            admitted: [0; Family::COUNT],
             counts: RibCounts::default(),
             on_trial: 0,
             latency: Latency::default(),
@@ -234,7 +234,7 @@ impl Rib {
         self.session_down();
         self.generation += 1;
         let generation = Generation(self.generation);
-        let mut marks = [Marks::default(), Marks::default()];
+        let mut marks = <[Marks; Family::COUNT]>::default();
         for family in &families {
             marks[family.index()].end_of_rib = true;
         }
@@ -341,7 +341,7 @@ impl Rib {
 
     /// Decides again for every desired rule, oldest first.
     fn readmit(&mut self) {
-        let mut admitted = [0; 2];
+        let mut admitted = [0; Family::COUNT];
         for key in self.keys_by_age() {
             let Some(desired) = self.entries.get(&key).and_then(|entry| entry.desired.as_ref()) else {
                 continue;
@@ -368,7 +368,7 @@ impl Rib {
     }
 
     /// Whether a rule is told beside `admitted` others: the one place where limits, parking and bounds meet.
-    fn decide(&self, route: &Route, admitted: [usize; 2]) -> Admission {
+    fn decide(&self, route: &Route, admitted: [usize; Family::COUNT]) -> Admission {
         if let Some(refusal) = self.policy.refusal(route) {
             return Admission::Refused(refusal);
         }

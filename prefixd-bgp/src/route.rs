@@ -120,6 +120,9 @@ pub enum Refusal {
     /// The router did not agree to the family when the session was opened.
     #[error("the router did not agree to this address family; activate it on the router")]
     FamilyNotNegotiated,
+    /// A host route that is no blackhole, or a blackhole that is no host route.
+    #[error("a route of a unicast family can only be a blackhole, and a FlowSpec rule none")]
+    NotABlackhole,
     /// A component has more operators than the neighbour takes.
     #[error("the {component} component needs {operators} operators, the neighbour takes {limit}")]
     TooManyOperators {

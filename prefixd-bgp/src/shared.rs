@@ -80,12 +80,12 @@ pub(crate) struct Observed {
 
 impl NeighborShared {
     /// `restarting`: the neighbour may hold rules of the process before.
-    pub(crate) fn new(config: NeighborConfig, attributes: Arc<AttributeSet>, restarting: bool) -> Self {
+    pub(crate) fn new(config: NeighborConfig, attributes: &AttributeSet, restarting: bool) -> Self {
         let (accepted, accepted_rx) = mpsc::channel(ACCEPT_QUEUE);
         Self {
             rib: Mutex::new(Rib::new(&config)),
+            attributes: Mutex::new(Arc::new(attributes.with_rtbh(config.rtbh.clone()))),
             config: Mutex::new(config),
-            attributes: Mutex::new(attributes),
             observed: Mutex::new(Observed {
                 restarting,
                 ..Observed::default()
@@ -120,7 +120,11 @@ impl NeighborShared {
     }
 
     pub(crate) fn set_config(&self, config: NeighborConfig) {
-        *lock(&self.config) = config;
+        let before = std::mem::replace(&mut *lock(&self.config), config.clone());
+        if before.rtbh != config.rtbh {
+            let common = self.attributes();
+            self.set_attributes(&common);
+        }
     }
 
     /// An established session was lost.
@@ -148,9 +152,11 @@ impl NeighborShared {
         Arc::clone(&lock(&self.attributes))
     }
 
-    /// Every route has other attributes from now on: what was sent is sent again, in place and paced.
-    pub(crate) fn set_attributes(&self, attributes: Arc<AttributeSet>) {
-        *lock(&self.attributes) = attributes;
+    /// Every route has other attributes from now on: what was sent is sent again, in place and paced. What is this
+    /// neighbour's own in them comes from its configuration.
+    pub(crate) fn set_attributes(&self, common: &AttributeSet) {
+        let rtbh = lock(&self.config).rtbh.clone();
+        *lock(&self.attributes) = Arc::new(common.with_rtbh(rtbh));
         self.rib().readvertise();
         self.changed.send_replace(());
     }

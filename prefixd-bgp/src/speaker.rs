@@ -325,7 +325,7 @@ impl Inner {
 
     fn spawn(&self, config: NeighborConfig) -> Handle {
         let restarting = !self.open.load(Ordering::SeqCst);
-        let shared = NeighborShared::new(config, lock(&self.attributes).clone(), restarting);
+        let shared = NeighborShared::new(config, &lock(&self.attributes), restarting);
         let shared = Arc::new(shared);
         let (orders, context) = self.context(shared.clone());
         let task = AbortOnDropHandle::new(tokio::spawn(supervise(context)));

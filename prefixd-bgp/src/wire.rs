@@ -7,6 +7,7 @@ mod fsm;
 mod inbound;
 mod message;
 mod nlri;
+mod unicast;
 mod update;
 
 pub(crate) use fsm::{Fsm, FsmConfig, FsmEvent, FsmOutput, Negotiated};
@@ -17,6 +18,7 @@ pub(crate) use message::{Inbound, Notification, RefreshSubtype, frame, route_ref
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use nlri::decode_rules;
 pub(crate) use nlri::encode_rule;
+pub(crate) use unicast::encode_host;
 pub(crate) use update::{AttributeSet, Packer, SessionKind, end_of_rib};
 
 use crate::flowspec::Family;
@@ -29,8 +31,16 @@ pub(crate) const HEADER: usize = 19;
 
 fn afi(family: Family) -> rustbgpd_wire::Afi {
     match family {
-        Family::Ipv4 => rustbgpd_wire::Afi::Ipv4,
-        Family::Ipv6 => rustbgpd_wire::Afi::Ipv6,
+        Family::Ipv4 | Family::Ipv4Unicast => rustbgpd_wire::Afi::Ipv4,
+        Family::Ipv6 | Family::Ipv6Unicast => rustbgpd_wire::Afi::Ipv6,
+    }
+}
+
+fn safi(family: Family) -> rustbgpd_wire::Safi {
+    if family.is_flowspec() {
+        rustbgpd_wire::Safi::FlowSpec
+    } else {
+        rustbgpd_wire::Safi::Unicast
     }
 }
 
@@ -38,6 +48,8 @@ fn family((afi, safi): (rustbgpd_wire::Afi, rustbgpd_wire::Safi)) -> Option<Fami
     match (afi, safi) {
         (rustbgpd_wire::Afi::Ipv4, rustbgpd_wire::Safi::FlowSpec) => Some(Family::Ipv4),
         (rustbgpd_wire::Afi::Ipv6, rustbgpd_wire::Safi::FlowSpec) => Some(Family::Ipv6),
+        (rustbgpd_wire::Afi::Ipv4, rustbgpd_wire::Safi::Unicast) => Some(Family::Ipv4Unicast),
+        (rustbgpd_wire::Afi::Ipv6, rustbgpd_wire::Safi::Unicast) => Some(Family::Ipv6Unicast),
         _ => None,
     }
 }

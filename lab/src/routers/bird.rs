@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 
 use super::rule::{Action, Component, Family, Match, Op, RouterRule, Term};
+use super::unicast::{self, UnicastRoute};
 use super::{Connect, RouterConfig, Seat};
 
 const SOCKET: &str = "bird.ctl";
@@ -72,8 +73,17 @@ fn configuration(config: &RouterConfig, seat: &Seat) -> String {
         let name = channel(*family);
         let _ = writeln!(text, "  {name} {{ table {name}tab; import all; export none; }};");
     }
+    if config.unicast {
+        text.push_str("  ipv4 { import all; export none; };\n  ipv6 { import all; export none; };\n");
+    }
     text.push_str("}\n");
     text
+}
+
+pub(super) async fn unicast_routes(dir: &Path) -> anyhow::Result<Vec<UnicastRoute>> {
+    let mut routes = unicast::bird(&ask(dir, "show route table master4 all").await?)?;
+    routes.extend(unicast::bird(&ask(dir, "show route table master6 all").await?)?);
+    Ok(routes)
 }
 
 const fn channel(family: Family) -> &'static str {

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 
 use super::rule::{Action, Component, Family, Match, Op, RouterRule, Term};
+use super::unicast::{self, UnicastRoute};
 use super::{Connect, RouterConfig, Seat, output};
 
 pub(super) fn command(
@@ -79,7 +80,28 @@ fn configuration(config: &RouterConfig, seat: &Seat) -> String {
             afi(*family)
         );
     }
+    if config.unicast {
+        for afi in ["ipv4", "ipv6"] {
+            let _ = writeln!(
+                text,
+                " address-family {afi} unicast\n  neighbor {peer} activate\n exit-address-family"
+            );
+        }
+    }
     text
+}
+
+pub(super) async fn unicast_routes(dir: &Path) -> anyhow::Result<Vec<UnicastRoute>> {
+    let mut routes = Vec::new();
+    for afi in ["ipv4", "ipv6"] {
+        let table = ask(dir, &format!("show bgp {afi} unicast json")).await?;
+        for prefix in unicast::frr_prefixes(&table)? {
+            let route = ask(dir, &format!("show bgp {afi} unicast {prefix} json")).await?;
+            routes
+                .extend(unicast::frr(&prefix, &route).with_context(|| format!("read FRR's route {route}"))?);
+        }
+    }
+    Ok(routes)
 }
 
 const fn afi(family: Family) -> &'static str {

@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use super::rule::{Action, Component, Family, Match, Op, RouterRule, Term};
+use super::unicast::{self, UnicastRoute};
 use super::{Connect, RouterConfig, Seat, output};
 
 pub(super) fn command(
@@ -78,7 +79,23 @@ fn configuration(config: &RouterConfig, seat: &Seat) -> String {
             text.push_str("[neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true\n");
         }
     }
+    if config.unicast {
+        for name in ["ipv4-unicast", "ipv6-unicast"] {
+            let _ = writeln!(
+                text,
+                "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{name}\""
+            );
+        }
+    }
     text
+}
+
+pub(super) async fn unicast_routes(api: SocketAddr) -> anyhow::Result<Vec<UnicastRoute>> {
+    let mut routes = unicast::gobgp(&ask(api, &["global", "rib", "-a", "ipv4", "-j"]).await?)?;
+    routes.extend(unicast::gobgp(
+        &ask(api, &["global", "rib", "-a", "ipv6", "-j"]).await?,
+    )?);
+    Ok(routes)
 }
 
 const fn name(family: Family) -> &'static str {

@@ -193,3 +193,65 @@ fn a_passive_neighbour_needs_a_listener_that_it_can_reach() {
     assert!(!can_come("[::]:179", "192.0.2.1", None));
     assert!(!can_come("192.0.2.8:179", "192.0.2.1", Some("192.0.2.9")));
 }
+
+#[test]
+fn each_unicast_family_has_a_next_hop_to_discard_at() {
+    let with = |families: &[Family], v4: Option<&str>, v6: Option<&str>| NeighborConfig {
+        families: families.iter().copied().collect(),
+        rtbh: Some(Rtbh {
+            next_hop: v4.map(|address| address.parse().unwrap()),
+            next_hop_v6: v6.map(|address| address.parse().unwrap()),
+            ..Rtbh::default()
+        }),
+        ..NeighborConfig::new("edge", [192, 0, 2, 1].into(), 65001)
+    };
+    let validate = |neighbor: NeighborConfig| {
+        speaker(vec![neighbor])
+            .validate()
+            .map_err(|error| error.to_string())
+    };
+    let (v4, v6) = (Family::Ipv4Unicast, Family::Ipv6Unicast);
+    for good in [
+        with(&[v4], Some("192.0.2.254"), None),
+        with(&[Family::Ipv4, v6], None, Some("100::1")),
+        with(&[v4, v6], Some("192.0.2.254"), Some("100::1")),
+    ] {
+        assert_eq!(validate(good), Ok(()));
+    }
+    for (bad, part) in [
+        (with(&[v4], None, None), "ipv4-unicast but no rtbh.next_hop"),
+        (with(&[v6], None, None), "ipv6-unicast but no rtbh.next_hop_v6"),
+        (
+            with(&[v4], Some("192.0.2.254"), Some("100::1")),
+            "not the family ipv6-unicast",
+        ),
+        (
+            with(&[Family::Ipv4], Some("192.0.2.254"), None),
+            "not the family ipv4-unicast",
+        ),
+        (with(&[v4], Some("192.0.2.1"), None), "no next hop to discard at"),
+        (with(&[v4], Some("0.0.0.0"), None), "no next hop to discard at"),
+        (with(&[v4], Some("127.0.0.1"), None), "no next hop to discard at"),
+        (with(&[v6], None, Some("ff02::1")), "no next hop to discard at"),
+    ] {
+        let told = validate(bad).unwrap_err();
+        assert!(told.contains(part), "{told}");
+    }
+    let without = NeighborConfig {
+        rtbh: None,
+        ..with(&[v4], None, None)
+    };
+    assert!(validate(without).is_err());
+    let mut many = with(&[v4], Some("192.0.2.254"), None);
+    many.rtbh.as_mut().unwrap().communities = (0..33).map(|n| Community::new(1, n)).collect();
+    assert!(validate(many).unwrap_err().contains("33 communities"));
+}
+
+#[test]
+fn communities_are_two_numbers_of_16_bits() {
+    assert_eq!("65535:666".parse(), Ok(Community::BLACKHOLE));
+    assert_eq!(Community::NO_EXPORT.to_string(), "65535:65281");
+    for text in ["", "1", "1:", "65536:1", "1:65536", "1:2:3", "-1:2", "blackhole"] {
+        assert!(text.parse::<Community>().is_err(), "{text}");
+    }
+}

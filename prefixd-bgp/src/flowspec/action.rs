@@ -25,6 +25,8 @@ pub enum Effect {
     Redirect(Redirect),
     /// Set the DSCP and forward.
     Mark(Dscp),
+    /// Discard all traffic to one address (RFC 7999): the only effect of a route of a unicast family, and of no other.
+    Blackhole,
 }
 
 /// Where matching traffic goes instead.
@@ -63,6 +65,8 @@ pub enum Redirect {
 impl Action {
     /// Drop everything.
     pub const DISCARD: Self = Self::of(Effect::Discard);
+    /// What a blackhole route does.
+    pub const BLACKHOLE: Self = Self::of(Effect::Blackhole);
 
     /// Does this, and does not sample.
     #[must_use]

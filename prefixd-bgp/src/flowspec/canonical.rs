@@ -94,6 +94,11 @@ pub enum RuleError {
         /// The component.
         component: &'static str,
     },
+    /// A blackhole route for anything but one address.
+    #[error(
+        "a blackhole route is for one address and matches nothing else of a packet; this rule says more or less"
+    )]
+    NotAHost,
     /// The rule does not fit in one NLRI.
     #[error("the rule needs {bytes} bytes, more than the 4095 of one FlowSpec NLRI; split it")]
     TooLong {
@@ -162,6 +167,9 @@ impl Rule {
     /// [`RuleError`] when the rule has no destination, could match everything or nothing, holds a value its field
     /// cannot hold, or does not read back from its own bytes.
     pub fn canonical(&self) -> Result<CanonicalRule, RuleError> {
+        if !self.family.is_flowspec() {
+            return self.canonical_host();
+        }
         let mut components = self
             .components
             .iter()
@@ -183,6 +191,20 @@ impl Rule {
         Ok(CanonicalRule {
             key: NlriKey::new(self.family, bytes),
             components,
+        })
+    }
+
+    fn canonical_host(&self) -> Result<CanonicalRule, RuleError> {
+        let [Component::DestinationPrefix(prefix)] = self.components.as_slice() else {
+            return Err(RuleError::NotAHost);
+        };
+        let prefix = canonical_prefix(*prefix, self.family)?;
+        if prefix.prefix_len() != prefix.max_prefix_len() {
+            return Err(RuleError::NotAHost);
+        }
+        Ok(CanonicalRule {
+            key: NlriKey::new(self.family, wire::encode_host(prefix.addr())),
+            components: self.components.clone(),
         })
     }
 }
@@ -210,8 +232,8 @@ fn canonical_component(component: &Component, family: Family) -> Result<Componen
         Component::Dscp(terms) => Component::Dscp(numeric(terms, MAX_DSCP)?),
         Component::Fragment(terms) => {
             let mask = match family {
-                Family::Ipv4 => FRAGMENT_MASK_V4,
-                Family::Ipv6 => FRAGMENT_MASK_V6,
+                Family::Ipv4 | Family::Ipv4Unicast => FRAGMENT_MASK_V4,
+                Family::Ipv6 | Family::Ipv6Unicast => FRAGMENT_MASK_V6,
             };
             Component::Fragment(canonical_bitmask(terms, mask, name)?)
         }
@@ -222,7 +244,8 @@ fn canonical_component(component: &Component, family: Family) -> Result<Componen
 
 fn canonical_prefix(prefix: IpNet, family: Family) -> Result<IpNet, RuleError> {
     match (prefix, family) {
-        (IpNet::V4(_), Family::Ipv4) | (IpNet::V6(_), Family::Ipv6) => {}
+        (IpNet::V4(_), Family::Ipv4 | Family::Ipv4Unicast)
+        | (IpNet::V6(_), Family::Ipv6 | Family::Ipv6Unicast) => {}
         _ => return Err(RuleError::WrongFamily { prefix, family }),
     }
     let meant = prefix.trunc();

@@ -26,7 +26,8 @@ impl NlriKey {
         self.family
     }
 
-    /// The bytes on the wire: one or two bytes of length (RFC 8955 section 4.1), then the components.
+    /// The bytes on the wire: one or two bytes of length (RFC 8955 section 4.1), then the components; of a blackhole route
+    /// the length in bits, then the address.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes

@@ -1,5 +1,7 @@
 //! A rule as a caller writes it: any order, any spelling.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use super::{BitmaskTerm, Family, NumericTerm};
@@ -11,6 +13,21 @@ pub struct Rule {
     pub family: Family,
     /// Components in any order, at most one of each type, a destination prefix among them.
     pub components: Vec<Component>,
+}
+
+impl Rule {
+    /// A blackhole route: all traffic to one address.
+    #[must_use]
+    pub fn host_route(address: IpAddr) -> Self {
+        let family = match address {
+            IpAddr::V4(_) => Family::Ipv4Unicast,
+            IpAddr::V6(_) => Family::Ipv6Unicast,
+        };
+        Self {
+            family,
+            components: vec![Component::DestinationPrefix(address.into())],
+        }
+    }
 }
 
 /// One match component (RFC 8955 section 4.2.2, RFC 8956 section 3).

@@ -562,3 +562,60 @@ proptest! {
         prop_assert!(canonical.destination().is_some());
     }
 }
+
+#[test]
+fn a_blackhole_route_is_one_address() {
+    let host = |text: &str| Rule::host_route(text.parse().unwrap()).canonical().unwrap();
+    assert_eq!(host("203.0.113.10").key().to_string(), "20cb00710a");
+    assert_eq!(
+        host("2001:db8::10").key().to_string(),
+        "8020010db8000000000000000000000010"
+    );
+    let canonical = |family, components| Rule { family, components }.canonical();
+    let to = |text: &str| Component::DestinationPrefix(text.parse().unwrap());
+    let udp = || Component::Protocol(vec![NumericTerm::equal(17)]);
+    for components in [
+        vec![to("203.0.113.0/31")],
+        vec![to("0.0.0.0/0")],
+        vec![to("203.0.113.10/32"), udp()],
+        vec![to("203.0.113.10/32"), to("203.0.113.11/32")],
+        vec![udp()],
+        vec![],
+    ] {
+        assert_eq!(
+            canonical(Family::Ipv4Unicast, components),
+            Err(RuleError::NotAHost)
+        );
+    }
+    for family in [Family::Ipv6, Family::Ipv6Unicast] {
+        assert!(matches!(
+            canonical(family, vec![to("203.0.113.10/32")]),
+            Err(RuleError::WrongFamily { .. })
+        ));
+    }
+}
+
+proptest::proptest! {
+    /// Whatever the rule says: its NLRI is a host, or there is none.
+    #[test]
+    fn no_unicast_nlri_is_wider_than_a_host(address: u128, length in 0..=128_u8, v4: bool, more: bool) {
+        let (prefix, family): (IpNet, _) = if v4 {
+            let address = std::net::Ipv4Addr::from(address as u32);
+            (ipnet::Ipv4Net::new(address, length % 33).unwrap().into(), Family::Ipv4Unicast)
+        } else {
+            let address = std::net::Ipv6Addr::from(address);
+            (ipnet::Ipv6Net::new(address, length).unwrap().into(), Family::Ipv6Unicast)
+        };
+        let mut components = vec![Component::DestinationPrefix(prefix)];
+        if more {
+            components.push(Component::Protocol(vec![NumericTerm::equal(17)]));
+        }
+        let canonical = Rule { family, components }.canonical();
+        let is_host = prefix.prefix_len() == prefix.max_prefix_len() && !more;
+        proptest::prop_assert_eq!(canonical.is_ok(), is_host);
+        if let Ok(rule) = canonical {
+            proptest::prop_assert_eq!(rule.key().as_bytes()[0], prefix.max_prefix_len());
+            proptest::prop_assert_eq!(rule.destination(), Some(prefix));
+        }
+    }
+}

@@ -15,7 +15,7 @@ pub fn flowspec(bytes: &[u8]) {
     let Some((family, bytes)) = bytes.split_first() else {
         return;
     };
-    let family = Family::ALL[usize::from(*family) % Family::ALL.len()];
+    let family = Family::FLOWSPEC[usize::from(*family) % Family::FLOWSPEC.len()];
     for components in decode_rules(family, bytes).into_iter().flatten() {
         check(&Rule { family, components });
     }
@@ -131,11 +131,11 @@ fn components(family: Family, bytes: &mut Bytes<'_>) -> Vec<Component> {
 fn prefix(family: Family, bytes: &mut Bytes<'_>) -> IpNet {
     let length = bytes.take();
     match family {
-        Family::Ipv4 => {
+        Family::Ipv4 | Family::Ipv4Unicast => {
             let address = u32::from_be_bytes(bytes.array());
             Ipv4Net::new_assert(address.into(), length % 33).trunc().into()
         }
-        Family::Ipv6 => {
+        Family::Ipv6 | Family::Ipv6Unicast => {
             let address = u128::from_be_bytes(bytes.array());
             Ipv6Net::new_assert(address.into(), length % 129).trunc().into()
         }

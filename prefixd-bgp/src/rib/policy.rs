@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tokio::time::{Duration, Instant};
 
 use crate::config::NeighborConfig;
-use crate::flowspec::Family;
+use crate::flowspec::{Effect, Family};
 use crate::route::{Bound, Refusal, Route};
 
 /// A bound that was guessed is given up after this, doubled each time the guess was right, up to the maximum.
@@ -27,7 +27,7 @@ pub(super) struct Policy {
 #[derive(Default)]
 struct Ceiling {
     total: Option<usize>,
-    families: [Option<usize>; 2],
+    families: [Option<usize>; Family::COUNT],
     /// When the bound is tried again; never for one that the router has named.
     until: Option<Instant>,
     guesses: u32,
@@ -96,7 +96,7 @@ impl Policy {
     }
 
     /// What keeps one more rule of the family from being sent beside those admitted, if anything does.
-    pub(super) fn full(&self, admitted: [usize; 2], family: Family) -> Option<Bound> {
+    pub(super) fn full(&self, admitted: [usize; Family::COUNT], family: Family) -> Option<Bound> {
         let sum: usize = admitted.iter().sum();
         if sum >= self.max_rules {
             return Some(Bound::MaxRules(self.max_rules));
@@ -110,6 +110,10 @@ impl Policy {
     pub(super) fn refusal(&self, route: &Route) -> Option<Refusal> {
         if !self.families.contains(&route.rule.family()) {
             return Some(Refusal::FamilyNotConfigured);
+        }
+        let blackhole = route.action.effect() == Effect::Blackhole;
+        if blackhole == route.rule.family().is_flowspec() {
+            return Some(Refusal::NotABlackhole);
         }
         let (component, operators) = route.rule.widest_component();
         if operators > self.operators {

@@ -24,7 +24,7 @@ pub(super) fn attributes() -> AttributeSet {
 }
 
 fn both() -> BTreeSet<Family> {
-    BTreeSet::from(Family::ALL)
+    BTreeSet::from(Family::FLOWSPEC)
 }
 
 pub(super) fn route(n: u32, action: Action, not_after: Instant) -> Route {

@@ -13,7 +13,7 @@ pub(crate) fn config() -> FsmConfig {
         router_id: Ipv4Addr::new(10, 0, 0, 1),
         hold_seconds: HOLD,
         peer_asn: 65001,
-        families: BTreeSet::from(Family::ALL),
+        families: BTreeSet::from(Family::FLOWSPEC),
         graceful_restart: None,
     }
 }
@@ -271,7 +271,7 @@ fn the_send_hold_timer_counts_from_the_last_progress() {
 fn a_refresh_of_another_family_only_holds_the_session() {
     let now = Instant::now();
     let mut session = in_phase(SessionPhase::Established, now);
-    assert!(session.receive(message(5, &[0, 1, 0, 1]), now).is_empty());
+    assert!(session.receive(message(5, &[0, 1, 0, 128]), now).is_empty());
     assert!(
         session.receive(message(5, &[0, 1, 1, 133]), now).is_empty(),
         "BoRR is for receivers of routes"

@@ -80,7 +80,7 @@ impl Speaker {
             let neighbors = inner.write_neighbors();
             *lock(&inner.attributes) = attributes.clone();
             for handle in neighbors.values() {
-                handle.shared.set_attributes(attributes.clone());
+                handle.shared.set_attributes(&attributes);
             }
         }
         inner.hold_seconds.store(hold_time.as_secs(), Ordering::Relaxed);
@@ -94,8 +94,9 @@ impl Inner {
         if before == config {
             return handle;
         }
-        handle.shared.rib().reconfigure(&config);
+        // First: what is admitted from now on is sent with what belongs to it.
         handle.shared.set_config(config.clone());
+        handle.shared.rib().reconfigure(&config);
         handle.shared.changed.send_replace(());
         if before.same_session(&config) {
             report.adjusted.push(config.name);

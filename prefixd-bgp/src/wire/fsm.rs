@@ -2,7 +2,7 @@
 //!
 //! What the crate lacks or does differently is done here or by the owner: it offers extended messages (stripped from
 //! the OPEN), it would accept a hold time of 0 (refused with 2/6), it needs IPv4 unicast switched off for a session
-//! that is FlowSpec only, and it knows graceful restart with fixed flags alone (the capability is ours). Collisions, reconnects and the send hold timer belong to the owner.
+//! that is not to have it, and it knows graceful restart with fixed flags alone (the capability is ours). Collisions, reconnects and the send hold timer belong to the owner.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -15,7 +15,7 @@ use rustbgpd_wire::{
 };
 
 use super::message::{Notification, keepalive};
-use super::{afi, family};
+use super::{afi, family, safi};
 use crate::flowspec::Family;
 use crate::restart::{RestartOffer, Retention};
 use crate::status::SessionPhase;
@@ -112,9 +112,9 @@ impl Fsm {
         peer.families = config
             .families
             .iter()
-            .map(|family| (afi(*family), Safi::FlowSpec))
+            .map(|family| (afi(*family), safi(*family)))
             .collect();
-        peer.disable_ipv4_unicast = true;
+        peer.disable_ipv4_unicast = !config.families.contains(&Family::Ipv4Unicast);
         let mut fsm = Self {
             session: Session::new(peer),
             restart: config
@@ -267,7 +267,7 @@ fn restart_capability(offer: RestartOffer, families: &BTreeSet<Family>) -> Capab
             .iter()
             .map(|family| GracefulRestartFamily {
                 afi: afi(*family),
-                safi: Safi::FlowSpec,
+                safi: safi(*family),
                 forwarding_preserved: offer.complete,
             })
             .collect(),

@@ -11,7 +11,7 @@ use rustbgpd_wire::{
 };
 
 use super::fsm::{Malformed, Open};
-use super::{HEADER, afi, family};
+use super::{HEADER, afi, family, safi};
 use crate::flowspec::Family;
 
 /// Code and subcode of a NOTIFICATION.
@@ -142,7 +142,7 @@ pub(crate) fn route_refresh(family: Family, subtype: RefreshSubtype) -> Vec<u8> 
         RefreshSubtype::End => RouteRefreshSubtype::EoRR,
     };
     let mut message = vec![0xFF; 16];
-    message.extend_from_slice(&[0, 23, 5, high, low, subtype.as_u8(), Safi::FlowSpec as u8]);
+    message.extend_from_slice(&[0, 23, 5, high, low, subtype.as_u8(), safi(family) as u8]);
     message
 }
 

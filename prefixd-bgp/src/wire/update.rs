@@ -1,21 +1,21 @@
 //! UPDATE messages, packed from NLRI bytes that are encoded already.
 //!
 //! Withdrawals come first, in messages that hold nothing but MP_UNREACH_NLRI; then announcements, grouped by family and
-//! action, MP_REACH_NLRI first (RFC 7606 section 5.1). Each message is filled up to 4096 bytes.
+//! action, MP_REACH_NLRI first (RFC 7606 section 5.1). Each message is filled up to 4096 bytes. IPv4 blackhole routes are
+//! in the fields of the UPDATE itself (`unicast`).
 
 use std::collections::HashMap;
 
 use rustbgpd_wire::attribute::encode_path_attributes;
 use rustbgpd_wire::{AsPath, AsPathSegment, COMMUNITY_NO_EXPORT, Origin, PathAttribute};
 
-use super::{HEADER, MAX_MESSAGE, afi};
-use crate::config::{ConfigError, LargeCommunity};
+use super::{HEADER, MAX_MESSAGE, afi, safi, unicast};
+use crate::config::{ConfigError, LargeCommunity, Rtbh};
 use crate::flowspec::{Action, Family, NlriKey};
 
 mod communities;
 
 const TYPE_UPDATE: u8 = 2;
-const SAFI_FLOWSPEC: u8 = 133;
 const MP_REACH: u8 = 14;
 const MP_UNREACH: u8 = 15;
 /// Optional, extended length (RFC 4271 section 4.3).
@@ -32,14 +32,17 @@ pub(crate) struct SessionKind {
     pub(crate) four_octet_as: bool,
 }
 
-/// The attributes every route carries, encoded once; only the action differs between routes.
+/// The attributes that the routes of one neighbour carry, encoded once; only the action differs between routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AttributeSet {
     local_asn: u32,
+    /// ORIGIN, AS_PATH; by kind of session.
+    path: [Vec<u8>; 4],
     /// ORIGIN, AS_PATH, LOCAL_PREF, COMMUNITIES; by kind of session.
     before: [Vec<u8>; 4],
     /// LARGE_COMMUNITIES.
     after: Vec<u8>,
+    rtbh: Option<Rtbh>,
 }
 
 impl AttributeSet {
@@ -51,12 +54,14 @@ impl AttributeSet {
                 .map_err(|_| ConfigError::LocalAsn)?;
             Ok(bytes)
         };
+        let mut path = [const { Vec::new() }; 4];
         let mut before = [const { Vec::new() }; 4];
         for (internal, four_octet_as) in [(false, false), (false, true), (true, false), (true, true)] {
             let kind = SessionKind {
                 internal,
                 four_octet_as,
             };
+            path[kind.index()] = encode(&path_attributes(local_asn, internal), four_octet_as)?;
             before[kind.index()] = encode(&common_attributes(local_asn, internal), four_octet_as)?;
         }
         let marker = marker.map(|marker| {
@@ -69,9 +74,25 @@ impl AttributeSet {
         });
         Ok(Self {
             local_asn,
+            path,
             before,
             after: encode(marker.as_slice(), true)?,
+            rtbh: None,
         })
+    }
+
+    /// The same for a neighbour whose blackhole routes carry this.
+    pub(crate) fn with_rtbh(&self, rtbh: Option<Rtbh>) -> Self {
+        Self { rtbh, ..self.clone() }
+    }
+
+    /// All attributes of a blackhole route but MP_REACH_NLRI, in order of type.
+    fn encode_blackhole(&self, kind: SessionKind, rtbh: &Rtbh, family: Family) -> Vec<u8> {
+        let next_hop = rtbh.next_hop.filter(|_| family == Family::Ipv4Unicast);
+        let mut bytes = self.path[kind.index()].clone();
+        unicast::attributes(rtbh, next_hop, kind.internal, &mut bytes);
+        bytes.extend_from_slice(&self.after);
+        bytes
     }
 
     /// All attributes but MP_REACH_NLRI, in order of type.
@@ -89,16 +110,20 @@ impl SessionKind {
     }
 }
 
-fn common_attributes(local_asn: u32, internal: bool) -> Vec<PathAttribute> {
+fn path_attributes(local_asn: u32, internal: bool) -> Vec<PathAttribute> {
     let segments = if internal {
         Vec::new()
     } else {
         vec![AsPathSegment::AsSequence(vec![local_asn])]
     };
-    let mut attributes = vec![
+    vec![
         PathAttribute::Origin(Origin::Igp),
         PathAttribute::AsPath(AsPath { segments }),
-    ];
+    ]
+}
+
+fn common_attributes(local_asn: u32, internal: bool) -> Vec<PathAttribute> {
+    let mut attributes = path_attributes(local_asn, internal);
     if internal {
         attributes.push(PathAttribute::LocalPref(LOCAL_PREF));
     }
@@ -110,7 +135,7 @@ fn common_attributes(local_asn: u32, internal: bool) -> Vec<PathAttribute> {
 pub(crate) struct Packer<'a> {
     attributes: &'a AttributeSet,
     kind: SessionKind,
-    withdrawn: [Vec<NlriKey>; 2],
+    withdrawn: [Vec<NlriKey>; Family::COUNT],
     groups: Vec<(Family, Action, Vec<NlriKey>)>,
     group_of: HashMap<(Family, Action), usize>,
     nlri_bytes: usize,
@@ -121,7 +146,7 @@ impl<'a> Packer<'a> {
         Self {
             attributes,
             kind,
-            withdrawn: [Vec::new(), Vec::new()],
+            withdrawn: [const { Vec::new() }; Family::COUNT],
             groups: Vec::new(),
             group_of: HashMap::new(),
             nlri_bytes: 0,
@@ -151,25 +176,45 @@ impl<'a> Packer<'a> {
     pub(crate) fn finish(self, out: &mut Vec<u8>) -> u64 {
         let mut messages = 0;
         for family in Family::ALL {
-            messages += pack(
-                out,
-                &MpHeader::unreach(family),
-                &[],
-                &self.withdrawn[family.index()],
-            );
+            let keys = &self.withdrawn[family.index()];
+            messages += match family {
+                Family::Ipv4Unicast => unicast::withdraw(out, keys),
+                family => pack(out, &MpHeader::unreach(family), &[], keys),
+            };
         }
         for (family, action, keys) in &self.groups {
-            let attributes = self.attributes.encode(self.kind, *action);
-            messages += pack(out, &MpHeader::reach(*family), &attributes, keys);
+            messages += self.announce_group(out, *family, *action, keys);
         }
         messages
+    }
+
+    fn announce_group(&self, out: &mut Vec<u8>, family: Family, action: Action, keys: &[NlriKey]) -> u64 {
+        if family.is_flowspec() {
+            let attributes = self.attributes.encode(self.kind, action);
+            return pack(out, &MpHeader::reach(family, &[]), &attributes, keys);
+        }
+        // The configuration has a next hop for every unicast family.
+        let Some(rtbh) = &self.attributes.rtbh else {
+            return 0;
+        };
+        let attributes = self.attributes.encode_blackhole(self.kind, rtbh, family);
+        match rtbh.next_hop_v6 {
+            Some(next_hop) if family == Family::Ipv6Unicast => {
+                let header = MpHeader::reach(family, &next_hop.octets());
+                pack(out, &header, &attributes, keys)
+            }
+            _ => unicast::announce(out, &attributes, keys),
+        }
     }
 }
 
 /// The empty UPDATE that ends the initial transfer of a family (RFC 4724 section 2).
 pub(crate) fn end_of_rib(family: Family) -> Vec<u8> {
     let mut out = Vec::new();
-    write_update(&mut out, &MpHeader::unreach(family), &[], &[]);
+    match family {
+        Family::Ipv4Unicast => unicast::end_of_rib(&mut out),
+        family => write_update(&mut out, &MpHeader::unreach(family), &[], &[]),
+    }
     out
 }
 
@@ -180,12 +225,18 @@ struct MpHeader {
 }
 
 impl MpHeader {
-    /// AFI, SAFI, next hop length 0 (RFC 8955 section 4), one reserved octet.
-    fn reach(family: Family) -> Self {
+    /// AFI, SAFI, next hop (none for FlowSpec, RFC 8955 section 4), one reserved octet.
+    fn reach(family: Family, next_hop: &[u8]) -> Self {
         let [high, low] = (afi(family) as u16).to_be_bytes();
+        let mut value = vec![high, low, safi(family) as u8, 0];
+        if let Ok(length) = u8::try_from(next_hop.len()) {
+            value[3] = length;
+            value.extend_from_slice(next_hop);
+        }
+        value.push(0);
         Self {
             attribute: MP_REACH,
-            value: vec![high, low, SAFI_FLOWSPEC, 0, 0],
+            value,
         }
     }
 
@@ -193,7 +244,7 @@ impl MpHeader {
         let [high, low] = (afi(family) as u16).to_be_bytes();
         Self {
             attribute: MP_UNREACH,
-            value: vec![high, low, SAFI_FLOWSPEC],
+            value: vec![high, low, safi(family) as u8],
         }
     }
 }
@@ -240,9 +291,11 @@ fn write_update(out: &mut Vec<u8>, header: &MpHeader, attributes: &[u8], keys: &
 }
 
 /// A length field. Every caller stays inside one message of 4096 bytes.
-fn length(bytes: usize) -> [u8; 2] {
+pub(super) fn length(bytes: usize) -> [u8; 2] {
     u16::try_from(bytes).unwrap_or(u16::MAX).to_be_bytes()
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unicast_tests;

@@ -7,6 +7,7 @@ mod graceful;
 mod harness;
 mod protection;
 mod quarantine;
+mod rtbh;
 
 use lab::routers::{Component as C, Family, Kind, Match, NO_EXPORT, Op, RouterRule};
 use prefixd_bgp::flowspec::{Action, BitmaskTerm, BytesPerSecond, Comparison, Component, NumericTerm};

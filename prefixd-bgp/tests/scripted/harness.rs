@@ -86,6 +86,8 @@ pub(crate) struct OpenScript {
     pub(crate) hold: u16,
     pub(crate) router_id: Ipv4Addr,
     pub(crate) families: Vec<u16>,
+    /// IPv4 and IPv6 unicast, too.
+    pub(crate) unicast: bool,
     pub(crate) enhanced_refresh: bool,
     /// The value of a graceful restart capability.
     pub(crate) restart: Option<Vec<u8>>,
@@ -98,6 +100,7 @@ impl Default for OpenScript {
             hold: 90,
             router_id: Ipv4Addr::new(10, 0, 0, 2),
             families: vec![1, 2],
+            unicast: false,
             enhanced_refresh: true,
             restart: None,
         }
@@ -109,6 +112,9 @@ impl OpenScript {
         let mut capabilities = Vec::new();
         for afi in &self.families {
             capabilities.extend([1, 4, 0, u8::try_from(*afi).unwrap(), 0, 133]);
+        }
+        if self.unicast {
+            capabilities.extend([1, 4, 0, 1, 0, 1, 1, 4, 0, 2, 0, 1]);
         }
         capabilities.extend([2, 0]);
         if self.enhanced_refresh {

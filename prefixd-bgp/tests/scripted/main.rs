@@ -18,3 +18,4 @@ mod limits;
 mod loss;
 mod protection;
 mod quarantine;
+mod rtbh;

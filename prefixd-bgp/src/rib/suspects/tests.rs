@@ -98,7 +98,7 @@ impl World {
         self.sessions += 1;
         self.generation = self
             .rib
-            .session_up(KIND, BTreeSet::from(Family::ALL), false, self.now);
+            .session_up(KIND, BTreeSet::from(Family::FLOWSPEC), false, self.now);
     }
 
     /// Everything that can happen happens, until nothing is left or this moment is reached.

@@ -49,6 +49,8 @@ fn effect(effect: Effect, local_asn: u32) -> (Option<FlowSpecAction>, Option<Ipv
     let asn = u16::from_be_bytes([high, low]);
     let of = |action| (Some(action), None);
     match effect {
+        // No FlowSpec rule does this: such a route is refused before it comes here.
+        Effect::Blackhole => (None, None),
         Effect::Discard => of(FlowSpecAction::TrafficRateBytes { asn, rate: 0.0 }),
         Effect::RateBytes(rate) => of(FlowSpecAction::TrafficRateBytes {
             asn,

@@ -111,6 +111,7 @@ impl Bench {
             password: None,
             ttl_security: false,
             graceful_restart: None,
+            rtbh: None,
         };
         // Its sessions are never opened.
         let speaker = Speaker::start(SpeakerConfig {

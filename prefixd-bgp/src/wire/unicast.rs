@@ -1,0 +1,98 @@
+//! Blackhole routes (RFC 7999): one address, the next hop that a router discards at, BLACKHOLE and NO_EXPORT.
+//!
+//! IPv4 goes in the fields of the UPDATE itself with NEXT_HOP, as routers without MP-BGP expect it; IPv6 in MP_REACH_NLRI
+//! (RFC 4760). Neither is ever wider than a host: the key of a route is made here, from an address.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::update::length;
+use super::{HEADER, MAX_MESSAGE};
+use crate::config::{Community, Rtbh};
+use crate::flowspec::NlriKey;
+
+const TYPE_UPDATE: u8 = 2;
+const WELL_KNOWN: u8 = 0x40;
+const OPTIONAL_TRANSITIVE: u8 = 0xC0;
+const NEXT_HOP: u8 = 3;
+const LOCAL_PREF: u8 = 5;
+const COMMUNITIES: u8 = 8;
+/// A blackhole wins over the route that carries the customer's traffic.
+const BLACKHOLE_LOCAL_PREF: u32 = 200;
+
+/// The NLRI of one address: its length in bits, and all of it.
+pub(crate) fn encode_host(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => [&[32][..], &v4.octets()].concat(),
+        IpAddr::V6(v6) => [&[128][..], &v6.octets()].concat(),
+    }
+}
+
+/// NEXT_HOP, LOCAL_PREF by iBGP, COMMUNITIES: what follows ORIGIN and AS_PATH.
+pub(super) fn attributes(rtbh: &Rtbh, next_hop: Option<Ipv4Addr>, internal: bool, out: &mut Vec<u8>) {
+    if let Some(next_hop) = next_hop {
+        out.extend_from_slice(&[WELL_KNOWN, NEXT_HOP, 4]);
+        out.extend_from_slice(&next_hop.octets());
+    }
+    if internal {
+        out.extend_from_slice(&[WELL_KNOWN, LOCAL_PREF, 4]);
+        out.extend_from_slice(&BLACKHOLE_LOCAL_PREF.to_be_bytes());
+    }
+    let mut communities = rtbh.communities.clone();
+    communities.extend([Community::NO_EXPORT, Community::BLACKHOLE]);
+    let value: Vec<u8> = communities
+        .iter()
+        .flat_map(|community| community.to_be_bytes())
+        .collect();
+    // The configuration allows far fewer than would not fit in one octet of length.
+    if let Ok(length) = u8::try_from(value.len()) {
+        out.extend_from_slice(&[OPTIONAL_TRANSITIVE, COMMUNITIES, length]);
+        out.extend_from_slice(&value);
+    }
+}
+
+/// IPv4 routes in the fields of the UPDATE itself; says how many messages that took.
+pub(super) fn announce(out: &mut Vec<u8>, attributes: &[u8], keys: &[NlriKey]) -> u64 {
+    in_messages(keys, attributes.len(), |some| {
+        write(out, &[], attributes, some);
+    })
+}
+
+/// The same for withdrawals.
+pub(super) fn withdraw(out: &mut Vec<u8>, keys: &[NlriKey]) -> u64 {
+    in_messages(keys, 0, |some| write(out, some, &[], &[]))
+}
+
+/// End-of-RIB of IPv4 unicast: an UPDATE that says nothing (RFC 4724 section 2).
+pub(super) fn end_of_rib(out: &mut Vec<u8>) {
+    write(out, &[], &[], &[]);
+}
+
+fn in_messages(keys: &[NlriKey], taken: usize, mut write: impl FnMut(&[NlriKey])) -> u64 {
+    /// Length and address.
+    const NLRI: usize = 5;
+    let room = (MAX_MESSAGE - HEADER - 4).saturating_sub(taken) / NLRI;
+    let mut messages = 0;
+    for some in keys.chunks(room.max(1)) {
+        write(some);
+        messages += 1;
+    }
+    messages
+}
+
+fn write(out: &mut Vec<u8>, withdrawn: &[NlriKey], attributes: &[u8], announced: &[NlriKey]) {
+    let bytes = |keys: &[NlriKey]| keys.iter().map(|key| key.as_bytes().len()).sum::<usize>();
+    out.extend_from_slice(&[0xFF; 16]);
+    out.extend_from_slice(&length(
+        HEADER + 4 + bytes(withdrawn) + attributes.len() + bytes(announced),
+    ));
+    out.push(TYPE_UPDATE);
+    out.extend_from_slice(&length(bytes(withdrawn)));
+    withdrawn
+        .iter()
+        .for_each(|key| out.extend_from_slice(key.as_bytes()));
+    out.extend_from_slice(&length(attributes.len()));
+    out.extend_from_slice(attributes);
+    announced
+        .iter()
+        .for_each(|key| out.extend_from_slice(key.as_bytes()));
+}
