@@ -14,6 +14,7 @@
 //! | `peer` | the task that carries out what `neighbor` decides |
 //! | `connection` | the reader and writer tasks of one socket |
 //! | `listener` | accepting |
+//! | `transport` | the kernel's connections, or simulated ones in tests |
 //! | `socket` | TCP-MD5 and GTSM; the only module with `unsafe` |
 //! | `shared` | what handle, task and writer of a neighbour share |
 //! | `wire` | the only module that names the BGP crates: messages, attributes, packing |
@@ -80,9 +81,12 @@ mod rib;
 mod route;
 mod session;
 mod shared;
+#[cfg(test)]
+mod sim;
 mod socket;
 mod speaker;
 mod status;
+mod transport;
 mod wire;
 
 pub use config::{

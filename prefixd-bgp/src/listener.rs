@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use socket2::{Domain, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::{Duration, sleep};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
@@ -14,6 +14,7 @@ use crate::config::NeighborConfig;
 use crate::shared::{Accepted, NeighborShared};
 use crate::socket::{Md5Key, clear_md5, demand_full_ttl, send_full_ttl, set_md5};
 use crate::status::LOG;
+use crate::transport::Stream;
 
 /// Connections the kernel holds for us.
 const BACKLOG: i32 = 64;
@@ -71,7 +72,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 async fn accept(listener: Arc<TcpListener>, neighbor: impl Fn(IpAddr) -> Option<Arc<NeighborShared>>) {
     loop {
         match listener.accept().await {
-            Ok((stream, remote)) => hand_over(stream, remote, &neighbor),
+            Ok((stream, remote)) => hand_over(Stream::Tcp(stream), remote, &neighbor),
             Err(error) => {
                 warn!(target: LOG, %error, "a BGP connection could not be accepted");
                 sleep(ACCEPT_PAUSE).await;
@@ -80,8 +81,9 @@ async fn accept(listener: Arc<TcpListener>, neighbor: impl Fn(IpAddr) -> Option<
     }
 }
 
-fn hand_over(
-    stream: TcpStream,
+/// Gives the connection to the neighbour of the address it comes from.
+pub(crate) fn hand_over(
+    stream: Stream,
     remote: SocketAddr,
     neighbor: impl Fn(IpAddr) -> Option<Arc<NeighborShared>>,
 ) {
@@ -101,22 +103,25 @@ fn hand_over(
 /// Whether a connection fits what the neighbour is configured for. The kernel has put the listener's key on it; it is
 /// put there again, because a key that came by a reload is not on a connection that was made a moment before. What
 /// arrived before GTSM is demanded here is not checked by it.
-pub(crate) fn admit(stream: &TcpStream, remote: SocketAddr, config: &NeighborConfig) -> Result<(), String> {
+pub(crate) fn admit(stream: &Stream, remote: SocketAddr, config: &NeighborConfig) -> Result<(), String> {
     let local = stream.local_addr().map_err(|error| error.to_string())?.ip();
     if let Some(expected) = config.local_address.filter(|expected| *expected != local) {
         return Err(format!(
             "it was made to {local}, the neighbour is configured for {expected}"
         ));
     }
+    let Some(socket) = stream.tcp() else {
+        return Ok(());
+    };
     if let Some(key) = &config.password {
-        match set_md5(stream, remote.ip(), key) {
+        match set_md5(socket, remote.ip(), key) {
             // A kernel that takes keys before the connection is made, and no later.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
             result => result.map_err(|error| format!("the TCP-MD5 key cannot be set on it: {error}"))?,
         }
     }
     if config.ttl_security {
-        demand_full_ttl(stream, remote.ip())
+        demand_full_ttl(socket, remote.ip())
             .map_err(|error| format!("ttl_security cannot be set on it: {error}"))?;
     }
     Ok(())

@@ -18,9 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
-use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use tokio::net::TcpStream;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep_until, timeout};
@@ -35,6 +33,7 @@ use crate::rib::Generation;
 use crate::session::Control;
 use crate::shared::{Accepted, NeighborShared};
 use crate::status::{LOG, Loss, SessionChange, SessionEvent, SessionPhase, SessionStatus};
+use crate::transport::{Network, Stream};
 use crate::wire::{FsmConfig, Inbound, Negotiated, Notification, SessionKind};
 use administer::Administration;
 use dial::{Dial, tune};
@@ -55,6 +54,9 @@ pub(crate) struct PeerContext {
     pub(crate) complete: Arc<AtomicBool>,
     pub(crate) orders: watch::Receiver<Order>,
     pub(crate) events: broadcast::Sender<SessionEvent>,
+    pub(crate) network: Network,
+    /// For the jitter.
+    pub(crate) rng: SmallRng,
 }
 
 /// Runs until ordered to stop.
@@ -120,12 +122,13 @@ impl Peer {
             hold_seconds,
             complete,
             events,
-            ..
+            network,
+            rng,
+            orders: _,
         } = context;
         let config = shared.config();
         let (reports, reports_rx) = mpsc::channel(INBOUND_QUEUE);
         let internal = fsm.local_asn == fsm.peer_asn;
-        let rng = SmallRng::from_rng(&mut rand::rng());
         Self {
             name: config.name.clone(),
             internal,
@@ -134,7 +137,7 @@ impl Peer {
             hold_seconds,
             complete,
             graceful_restart: config.graceful_restart,
-            dial: Dial::new(&config),
+            dial: Dial::new(&config, network),
             connections: HashMap::new(),
             reports,
             reports_rx,
@@ -227,7 +230,7 @@ impl Peer {
         })
     }
 
-    fn accept(&mut self, stream: TcpStream, remote: SocketAddr) -> Vec<Effect> {
+    fn accept(&mut self, stream: Stream, remote: SocketAddr) -> Vec<Effect> {
         // It may have waited since before the configuration changed.
         if let Err(reason) = admit(&stream, remote, &self.shared.config()) {
             warn!(target: LOG, neighbor = %self.name, %reason, "an accepted connection was closed");
@@ -242,7 +245,7 @@ impl Peer {
         }
     }
 
-    fn dialled(&mut self, dialled: Result<(TcpStream, SocketAddr), String>) -> Vec<Effect> {
+    fn dialled(&mut self, dialled: Result<(Stream, SocketAddr), String>) -> Vec<Effect> {
         let connected = dialled.and_then(|(stream, remote)| {
             self.connect(stream, remote, true)
                 .map_err(|error| error.to_string())
@@ -256,7 +259,7 @@ impl Peer {
 
     fn connect(
         &mut self,
-        stream: TcpStream,
+        stream: Stream,
         remote: SocketAddr,
         dialled: bool,
     ) -> std::io::Result<ConnectionId> {

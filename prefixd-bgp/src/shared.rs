@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use crate::status::{
     Admin, Cause, Loss, MessageCounts, NotificationInfo, NotificationSeen, PeerStatus, SessionError,
     SessionPhase, SessionStatus,
 };
+use crate::transport::Stream;
 use crate::wire::AttributeSet;
 
 /// Accepted connections waiting for the neighbour's task; one more is closed at once.
@@ -25,7 +25,7 @@ const ACCEPT_QUEUE: usize = 4;
 /// A connection the listener has matched to the neighbour by its address.
 #[derive(Debug)]
 pub(crate) struct Accepted {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     pub(crate) remote: SocketAddr,
 }
 

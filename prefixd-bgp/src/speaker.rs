@@ -10,6 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, timeout_at};
@@ -23,6 +25,7 @@ use crate::rib::RibCounts;
 use crate::route::{Change, Delivery, Route, RouteStatus, Target};
 use crate::shared::{NeighborShared, lock};
 use crate::status::{PeerStatus, SessionEvent, SessionPhase};
+use crate::transport::Network;
 use crate::wire::{AttributeSet, FsmConfig};
 pub use reconfigure::Reconfigured;
 use reconfigure::protect;
@@ -52,6 +55,9 @@ struct Inner {
     open: AtomicBool,
     stopped: AtomicBool,
     leaving: Mutex<JoinSet<()>>,
+    network: Network,
+    /// Seeds the jitter of the neighbours.
+    rng: Mutex<SmallRng>,
 }
 
 /// One neighbour and the owner of its task.
@@ -108,6 +114,15 @@ impl Speaker {
     ///
     /// [`StartError`] when the configuration is refused or an address cannot be bound.
     pub fn start(config: SpeakerConfig) -> Result<Self, StartError> {
+        Self::start_on(config, Network::Kernel, SmallRng::from_rng(&mut rand::rng()))
+    }
+
+    /// The same over any network, with known jitter.
+    pub(crate) fn start_on(
+        config: SpeakerConfig,
+        network: Network,
+        rng: SmallRng,
+    ) -> Result<Self, StartError> {
         config.validate()?;
         let attributes = Arc::new(AttributeSet::new(config.local_asn, config.marker)?);
         let inner = Arc::new(Inner {
@@ -120,15 +135,22 @@ impl Speaker {
             open: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             leaving: Mutex::default(),
+            network,
+            rng: Mutex::new(rng),
             config,
         });
         let mut listeners = Vec::new();
         for address in inner.config.listen.iter().copied() {
             let by_address = Arc::downgrade(&inner);
-            let listening =
-                Listening::start(address, move |remote| by_address.upgrade()?.neighbor_at(remote))
-                    .map_err(|source| StartError::Listen { address, source })?;
-            listeners.push(listening);
+            let neighbor = move |remote| by_address.upgrade()?.neighbor_at(remote);
+            match &inner.network {
+                Network::Kernel => listeners.push(
+                    Listening::start(address, neighbor)
+                        .map_err(|source| StartError::Listen { address, source })?,
+                ),
+                #[cfg(test)]
+                Network::Simulated(net) => net.listen(neighbor),
+            }
         }
         protect(&listeners, &[], &inner.config.neighbors)?;
         for neighbor in inner.config.neighbors.clone() {
@@ -361,6 +383,8 @@ impl Inner {
                 complete: self.complete.clone(),
                 orders: orders_rx,
                 events: self.events.clone(),
+                network: self.network.clone(),
+                rng: SmallRng::from_rng(&mut *lock(&self.rng)),
             },
         )
     }

@@ -113,6 +113,7 @@ pub(super) async fn write<W: AsyncWrite>(
                     }
                 };
                 tokio::select! {
+                    biased;
                     next = lane.recv() => match next {
                         Some(next) => next,
                         None => return Ok(()),

@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::config::NeighborConfig;
 use crate::connection::describe;
 use crate::socket::{Md5Key, demand_full_ttl, send_full_ttl, set_md5};
+use crate::transport::{Network, Stream};
 
 /// The kernel holds at most about this much that the router has not taken, so that a withdrawal never queues behind
 /// megabytes of announcements.
@@ -18,13 +19,14 @@ const SEND_BUFFER: usize = 128 * 1024;
 /// At most one attempt at a time; dropping it ends the attempt.
 pub(super) struct Dial {
     plan: Plan,
-    attempt: Option<AbortOnDropHandle<io::Result<TcpStream>>>,
+    attempt: Option<AbortOnDropHandle<io::Result<Stream>>>,
 }
 
 impl Dial {
-    pub(super) fn new(config: &NeighborConfig) -> Self {
+    pub(super) fn new(config: &NeighborConfig, network: Network) -> Self {
         Self {
             plan: Plan {
+                network,
                 remote: SocketAddr::new(config.address.to_canonical(), config.port),
                 local: config.local_address,
                 password: config.password.clone(),
@@ -43,7 +45,7 @@ impl Dial {
     }
 
     /// Waits for the attempt; for ever when there is none.
-    pub(super) async fn finished(&mut self) -> Result<(TcpStream, SocketAddr), String> {
+    pub(super) async fn finished(&mut self) -> Result<(Stream, SocketAddr), String> {
         let Some(attempt) = self.attempt.as_mut() else {
             return std::future::pending().await;
         };
@@ -60,6 +62,7 @@ impl Dial {
 /// From where to where, and under which protection.
 #[derive(Clone)]
 struct Plan {
+    network: Network,
     remote: SocketAddr,
     local: Option<IpAddr>,
     password: Option<Md5Key>,
@@ -67,8 +70,16 @@ struct Plan {
 }
 
 impl Plan {
+    async fn connect(self) -> io::Result<Stream> {
+        match &self.network {
+            Network::Kernel => self.connect_tcp().await.map(Stream::Tcp),
+            #[cfg(test)]
+            Network::Simulated(net) => net.connect(self.remote).await.map(Stream::Simulated),
+        }
+    }
+
     /// A protection that cannot be set is an error: there is no session without it.
-    async fn connect(self) -> io::Result<TcpStream> {
+    async fn connect_tcp(&self) -> io::Result<TcpStream> {
         let address = self.remote.ip();
         let socket = if address.is_ipv4() {
             TcpSocket::new_v4()?
@@ -90,7 +101,10 @@ impl Plan {
 }
 
 /// For both directions: no delay for small messages, and a bounded send buffer.
-pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    SockRef::from(stream).set_send_buffer_size(SEND_BUFFER)
+pub(super) fn tune(stream: &Stream) -> io::Result<()> {
+    let Some(socket) = stream.tcp() else {
+        return Ok(());
+    };
+    socket.set_nodelay(true)?;
+    SockRef::from(socket).set_send_buffer_size(SEND_BUFFER)
 }

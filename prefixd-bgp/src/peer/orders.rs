@@ -115,6 +115,7 @@ impl Peer {
     async fn settle(&mut self) {
         while self.established.is_some() && !self.shared.rib().is_settled() {
             let effects = tokio::select! {
+                biased;
                 () = self.shared.written.notified() => Vec::new(),
                 Some((id, report)) = self.reports_rx.recv() => self.report(id, report),
                 () = sleep_until_some(self.machine.deadline()) => self.tick(),

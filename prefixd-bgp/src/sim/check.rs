@@ -1,0 +1,399 @@
+//! What must hold at every second, and at the end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::time::{Duration, Instant};
+
+use super::router::{End, Router, State};
+use super::story::{Side, World};
+use super::wishes::{Community, Key};
+use crate::route::Delivery;
+use crate::status::{Cause, PeerStatus, SessionPhase};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// From a change to the table of a router that can be reached: a round trip, and the next look at the tables.
+const REACHES: Duration = Duration::from_millis(1500);
+/// How long the rules of a neighbour that is disabled or removed may take, if it can be reached.
+const ORDERLY: Duration = Duration::from_secs(6);
+/// After something happened to a link, its router is held to the strict bounds again after this, beside the hold time.
+const SETTLES: Duration = Duration::from_secs(40);
+
+/// How often one rule may end a session until it is found, without other losses: halved each time.
+const MOST_DEATHS: u32 = 6;
+
+pub(super) struct Check {
+    /// For each router the connections that were there at the last looks.
+    held: Vec<[Vec<u64>; 2]>,
+}
+
+impl Check {
+    pub(super) fn new(routers: usize) -> Self {
+        Self {
+            held: vec![Default::default(); routers],
+        }
+    }
+
+    /// `quiet` says for how long nothing has happened any more.
+    pub(super) fn every_second(&mut self, world: &World, quiet: Option<Duration>) -> Result<(), String> {
+        let now = Instant::now();
+        for (r, (router, side)) in world.routers.iter().zip(&world.sides).enumerate() {
+            let state = router.state();
+            if let Some(broken) = state.broken.first() {
+                return Err(broken.clone());
+            }
+            no_rule_outlives_its_end(world, router, side, &state, now)?;
+            holds_all_that_is_wished(world, router, side, &state, now)?;
+            drop(state);
+            keeps_the_pace(router, side)?;
+            self.few_connections(world, router, r)?;
+            if let Some(quiet) = quiet {
+                comes_back(router, side, quiet)?;
+            }
+        }
+        if let Some(peer) = world.speaker.peers().iter().find(|peer| peer.task_restarts > 0) {
+            return Err(format!("the task of {} failed", peer.name));
+        }
+        Ok(())
+    }
+
+    /// No more than two connections of a neighbour, beside those that are closing, which takes a second.
+    fn few_connections(&mut self, world: &World, router: &Router, r: usize) -> Result<(), String> {
+        let held = world.net.held(router.plan.address.ip());
+        let [before, last] = &mut self.held[r];
+        let long = held
+            .iter()
+            .filter(|id| before.contains(id) && last.contains(id))
+            .count();
+        *before = std::mem::replace(last, held);
+        if long > 2 {
+            return Err(format!("{long} connections with {}", router.plan.name));
+        }
+        Ok(())
+    }
+
+    /// Long after the last event: tables, figures and sessions agree.
+    pub(super) fn at_rest(&self, world: &World) -> Result<(), String> {
+        let now = Instant::now();
+        for (router, side) in world.routers.iter().zip(&world.sides) {
+            let state = router.state();
+            let name = &router.plan.name;
+            let unnamed = matches!(router.plan.max_prefix, Some((_, false)));
+            let Some(session) = &state.session else {
+                // One that does not name its bound is asked again and again, more modestly each time.
+                if unnamed {
+                    continue;
+                }
+                return Err(format!("{name} has no session"));
+            };
+            for afi in &router.plan.afis {
+                if session.end_of_rib.get(afi) != Some(&1) {
+                    return Err(format!("{name}: End-of-RIB {:?}", session.end_of_rib));
+                }
+            }
+            holds_what_it_may(world, router, side, &state, now)?;
+            suspects_the_right_one(world, router, &state, now)?;
+            let peer = world.speaker.peer(name).ok_or("a neighbour is missing")?;
+            // A bound that was named is kept until it is forgotten by order. Each family has its own.
+            let full = peer
+                .flaps_by_cause
+                .get(&Cause::Received(6, 1))
+                .copied()
+                .unwrap_or_default();
+            let due = 2 * (1 + u64::from(side.forgot_bound));
+            if !unnamed && full > due {
+                return Err(format!("{name} was filled {full} times, {due} at most were due"));
+            }
+            agrees(&peer, &state)?;
+        }
+        Ok(())
+    }
+
+    /// After the stop nobody holds anything, and was told why.
+    pub(super) fn stopped(&self, world: &World, unfinished: &[Arc<str>]) -> Result<(), String> {
+        if !unfinished.is_empty() {
+            return Err(format!("{unfinished:?} did not stop"));
+        }
+        for router in &world.routers {
+            let state = router.state();
+            if let Some(broken) = state.broken.first() {
+                return Err(broken.clone());
+            }
+            if !state.table.is_empty() || state.session.is_some() {
+                return Err(format!(
+                    "{} holds {} rules after the stop",
+                    router.plan.name,
+                    state.table.len()
+                ));
+            }
+            let said = state.last_notification;
+            let unnamed = matches!(router.plan.max_prefix, Some((_, false)));
+            let expected = Some((6, 2));
+            if said != expected && !unnamed {
+                return Err(format!(
+                    "{} was told {said:?}, not {expected:?}",
+                    router.plan.name
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn hold(state: &State) -> Duration {
+    // Between sessions there is nothing in the table.
+    state
+        .session
+        .as_ref()
+        .map_or(Duration::ZERO, |session| session.hold)
+}
+
+fn no_rule_outlives_its_end(
+    world: &World,
+    router: &Router,
+    side: &Side,
+    state: &State,
+    now: Instant,
+) -> Result<(), String> {
+    // A silent connection ends by the hold time; one that is heard again before is no excuse after that.
+    let by_timer = |since: Instant| since + hold(state) + 3 * SECOND;
+    let excused_until = by_timer(side.disturbed)
+        .min(side.thaws + REACHES)
+        .max(state.died_at.map_or(now - SECOND, by_timer));
+    for key in state.table.keys() {
+        let gone = world.wishes.gone_since(key, now)?;
+        let (gone, bound) = match gone {
+            Some(gone) => (gone, REACHES),
+            None if side.enabled && side.configured => continue,
+            None => (side.acted_on, ORDERLY),
+        };
+        if now > gone + bound && now > excused_until {
+            let since = now - gone;
+            return Err(format!(
+                "{} still holds {key:02x?}, {since:?} after its end",
+                router.plan.name
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A router that has been well for a while holds every rule soon after it was wished, whatever happens to the others.
+fn holds_all_that_is_wished(
+    world: &World,
+    router: &Router,
+    side: &Side,
+    state: &State,
+    now: Instant,
+) -> Result<(), String> {
+    let settled = |since: Instant| since + hold(state) + SETTLES <= now;
+    let calm = settled(side.disturbed_until) && settled(side.acted_on) && state.died_at.is_none_or(settled);
+    let free =
+        side.config.pace.is_none() && side.config.max_rules.is_none() && router.plan.max_prefix.is_none();
+    let Some(session) = state
+        .session
+        .as_ref()
+        .filter(|_| calm && free && side.enabled && side.configured)
+    else {
+        return Ok(());
+    };
+    if session.since + REACHES > now {
+        return Ok(());
+    }
+    let wished = world
+        .wishes
+        .desired(now)
+        .filter(|(key, ..)| router.plan.afis.contains(&key.0));
+    for (key, community, since) in wished {
+        let held_back = || is_held_back(world, router, key) || was_until_now(world, router, key, now);
+        if since + REACHES <= now && state.table.get(key) != Some(&community) && !held_back() {
+            let held = state.table.get(key);
+            return Err(format!(
+                "{} holds {key:02x?} as {held:02x?}, wished is {community:02x?} for {:?}; {:?}",
+                router.plan.name,
+                now - since,
+                delivery(world, router, key)
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The speaker suspects the rule of ending sessions.
+fn is_held_back(world: &World, router: &Router, key: &Key) -> bool {
+    let delivery = delivery(world, router, key);
+    matches!(delivery, Some(Delivery::Quarantined(_) | Delivery::Probation))
+}
+
+/// It was told a moment ago, as suspects are when their time comes.
+fn was_until_now(world: &World, router: &Router, key: &Key, now: Instant) -> bool {
+    let nlri = world.wishes.nlri(key);
+    let route = nlri.and_then(|nlri| world.speaker.route(&router.plan.name, nlri));
+    route
+        .and_then(|route| route.written_at)
+        .is_some_and(|at| at + REACHES > now)
+}
+
+fn delivery(world: &World, router: &Router, key: &Key) -> Option<Delivery> {
+    let route = world.speaker.route(&router.plan.name, world.wishes.nlri(key)?)?;
+    Some(route.delivery)
+}
+
+/// Where nothing but the deadly rule ends a session, it alone is suspected in the end, and was told few times.
+fn suspects_the_right_one(world: &World, router: &Router, state: &State, now: Instant) -> Result<(), String> {
+    let deadly = router.plan.deadly.map(|(n, _)| world.wishes.key(n));
+    let name = &router.plan.name;
+    if let Some(deadly) = &deadly
+        && world
+            .wishes
+            .gone_since(deadly, now)
+            .is_ok_and(|gone| gone.is_none())
+        && router.plan.afis.contains(&deadly.0)
+        && matches!(
+            delivery(world, router, deadly),
+            Some(Delivery::Queued | Delivery::Advertised)
+        )
+    {
+        return Err(format!(
+            "{name} is still to be told {deadly:02x?}, which it dies of"
+        ));
+    }
+    // A rule that is taken back before it was found, and announced again, is a new one.
+    let lives = deadly.as_ref().map_or(0, |deadly| world.wishes.lives(deadly));
+    // A silent loss comes a hold time after its cause. If that is taken back meanwhile and announced again, as a new rule,
+    // another one that is under trial at that moment takes the blame.
+    let misleading = matches!(router.plan.deadly, Some((_, End::Silence))) && lives > 1;
+    let mut wished = world.wishes.desired(now);
+    if world.peaceful
+        && !misleading
+        && let Some((wrong, ..)) =
+            wished.find(|(key, ..)| Some(*key) != deadly.as_ref() && is_held_back(world, router, key))
+    {
+        return Err(format!(
+            "{name} is not told {wrong:02x?}, which never did any harm"
+        ));
+    }
+    if world.peaceful && state.deaths > MOST_DEATHS * lives {
+        return Err(format!(
+            "{name} died {} times of one rule, announced {lives} times",
+            state.deaths
+        ));
+    }
+    Ok(())
+}
+
+/// In no second more than a second's worth and the burst.
+fn keeps_the_pace(router: &Router, side: &Side) -> Result<(), String> {
+    let mut state = router.state();
+    let Some(pace) = side.config.pace else {
+        state.announced.clear();
+        return Ok(());
+    };
+    let pace = pace.get() as usize;
+    let most = pace + (pace / 10).max(1) + 1;
+    let times = state.announced.make_contiguous();
+    for (n, first) in times.iter().enumerate() {
+        let within = times[n..].iter().take_while(|at| **at < *first + SECOND).count();
+        if within > most {
+            return Err(format!(
+                "{} was sent {within} rules in a second at a pace of {pace}",
+                router.plan.name
+            ));
+        }
+    }
+    let Some(last) = state.announced.back().copied() else {
+        return Ok(());
+    };
+    state.announced.retain(|at| *at + 2 * SECOND > last);
+    Ok(())
+}
+
+/// Established in time: after the longest silence of a connection that is gone and the longest pause between two attempts;
+/// where the router has said something that comes again, after the longest hold-down.
+fn comes_back(router: &Router, side: &Side, quiet: Duration) -> Result<(), String> {
+    if router.state().session.is_some() || router.plan.max_prefix.is_some() {
+        return Ok(());
+    }
+    let offended = side.offended || router.plan.deadly.is_some();
+    let hold_down = if offended { 300 } else { 0 };
+    let bound = Duration::from_secs(hold_down + 90 + 35);
+    if quiet > bound {
+        return Err(format!(
+            "{} has no session after {quiet:?} of quiet",
+            router.plan.name
+        ));
+    }
+    Ok(())
+}
+
+/// The table against what is wished and the bounds.
+fn holds_what_it_may(
+    world: &World,
+    router: &Router,
+    side: &Side,
+    state: &State,
+    now: Instant,
+) -> Result<(), String> {
+    let name = &router.plan.name;
+    let wished: BTreeMap<&Key, Community> = world
+        .wishes
+        .desired(now)
+        .filter(|(key, ..)| router.plan.afis.contains(&key.0) && !is_held_back(world, router, key))
+        .map(|(key, community, _)| (key, community))
+        .collect();
+    for (key, held) in &state.table {
+        if wished.get(key) != Some(held) {
+            return Err(format!(
+                "{name} holds {key:02x?} as {held:02x?}; wished: {:02x?}",
+                wished.get(key)
+            ));
+        }
+    }
+    let max_rules = side.config.max_rules.unwrap_or(usize::MAX);
+    let (mut most, mut least) = (0, 0);
+    for afi in &router.plan.afis {
+        let count = |keys: &mut dyn Iterator<Item = u8>| keys.filter(|one| one == afi).count();
+        let wished = count(&mut wished.keys().map(|key| key.0));
+        let held = count(&mut state.table.keys().map(|key| key.0));
+        let bound = router.plan.max_prefix.map_or(usize::MAX, |(bound, _)| bound);
+        if held > bound {
+            return Err(format!(
+                "{name} holds {held} rules of AFI {afi}, more than {bound}"
+            ));
+        }
+        most += wished.min(bound);
+        least += match router.plan.max_prefix {
+            Some((_, false)) => 0,
+            Some((bound, true)) if wished > bound => bound * 8 / 10,
+            Some((bound, true)) => wished.min(bound - bound.div_ceil(10)),
+            None => wished,
+        };
+    }
+    let held = state.table.len();
+    // Rules of a family that the router does not take have room in the budget all the same.
+    let all = world.wishes.desired(now).count();
+    let least = match (all > max_rules, router.plan.afis.len()) {
+        (false, _) => least,
+        (true, 2) => least.min(max_rules * 8 / 10),
+        (true, _) => 0,
+    };
+    if held > most.min(max_rules) || held < least {
+        return Err(format!(
+            "{name} holds {held} rules; {least} to {} were due",
+            most.min(max_rules)
+        ));
+    }
+    Ok(())
+}
+
+/// The speaker says what is.
+fn agrees(peer: &PeerStatus, state: &State) -> Result<(), String> {
+    let (rules, held) = (peer.rules, state.table.len());
+    if peer.phase != SessionPhase::Established || rules.advertised != held || rules.dirty != 0 {
+        return Err(format!(
+            "{} is {}, {rules:?}; the router holds {held}",
+            peer.name, peer.phase
+        ));
+    }
+    Ok(())
+}
