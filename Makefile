@@ -11,7 +11,7 @@ TEST_PACKAGES := bird2 frr gobgpd exabgp postgresql
 DEMO_PACKAGES := bird2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test bench demo install lab clean
+.PHONY: help setup lint test bench interop demo install lab clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ bench: ## Measure and print the figures of docs/benchmarks.md (about 10 minutes;
 	@lab/install-packages bird2 postgresql
 	$(CARGO) build --release --locked -p prefixd -p lab@0.1.0 --bins
 	target/release/bench --prefixd target/release/prefixd
+
+interop: setup ## Play the matrix of sessions with every router and write docs/interop.md (about 3 minutes)
+	$(CARGO) run --locked -p prefixd-bgp --example interop > docs/interop.md.new
+	mv docs/interop.md.new docs/interop.md
 
 demo: ## Daemon, a real router, an attack wave, and the console on top (DEMO=plain: no console)
 	@lab/install-packages $(DEMO_PACKAGES)

@@ -27,6 +27,7 @@ mod frr;
 mod gobgp;
 pub mod rule;
 mod unicast;
+mod version;
 
 #[cfg(test)]
 mod tests;

@@ -148,6 +148,21 @@ impl Pair {
         self.speaker.open();
     }
 
+    /// The same speaker again on the same addresses, with these rules before the first session.
+    pub(crate) async fn restart_speaker_as_it_was(&mut self, changes: &[Change]) {
+        let deadline = Instant::now() + LIMIT;
+        // The old one has closed its sessions; its listening socket goes a moment later.
+        self.speaker = loop {
+            match Speaker::start(self.config.clone()) {
+                Ok(speaker) => break speaker,
+                Err(error) if Instant::now() > deadline => panic!("{error}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        self.speaker.apply(changes.iter().cloned()).unwrap();
+        self.speaker.open();
+    }
+
     pub(crate) async fn wait_phase(&self, wanted: impl Fn(SessionPhase) -> bool) {
         self.wait(|status| wanted(status.phase)).await;
     }

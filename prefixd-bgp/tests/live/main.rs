@@ -5,9 +5,12 @@
 mod every;
 mod graceful;
 mod harness;
+mod interop;
 mod protection;
 mod quarantine;
 mod rtbh;
+
+use std::net::IpAddr;
 
 use lab::routers::{Component as C, Family, Kind, Match, NO_EXPORT, Op, RouterRule};
 use prefixd_bgp::flowspec::{Action, BitmaskTerm, BytesPerSecond, Comparison, Component, NumericTerm};
@@ -122,9 +125,9 @@ fn assert_marked(rule: &RouterRule) {
     }
 }
 
-/// Announce, exact readback, withdraw.
-async fn announce_and_withdraw(kind: Kind, transport: Transport, peering: Peering) {
-    let Some(pair) = Pair::start(kind, transport, peering).await else {
+/// Both dial, so that collisions are likely: announce, exact readback, withdraw, and rules that only some routers show.
+async fn both_dial(kind: Kind) {
+    let Some(pair) = Pair::start(kind, Transport::Both, Peering::External).await else {
         return;
     };
     let [(v4, shown_v4), (v6, shown_v6)] = plain_rules();
@@ -161,39 +164,6 @@ async fn announce_and_withdraw(kind: Kind, transport: Transport, peering: Peerin
             assert_eq!(held, expected);
         }
     }
-}
-
-/// The router dies and comes back empty: it must get everything again, soon.
-async fn router_restart(kind: Kind) {
-    let Some(mut pair) = Pair::start(kind, Transport::WeDial, Peering::External).await else {
-        return;
-    };
-    let [(v4, _), (v6, _)] = plain_rules();
-    pair.speaker.apply([announce(&v4), announce(&v6)]).unwrap();
-    pair.wait_rules(Family::Ipv4Flow, 1).await;
-    pair.router.kill9().unwrap();
-    pair.wait_phase(|phase| phase != SessionPhase::Established).await;
-    pair.router.restart().await.unwrap();
-    pair.wait_rules(Family::Ipv4Flow, 1).await;
-    pair.wait_rules(Family::Ipv6Flow, 1).await;
-    assert_eq!(pair.speaker.peer(NAME).unwrap().established_total, 2);
-}
-
-/// The speaker goes without a word and comes back with other rules: nothing of the old ones stays.
-async fn speaker_restart(kind: Kind) {
-    let Some(mut pair) = Pair::start(kind, Transport::WeDial, Peering::Internal).await else {
-        return;
-    };
-    let [(v4, shown_v4), (v6, _)] = plain_rules();
-    pair.speaker.apply([announce(&v4), announce(&v6)]).unwrap();
-    pair.wait_rules(Family::Ipv6Flow, 1).await;
-    pair.kill_speaker();
-    pair.wait_rules(Family::Ipv4Flow, 0).await;
-
-    pair.restart_speaker(&[announce(&v4)]);
-    let rules = pair.wait_rules(Family::Ipv4Flow, 1).await;
-    assert_eq!(rules[0].matches, shown_v4);
-    pair.wait_rules(Family::Ipv6Flow, 0).await;
 }
 
 /// A withdrawing stop: the rules go, and the router sees an orderly end.
@@ -274,38 +244,18 @@ macro_rules! live {
             use super::*;
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn we_dial_ebgp() {
-                announce_and_withdraw($kind, Transport::WeDial, Peering::External).await;
+            async fn interop_over_ipv4() {
+                interop($kind, interop::IPV4).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn we_dial_ibgp() {
-                announce_and_withdraw($kind, Transport::WeDial, Peering::Internal).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn router_dials_ebgp() {
-                announce_and_withdraw($kind, Transport::RouterDials, Peering::External).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn router_dials_ibgp() {
-                announce_and_withdraw($kind, Transport::RouterDials, Peering::Internal).await;
+            async fn interop_over_ipv6() {
+                interop($kind, interop::IPV6).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn both_dial() {
-                announce_and_withdraw($kind, Transport::Both, Peering::External).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn router_restart() {
-                super::router_restart($kind).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn speaker_restart() {
-                super::speaker_restart($kind).await;
+                super::both_dial($kind).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -333,4 +283,18 @@ live! {
     frr = Kind::Frr;
     gobgp = Kind::GoBgp;
     exabgp = Kind::ExaBgp;
+}
+
+/// Every row of docs/interop.md.
+async fn interop(kind: Kind, over: IpAddr) {
+    if !kind.available().unwrap() {
+        return;
+    }
+    let failed: Vec<_> = interop::matrix(interop::cases(kind, &[over]))
+        .await
+        .into_iter()
+        .filter(|(_, held)| *held < interop::COLUMNS.len())
+        .map(|(case, held)| format!("{case:?}: {} does not hold", interop::COLUMNS[held]))
+        .collect();
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }

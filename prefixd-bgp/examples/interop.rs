@@ -1,0 +1,121 @@
+//! `make interop`: plays the matrix of the live tests with every router that is installed, and prints docs/interop.md.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "rows fail by panicking, as tests do"
+)]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the page is the program's output"
+)]
+
+#[path = "../tests/live/harness.rs"]
+#[expect(dead_code, reason = "shared with the tests, which use more of it")]
+mod harness;
+#[path = "../tests/live/interop.rs"]
+mod interop;
+
+use std::collections::BTreeSet;
+
+use harness::{Guard, Peering, Transport};
+use interop::{COLUMNS, Case, IPV4, IPV6, cases, matrix};
+use lab::routers::Kind;
+
+const HEAD: &str = "# Interoperability
+
+Printed by `make interop`, which starts each router on loopback, makes a session of each kind with the speaker, and looks
+into the router's own tables. The same rows are tests (`prefixd-bgp/tests/live/interop.rs`), so that every change is held
+to them.
+
+| column | what was seen |
+|---|---|
+| session, announce | the session is established on both sides; one IPv4 and one IPv6 rule are in the router's tables |
+| exact readback | match, action, NO_EXPORT and the marker, as far as the router shows them, are what was sent |
+| withdraw | both rules are gone from the tables |
+| router restart | the router is killed (SIGKILL) and started empty: it has both rules again |
+| speaker restart | the speaker closes without a word and comes back with one rule: the router has that one, and not the other |
+
+BIRD and GoBGP show rules without loss. FRR shows no communities and does not tell alternatives from ranges, which the rules of
+these rows have not. ExaBGP is no router: what it received is read from its log.
+
+TCP-MD5 and GTSM are set on both sides. Missing is GTSM with ExaBGP when the speaker dials: ExaBGP answers a connection with
+an ordinary TTL, which the speaker does not take.
+";
+
+#[tokio::main]
+async fn main() {
+    let mut page = HEAD.to_owned();
+    let mut failed = BTreeSet::new();
+    for kind in Kind::ALL {
+        let version = match kind.version() {
+            Ok(version) => version,
+            Err(error) => {
+                eprintln!("{}: {error:#}", kind.title());
+                failed.insert(kind);
+                continue;
+            }
+        };
+        eprintln!("{} {version} ...", kind.title());
+        page += &format!(
+            "\n## {} {version}\n\n| kind of session | {} |\n|---|",
+            kind.title(),
+            COLUMNS.join(" | ")
+        );
+        page += &"---|".repeat(COLUMNS.len());
+        page.push('\n');
+        for (case, held) in matrix(cases(kind, &[IPV4, IPV6])).await {
+            let cells = (0..COLUMNS.len()).map(|column| match column.cmp(&held) {
+                std::cmp::Ordering::Less => "ok",
+                std::cmp::Ordering::Equal => "**failed**",
+                std::cmp::Ordering::Greater => "not tried",
+            });
+            page += &format!(
+                "| {} | {} |\n",
+                title(&case),
+                cells.collect::<Vec<_>>().join(" | ")
+            );
+            if held < COLUMNS.len() {
+                failed.insert(kind);
+            }
+        }
+    }
+    print!("{page}");
+    if !failed.is_empty() {
+        eprintln!("not as it should be: {failed:?}");
+        std::process::exit(1);
+    }
+}
+
+fn title(case: &Case) -> String {
+    let over = if case.over.is_ipv4() { "IPv4" } else { "IPv6" };
+    let peering = match case.peering {
+        Peering::External => "eBGP",
+        Peering::Internal => "iBGP",
+    };
+    let transport = match case.transport {
+        Transport::WeDial => "the speaker dials",
+        Transport::RouterDials => "the router dials",
+        Transport::Both => "both dial",
+    };
+    let guard = match case.guard {
+        Guard {
+            password: None,
+            ttl_security: false,
+        } => "",
+        Guard {
+            password: Some(_),
+            ttl_security: false,
+        } => ", TCP-MD5",
+        Guard {
+            password: None,
+            ttl_security: true,
+        } => ", GTSM",
+        Guard {
+            password: Some(_),
+            ttl_security: true,
+        } => ", TCP-MD5 and GTSM",
+    };
+    format!("{over}, {peering}, {transport}{guard}")
+}
