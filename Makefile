@@ -32,10 +32,11 @@ lint: ## Formatting, clippy, documentation, house rules
 test: setup ## Run every test, with real routers and databases
 	@lab/run-tests
 
-bench: ## Measure and print the figures of docs/benchmarks.md (about 10 minutes; release build)
-	@lab/install-packages bird2 postgresql
+bench: ## Measure and print the figures of docs/benchmarks.md (about 10 minutes; release build; ONLY=bgp: one group)
+	@lab/install-packages bird2 frr postgresql
 	$(CARGO) build --release --locked -p prefixd -p lab@0.1.0 --bins
-	target/release/bench --prefixd target/release/prefixd
+	$(CARGO) build --release --locked -p prefixd-bgp --example speed
+	target/release/bench --prefixd target/release/prefixd $(if $(ONLY),--only $(ONLY))
 
 interop: setup ## Play the matrix of sessions with every router and write docs/interop.md (about 3 minutes)
 	$(CARGO) run --locked -p prefixd-bgp --example interop > docs/interop.md.new

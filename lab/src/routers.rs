@@ -435,13 +435,14 @@ impl Router {
         }
     }
 
-    /// How many rules the router holds now; cheap on BIRD, which counts by itself.
+    /// How many rules the router holds now; cheap on BIRD and FRR, which count by themselves.
     ///
     /// # Errors
     /// As for [`Router::rules`].
     pub async fn count(&self, family: Family) -> anyhow::Result<usize> {
         match self.kind {
             Kind::Bird => bounded(bird::count(self.dir.path(), family)).await,
+            Kind::Frr => bounded(frr::count(self.dir.path(), &self.config, family)).await,
             _ => Ok(self.rules(family).await?.len()),
         }
     }

@@ -194,6 +194,14 @@ impl Speaker {
         })
     }
 
+    /// Sends bytes as they are.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn raw(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.stream.write_all(bytes).await.context("send bytes")
+    }
+
     async fn update(&mut self, attributes: &[u8]) -> anyhow::Result<()> {
         let mut body = vec![0, 0];
         body.extend(

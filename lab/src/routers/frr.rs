@@ -122,6 +122,15 @@ pub(super) async fn is_established(dir: &Path, config: &RouterConfig) -> anyhow:
     Ok(summary["peers"][config.peer_addr.to_string()]["state"] == "Established")
 }
 
+/// How many rules the neighbour has announced, without listing them.
+pub(super) async fn count(dir: &Path, config: &RouterConfig, family: Family) -> anyhow::Result<usize> {
+    let text = ask(dir, &format!("show bgp {} flowspec summary json", afi(family))).await?;
+    let summary: serde_json::Value = serde_json::from_str(&text).context("read FRR's summary")?;
+    let received = &summary["peers"][config.peer_addr.to_string()]["pfxRcd"];
+    // Without a session there is no such figure.
+    Ok(received.as_u64().unwrap_or(0).try_into()?)
+}
+
 pub(super) async fn session_text(dir: &Path) -> anyhow::Result<String> {
     ask(dir, "show bgp neighbors").await
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "the figures are the program's output")]
 #![expect(clippy::print_stderr, reason = "progress goes beside the figures")]
 
+mod bgp;
 mod ingest;
 mod list;
 mod rig;
@@ -25,6 +26,9 @@ struct Arguments {
     /// Where databases go: a directory on a real disk.
     #[arg(long, default_value = "/var/tmp")]
     directory: PathBuf,
+    /// The program that measures the speaker, built for release.
+    #[arg(long, default_value = "target/release/examples/speed")]
+    speed: PathBuf,
     /// Only these groups of figures.
     #[arg(long, value_enum)]
     only: Vec<Group>,
@@ -41,6 +45,8 @@ enum Group {
     Rules,
     /// Lists over many rows.
     List,
+    /// The speaker alone.
+    Bgp,
 }
 
 /// One line of the table.
@@ -68,6 +74,7 @@ async fn main() -> anyhow::Result<()> {
             Group::Update => print(update::measure(&arguments).await?),
             Group::Rules => print(rules::measure(&arguments).await?),
             Group::List => print(list::measure(&arguments).await?),
+            Group::Bgp => bgp::measure(&arguments)?,
         }
     }
     Ok(())
