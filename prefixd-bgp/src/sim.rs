@@ -19,13 +19,18 @@ mod story;
 mod stream;
 mod wishes;
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 pub(crate) use net::Net;
 pub(crate) use stream::Stream;
 
 /// Seeds in every run of the tests.
 const SEEDS: u64 = 2_000;
+/// No story takes a hundredth of this.
+const STANDSTILL: Duration = Duration::from_secs(60);
 
 #[test]
 fn every_story_ends_well() {
@@ -38,28 +43,55 @@ fn every_story_ends_well() {
     let seeds = number("PREFIXD_SIM_SEEDS").unwrap_or(SEEDS);
     let next = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (begun, begins) = mpsc::channel();
     let failed: Vec<String> = std::thread::scope(|scope| {
-        let work = || {
-            let mut failed = Vec::new();
+        let work = |begun: mpsc::Sender<u64>| {
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
                 if seed >= seeds {
-                    return failed;
+                    return None;
                 }
+                // The receiver is there until every sender is gone.
+                let _ = begun.send(seed);
                 if let Err(lines) = play(seed) {
-                    failed.push(format!("seed {seed}:\n{}", lines.join("\n")));
                     // One story is enough to read.
                     next.store(seeds, Ordering::Relaxed);
+                    return Some(format!("seed {seed}:\n{}", lines.join("\n")));
                 }
             }
         };
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                let begun = begun.clone();
+                scope.spawn(move || work(begun))
+            })
+            .collect();
+        drop(begun);
+        watch(&begins, threads);
         workers
             .into_iter()
-            .flat_map(|worker| worker.join().expect("a story panicked"))
+            .filter_map(|worker| worker.join().expect("a story panicked"))
             .collect()
     });
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+}
+
+/// A task that is always ready keeps virtual time from passing, and its story from ending: says which ones it may be.
+fn watch(begins: &mpsc::Receiver<u64>, threads: usize) {
+    let mut last = VecDeque::new();
+    loop {
+        match begins.recv_timeout(STANDSTILL) {
+            Ok(seed) => {
+                last.push_front(seed);
+                last.truncate(threads);
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                eprintln!("time stands still in one of the seeds {last:?}");
+                std::process::exit(101);
+            }
+        }
+    }
 }
 
 #[test]
