@@ -3,6 +3,7 @@
 //! Numbered messages are journal entries: a client that reconnects with the last position it has seen misses
 //! none, or is told `resync_required`. Messages without a number are ephemeral.
 
+use crate::control::BreakerTripped;
 use crate::event::EventOutcome;
 use crate::ids::{EventId, MitigationId};
 use crate::mitigation::{Delivery, Mitigation};
@@ -85,6 +86,11 @@ pub enum FeedBody {
         /// Whether it came.
         added: bool,
     },
+    /// The breaker tripped or was reset.
+    ControlChanged {
+        /// While it is tripped.
+        breaker: Option<BreakerTripped>,
+    },
     /// A new configuration is in force.
     ConfigReloaded {},
     /// A session came up or went down.
@@ -137,6 +143,7 @@ impl FeedBody {
         "mitigation_rejected",
         "event_ingested",
         "safelist_changed",
+        "control_changed",
         "config_reloaded",
         "peer_changed",
         "delivery_changed",

@@ -53,6 +53,8 @@ guardrails! {
     QuotaGlobal = "quota_global",
     /// More new mitigations in the last minute than allowed.
     RateOfChange = "rate_of_change",
+    /// The breaker is tripped: sessions were lost right after something was announced.
+    Breaker = "breaker",
     /// The source may not ask for this action.
     SourceAction = "source_action",
     /// A combination that would finish the attack, or that cannot match.

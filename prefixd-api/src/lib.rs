@@ -25,6 +25,7 @@
 pub mod client;
 #[cfg(feature = "config")]
 pub mod config;
+pub mod control;
 pub mod event;
 pub mod feed;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -209,6 +209,8 @@ open_names! {
         LifetimeReached = "guardrail.lifetime",
         /// A safelist entry covers it.
         Safelisted = "guardrail.safelist",
+        /// It was announced right before sessions were lost, and the breaker tripped.
+        Breaker = "guardrail.breaker",
         /// The daemon's mode changed.
         ModeChanged = "mode_changed",
         /// A defect kept it from being judged by the guardrails; what cannot be judged may not stay.

@@ -96,6 +96,8 @@ kinds! {
     Suppression = "suppression", None;
     /// An operator gave an order to a neighbour; the feed tells what comes of it.
     Peer = "peer", None;
+    /// The breaker tripped or was reset.
+    Breaker = "breaker", Some("control_changed");
     /// A configuration came into force.
     Config = "config", Some("config_reloaded");
 }
@@ -262,6 +264,12 @@ impl Writer {
                         "neighbor": change.neighbor, "order": change.what.order().as_str(), "reason": change.reason,
                     }))?;
                     self.append(at, &change.actor, Kind::Peer, change.neighbor.to_string(), body);
+                }
+                Effect::Breaker(change) => {
+                    let body = serde_json::to_string(&serde_json::json!({
+                        "breaker": change.after, "reason": change.reason,
+                    }))?;
+                    self.append(at, &change.actor, Kind::Breaker, "breaker".to_owned(), body);
                 }
             }
         }

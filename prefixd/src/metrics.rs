@@ -136,6 +136,8 @@ pub struct Now {
     pub head: Gauge,
     /// Removals that are not recorded yet.
     pub owed: Gauge,
+    /// Whether the breaker is tripped.
+    pub breaker_tripped: Gauge,
     /// Whether the store takes changes.
     pub store_up: Gauge,
     /// Whether the session is established.
@@ -292,6 +294,11 @@ impl Metrics {
             now.owed.clone(),
         );
         registry.register(
+            "breaker_tripped",
+            "Whether lost sessions keep everything new from being announced",
+            now.breaker_tripped.clone(),
+        );
+        registry.register(
             "store_up",
             "Whether the store takes changes",
             now.store_up.clone(),
@@ -379,7 +386,8 @@ impl Metrics {
             | Effect::Unsuppressed(_)
             | Effect::SafelistAdded(_)
             | Effect::SafelistRemoved { .. }
-            | Effect::Peer(_) => {}
+            | Effect::Peer(_)
+            | Effect::Breaker(_) => {}
         }
     }
 

@@ -486,6 +486,7 @@ impl Told {
             Outcome::SafelistAdded(_) => "safelist_added",
             Outcome::SafelistRemoved => "safelist_removed",
             Outcome::PeerOrdered => "peer_ordered",
+            Outcome::ControlChanged => "control_changed",
             Outcome::Settled => "settled",
             Outcome::Refused(problem) => {
                 assert!(decision.effects.is_empty(), "a refused request changes nothing");

@@ -4,8 +4,8 @@ use crate::failure::Failure;
 use crate::output::{Color, Format};
 use crate::session::Session;
 use crate::{
-    completion, events, health, import, man, mitigations, peers, reload, safelist, stats, status, version,
-    watch,
+    breaker, completion, events, health, import, man, mitigations, peers, reload, safelist, stats, status,
+    version, watch,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use prefixd_api::client::Endpoint;
@@ -155,6 +155,7 @@ enum Command {
     #[command(visible_alias = "sl")]
     Safelist(safelist::SafelistArgs),
     Peers(peers::PeersArgs),
+    Breaker(breaker::BreakerArgs),
     Stats(stats::StatsArgs),
     Reload(reload::ReloadArgs),
     Watch(watch::WatchArgs),
@@ -174,6 +175,7 @@ impl Cli {
             Command::Events(args) => args.run(&session()?).await,
             Command::Safelist(args) => args.run(&session()?).await,
             Command::Peers(args) => args.run(&session()?).await,
+            Command::Breaker(args) => args.run(&session()?).await,
             Command::Stats(args) => args.run(&session()?).await,
             Command::Reload(args) => args.run(&session()?).await,
             Command::Watch(args) => args.run(&session()?).await,

@@ -13,6 +13,7 @@
 //!
 //! Data goes to standard output, everything else to standard error.
 
+mod breaker;
 mod cli;
 mod completion;
 mod events;

@@ -180,6 +180,13 @@ fn describe(message: &FeedMessage, view: View) -> Result<String, Failure> {
         FeedBody::DriftDetected { missing, unexplained } => {
             format!("{missing} missing, {unexplained} unexplained")
         }
+        FeedBody::ControlChanged {
+            breaker: Some(breaker),
+        } => format!(
+            "the breaker tripped: lost {}; nothing new is announced",
+            breaker.neighbors.join(" and ")
+        ),
+        FeedBody::ControlChanged { breaker: None } => "the breaker is reset".to_owned(),
         FeedBody::Hello { .. }
         | FeedBody::ConfigReloaded {}
         | FeedBody::ResyncRequired { .. }

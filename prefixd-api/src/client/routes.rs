@@ -3,6 +3,7 @@
 use super::query::{PathBuilder, push_encoded};
 use super::retry::Repeat;
 use super::{Client, Error, EventQuery, MitigationQuery, Read, decode};
+use crate::control::{BreakerResetRequest, Control};
 use crate::event::{EventAnswer, EventBatch, EventBatchAnswer, EventList, EventRequest, StoredEvent};
 use crate::ids::{EventId, MitigationId};
 use crate::mitigation::{Mitigation, MitigationDetail, MitigationList, MitigationRequest, WithdrawRequest};
@@ -144,6 +145,17 @@ impl Client {
     ) -> Result<PeerDetail, Error> {
         let path = format!("{}/{}", peer_path(name), order.as_str());
         self.change(&path, request, Repeat::WhenUnsent).await
+    }
+
+    /// What holds all announcing back.
+    pub async fn control(&self) -> Result<Read<Control>, Error> {
+        self.read("/v1/control").await
+    }
+
+    /// Resets the breaker, so that new rules are announced again.
+    pub async fn reset_breaker(&self, request: &BreakerResetRequest) -> Result<Control, Error> {
+        self.change("/v1/breaker/reset", request, Repeat::WhenUnsent)
+            .await
     }
 
     /// Whether the daemon answers. Asked once.

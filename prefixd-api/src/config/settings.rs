@@ -47,6 +47,9 @@ pub struct Settings {
     /// How many mitigations.
     #[serde(default)]
     pub quotas: Quotas,
+    /// When lost sessions stop all announcing.
+    #[serde(default)]
+    pub breaker: Breaker,
     /// Spans of time.
     #[serde(default)]
     pub timers: Timers,
@@ -423,6 +426,17 @@ section! {
         /// Prefixes of the network itself: never filtered.
         #[serde(deserialize_with = "crate::prefix::deserialize_list")]
         infrastructure_prefixes: Vec<IpNet> = Vec::new(),
+    }
+}
+
+section! {
+    /// When lost sessions stop all announcing.
+    Breaker {
+        /// Neighbours lost within the window of an announcement that trip it. All of them trip it as well, where there
+        /// are two at least.
+        neighbors_lost: u16 = 2,
+        /// Seconds.
+        window_seconds: u32 = 60,
     }
 }
 

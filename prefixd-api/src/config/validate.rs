@@ -125,6 +125,19 @@ pub(super) fn settings(settings: &Settings, report: &mut Report) {
         );
     }
     report.at("guardrails", |report| guardrails(&settings.guardrails, report));
+    report.at("breaker", |report| {
+        let breaker = &settings.breaker;
+        report.require(
+            "neighbors_lost",
+            (2..=64).contains(&breaker.neighbors_lost),
+            "must be 2 to 64: one neighbour alone is what quarantine is for",
+        );
+        report.require(
+            "window_seconds",
+            (1..=3600).contains(&breaker.window_seconds),
+            "must be 1 to 3600",
+        );
+    });
     report.at("timers", |report| {
         let (timers, bounds) = (&settings.timers, &settings.guardrails);
         let ttl = timers.default_ttl_seconds;

@@ -282,6 +282,7 @@ impl App {
             | FeedBody::ResyncRequired { .. }
             | FeedBody::EventIngested { .. }
             | FeedBody::SafelistChanged { .. }
+            | FeedBody::ControlChanged { .. }
             | FeedBody::ConfigReloaded {}
             | FeedBody::DriftDetected { .. }
             | FeedBody::Ping {}
@@ -577,6 +578,16 @@ impl App {
                 Meaning::Info,
                 format!("saf {} {prefix}{actor}", if *added { "+" } else { "-" }),
             ),
+            FeedBody::ControlChanged {
+                breaker: Some(breaker),
+            } => (
+                Meaning::Critical,
+                format!(
+                    "BREAKER tripped: lost {}; nothing new is announced",
+                    breaker.neighbors.join(", ")
+                ),
+            ),
+            FeedBody::ControlChanged { breaker: None } => (Meaning::Ok, format!("breaker reset{actor}")),
             FeedBody::ConfigReloaded {} => (Meaning::Info, format!("cfg reloaded{actor}")),
             FeedBody::PeerChanged {
                 neighbor,

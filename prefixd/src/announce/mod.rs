@@ -26,7 +26,7 @@ use prefixd_api::rule::Rule;
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::flowspec::NlriKey;
 use prefixd_bgp::{Change, ConfigError, NeighborConfig, Priority, Route, Speaker, Target};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use table::{Desired, Step, Table, Wanted};
@@ -61,6 +61,8 @@ struct Inner {
     untold: BTreeSet<MitigationId>,
     /// Neighbours that an operator disabled, as committed.
     disabled: BTreeMap<Arc<str>, Arc<PeerDisabled>>,
+    /// Mitigations that were taken back before their end was recorded; they are not announced again.
+    held_back: HashSet<MitigationId>,
     /// How many rules of a mitigation no router could be told. Decisions refuse such rules, so there are none.
     unroutable: HashMap<MitigationId, u64>,
 }
@@ -102,6 +104,7 @@ impl Announcer {
                 neighbors,
                 untold: BTreeSet::new(),
                 disabled: BTreeMap::new(),
+                held_back: HashSet::new(),
                 unroutable: HashMap::new(),
             }),
             ephemeral,
@@ -127,17 +130,23 @@ impl Announcer {
         let mut changes = Vec::new();
         for id in changed {
             inner.owe_telling(id);
-            let steps = match state
-                .mitigations
-                .get(&id)
-                .filter(|mitigation| is_announced(mitigation))
-            {
+            let live = state.mitigations.get(&id);
+            if live.is_none() {
+                inner.held_back.remove(&id);
+            }
+            let steps = match live.filter(|mitigation| inner.announces(mitigation)) {
                 Some(mitigation) => inner.set(mitigation, now),
                 None => inner.remove(id),
             };
             self.push(&inner.neighbors, steps, &mut changes);
         }
         self.apply(changes);
+    }
+
+    /// Takes the routes of a mitigation back, and keeps them back until its end is recorded.
+    pub fn hold_back(&self, id: MitigationId) {
+        self.inner().held_back.insert(id);
+        self.remove(id);
     }
 
     /// Takes the routes of a mitigation back, whatever the store says.
@@ -180,18 +189,16 @@ impl Announcer {
         let gone: Vec<MitigationId> = inner
             .table
             .mitigations()
-            .filter(|id| !state.mitigations.get(id).is_some_and(|m| is_announced(m)))
+            .filter(|id| !state.mitigations.get(id).is_some_and(|m| inner.announces(m)))
             .collect();
         // What differs is counted where it matters, at the neighbours.
         for id in gone {
             inner.remove(id);
         }
-        for mitigation in state
-            .mitigations
-            .values()
-            .filter(|mitigation| is_announced(mitigation))
-        {
-            inner.set(mitigation, now);
+        for mitigation in state.mitigations.values() {
+            if inner.announces(mitigation) {
+                inner.set(mitigation, now);
+            }
         }
         let mut changes = Vec::new();
         for neighbor in &inner.neighbors {
@@ -357,6 +364,10 @@ impl Inner {
             error!(mitigation = %id, %rule, why, "this rule is not announced");
         }
         self.table.set(id, &routes, end, now.saturating_add(OVERLAP))
+    }
+
+    fn announces(&self, mitigation: &Mitigation) -> bool {
+        is_announced(mitigation) && !self.held_back.contains(&mitigation.mitigation_id)
     }
 
     fn remove(&mut self, id: MitigationId) -> Vec<Step> {

@@ -253,7 +253,8 @@ impl Sealed {
             Effect::Event(..)
             | Effect::SafelistAdded(_)
             | Effect::SafelistRemoved { .. }
-            | Effect::Peer(_) => None,
+            | Effect::Peer(_)
+            | Effect::Breaker(_) => None,
         })
     }
 

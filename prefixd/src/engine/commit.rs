@@ -12,7 +12,7 @@
 use super::batch::{Answers, Batch, Sealed, Work};
 use super::run::{Engine, EngineError, LOOK_AGAIN, RETRY, TICK};
 use super::{Request, SubmitError};
-use crate::policy::{Command, Effect, State, next_deadline};
+use crate::policy::{Command, Effect, State, Trip, next_deadline};
 use crate::store::CommitError;
 use futures_util::future::{BoxFuture, FutureExt, MaybeDone, maybe_done};
 use prefixd_api::ids::MitigationId;
@@ -184,6 +184,7 @@ impl Engine {
 
     fn keep_alive(&mut self) {
         (self.parts.alive)();
+        self.watch_sessions();
         self.keep_deadlines();
     }
 
@@ -341,7 +342,7 @@ impl Engine {
         let is_away = matches!(why, SubmitError::Store);
         for item in sealed.items {
             match (&item.work.command, &item.work.reply) {
-                (Command::Due(_) | Command::Judge(_), None) if is_away => {
+                (Command::Due(_) | Command::Judge(_) | Command::Trip(_), None) if is_away => {
                     self.own.push_back(item.work.command.clone());
                 }
                 _ => {
@@ -374,6 +375,7 @@ impl Engine {
         let changed: HashSet<Scope> = batch.changed().collect();
         self.state = batch.working.clone();
         self.head = batch.head;
+        let late = self.watch_announcements(&batch.content.effects);
         self.parts
             .announcer
             .project(&self.state, mitigations(&batch.content.effects));
@@ -385,6 +387,9 @@ impl Engine {
             if let Effect::Mitigation { after, .. } = effect {
                 self.owed.remove(&after.mitigation_id);
             }
+        }
+        for trip in late {
+            self.trip(trip);
         }
         for scope in changed {
             let at = next_deadline(&self.state, &self.parts.policy, &scope);
@@ -404,6 +409,26 @@ impl Engine {
         }
     }
 
+    /// The breaker knows what goes to the routers before it goes. What was decided before it tripped must not: it is
+    /// answered, and held back.
+    fn watch_announcements(&mut self, effects: &[Effect]) -> Vec<Trip> {
+        let (now, bounds) = (self.parts.clock.now(), self.parts.policy.breaker());
+        let mut late = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Mitigation { before, after, .. } if is_news(before.as_deref(), after) => {
+                    if let Some(trip) = self.breaker.announces(after.mitigation_id, now, bounds) {
+                        self.parts.announcer.hold_back(after.mitigation_id);
+                        late.push(trip);
+                    }
+                }
+                Effect::Breaker(change) if change.after.is_some() => self.breaker.is_recorded(),
+                _ => {}
+            }
+        }
+        late
+    }
+
     /// A scope that was looked at and did not change has its deadline still before it. One that has passed all the
     /// same would be looked at for ever: it waits.
     fn rearm(&mut self, batch: &Sealed) {
@@ -418,6 +443,15 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether routers are to be told something new.
+fn is_news(before: Option<&Mitigation>, after: &Mitigation) -> bool {
+    let announced = |mitigation: &&Mitigation| mitigation.enforced && mitigation.status.is_announced();
+    announced(&after)
+        && before
+            .filter(announced)
+            .is_none_or(|before| before.rules != after.rules)
 }
 
 /// When nothing holds a mitigation any more, if nothing is decided until then.

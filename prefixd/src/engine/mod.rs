@@ -5,6 +5,7 @@
 //! ```
 
 mod batch;
+mod breaker;
 mod commit;
 mod deadlines;
 mod known;

@@ -28,6 +28,7 @@ pub(super) fn restore(state: &mut State, loaded: &Loaded, now: Timestamp) -> u64
         let neighbor = Arc::from(disabled.neighbor.as_str());
         state.disabled.insert(neighbor, Arc::new(disabled.clone()));
     }
+    state.breaker = loaded.breaker.clone().map(Arc::new);
     for mitigation in &loaded.mitigations {
         let ttl = Duration::from_secs(mitigation.ttl_seconds.into());
         let hold_down = match (mitigation.ending_since, mitigation.ends_at) {

@@ -4,6 +4,7 @@
 //! away), the watchdog is fed, and the next batch is decided.
 
 use super::batch::{Batch, Work};
+use super::breaker::Breaker;
 use super::commit::{Committing, outcome};
 use super::deadlines::Deadlines;
 use super::known::Known;
@@ -14,15 +15,17 @@ use crate::announce::{Announcer, Neighbor};
 use crate::clock::{Clock, STEP};
 use crate::journal::{Head, Kind};
 use crate::metrics::Metrics;
-use crate::policy::{Command, Facts, Policy, State, next_deadline};
+use crate::policy::{Command, Facts, Policy, State, Trip, next_deadline};
 use crate::store::{Loaded, Store};
 use arc_swap::ArcSwap;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Scope;
 use prefixd_api::time::Timestamp;
+use prefixd_bgp::{SessionChange, SessionEvent, Suspicion};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -114,6 +117,9 @@ pub struct Engine {
     pub(super) known: Known,
     /// Mitigations that left the RIB at their deadline and are not recorded as ended.
     pub(super) owed: HashSet<MitigationId>,
+    pub(super) breaker: Breaker,
+    /// Sessions that come up and go down.
+    sessions: broadcast::Receiver<SessionEvent>,
     /// Whether any neighbour is established, as of the last look.
     established: bool,
     pub(super) store_failing_since: Option<Timestamp>,
@@ -183,6 +189,8 @@ impl Engine {
             known: Known::new(now, parts.settings.max_future_skew),
             own: VecDeque::new(),
             owed: HashSet::new(),
+            breaker: Breaker::default(),
+            sessions: parts.announcer.speaker().events(),
             established: false,
             store_failing_since: None,
             retry_at: None,
@@ -237,6 +245,7 @@ impl Engine {
                 () = shutdown.cancelled(), if !self.requests.is_closed() => self.requests.close(),
                 _ = tick.tick() => self.tick().await?,
                 result = outcome(&mut self.commit) => self.committed(result).await?,
+                event = next_event(&mut self.sessions) => self.session_changed(event),
                 () = tokio::time::sleep_until(wake) => {}
                 received = self.requests.recv_many(&mut inbox, room), if room > 0 => if received == 0 { break },
             }
@@ -256,6 +265,55 @@ impl Engine {
             "the engine has committed everything that was queued"
         );
         Ok(())
+    }
+
+    /// What happened to sessions since the last look.
+    pub(super) fn watch_sessions(&mut self) {
+        loop {
+            match self.sessions.try_recv() {
+                Ok(event) => self.session_changed(Some(event)),
+                Err(TryRecvError::Lagged(_)) => self.session_changed(None),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// `None`: some changes were missed.
+    pub(super) fn session_changed(&mut self, event: Option<SessionEvent>) {
+        let Some(SessionEvent { neighbor, change }) = event else {
+            for peer in self.parts.announcer.speaker().peers() {
+                if peer.session.is_some() {
+                    self.breaker.up(peer.name);
+                }
+            }
+            return;
+        };
+        match change {
+            SessionChange::Up { .. } => self.breaker.up(neighbor),
+            SessionChange::Down { loss } => {
+                let suspected = loss.is_some_and(|loss| loss.suspicion() != Suspicion::None);
+                let now = self.parts.clock.now();
+                let bounds = self.parts.policy.breaker();
+                if let Some(trip) = self.breaker.down(&neighbor, suspected, now, bounds) {
+                    self.trip(trip);
+                }
+            }
+        }
+    }
+
+    /// What was announced in the window leaves the routers at once; the record follows.
+    pub(super) fn trip(&mut self, trip: Trip) {
+        error!(
+            neighbors = ?trip.neighbors,
+            withdrawn = trip.mitigations.len(),
+            "sessions were lost right after something was announced: it is withdrawn, and nothing new is announced until \
+             somebody resets the breaker (prefixdctl breaker reset)"
+        );
+        for mitigation in &trip.mitigations {
+            self.parts.announcer.hold_back(*mitigation);
+            self.owed.insert(*mitigation);
+        }
+        self.own.push_front(Command::Trip(trip));
     }
 
     /// Lets those who are about to ask do so, as long as more come: their commands share the commit. Alone, a
@@ -533,6 +591,15 @@ impl Engine {
             }),
             Err(_) => Ok(()),
         }
+    }
+}
+
+/// The next change of a session; `None` when some were missed. Pending for ever once there can be none.
+async fn next_event(sessions: &mut broadcast::Receiver<SessionEvent>) -> Option<SessionEvent> {
+    match sessions.recv().await {
+        Ok(event) => Some(event),
+        Err(RecvError::Lagged(_)) => None,
+        Err(RecvError::Closed) => std::future::pending().await,
     }
 }
 

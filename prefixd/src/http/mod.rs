@@ -13,6 +13,7 @@
 //! Handlers parse, ask the engine or the store, and answer. They decide nothing.
 
 mod config;
+mod control;
 mod error;
 mod events;
 mod extract;

@@ -1,7 +1,7 @@
 //! The one table of routes. From it come the router, the role a request needs, and the OpenAPI document.
 
 use super::gate::{self, Gate};
-use super::{App, Failure, config, events, feed, mitigations, peers, safelist, status};
+use super::{App, Failure, config, control, events, feed, mitigations, peers, safelist, status};
 use axum::Router;
 use axum::http::Method;
 use axum::middleware::from_fn_with_state;
@@ -93,6 +93,8 @@ fn table() -> Table {
     .add(Is(Role::Operator), routes!(peers::reset))
     .add(Is(Role::Operator), routes!(peers::resend))
     .add(Is(Role::Operator), routes!(peers::release))
+    .add(Is(Role::Viewer), routes!(control::get))
+    .add(Is(Role::Admin), routes!(control::reset_breaker))
     .add(Is(Role::Admin), routes!(config::reload))
     .add(Public, routes!(status::health))
     .add(Public, routes!(status::ready))
@@ -173,7 +175,9 @@ mod tests {
             lines,
             [
                 "/metrics GET viewer",
+                "/v1/breaker/reset POST admin",
                 "/v1/config/reload POST admin",
+                "/v1/control GET viewer",
                 "/v1/events GET viewer",
                 "/v1/events POST detector",
                 "/v1/events/batch POST detector",

@@ -133,6 +133,17 @@ pub(super) async fn detail(
             disabled.neighbor, disabled.disabled_by, disabled.disabled_at, disabled.reason
         )
     });
+    if let Some(breaker) = &snapshot.state.breaker {
+        reasons.insert(
+            0,
+            format!(
+                "the breaker is tripped since {}: the sessions with {} were lost right after an announcement; nothing new \
+                 is announced until prefixdctl breaker reset",
+                breaker.tripped_at,
+                breaker.neighbors.join(" and ")
+            ),
+        );
+    }
     if let Some(since) = snapshot.store_failing_since {
         reasons.push(format!("the store takes no changes since {since}"));
     }
@@ -222,6 +233,8 @@ fn set_gauges(app: &App) {
     now.queue.set(signed(app.engine.queued() as u64));
     now.head.set(signed(snapshot.head));
     now.owed.set(signed(snapshot.owed));
+    now.breaker_tripped
+        .set(i64::from(snapshot.state.breaker.is_some()));
     now.store_up
         .set(i64::from(snapshot.store_failing_since.is_none()));
     // A neighbour that a reload removed must not stay.

@@ -7,6 +7,7 @@ use prefixd_api::mitigation::{MitigationRequest, Scope};
 use prefixd_api::peer::PeerOrder;
 use prefixd_api::time::Timestamp;
 use prefixd_api::victim::Victim;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One thing to decide.
@@ -29,10 +30,34 @@ pub enum Command {
     },
     /// Disable, enable, reset a neighbour or send it everything again.
     Peer(PeerCommand),
+    /// Sessions were lost right after something was announced.
+    Trip(Trip),
+    /// Announce again.
+    ResetBreaker(ResetBreaker),
     /// A deadline of this scope has come: lease, claim, hold-down or escalation.
     Due(Scope),
     /// Configuration or safelist changed: judge the live mitigation of this scope again.
     Judge(Scope),
+}
+
+/// What tripped the breaker. Said again with more mitigations, they are added.
+#[derive(Clone, Debug)]
+pub struct Trip {
+    /// The neighbours whose sessions were lost.
+    pub neighbors: Vec<Arc<str>>,
+    /// What was announced since then is withdrawn.
+    pub announced_since: Timestamp,
+    /// These are that.
+    pub mitigations: Vec<MitigationId>,
+}
+
+/// An admin's order to announce again, authenticated.
+#[derive(Clone, Debug)]
+pub struct ResetBreaker {
+    /// Who asks.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// Identifiers made before the decision, so that deciding stays pure. What is not used is lost.

@@ -3,7 +3,7 @@
 use super::inventory::{Asset, Customer, Inventory, Service};
 use super::playbooks::{Condition, OnAllowedPort, Playbook, Playbooks, Step};
 use super::safelist::FixedSafelist;
-use super::settings::{EscalationDefaults, Limits, Policy, Quotas, Timers};
+use super::settings::{BreakerBounds, EscalationDefaults, Limits, Policy, Quotas, Timers};
 use super::sources::{Reporting, Source, Sources, Visibility};
 use super::templates::{Configured, Templates};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
@@ -40,6 +40,10 @@ impl Policy {
             mode: settings.mode,
             limits: limits(settings),
             quotas: quotas(&settings.quotas),
+            breaker: BreakerBounds {
+                neighbors_lost: settings.breaker.neighbors_lost.into(),
+                window: seconds(settings.breaker.window_seconds),
+            },
             timers: timers(&settings.timers),
             escalation: EscalationDefaults {
                 enabled: settings.escalation.enabled,

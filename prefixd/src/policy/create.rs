@@ -93,6 +93,9 @@ impl Turn<'_> {
         self.guard_ttl(step.ttl, true)?;
         // One of the other mode is not revised: it ends, and a successor takes its place.
         let revised = live.filter(|live| live.enforced == enforced);
+        if revised.is_some_and(|live| live.rules != rules) {
+            self.guard_breaker(enforced)?;
+        }
         if revised.is_none() {
             self.guard_new(Subject {
                 victim: command.victim,

@@ -21,6 +21,8 @@ pub fn decide(state: &State, policy: &Policy, command: &Command, now: Timestamp,
         Command::SafelistAdd(command) => turn.safelist_add(command),
         Command::SafelistRemove { prefix, actor } => turn.safelist_remove(*prefix, actor),
         Command::Peer(command) => turn.peer(command),
+        Command::Trip(trip) => turn.trip(trip),
+        Command::ResetBreaker(command) => turn.reset_breaker(command),
         Command::Due(scope) => turn.due(scope),
         Command::Judge(scope) => turn.judge(scope),
     }

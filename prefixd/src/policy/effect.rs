@@ -2,6 +2,7 @@
 
 use super::trace::Trace;
 use ipnet::IpNet;
+use prefixd_api::control::BreakerTripped;
 use prefixd_api::event::{EventAnswer, StoredEvent};
 use prefixd_api::guardrail::Guardrail;
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
@@ -39,6 +40,8 @@ pub enum Outcome {
     SafelistRemoved,
     /// An order to a neighbour was given, or there was nothing to do.
     PeerOrdered,
+    /// What holds announcing back is as ordered.
+    ControlChanged,
     /// A deadline or a new judgement was dealt with.
     Settled,
     /// Nothing changed; this is why.
@@ -80,6 +83,19 @@ pub enum Effect {
     },
     /// An order to a neighbour.
     Peer(PeerChange),
+    /// The breaker tripped, or was reset.
+    Breaker(BreakerChange),
+}
+
+/// See [`Effect::Breaker`].
+#[derive(Clone, Debug)]
+pub struct BreakerChange {
+    /// While it is tripped.
+    pub after: Option<Arc<BreakerTripped>>,
+    /// Who did it.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// An operator's order to a neighbour. What lasts is in the state; the speaker is told once it is durable.

@@ -243,8 +243,20 @@ impl Turn<'_> {
         }
     }
 
+    /// Whether anything new may be announced. What is announced already goes on and ends.
+    pub(super) fn guard_breaker(&self, enforced: bool) -> Result<(), Reason> {
+        match &self.state.breaker {
+            Some(breaker) if enforced => Err(Reason::BreakerTripped {
+                tripped_at: breaker.tripped_at,
+                neighbors: breaker.neighbors.clone(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Quotas and rates of change: the checks on one more mitigation.
     pub(super) fn guard_new(&mut self, subject: Subject<'_>) -> Result<(), Reason> {
+        self.guard_breaker(subject.enforced)?;
         let (quotas, tally) = (&self.policy.quotas, self.tally(subject.enforced));
         if subject.source.is_some() {
             let vectors = tally.victim(subject.victim);

@@ -15,6 +15,7 @@
 //! | `reason`, `trace` | why: every reason is a value |
 
 mod ban;
+mod breaker;
 mod claims;
 mod command;
 mod compile;
@@ -50,14 +51,15 @@ mod withdraw;
 mod tests;
 
 pub use command::{
-    Command, CreateCommand, EventCommand, FreshIds, PeerCommand, SafelistAdd, WithdrawCommand,
+    Command, CreateCommand, EventCommand, FreshIds, PeerCommand, ResetBreaker, SafelistAdd, Trip,
+    WithdrawCommand,
 };
 pub use compile::Implicit;
 pub(crate) use create::requested;
 pub use decide::decide;
 pub use due::next_deadline;
-pub use effect::{Decision, Effect, MitigationEvent, Outcome, PeerChange, PeerWhat};
-pub use settings::{Policy, Quotas};
+pub use effect::{BreakerChange, Decision, Effect, MitigationEvent, Outcome, PeerChange, PeerWhat};
+pub use settings::{BreakerBounds, Policy, Quotas};
 pub use starts::Starts;
 pub use state::{Counts, State, Tally};
 pub use trace::Trace;

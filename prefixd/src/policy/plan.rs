@@ -107,6 +107,9 @@ impl<'a> Turn<'a> {
         for rule in &mut rules {
             rule.sample = step.sample;
         }
+        if rules != mitigation.rules {
+            self.guard_breaker(mitigation.enforced)?;
+        }
         self.guard_rules(&rules, owner)?;
         self.guard_allowed(&rules, owner)?;
         self.guard_sources(&rules, &mitigation.claims)?;

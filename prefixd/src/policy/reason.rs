@@ -208,6 +208,9 @@ reasons! {
     /// Too many beginnings in a minute.
     RateOfChange { of: Text, name: String, started: u64, max: u64 }
         "guardrail" "guardrail.rate_of_change", Refused;
+    /// Sessions were lost right after something was announced.
+    BreakerTripped { tripped_at: Timestamp, neighbors: Vec<String> }
+        "guardrail" "guardrail.breaker", Refused;
     /// The sources may not ask for this action.
     SourceAction { sources: Vec<String>, action: ActionType, max_action: ActionType }
         "guardrail" "guardrail.source_action", Refused;
@@ -643,6 +646,15 @@ impl fmt::Display for Reason {
             } => write!(
                 f,
                 "{of} {name} began {started} mitigations in the last minute; {max} are allowed"
+            ),
+            Self::BreakerTripped {
+                tripped_at,
+                neighbors,
+            } => write!(
+                f,
+                "the breaker is tripped since {tripped_at}: the sessions with {} were lost right after something was \
+                 announced; nothing new is announced until a person resets it (prefixdctl breaker reset)",
+                neighbors.join(" and ")
             ),
             Self::SourceAction {
                 sources,

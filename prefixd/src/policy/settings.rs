@@ -18,6 +18,7 @@ pub struct Policy {
     pub(super) mode: Mode,
     pub(super) limits: Limits,
     pub(super) quotas: Quotas,
+    pub(super) breaker: BreakerBounds,
     pub(super) timers: Timers,
     pub(super) escalation: EscalationDefaults,
     pub(super) sources: Sources,
@@ -65,6 +66,15 @@ pub struct Quotas {
     pub new_source: u64,
 }
 
+/// What trips the breaker.
+#[derive(Clone, Copy, Debug)]
+pub struct BreakerBounds {
+    /// Neighbours lost.
+    pub neighbors_lost: usize,
+    /// Within this time of an announcement.
+    pub window: Duration,
+}
+
 /// Spans that are not of one playbook step.
 #[derive(Clone, Debug)]
 pub(super) struct Timers {
@@ -100,6 +110,12 @@ impl Policy {
     #[must_use]
     pub fn quotas(&self) -> Quotas {
         self.quotas
+    }
+
+    /// What trips the breaker.
+    #[must_use]
+    pub fn breaker(&self) -> BreakerBounds {
+        self.breaker
     }
 
     /// Safelist entries that the configuration brings, implicit ones included, by prefix.

@@ -5,6 +5,7 @@ use super::effect::{Effect, PeerWhat};
 use super::starts::{Start, Starts, decrement, increment};
 use imbl::{HashMap, HashSet, OrdMap};
 use ipnet::IpNet;
+use prefixd_api::control::BreakerTripped;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Group, Mitigation, OriginKind, Scope, Suppression};
 use prefixd_api::peer::PeerDisabled;
@@ -26,6 +27,8 @@ pub struct State {
     pub safelist: OrdMap<IpNet, Arc<SafelistEntry>>,
     /// Neighbours that an operator disabled, by name.
     pub disabled: OrdMap<Arc<str>, Arc<PeerDisabled>>,
+    /// The breaker, while it is tripped: nothing new is announced.
+    pub breaker: Option<Arc<BreakerTripped>>,
     /// Scopes that a mitigation holds in the store which could not be read at start: nothing new can begin there.
     pub unreadable: HashSet<Scope>,
     /// How many mitigations are live, in the ways quotas ask.
@@ -163,6 +166,7 @@ impl State {
                 Effect::SafelistRemoved { prefix, .. } => {
                     self.safelist.remove(prefix);
                 }
+                Effect::Breaker(change) => self.breaker.clone_from(&change.after),
                 Effect::Peer(change) => match &change.what {
                     PeerWhat::Disabled(disabled) => {
                         self.disabled

@@ -2,13 +2,15 @@
 //!
 //! A row that cannot be read never goes unsaid, and never opens a door. A mitigation that cannot be read is
 //! reported and not announced; its scope stays taken in the database, so nothing takes its place unseen. A group
-//! is reported and begins anew with the next event. Safelist entries, suppressions and disabled neighbours hold
+//! is reported and begins anew with the next event. Safelist entries, suppressions, disabled neighbours and the breaker hold
 //! rules back, so without one of them nothing may be announced: loading fails.
 
+use super::commit::BREAKER;
 use super::db::on_db;
 use super::prefix::address;
 use super::{Store, StoreError};
 use crate::journal::Head;
+use prefixd_api::control::BreakerTripped;
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
 use prefixd_api::peer::PeerDisabled;
 use prefixd_api::resource::SafelistEntry;
@@ -35,6 +37,8 @@ pub struct Loaded {
     pub safelist: Vec<SafelistEntry>,
     /// Neighbours that an operator disabled.
     pub disabled: Vec<PeerDisabled>,
+    /// The breaker, when it is tripped.
+    pub breaker: Option<BreakerTripped>,
     /// The end of the POP's journal.
     pub head: Head,
     /// Rows that could not be read: mitigations among them are not announced.
@@ -68,7 +72,7 @@ impl Store {
     /// Reads what a POP's engine starts from.
     ///
     /// # Errors
-    /// When the store fails, or a safelist entry, suppression or disabled neighbour cannot be read.
+    /// When the store fails, or a safelist entry, suppression, disabled neighbour or the breaker cannot be read.
     pub async fn load(&self, pop: &str, now: Timestamp) -> Result<Loaded, StoreError> {
         let mut unreadable = Vec::new();
         let rows: Vec<(Uuid, Vec<u8>, String, String)> = on_db!(patiently self, |db| {
@@ -123,7 +127,16 @@ impl Store {
                 .await?
         })?;
         let disabled = all_or_nothing("disabled neighbour", rows)?;
+        let rows: Vec<(String,)> = on_db!(patiently self, |db| {
+            sqlx::query_as("SELECT body FROM control WHERE pop = $1 AND name = $2")
+                .bind(pop)
+                .bind(BREAKER)
+                .fetch_all(db)
+                .await?
+        })?;
+        let breaker = all_or_nothing("breaker", rows)?.pop();
         Ok(Loaded {
+            breaker,
             disabled,
             mitigations,
             groups,

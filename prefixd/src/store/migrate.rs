@@ -14,6 +14,7 @@ const STEPS: &[(i64, &str, &str)] = &[
         "disabled peers",
         include_str!("../../../migrations/0002_disabled_peers.sql"),
     ),
+    (3, "control", include_str!("../../../migrations/0003_control.sql")),
 ];
 
 /// What the tokens stand for.

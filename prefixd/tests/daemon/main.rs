@@ -4,6 +4,7 @@
 
 mod access;
 mod bad_input;
+mod breaker;
 mod crash;
 mod feed;
 mod graceful;

@@ -10,10 +10,10 @@ use prefixd_api::time::Timestamp;
 use std::collections::BTreeSet;
 
 /// What Prometheus reads, sample by sample.
-struct Scrape(String);
+pub(crate) struct Scrape(String);
 
 impl Scrape {
-    async fn of(daemon: &Daemon) -> anyhow::Result<Self> {
+    pub(crate) async fn of(daemon: &Daemon) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().tls_certs_only([]).build()?;
         let request = http
             .get(format!("http://{}/metrics", daemon.address))
@@ -38,7 +38,7 @@ impl Scrape {
         })
     }
 
-    fn value(&self, series: &str) -> Option<f64> {
+    pub(crate) fn value(&self, series: &str) -> Option<f64> {
         self.samples()
             .find(|(name, _)| *name == series)
             .map(|(_, value)| value)
@@ -145,6 +145,7 @@ async fn every_documented_metric_is_there_and_moves() -> anyhow::Result<()> {
         ("prefixd_rate_limited_total", 1.0),
         (r#"prefixd_mitigations{kind="active"}"#, 1.0),
         ("prefixd_journal_head", 3.0),
+        ("prefixd_breaker_tripped", 0.0),
         ("prefixd_store_up", 1.0),
         (r#"prefixd_peer_up{neighbor="bird0"}"#, 1.0),
         (r#"prefixd_peer_rules_desired{neighbor="bird0"}"#, 1.0),

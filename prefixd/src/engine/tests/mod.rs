@@ -1,5 +1,6 @@
 //! The engine step by step, on both stores: a test says when a commit ends and how, and what is decided meanwhile.
 
+mod breaker;
 mod commits;
 mod history;
 mod panics;

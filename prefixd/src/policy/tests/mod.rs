@@ -1,11 +1,12 @@
 //! A small world to decide in: a policy, a state, and a clock that stops at every deadline.
 
+mod breaker;
 mod properties;
 
 use super::inventory::{Asset, Customer, Inventory, Service};
 use super::playbooks::{Condition, OnAllowedPort, Playbook, Playbooks, Step};
 use super::safelist::FixedSafelist;
-use super::settings::{EscalationDefaults, Limits, Policy, Quotas, Timers};
+use super::settings::{BreakerBounds, EscalationDefaults, Limits, Policy, Quotas, Timers};
 use super::sources::{Reporting, Source, Sources, Visibility};
 use super::state::{State, Tally};
 use super::templates::{Configured, Templates};
@@ -127,6 +128,10 @@ pub(super) fn policy() -> Policy {
             max_packet_length: 9216,
             min_police_bps: 1_000_000,
             require_owned: true,
+        },
+        breaker: BreakerBounds {
+            neighbors_lost: 2,
+            window: seconds(60),
         },
         quotas: Quotas {
             per_customer: 3,

@@ -6,6 +6,7 @@ mod sqlite;
 mod written;
 
 pub(super) use postgres::LOCK_POP;
+pub(super) use rows::BREAKER;
 pub(super) use sqlite::{Committer, Setup};
 pub use written::Written;
 

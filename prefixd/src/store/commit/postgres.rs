@@ -136,6 +136,8 @@ fn bind_rest<'q>(query: Statement<'q>, rows: &'q Rows<'q>) -> Statement<'q> {
         safelist_removed,
         peers_disabled,
         peers_enabled,
+        held,
+        let_go,
         ..
     } = rows;
     query
@@ -157,6 +159,9 @@ fn bind_rest<'q>(query: Statement<'q>, rows: &'q Rows<'q>) -> Statement<'q> {
         .bind(column(peers_disabled, |(neighbor, _)| *neighbor))
         .bind(column(peers_disabled, |(_, body)| *body))
         .bind(column(peers_enabled, |neighbor| *neighbor))
+        .bind(column(held, |(name, _)| *name))
+        .bind(column(held, |(_, body)| *body))
+        .bind(column(let_go, |name| *name))
 }
 
 /// What an error says about the batch (PostgreSQL, appendix A: error codes).

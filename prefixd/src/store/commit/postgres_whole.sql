@@ -25,4 +25,12 @@
     DELETE FROM disabled_peers t
     USING unnest($58::text[]) AS r (neighbor)
     WHERE t.pop = $1 AND t.neighbor = r.neighbor
+), held AS (
+    INSERT INTO control (pop, name, body)
+    SELECT $1, name, body FROM unnest($59::text[], $60::text[]) AS r (name, body)
+    ON CONFLICT (pop, name) DO UPDATE SET body = excluded.body
+), let_go AS (
+    DELETE FROM control t
+    USING unnest($61::text[]) AS r (name)
+    WHERE t.pop = $1 AND t.name = r.name
 )

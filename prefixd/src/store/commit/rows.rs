@@ -21,7 +21,12 @@ pub(super) struct Rows<'a> {
     pub(super) safelist_removed: Vec<Range>,
     pub(super) peers_disabled: Vec<(&'a str, &'a str)>,
     pub(super) peers_enabled: Vec<&'a str>,
+    pub(super) held: Vec<(&'a str, &'a str)>,
+    pub(super) let_go: Vec<&'a str>,
 }
+
+/// The breaker's name among what holds announcing back.
+pub(in crate::store) const BREAKER: &str = "breaker";
 
 pub(super) struct EventRow<'a> {
     pub(super) event: &'a StoredEvent,
@@ -88,6 +93,7 @@ impl<'a> Rows<'a> {
         let mut suppressions: Last<&Scope, Option<(&Suppression, &str)>> = Last::with_capacity(0);
         let mut safelist: Last<IpNet, Option<&str>> = Last::with_capacity(0);
         let mut peers: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+        let mut breaker = None;
         let mut by_trace: HashMap<*const Trace, EventId> = HashMap::with_capacity(capacity);
         for (effect, Written { body, why: text }) in batch.effects.iter().zip(&batch.written) {
             match effect {
@@ -126,6 +132,7 @@ impl<'a> Rows<'a> {
                 Effect::SafelistRemoved { prefix, .. } => {
                     safelist.put(*prefix, None);
                 }
+                Effect::Breaker(change) => breaker = Some(change.after.as_ref().map(|_| &**body)),
                 Effect::Peer(change) => match &change.what {
                     PeerWhat::Disabled(_) => {
                         peers.insert(&change.neighbor, Some(body));
@@ -151,6 +158,16 @@ impl<'a> Rows<'a> {
             safelist_removed: Vec::new(),
             peers_disabled: Vec::new(),
             peers_enabled: Vec::new(),
+            held: breaker
+                .flatten()
+                .map(|body| (BREAKER, body))
+                .into_iter()
+                .collect(),
+            let_go: breaker
+                .filter(Option::is_none)
+                .map(|_| BREAKER)
+                .into_iter()
+                .collect(),
         };
         for (scope, place) in &suppressions.places {
             match suppressions.values[*place] {
@@ -181,6 +198,8 @@ impl<'a> Rows<'a> {
             && self.safelist_removed.is_empty()
             && self.peers_disabled.is_empty()
             && self.peers_enabled.is_empty()
+            && self.held.is_empty()
+            && self.let_go.is_empty()
     }
 }
 

@@ -225,6 +225,9 @@ const UNPROTECT: &str = "DELETE FROM safelist WHERE af = ?1 AND lo = ?2 AND hi =
 const DISABLE_PEER: &str = "INSERT INTO disabled_peers (pop, neighbor, body) VALUES (?1, ?2, ?3) \
      ON CONFLICT (pop, neighbor) DO UPDATE SET body = excluded.body";
 const ENABLE_PEER: &str = "DELETE FROM disabled_peers WHERE pop = ?1 AND neighbor = ?2";
+const HOLD: &str = "INSERT INTO control (pop, name, body) VALUES (?1, ?2, ?3) \
+     ON CONFLICT (pop, name) DO UPDATE SET body = excluded.body";
+const LET_GO: &str = "DELETE FROM control WHERE pop = ?1 AND name = ?2";
 
 /// All rows and the end of the transaction.
 fn write(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
@@ -332,6 +335,12 @@ fn write_rest(connection: &Connection, pop: &str, rows: &Rows<'_>) -> rusqlite::
     }
     for neighbor in &rows.peers_enabled {
         run(connection, ENABLE_PEER, params![pop, neighbor])?;
+    }
+    for (name, body) in &rows.held {
+        run(connection, HOLD, params![pop, name, body])?;
+    }
+    for name in &rows.let_go {
+        run(connection, LET_GO, params![pop, name])?;
     }
     Ok(())
 }

@@ -53,6 +53,10 @@ fn body(effect: &Effect) -> Result<String, serde_json::Error> {
                 Ok(String::new())
             }
         },
+        Effect::Breaker(change) => match &change.after {
+            Some(tripped) => json(tripped),
+            None => Ok(String::new()),
+        },
         Effect::Unsuppressed(_) | Effect::SafelistRemoved { .. } => Ok(String::new()),
     }
 }

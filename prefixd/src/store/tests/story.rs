@@ -1,7 +1,10 @@
 //! Told to each engine.
 
-use super::fixture::{Attack, host};
+use super::fixture::{Attack, START, host};
 use super::*;
+use crate::policy::BreakerChange;
+use prefixd_api::control::BreakerTripped;
+use prefixd_api::feed::{FeedBody, FeedMessage};
 use prefixd_api::mitigation::{MitigationStatus, Scope, Suppression};
 use prefixd_api::peer::PeerDisabled;
 use prefixd_api::resource::SafelistEntry;
@@ -19,7 +22,7 @@ macro_rules! both {
 }
 both!(what_is_committed_is_loaded a_culprit_fails_alone_and_the_head_fences lists_page_and_filter
       retention_keeps_the_chain_verifiable a_newer_schema_is_refused what_operators_change_comes_and_goes
-      a_disabled_neighbour_stays_disabled_until_it_is_enabled
+      a_disabled_neighbour_stays_disabled_until_it_is_enabled a_tripped_breaker_stays_tripped_until_it_is_reset
       a_changed_entry_breaks_the_chain an_unreadable_row_is_named_and_the_others_load);
 
 async fn what_is_committed_is_loaded(place: Place) {
@@ -449,6 +452,66 @@ async fn a_disabled_neighbour_stays_disabled_until_it_is_enabled(place: Place) {
         .collect();
     assert_eq!(orders[0], r#""enable" "edge1" "INC-4711""#);
     assert_eq!(orders[5], r#""reset" "edge2" "INC-4711""#);
+}
+
+async fn a_tripped_breaker_stays_tripped_until_it_is_reset(place: Place) {
+    let tripped = BreakerTripped {
+        tripped_at: at(1),
+        neighbors: vec!["edge1".to_owned(), "edge2".to_owned()],
+        announced_since: START,
+        withdrawn: 3,
+    };
+    let change = |after: Option<&BreakerTripped>| {
+        vec![Effect::Breaker(BreakerChange {
+            after: after.map(|tripped| Arc::new(tripped.clone())),
+            actor: "prefixd".to_owned(),
+            reason: "lost".to_owned(),
+        })]
+    };
+    place.commit(&[change(Some(&tripped))]).await.unwrap();
+    let loaded = place.store.load(POP, at(2)).await.unwrap().breaker;
+    assert_eq!(loaded, Some(tripped.clone()));
+    assert_eq!(place.store.load("elsewhere", at(2)).await.unwrap().breaker, None);
+    // The last word of a batch counts.
+    let more = BreakerTripped {
+        withdrawn: 4,
+        ..tripped.clone()
+    };
+    place.commit(&[change(None), change(Some(&more))]).await.unwrap();
+    assert_eq!(place.store.load(POP, at(3)).await.unwrap().breaker, Some(more));
+    place
+        .commit(&[change(Some(&tripped)), change(None)])
+        .await
+        .unwrap();
+    assert_eq!(place.store.load(POP, at(4)).await.unwrap().breaker, None);
+
+    let journal = &batch(Head::default(), at(1), &[change(Some(&tripped)), change(None)]).entries;
+    let told: Vec<FeedBody> = journal
+        .iter()
+        .map(|entry| entry.feed_json().unwrap().unwrap())
+        .map(|text| serde_json::from_str::<FeedMessage>(&text).unwrap().body)
+        .collect();
+    assert_eq!(
+        told,
+        [
+            FeedBody::ControlChanged {
+                breaker: Some(tripped)
+            },
+            FeedBody::ControlChanged { breaker: None }
+        ]
+    );
+    // What cannot be read holds everything back: nothing is announced without it.
+    place.commit(&[change(told_again(&told))]).await.unwrap();
+    execute(&place, "UPDATE control SET body = 'x'").await;
+    let unreadable = place.store.load(POP, at(5)).await.unwrap_err();
+    assert!(unreadable.to_string().contains("breaker"), "{unreadable}");
+}
+
+fn told_again(told: &[FeedBody]) -> Option<&BreakerTripped> {
+    told.iter().find_map(|body| match body {
+        FeedBody::ControlChanged { breaker } => breaker.as_ref(),
+        _ => None,
+    })
 }
 
 async fn a_changed_entry_breaks_the_chain(place: Place) {

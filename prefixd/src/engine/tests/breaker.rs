@@ -1,0 +1,92 @@
+//! Removing never waits for the store: what trips the breaker is taken back at once, the record follows.
+
+use super::*;
+use prefixd_bgp::{Loss, SessionChange, SessionEvent};
+
+#[test]
+fn the_bounds_are_those_of_the_configuration() {
+    let settings = SETTINGS.to_owned() + "breaker: { neighbors_lost: 3, window_seconds: 90 }\n";
+    for (settings, neighbors, seconds) in [(settings.as_str(), 3, 90), (SETTINGS, 2, 60)] {
+        let config = Config::from_texts(settings, INVENTORY, PLAYBOOKS).unwrap();
+        let bounds = Policy::compile(&config, &Implicit::default()).breaker();
+        assert_eq!(
+            (bounds.neighbors_lost, bounds.window),
+            (neighbors, Duration::from_secs(seconds))
+        );
+    }
+    for bad in [
+        "neighbors_lost: 1",
+        "window_seconds: 0",
+        "window_seconds: 3601",
+        "rate: 1",
+    ] {
+        let settings = SETTINGS.to_owned() + &format!("breaker: {{ {bad} }}\n");
+        let refused = Config::from_texts(&settings, INVENTORY, PLAYBOOKS).unwrap_err();
+        assert!(
+            refused.to_string().contains("breaker") || bad == "rate: 1",
+            "{refused}"
+        );
+    }
+}
+
+on_both_stores!(what_tripped_the_breaker_is_taken_back_before_it_is_recorded);
+
+fn session(neighbor: &str, change: SessionChange) -> Option<SessionEvent> {
+    Some(SessionEvent {
+        neighbor: neighbor.into(),
+        change,
+    })
+}
+
+async fn what_tripped_the_breaker_is_taken_back_before_it_is_recorded(place: Place) {
+    let mut bench = Bench::new(place).await;
+    let families = BTreeSet::new();
+    for neighbor in ["one", "two"] {
+        let up = SessionChange::Up {
+            families: families.clone(),
+        };
+        bench.engine.session_changed(session(neighbor, up));
+    }
+    let _first = bench.ban(10);
+    bench.decide().await;
+    bench.committed().await;
+    assert_eq!(bench.announced(), [10].into());
+    // Another is on its way into the store while the sessions are lost.
+    let _late = bench.ban(11);
+    bench.decide().await;
+    for neighbor in ["one", "two"] {
+        let loss = Loss::ConnectionLost {
+            detail: "reset by peer".to_owned(),
+        };
+        bench
+            .engine
+            .session_changed(session(neighbor, SessionChange::Down { loss: Some(loss) }));
+    }
+    assert!(bench.announced().is_empty(), "gone before the store knows");
+    bench.committed().await;
+    assert!(bench.announced().is_empty(), "the late one never goes out");
+    assert_eq!(bench.engine.state.mitigations.len(), 2);
+    bench.announcer.reconcile(&bench.engine.state);
+    assert!(
+        bench.announced().is_empty(),
+        "nor does reconciliation bring them back"
+    );
+    assert_eq!(bench.engine.owed.len(), 2);
+
+    // The store is away at first.
+    bench.break_store().await;
+    bench.decide().await;
+    bench.committed().await;
+    assert!(bench.engine.state.breaker.is_none());
+    bench.mend_store().await;
+    bench.engine.retry_at = None;
+    while bench.engine.state.breaker.is_none() || !bench.engine.own.is_empty() {
+        bench.decide().await;
+        bench.committed().await;
+    }
+    assert!(bench.engine.state.mitigations.is_empty());
+    assert_eq!(bench.engine.owed.len(), 0);
+    bench.assert_durable().await;
+    let tripped = bench.engine.state.breaker.clone().unwrap();
+    assert_eq!((tripped.neighbors.len(), tripped.withdrawn), (2, 2));
+}
