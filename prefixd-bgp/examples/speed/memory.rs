@@ -3,7 +3,7 @@
 use tokio::task::JoinSet;
 
 use crate::peer::{Peer, read};
-use crate::{ALLOCATED, RULES, announce, config, is_settled, routes, row, until};
+use crate::{RULES, allocated, announce, config, is_settled, routes, row, until};
 use prefixd_bgp::Speaker;
 
 const NAMES: [&str; 4] = ["one", "two", "three", "four"];
@@ -31,9 +31,9 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
 
 /// What the rules take, and what the speaker takes beside them once all of them are written.
 async fn table(names: &[&'static str]) -> anyhow::Result<(usize, usize)> {
-    let before = ALLOCATED.allocated();
+    let before = allocated();
     let routes = routes(RULES)?;
-    let rules = ALLOCATED.allocated() - before;
+    let rules = allocated() - before;
     let peers = names
         .iter()
         .map(|name| Peer::bind(name))
@@ -48,10 +48,10 @@ async fn table(names: &[&'static str]) -> anyhow::Result<(usize, usize)> {
     for name in names {
         crate::established(&speaker, name).await?;
     }
-    let empty = ALLOCATED.allocated();
+    let empty = allocated();
     speaker.apply(routes.iter().map(announce))?;
     for name in names {
         until(&speaker, "a full table", |speaker| is_settled(speaker, name)).await?;
     }
-    Ok((rules, ALLOCATED.allocated() - empty))
+    Ok((rules, allocated() - empty))
 }

@@ -364,18 +364,17 @@ fn holds_what_it_may(
         most += wished.min(bound);
         least += match router.plan.max_prefix {
             Some((_, false)) => 0,
-            Some((bound, true)) if wished > bound => bound * 8 / 10,
-            Some((bound, true)) => wished.min(bound - bound.div_ceil(10)),
+            Some((bound, true)) => wished.min(modest(modest(bound))),
             None => wished,
         };
     }
     let held = state.table.len();
-    // Rules of a family that the router does not take have room in the budget all the same.
     let all = world.wishes.desired(now).count();
-    let least = match (all > max_rules, router.plan.afis.len()) {
-        (false, _) => least,
-        (true, 2) => least.min(max_rules * 8 / 10),
-        (true, _) => 0,
+    let least = match router.plan.afis.len() {
+        2 => least.min(modest(max_rules)),
+        // Rules of a family that the router does not take have room in the budget all the same.
+        _ if all > modest(max_rules) => 0,
+        _ => least,
     };
     if held > most.min(max_rules) || held < least {
         return Err(format!(
@@ -384,6 +383,11 @@ fn holds_what_it_may(
         ));
     }
     Ok(())
+}
+
+/// What is used of a bound: a tenth less than the router names, and a tenth less again where rules had to give way.
+fn modest(bound: usize) -> usize {
+    bound - bound.div_ceil(10)
 }
 
 /// The speaker says what is.
