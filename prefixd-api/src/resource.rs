@@ -191,6 +191,12 @@ pub struct Peer {
     /// Rules that wait because it has as many as it may have.
     #[serde(default)]
     pub rules_over_budget: u64,
+    /// Those among them that were sent before a more important rule took their place.
+    #[serde(default)]
+    pub rules_displaced: u64,
+    /// Rules it may have at most: `max_rules`, or less after it ended a session over their number. Absent: no bound.
+    #[serde(default)]
+    pub rules_budget: Option<u64>,
     /// Rules that are held back because they, or rules like them, ended its session.
     #[serde(default)]
     pub rules_quarantined: u64,

@@ -15,30 +15,35 @@
 //! session start or a refresh, each in order of arrival. Only announcements are paced.
 
 mod batch;
+mod budget;
 mod entry;
 mod latency;
 mod pace;
 mod policy;
 mod quarantine;
+mod slots;
 mod suspects;
 #[cfg(test)]
 mod tests;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
 
 pub(crate) use batch::{Batch, Pull};
-use entry::{Admission, Desired, Entry, Queue, Turn};
+use entry::{Admission, Desired, Entry, Queue, Rank, Turn};
 pub use latency::{LATENCY_BUCKETS_SECONDS, Latency};
 use pace::Pace;
 use policy::Policy;
 pub use quarantine::Parked;
 use quarantine::{Quarantine, Trust};
+use slots::{Id, Slots, Tick};
 
 use crate::config::NeighborConfig;
-use crate::flowspec::{Family, NlriKey};
+use crate::flowspec::{CanonicalRule, Family, NlriKey};
 use crate::route::Route;
 use crate::wire::SessionKind;
 
@@ -63,6 +68,10 @@ pub struct RibCounts {
     pub refused: usize,
     /// Rules waiting for room in the neighbour's budget.
     pub over_budget: usize,
+    /// Those among them that were sent before something more important took their place.
+    pub displaced: usize,
+    /// Rules the neighbour is told at most, by configuration or because it ended a session over their number.
+    pub budget: Option<usize>,
     /// Rules that are held back because they, or rules like them, ended the session.
     pub quarantined: usize,
     /// Rules that may have ended the session, and wait to be tried.
@@ -73,9 +82,14 @@ pub(crate) struct Rib {
     policy: Policy,
     quarantine: Quarantine,
     pace: Option<Pace>,
-    entries: HashMap<NlriKey, Entry>,
-    turns: BTreeMap<Turn, NlriKey>,
-    deadlines: BTreeSet<(Instant, NlriKey)>,
+    slots: Slots,
+    turns: BTreeMap<Turn, Id>,
+    deadlines: BTreeSet<(Tick, Id)>,
+    /// Rules without a place, by family.
+    waiting: [BTreeSet<Rank>; Family::COUNT],
+    /// Rules with one; kept only while there is a bound.
+    ranked: [BTreeSet<Rank>; Family::COUNT],
+    is_bounded: bool,
     session: Option<Session>,
     /// The neighbour is disabled: it is to hold nothing, whatever is desired.
     suspended: bool,
@@ -132,9 +146,12 @@ impl Rib {
             policy: Policy::new(config),
             quarantine: Quarantine::default(),
             pace: config.pace.map(Pace::new),
-            entries: HashMap::new(),
+            slots: Slots::default(),
             turns: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            waiting: Default::default(),
+            ranked: Default::default(),
+            is_bounded: config.max_rules.is_some(),
             session: None,
             suspended: false,
             last_turn: 0,
@@ -149,55 +166,65 @@ impl Rib {
 
     /// The neighbour should hold `route`. A route whose time is already over is a withdrawal.
     pub(crate) fn announce(&mut self, route: Route, now: Instant) {
-        let key = route.rule.key().clone();
-        if route.not_after <= now {
-            return self.withdraw(&key);
+        let Route {
+            rule,
+            action,
+            priority,
+            not_after,
+        } = route;
+        if not_after <= now {
+            return self.withdraw(rule.key());
         }
-        let admission = self.admit(&route);
-        self.update(&key, Queue::Fresh, |entry| {
-            let same = entry.desired.as_ref().map(|old| old.route.action) == Some(route.action);
-            if !same && entry.trust < Trust::Suspect {
+        let obstacle = self.obstacle(&rule, action);
+        let first = self.first_admission(&rule, action);
+        let id = self.slots.find_or_insert(&rule);
+        self.update(id, Queue::Fresh, |entry| {
+            let old = entry.desired;
+            let is_same = old.is_some_and(|old| old.action == action);
+            if !is_same && entry.trust < Trust::Suspect {
                 // What is known is known of the action as well.
                 entry.trust = Trust::New;
             }
-            let (since, admission) = match &entry.desired {
-                Some(old) if old.route.action == route.action => (old.since, old.admission),
-                Some(old) => (now, old.admission),
-                None => (now, admission),
+            let has_place = |old: &Desired| {
+                matches!(old.admission, Admission::Admitted | Admission::OverBudget { .. })
+                    && obstacle.is_none()
             };
             entry.desired = Some(Desired {
-                route,
-                since,
-                admission,
+                action,
+                priority,
+                not_after,
+                since: old.filter(|_| is_same).map_or(now, |old| old.since),
+                admission: old.filter(has_place).map_or(first, |old| old.admission),
             });
         });
+        self.settle(Some(id));
     }
 
     /// The neighbour should not hold the rule.
     pub(crate) fn withdraw(&mut self, key: &NlriKey) {
-        if self.entries.contains_key(key) {
-            self.update(key, Queue::Fresh, |entry| entry.desired = None);
-            self.promote();
+        if let Some(id) = self.slots.find(key) {
+            self.update(id, Queue::Fresh, |entry| entry.desired = None);
+            self.settle(None);
         }
     }
 
     /// Withdraws everything, for a stop that takes the rules from the router.
     pub(crate) fn withdraw_all(&mut self) {
-        let keys: Vec<_> = self.entries.keys().cloned().collect();
-        for key in keys {
-            self.update(&key, Queue::Fresh, |entry| entry.desired = None);
+        for id in self.by_rank() {
+            self.update(id, Queue::Fresh, |entry| entry.desired = None);
         }
     }
 
     /// Withdraws what is past its `not_after` and says how many.
     pub(crate) fn expire(&mut self, now: Instant) -> usize {
         let mut expired = 0;
-        while let Some((at, key)) = self.deadlines.first().cloned() {
-            if at > now {
-                break;
-            }
-            self.withdraw(&key);
+        let now = self.slots.tick(now);
+        while let Some((_, id)) = self.deadlines.first().filter(|(at, _)| *at <= now).copied() {
+            self.update(id, Queue::Fresh, |entry| entry.desired = None);
             expired += 1;
+        }
+        if expired > 0 {
+            self.settle(None);
         }
         self.totals.expired += expired as u64;
         expired
@@ -205,7 +232,7 @@ impl Rib {
 
     /// The next moment [`Rib::expire`] has something to do.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.slots.instant(self.deadlines.first()?.0)
     }
 
     /// The next moment [`Rib::lift_due`] has something to do.
@@ -246,7 +273,7 @@ impl Rib {
             since: now,
             marks,
         });
-        self.requeue(|_| true);
+        self.requeue(None);
         generation
     }
 
@@ -287,8 +314,8 @@ impl Rib {
             return;
         }
         self.suspended = on;
-        for key in self.keys_by_age() {
-            self.update(&key, Queue::Resync, |_| {});
+        for id in self.by_rank() {
+            self.update(id, Queue::Resync, |_| {});
         }
     }
 
@@ -303,7 +330,7 @@ impl Rib {
 
     /// What the neighbour was told is to be said again. A batch that is under way is said again after it.
     pub(crate) fn readvertise(&mut self) {
-        self.requeue(|_| true);
+        self.requeue(None);
     }
 
     /// The configuration changed in a way that does not touch the session.
@@ -316,16 +343,17 @@ impl Rib {
 
     /// The router ended the session because it holds as many routes as it takes (Cease/1). It may have named the family
     /// and its bound (RFC 4486 section 4), which then holds until the neighbour is reset or configured anew; otherwise
-    /// what it was told is the bound, for a while. It is told at most nine tenths of that, oldest rules first. To be
+    /// what it was told is the bound, for a while. It is told at most nine tenths of that, the most important and oldest first. To be
     /// called before [`Rib::session_down`].
     pub(crate) fn prefix_limit_reached(&mut self, named: Option<(Family, usize)>, now: Instant) {
         match named {
             Some((family, bound)) => self.policy.bound_named(family, bound),
             None => {
                 let told = |family| {
-                    let told =
-                        |(key, entry): &(&NlriKey, &Entry)| key.family() == family && entry.told.is_some();
-                    self.entries.iter().filter(told).count()
+                    let told = |(_, rule, entry): &(_, &Arc<CanonicalRule>, Entry)| {
+                        rule.family() == family && entry.told.is_some()
+                    };
+                    self.slots.iter().filter(told).count()
                 };
                 let families = self.session.as_ref().map(|session| &session.families);
                 let told: Vec<_> = families
@@ -339,91 +367,31 @@ impl Rib {
         self.readmit();
     }
 
-    /// Decides again for every desired rule, oldest first.
-    fn readmit(&mut self) {
-        let mut admitted = [0; Family::COUNT];
-        for key in self.keys_by_age() {
-            let Some(desired) = self.entries.get(&key).and_then(|entry| entry.desired.as_ref()) else {
-                continue;
-            };
-            let admission = self.decide(&desired.route, admitted);
-            if admission == Admission::Admitted {
-                admitted[key.family().index()] += 1;
-            }
-            self.update(&key, Queue::Fresh, |entry| {
-                if let Some(desired) = entry.desired.as_mut() {
-                    desired.admission = admission;
-                }
-            });
-        }
-    }
-
     /// True if nothing is left to be sent or confirmed.
     pub(crate) fn is_settled(&self) -> bool {
         self.counts.dirty == 0
     }
 
-    fn admit(&self, route: &Route) -> Admission {
-        self.decide(route, self.admitted)
-    }
-
-    /// Whether a rule is told beside `admitted` others: the one place where limits, parking and bounds meet.
-    fn decide(&self, route: &Route, admitted: [usize; Family::COUNT]) -> Admission {
-        if let Some(refusal) = self.policy.refusal(route) {
-            return Admission::Refused(refusal);
-        }
-        if self.quarantine.holds(route).is_some() {
-            return Admission::Quarantined;
-        }
-        self.policy
-            .full(admitted, route.rule.family())
-            .map_or(Admission::Admitted, Admission::OverBudget)
-    }
-
-    /// Moves rules that wait for room in the budget up, oldest first. They queue behind fresh changes.
-    fn promote(&mut self) {
-        for family in Family::ALL {
-            while self.policy.full(self.admitted, family).is_none() {
-                let Some(key) = self.oldest_over_budget(family) else {
-                    break;
-                };
-                self.update(&key, Queue::Resync, |entry| {
-                    if let Some(desired) = entry.desired.as_mut() {
-                        desired.admission = Admission::Admitted;
-                    }
-                });
+    /// Marks every entry of a family, or all of them, for (re)sending behind fresh changes.
+    fn requeue(&mut self, family: Option<Family>) {
+        for id in self.by_rank() {
+            let of = self.slots.key(id).map(NlriKey::family);
+            if family.is_none() || of == family {
+                self.update(id, Queue::Resync, |entry| entry.resend = entry.told.is_some());
             }
         }
     }
 
-    fn oldest_over_budget(&self, family: Family) -> Option<NlriKey> {
-        let first = Turn {
-            queue: Queue::OverBudget,
-            number: 0,
+    /// Every entry: what is only being withdrawn first, then the most important, among equals the oldest wish.
+    fn by_rank(&self) -> Vec<Id> {
+        let rank = |(id, _, entry): (Id, _, Entry)| {
+            let wish = entry
+                .desired
+                .map(|desired| (Reverse(desired.priority), desired.since));
+            (wish, id)
         };
-        self.turns
-            .range(first..)
-            .map(|(_, key)| key)
-            .find(|key| key.family() == family)
-            .cloned()
-    }
-
-    /// Marks every entry the filter takes for (re)sending behind fresh changes.
-    fn requeue(&mut self, filter: impl Fn(&NlriKey) -> bool) {
-        for key in self.keys_by_age().into_iter().filter(filter) {
-            self.update(&key, Queue::Resync, |entry| entry.resend = entry.told.is_some());
-        }
-    }
-
-    /// Every key, the oldest wish first; what is only being withdrawn comes before all.
-    fn keys_by_age(&self) -> Vec<NlriKey> {
-        let since = |entry: &Entry| entry.desired.as_ref().map(|desired| desired.since);
-        let mut keys: Vec<_> = self
-            .entries
-            .iter()
-            .map(|(key, entry)| (since(entry), key.clone()))
-            .collect();
-        keys.sort_unstable();
-        keys.into_iter().map(|(_, key)| key).collect()
+        let mut ranks: Vec<_> = self.slots.iter().map(rank).collect();
+        ranks.sort_unstable();
+        ranks.into_iter().map(|(_, id)| id).collect()
     }
 }

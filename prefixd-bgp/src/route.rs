@@ -84,8 +84,11 @@ pub enum Delivery {
     SessionDown,
     /// The neighbour is disabled; the rule is sent when it is enabled again.
     Disabled,
-    /// The neighbour has as many rules as it may have; the oldest one waiting moves up when another ends.
+    /// The neighbour has as many rules as it may have; the most important one waiting moves up when another ends.
     OverBudget(Bound),
+    /// The same, and it was sent before a more important rule took its place; it comes back when the neighbour has a tenth
+    /// of its budget free.
+    Displaced(Bound),
     /// A session was lost soon after the neighbour was told the rule; its turn to be tried comes when the others are
     /// told.
     Probation,

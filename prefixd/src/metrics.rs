@@ -150,6 +150,10 @@ pub struct Now {
     pub peer_unsupported: Family<NeighborLabel, Gauge>,
     /// Rules that wait for room in its budget.
     pub peer_over_budget: Family<NeighborLabel, Gauge>,
+    /// Those among them that something more important displaced.
+    pub peer_displaced: Family<NeighborLabel, Gauge>,
+    /// Rules it may have, where there is a bound.
+    pub peer_budget: Family<NeighborLabel, Gauge>,
     /// Rules that are held back because they ended its session.
     pub peer_quarantined: Family<NeighborLabel, Gauge>,
     /// Rules that may have, and wait to be tried.
@@ -171,6 +175,8 @@ impl Now {
             &self.peer_advertised,
             &self.peer_unsupported,
             &self.peer_over_budget,
+            &self.peer_displaced,
+            &self.peer_budget,
             &self.peer_quarantined,
             &self.peer_on_probation,
             &self.peer_disabled,
@@ -327,6 +333,16 @@ impl Metrics {
             "peer_rules_over_budget",
             "Rules that wait because it has as many as it may have",
             now.peer_over_budget.clone(),
+        );
+        registry.register(
+            "peer_rules_displaced",
+            "Those among them that were sent before a more important rule took their place",
+            now.peer_displaced.clone(),
+        );
+        registry.register(
+            "peer_rules_budget",
+            "Rules it may have at most; there only where there is a bound",
+            now.peer_budget.clone(),
         );
         registry.register(
             "peer_rules_quarantined",

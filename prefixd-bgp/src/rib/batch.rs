@@ -3,8 +3,9 @@
 use tokio::time::Instant;
 
 use super::entry::{Queue, Turn};
+use super::slots::Id;
 use super::{Generation, Rib};
-use crate::flowspec::{Action, Family, NlriKey};
+use crate::flowspec::{Action, Family};
 use crate::wire::{AttributeSet, Packer, RefreshSubtype, end_of_rib, route_refresh};
 
 /// NLRI bytes in one batch: little enough that a withdrawal that comes next does not wait behind much.
@@ -21,13 +22,14 @@ pub(crate) struct Batch {
     /// ROUTE-REFRESH messages among them.
     pub(crate) refreshes: u64,
     announced: Vec<Announced>,
-    withdrawn: Vec<NlriKey>,
+    /// Their entries stay where they are while they are in flight.
+    withdrawn: Vec<Id>,
     completes_sync: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Announced {
-    key: NlriKey,
+    id: Id,
     /// Since when the neighbour should hold it; only for changes during the session.
     fresh_since: Option<Instant>,
 }
@@ -81,15 +83,16 @@ impl Rib {
         let mut paced = false;
         self.acquit(now);
         while packer.nlri_bytes() < BATCH_BYTES {
-            let Some((turn, key)) = self
-                .turns
-                .first_key_value()
-                .map(|(turn, key)| (*turn, key.clone()))
-            else {
+            let Some((turn, id)) = self.turns.first_key_value().map(|(turn, id)| (*turn, *id)) else {
                 break;
             };
-            match turn.queue {
-                Queue::OverBudget => break,
+            let Some(key) = self.slots.key(id).cloned() else {
+                // Only a fault of this program in the middle of a change can leave this behind, and this loop would meet
+                // it for ever, under the lock.
+                self.turns.remove(&turn);
+                continue;
+            };
+            match turn.queue() {
                 Queue::Suspect => {
                     // Alone: nothing else is in the message that it may be lost by.
                     if packer.nlri_bytes() > 0 || !self.begin_trial(now) {
@@ -98,11 +101,11 @@ impl Rib {
                 }
                 Queue::Withdraw => {
                     packer.withdraw(&key);
-                    self.update(&key, Queue::Fresh, |entry| {
+                    self.update(id, Queue::Fresh, |entry| {
                         entry.told = None;
                         entry.in_flight = true;
                     });
-                    batch.withdrawn.push(key);
+                    batch.withdrawn.push(id);
                 }
                 Queue::Fresh | Queue::Resync if allowed == 0 => {
                     paced = true;
@@ -110,8 +113,7 @@ impl Rib {
                 }
                 Queue::Fresh | Queue::Resync => {
                     allowed -= 1;
-                    let Some((action, announced)) = self.take(&key, turn) else {
-                        // Or this loop would meet the same turn for ever, under the lock.
+                    let Some((action, announced)) = self.take(id, turn) else {
                         self.turns.remove(&turn);
                         continue;
                     };
@@ -154,47 +156,37 @@ impl Rib {
         if let Some(since) = batch.completes_sync {
             self.totals.time_to_end_of_rib = Some(now.saturating_duration_since(since));
         }
-        for key in batch.withdrawn {
-            self.update(&key, Queue::Fresh, |entry| {
+        for id in batch.withdrawn {
+            self.update(id, Queue::Fresh, |entry| {
                 entry.in_flight = false;
                 entry.written_at = None;
             });
         }
-        for Announced { key, fresh_since } in batch.announced {
+        for Announced { id, fresh_since } in batch.announced {
             if let Some(since) = fresh_since {
                 self.latency.observe(now.saturating_duration_since(since));
             }
-            self.update(&key, Queue::Fresh, |entry| {
+            self.update(id, Queue::Fresh, |entry| {
                 entry.in_flight = false;
                 entry.written_at = Some(now);
             });
         }
-        self.promote();
+        self.settle(None);
         self.follow_trial(now);
     }
 
-    /// Marks the entry as told and in flight. `None` if the turn has no such entry, which only a fault of this program
-    /// in the middle of a change can leave behind.
-    fn take(&mut self, key: &NlriKey, turn: Turn) -> Option<(Action, Announced)> {
+    /// Marks the entry as told and in flight. `None` if it has nothing to tell.
+    fn take(&mut self, id: Id, turn: Turn) -> Option<(Action, Announced)> {
         let mut desired = None;
-        self.update(key, Queue::Fresh, |entry| {
-            desired = entry
-                .desired
-                .as_ref()
-                .map(|desired| (desired.route.action, desired.since));
+        self.update(id, Queue::Fresh, |entry| {
+            desired = entry.desired.map(|desired| (desired.action, desired.since));
             entry.told = desired.map(|(action, _)| action);
             entry.resend = false;
             entry.in_flight = desired.is_some();
         });
         let (action, since) = desired?;
-        let fresh_since = (turn.queue == Queue::Fresh).then_some(since);
-        Some((
-            action,
-            Announced {
-                key: key.clone(),
-                fresh_since,
-            },
-        ))
+        let fresh_since = (turn.queue() == Queue::Fresh).then_some(since);
+        Some((action, Announced { id, fresh_since }))
     }
 
     /// Writes the messages in order: refresh begins, withdrawals, announcements, refresh and resync ends.
@@ -244,7 +236,7 @@ impl Rib {
             marks.begin_refresh = enhanced;
             marks.end_refresh = enhanced;
             self.totals.refreshes += 1;
-            self.requeue(|key| key.family() == family);
+            self.requeue(Some(family));
         }
     }
 

@@ -1,13 +1,17 @@
 //! One entry, its place in the order of sending, and the figures that follow from it.
 
+use std::cmp::Reverse;
+use std::num::NonZeroU64;
+
 use tokio::time::Instant;
 
 use super::Rib;
 use super::quarantine::Trust;
-use crate::flowspec::{Action, NlriKey};
-use crate::route::{Bound, Refusal, Route};
+use super::slots::{Id, Tick};
+use crate::flowspec::{Action, Family, NlriKey};
+use crate::route::Priority;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Entry {
     pub(super) desired: Option<Desired>,
     pub(super) told: Option<Action>,
@@ -20,27 +24,35 @@ pub(super) struct Entry {
     pub(super) turn: Option<Turn>,
 }
 
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Desired {
-    pub(super) route: Route,
+    pub(super) action: Action,
+    pub(super) priority: Priority,
+    pub(super) not_after: Instant,
     pub(super) since: Instant,
     pub(super) admission: Admission,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
     Admitted,
-    OverBudget(Bound),
+    /// The neighbour has as many as it may have.
+    OverBudget {
+        /// It was admitted before something more important came.
+        displaced: bool,
+    },
     /// Parked.
     Quarantined,
-    Refused(Refusal),
+    /// Beyond the limits.
+    Refused,
 }
+
+/// The more important comes first, then the older.
+pub(super) type Rank = (Reverse<Priority>, Tick, Id);
 
 /// Place in the order of sending: first the queue, then the age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Turn {
-    pub(super) queue: Queue,
-    pub(super) number: u64,
-}
+pub(super) struct Turn(NonZeroU64);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Queue {
@@ -49,107 +61,169 @@ pub(super) enum Queue {
     Resync,
     /// Sent when its trial is due.
     Suspect,
-    /// Not sent; kept here in order of age to move up.
-    OverBudget,
 }
 
-impl Rib {
-    /// The one place where an entry changes: keeps turns, deadlines and figures in step with it.
-    pub(super) fn update(&mut self, key: &NlriKey, queue: Queue, change: impl FnOnce(&mut Entry)) {
-        let mut entry = self.entries.remove(key).unwrap_or_default();
-        let before = entry
-            .desired
-            .as_ref()
-            .map(|desired| (desired.route.not_after, desired.admission));
-        self.count(&entry, false);
-        change(&mut entry);
-        let after = entry
-            .desired
-            .as_ref()
-            .map(|desired| (desired.route.not_after, desired.admission));
+/// The queue is in the bits above these.
+const TURN_BITS: u32 = 62;
 
-        if before.map(|(at, _)| at) != after.map(|(at, _)| at) {
-            if let Some((at, _)) = before {
-                self.deadlines.remove(&(at, key.clone()));
-            }
-            if let Some((at, _)) = after {
-                self.deadlines.insert((at, key.clone()));
-            }
-        }
-        let admitted =
-            |side: Option<(Instant, Admission)>| usize::from(matches!(side, Some((_, Admission::Admitted))));
-        let figure = &mut self.admitted[key.family().index()];
-        *figure = (*figure + admitted(after)).saturating_sub(admitted(before));
+impl Turn {
+    /// Numbers begin with 1.
+    fn new(queue: Queue, number: NonZeroU64) -> Self {
+        Self(number | (queue as u64) << TURN_BITS)
+    }
 
-        self.set_turn(key, &mut entry, queue);
-        self.count(&entry, true);
-        if entry.desired.is_some() || entry.told.is_some() || entry.in_flight {
-            self.entries.insert(key.clone(), entry);
+    pub(super) fn queue(self) -> Queue {
+        match self.0.get() >> TURN_BITS {
+            0 => Queue::Withdraw,
+            1 => Queue::Fresh,
+            2 => Queue::Resync,
+            _ => Queue::Suspect,
         }
     }
 
-    fn set_turn(&mut self, key: &NlriKey, entry: &mut Entry, queue: Queue) {
-        let wanted = self.wanted_queue(key, entry, queue);
+    pub(super) fn pack(self) -> NonZeroU64 {
+        self.0
+    }
+
+    pub(super) fn unpack(packed: NonZeroU64) -> Self {
+        Self(packed)
+    }
+}
+
+impl Entry {
+    fn admission(&self) -> Option<Admission> {
+        self.desired.as_ref().map(|desired| desired.admission)
+    }
+
+    pub(super) fn is_admitted(&self) -> bool {
+        self.admission() == Some(Admission::Admitted)
+    }
+
+    pub(super) fn action(&self) -> Option<Action> {
+        self.desired.as_ref().map(|desired| desired.action)
+    }
+
+    /// The neighbour has what it should have, as far as written.
+    pub(super) fn is_as_desired(&self) -> bool {
+        self.told.is_some() && self.told == self.action() && !self.in_flight
+    }
+}
+
+impl Rib {
+    /// The one place where an entry changes: keeps orders and figures in step with it.
+    pub(super) fn update(&mut self, id: Id, queue: Queue, change: impl FnOnce(&mut Entry)) {
+        let (Some(mut entry), Some(family)) = (self.slots.get(id), self.slots.key(id).map(NlriKey::family))
+        else {
+            return;
+        };
+        let before = entry.desired;
+        self.count(&entry, false);
+        change(&mut entry);
+        self.reorder(id, family, before, entry.desired);
+        self.set_turn(id, family, &mut entry, queue);
+        self.count(&entry, true);
+        if entry.desired.is_some() || entry.told.is_some() || entry.in_flight {
+            self.slots.put(id, &entry);
+        } else {
+            self.slots.remove(id);
+        }
+    }
+
+    fn reorder(&mut self, id: Id, family: Family, before: Option<Desired>, after: Option<Desired>) {
+        let mut end = |desired: Desired| (self.slots.tick(desired.not_after), id);
+        let (old, new) = (before.map(&mut end), after.map(&mut end));
+        if old != new {
+            if let Some(old) = old {
+                self.deadlines.remove(&old);
+            }
+            self.deadlines.extend(new);
+        }
+        let mut rank = |desired: Desired| -> (Admission, Rank) {
+            let since = self.slots.tick(desired.since);
+            (desired.admission, (Reverse(desired.priority), since, id))
+        };
+        let (old, new) = (before.map(&mut rank), after.map(&mut rank));
+        if old == new {
+            return;
+        }
+        let index = family.index();
+        match old {
+            Some((Admission::Admitted, rank)) => {
+                self.admitted[index] = self.admitted[index].saturating_sub(1);
+                self.ranked[index].remove(&rank);
+            }
+            Some((Admission::OverBudget { .. }, rank)) => {
+                self.waiting[index].remove(&rank);
+            }
+            _ => {}
+        }
+        match new {
+            Some((Admission::Admitted, rank)) => {
+                self.admitted[index] += 1;
+                if self.is_bounded {
+                    self.ranked[index].insert(rank);
+                }
+            }
+            Some((Admission::OverBudget { .. }, rank)) => {
+                self.waiting[index].insert(rank);
+            }
+            _ => {}
+        }
+    }
+
+    fn set_turn(&mut self, id: Id, family: Family, entry: &mut Entry, queue: Queue) {
+        let wanted = self.wanted_queue(family, entry, queue);
         let kept = entry.turn.filter(|turn| {
             let announces = |queue| matches!(queue, Queue::Fresh | Queue::Resync);
-            wanted.is_some_and(|wanted| wanted == turn.queue || (announces(wanted) && announces(turn.queue)))
+            let is = turn.queue();
+            wanted.is_some_and(|wanted| wanted == is || (announces(wanted) && announces(is)))
         });
         if kept.is_some() {
             return;
         }
         if let Some(turn) = entry.turn.take() {
             self.turns.remove(&turn);
-            if turn.queue == Queue::Resync {
-                self.resync_left(key, -1);
+            if turn.queue() == Queue::Resync {
+                self.resync_left(family, -1);
             }
         }
         if let Some(queue) = wanted {
-            self.last_turn += 1;
-            let turn = Turn {
-                queue,
-                number: self.last_turn,
-            };
-            self.turns.insert(turn, key.clone());
+            let number = NonZeroU64::MIN.saturating_add(self.last_turn);
+            self.last_turn = number.get();
+            let turn = Turn::new(queue, number);
+            self.turns.insert(turn, id);
             entry.turn = Some(turn);
             if queue == Queue::Resync {
-                self.resync_left(key, 1);
+                self.resync_left(family, 1);
             }
         }
     }
 
     /// Which message the entry needs, if any.
-    fn wanted_queue(&self, key: &NlriKey, entry: &Entry, queue: Queue) -> Option<Queue> {
-        let admission = entry.desired.as_ref().map(|desired| desired.admission);
-        let waiting = matches!(admission, Some(Admission::OverBudget(_))).then_some(Queue::OverBudget);
-        let Some(session) = &self.session else {
-            return waiting;
-        };
-        if entry.in_flight || !session.families.contains(&key.family()) {
-            return waiting;
+    fn wanted_queue(&self, family: Family, entry: &Entry, queue: Queue) -> Option<Queue> {
+        let session = self.session.as_ref()?;
+        if entry.in_flight || !session.families.contains(&family) {
+            return None;
         }
-        match (&entry.desired, admission) {
-            (Some(desired), Some(Admission::Admitted)) if !self.suspended => {
-                let queue = if entry.trust == Trust::Suspect {
-                    Queue::Suspect
-                } else {
-                    queue
-                };
-                (entry.resend || entry.told != Some(desired.route.action)).then_some(queue)
-            }
-            _ if entry.told.is_some() => Some(Queue::Withdraw),
-            _ => waiting,
+        if entry.is_admitted() && !self.suspended {
+            let queue = if entry.trust == Trust::Suspect {
+                Queue::Suspect
+            } else {
+                queue
+            };
+            return (entry.resend || entry.told != entry.action()).then_some(queue);
         }
+        entry.told.map(|_| Queue::Withdraw)
     }
 
-    fn resync_left(&mut self, key: &NlriKey, by: isize) {
+    fn resync_left(&mut self, family: Family, by: isize) {
         if let Some(session) = self.session.as_mut() {
-            let left = &mut session.marks[key.family().index()].left;
+            let left = &mut session.marks[family.index()].left;
             *left = left.saturating_add_signed(by);
         }
     }
 
     fn count(&mut self, entry: &Entry, add: bool) {
-        let admission = entry.desired.as_ref().map(|desired| desired.admission);
         let step = |figure: &mut usize, applies: bool| {
             if applies {
                 *figure = if add {
@@ -159,35 +233,32 @@ impl Rib {
                 };
             }
         };
-        let as_desired = entry.told.is_some()
-            && entry.told == entry.desired.as_ref().map(|desired| desired.route.action)
-            && !entry.in_flight;
-        step(&mut self.counts.desired, entry.desired.is_some());
-        step(&mut self.counts.advertised, as_desired);
+        let (admission, is_admitted) = (entry.admission(), entry.is_admitted());
+        let turn = entry.turn.map(Turn::queue);
+        let counts = &mut self.counts;
+        step(&mut counts.desired, entry.desired.is_some());
+        step(&mut counts.advertised, entry.is_as_desired());
         step(
-            &mut self.counts.dirty,
-            entry.in_flight || entry.turn.is_some_and(|turn| turn.queue < Queue::Suspect),
+            &mut counts.dirty,
+            entry.in_flight || turn.is_some_and(|queue| queue < Queue::Suspect),
+        );
+        step(&mut counts.refused, admission == Some(Admission::Refused));
+        step(&mut counts.quarantined, admission == Some(Admission::Quarantined));
+        step(
+            &mut counts.over_budget,
+            matches!(admission, Some(Admission::OverBudget { .. })),
         );
         step(
-            &mut self.counts.refused,
-            matches!(admission, Some(Admission::Refused(_))),
+            &mut counts.displaced,
+            admission == Some(Admission::OverBudget { displaced: true }),
         );
-        let is_sent = matches!(admission, Some(Admission::Admitted));
         step(
-            &mut self.counts.probation,
-            is_sent && entry.trust == Trust::Suspect,
+            &mut counts.probation,
+            is_admitted && entry.trust == Trust::Suspect,
         );
         step(
             &mut self.on_trial,
-            is_sent && entry.trust == Trust::OnTrial && !as_desired,
-        );
-        step(
-            &mut self.counts.quarantined,
-            matches!(admission, Some(Admission::Quarantined)),
-        );
-        step(
-            &mut self.counts.over_budget,
-            matches!(admission, Some(Admission::OverBudget(_))),
+            is_admitted && entry.trust == Trust::OnTrial && !entry.is_as_desired(),
         );
     }
 }

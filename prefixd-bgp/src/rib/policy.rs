@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use tokio::time::{Duration, Instant};
 
 use crate::config::NeighborConfig;
-use crate::flowspec::{Effect, Family};
-use crate::route::{Bound, Refusal, Route};
+use crate::flowspec::{Action, CanonicalRule, Effect, Family};
+use crate::route::{Bound, Refusal};
 
 /// A bound that was guessed is given up after this, doubled each time the guess was right, up to the maximum.
 const GUESS_HOLDS: Duration = Duration::from_secs(3600);
@@ -19,7 +19,7 @@ pub(super) struct Policy {
     families: BTreeSet<Family>,
     operators: usize,
     bytes: usize,
-    max_rules: usize,
+    max_rules: Option<usize>,
     ceiling: Ceiling,
 }
 
@@ -33,13 +33,20 @@ struct Ceiling {
     guesses: u32,
 }
 
+/// No more rules are told.
+pub(super) struct Full {
+    pub(super) bound: Bound,
+    /// Of this family; none of any if it is absent.
+    pub(super) family: Option<Family>,
+}
+
 impl Policy {
     pub(super) fn new(config: &NeighborConfig) -> Self {
         Self {
             families: config.families.clone(),
             operators: config.limits.operators_per_component,
             bytes: config.limits.nlri_bytes,
-            max_rules: config.max_rules.unwrap_or(usize::MAX),
+            max_rules: config.max_rules,
             ceiling: Ceiling::default(),
         }
     }
@@ -96,26 +103,61 @@ impl Policy {
     }
 
     /// What keeps one more rule of the family from being sent beside those admitted, if anything does.
-    pub(super) fn full(&self, admitted: [usize; Family::COUNT], family: Family) -> Option<Bound> {
-        let sum: usize = admitted.iter().sum();
-        if sum >= self.max_rules {
-            return Some(Bound::MaxRules(self.max_rules));
-        }
-        let reached = |bound: Option<usize>, held: usize| bound.filter(|bound| held >= *bound);
-        reached(self.ceiling.families[family.index()], admitted[family.index()])
-            .or(reached(self.ceiling.total, sum))
-            .map(Bound::PrefixLimit)
+    pub(super) fn full(&self, admitted: [usize; Family::COUNT], family: Family) -> Option<Full> {
+        self.reached(family, admitted, |held, bound| held >= bound)
     }
 
-    pub(super) fn refusal(&self, route: &Route) -> Option<Refusal> {
-        if !self.families.contains(&route.rule.family()) {
+    /// The same for nine tenths of every bound.
+    pub(super) fn nearly_full(&self, admitted: [usize; Family::COUNT], family: Family) -> Option<Full> {
+        self.reached(family, admitted, |held, bound| held * 10 >= bound * 9)
+    }
+
+    /// The bound that concerns the family first, reached or not.
+    pub(super) fn bound_of(&self, family: Family) -> Option<Bound> {
+        self.reached(family, [0; Family::COUNT], |_, _| true).map(|full| full.bound)
+    }
+
+    /// Whether there is any bound.
+    pub(super) fn is_bounded(&self) -> bool {
+        Family::ALL
+            .into_iter()
+            .any(|family| self.bound_of(family).is_some())
+    }
+
+    /// Rules of all families together, at most.
+    pub(super) fn total(&self) -> Option<usize> {
+        self.max_rules.into_iter().chain(self.ceiling.total).min()
+    }
+
+    fn reached(
+        &self,
+        family: Family,
+        admitted: [usize; Family::COUNT],
+        is_reached: impl Fn(usize, usize) -> bool,
+    ) -> Option<Full> {
+        let sum: usize = admitted.iter().sum();
+        let check = |bound: Option<usize>, held: usize| bound.filter(|bound| is_reached(held, *bound));
+        let whole = |bound| Full { bound, family: None };
+        let of_family = |bound| Full {
+            bound: Bound::PrefixLimit(bound),
+            family: Some(family),
+        };
+        // The narrowest first: who makes room for the family makes room in the whole.
+        check(self.ceiling.families[family.index()], admitted[family.index()])
+            .map(of_family)
+            .or_else(|| check(self.max_rules, sum).map(Bound::MaxRules).map(whole))
+            .or_else(|| check(self.ceiling.total, sum).map(Bound::PrefixLimit).map(whole))
+    }
+
+    pub(super) fn refusal(&self, rule: &CanonicalRule, action: Action) -> Option<Refusal> {
+        if !self.families.contains(&rule.family()) {
             return Some(Refusal::FamilyNotConfigured);
         }
-        let blackhole = route.action.effect() == Effect::Blackhole;
-        if blackhole == route.rule.family().is_flowspec() {
+        let is_blackhole = action.effect() == Effect::Blackhole;
+        if is_blackhole == rule.family().is_flowspec() {
             return Some(Refusal::NotABlackhole);
         }
-        let (component, operators) = route.rule.widest_component();
+        let (component, operators) = rule.widest_component();
         if operators > self.operators {
             return Some(Refusal::TooManyOperators {
                 component,
@@ -123,7 +165,7 @@ impl Policy {
                 limit: self.operators,
             });
         }
-        let bytes = route.rule.key().component_bytes();
+        let bytes = rule.key().component_bytes();
         (bytes > self.bytes).then_some(Refusal::TooLong {
             bytes,
             limit: self.bytes,

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
 
-use crate::flowspec::{Effect, Family, NlriKey, Redirect};
+use crate::flowspec::{Action, CanonicalRule, Effect, Family, NlriKey, Redirect};
 use crate::route::Route;
 use crate::status::{Loss, Suspicion};
 
@@ -114,21 +114,20 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    pub(super) fn of(route: &Route) -> Self {
+    pub(super) fn of(rule: &CanonicalRule, action: Action) -> Self {
         let class = |value: usize, bounds: &[usize]| {
             u8::try_from(bounds.partition_point(|bound| *bound < value)).unwrap_or(u8::MAX)
         };
-        let effect = route.action.effect();
-        let (_, operators) = route.rule.widest_component();
+        let effect = action.effect();
+        let (_, operators) = rule.widest_component();
         Self {
-            family: route.rule.family(),
-            components: route
-                .rule
+            family: rule.family(),
+            components: rule
                 .components()
                 .iter()
                 .fold(0, |bits, component| bits | 1 << component.type_code()),
             operators: class(operators, &[2, 5]),
-            bytes: class(route.rule.key().component_bytes(), &[63, 239]),
+            bytes: class(rule.key().component_bytes(), &[63, 239]),
             effect: discriminant(&effect),
             redirect: match &effect {
                 Effect::Redirect(redirect) => Some(discriminant(redirect)),
@@ -530,7 +529,7 @@ impl Quarantine {
         {
             self.records.remove(&first);
         }
-        let shape = Shape::of(route);
+        let shape = Shape::of(&route.rule, route.action);
         let record = Record {
             parked: parked.clone(),
             shape,
@@ -553,12 +552,12 @@ impl Quarantine {
     }
 
     /// Why the rule is held back, if it is.
-    pub(super) fn holds(&self, route: &Route) -> Option<&Arc<Parked>> {
-        let record = self.records.get(route.rule.key()).filter(|record| record.held);
+    pub(super) fn holds(&self, rule: &CanonicalRule, action: Action) -> Option<&Arc<Parked>> {
+        let record = self.records.get(rule.key()).filter(|record| record.held);
         match record {
             Some(record) => Some(&record.parked),
             None if self.shapes.is_empty() => None,
-            None => self.shapes.get(&Shape::of(route)),
+            None => self.shapes.get(&Shape::of(rule, action)),
         }
     }
 
@@ -576,7 +575,10 @@ impl Quarantine {
             released |= !self.shapes.is_empty();
             self.shapes.clear();
         } else if let Some(route) = route {
-            released |= self.shapes.remove(&Shape::of(route)).is_some();
+            released |= self
+                .shapes
+                .remove(&Shape::of(&route.rule, route.action))
+                .is_some();
         }
         released
     }

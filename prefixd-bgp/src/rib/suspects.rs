@@ -6,9 +6,10 @@ use std::sync::Arc;
 use tokio::time::{Duration, Instant};
 
 use super::Rib;
-use super::entry::{Entry, Queue};
+use super::entry::{Admission, Entry, Queue};
 use super::quarantine::{Next, Parked, Quarantine, Seen, Shape, Trust};
 use crate::flowspec::{Family, NlriKey};
+use crate::route::Route;
 use crate::status::Loss;
 
 /// What a loss came to.
@@ -48,10 +49,9 @@ impl Rib {
         let verdict = self.quarantine.judge(loss, hold, lasted, &mut seen, now);
         let mut parked = Vec::new();
         for one in verdict.parked.iter().map(|index| &seen[*index]) {
-            let route = |entry: &Entry| Some(entry.desired.as_ref()?.route.clone());
-            // One that was being withdrawn at that moment will not be told again.
-            if let Some(route) = self.entries.get(&one.key).and_then(route) {
-                let shape = Shape::of(&route);
+            // One that was being withdrawn at that moment is not wanted any more.
+            if let Some(route) = self.slots.find(&one.key).and_then(|id| self.slots.route(id)) {
+                let shape = Shape::of(&route.rule, route.action);
                 let kept = seen.iter().any(|other| self.is_kept(other, shape));
                 let record = self.quarantine.park(&route, loss, kept, now);
                 parked.push((one.key.clone(), record));
@@ -70,7 +70,7 @@ impl Rib {
 
     fn forget_session(&mut self, seen: &[Seen]) {
         for one in seen {
-            self.update(&one.key, Queue::Resync, |entry| {
+            self.change(&one.key, |entry| {
                 entry.told = None;
                 entry.written_at = None;
                 entry.in_flight = false;
@@ -79,13 +79,13 @@ impl Rib {
             });
         }
         // What waited to be withdrawn for want of room may have room by now.
-        self.promote();
+        self.settle(None);
     }
 
-    /// Every rule, the oldest first.
+    /// Every rule, the most important first.
     fn seen(&self, named: &HashSet<NlriKey>, now: Instant) -> Vec<Seen> {
-        let see = |key: NlriKey| {
-            let entry = self.entries.get(&key)?;
+        let see = |id| {
+            let (key, entry) = (self.slots.key(id)?.clone(), self.slots.get(id)?);
             let written = if entry.in_flight {
                 Some(now)
             } else {
@@ -99,7 +99,7 @@ impl Rib {
                 key,
             })
         };
-        self.keys_by_age().into_iter().filter_map(see).collect()
+        self.by_rank().into_iter().filter_map(see).collect()
     }
 
     /// The rules that stand in the data of a NOTIFICATION. An UPDATE error carries the attribute that was wrong (RFC
@@ -117,7 +117,7 @@ impl Rib {
             };
             for family in Family::ALL {
                 let key = NlriKey::new(family, bytes.to_vec());
-                if self.entries.contains_key(&key) {
+                if self.slots.find(&key).is_some() {
                     named.insert(key);
                 }
             }
@@ -126,10 +126,15 @@ impl Rib {
     }
 
     fn is_kept(&self, other: &Seen, shape: Shape) -> bool {
-        let of = |entry: &Entry| Some(Shape::of(&entry.desired.as_ref()?.route));
+        let of = |route: Route| Shape::of(&route.rule, route.action);
         matches!(other.trust, Trust::Tried | Trust::Good)
             && other.told.is_some()
-            && self.entries.get(&other.key).and_then(of) == Some(shape)
+            && self
+                .slots
+                .find(&other.key)
+                .and_then(|id| self.slots.route(id))
+                .map(of)
+                == Some(shape)
     }
 
     /// Those under trial with whom the session has lived long enough.
@@ -150,14 +155,19 @@ impl Rib {
         if self.quarantine.next(self.counts.probation, now) != Next::Group {
             return false;
         }
-        let suspects = self.turns.iter().filter(|(turn, _)| turn.queue == Queue::Suspect);
+        let suspects = self
+            .turns
+            .iter()
+            .filter(|(turn, _)| turn.queue() == Queue::Suspect);
+        let suspects = suspects.filter_map(|(_, id)| self.slots.key(*id));
         let waits = |key: &NlriKey| {
-            let turn = self.entries.get(key).and_then(|entry| entry.turn);
-            turn.is_some_and(|turn| turn.queue == Queue::Suspect)
+            let entry = self.slots.find(key).and_then(|id| self.slots.get(id));
+            let turn = entry.and_then(|entry| entry.turn);
+            turn.is_some_and(|turn| turn.queue() == Queue::Suspect)
         };
-        let group = self.quarantine.begin(suspects.map(|(_, key)| key), waits);
+        let group = self.quarantine.begin(suspects, waits);
         for key in &group {
-            self.update(key, Queue::Resync, |entry| entry.trust = Trust::OnTrial);
+            self.change(key, |entry| entry.trust = Trust::OnTrial);
         }
         true
     }
@@ -174,8 +184,8 @@ impl Rib {
     /// Tries a parked rule again, or all of them, as suspects; says how many were held back that are wanted.
     pub(crate) fn release(&mut self, key: Option<&NlriKey>) -> usize {
         let route = key
-            .and_then(|key| self.entries.get(key)?.desired.as_ref())
-            .map(|desired| desired.route.clone());
+            .and_then(|key| self.slots.find(key))
+            .and_then(|id| self.slots.route(id));
         let before = self.counts.quarantined;
         if self.quarantine.release(route.as_ref(), key) {
             self.readmit_released();
@@ -203,11 +213,15 @@ impl Rib {
     }
 
     fn readmit_released(&mut self) {
-        for key in self.keys_by_age() {
-            let held = |entry: &Entry| entry.desired.as_ref().map(|desired| desired.admission);
-            if self.entries.get(&key).and_then(held) == Some(super::Admission::Quarantined) {
-                self.change(&key, |entry| entry.trust = Trust::Suspect);
-            }
+        for id in self.by_rank() {
+            self.update(id, Queue::Resync, |entry| {
+                if entry
+                    .desired
+                    .is_some_and(|desired| desired.admission == Admission::Quarantined)
+                {
+                    entry.trust = Trust::Suspect;
+                }
+            });
         }
         self.readmit();
     }
@@ -215,8 +229,8 @@ impl Rib {
     /// Nothing is suspected or parked any more.
     pub(super) fn forget_suspicions(&mut self) {
         self.quarantine = Quarantine::default();
-        for key in self.keys_by_age() {
-            self.change(&key, |entry| {
+        for id in self.by_rank() {
+            self.update(id, Queue::Resync, |entry| {
                 if entry.trust >= Trust::Suspect {
                     entry.trust = Trust::New;
                 }
@@ -226,8 +240,8 @@ impl Rib {
 
     /// Changes what is known of a rule.
     fn change(&mut self, key: &NlriKey, change: impl FnOnce(&mut Entry)) {
-        if self.entries.contains_key(key) {
-            self.update(key, Queue::Resync, change);
+        if let Some(id) = self.slots.find(key) {
+            self.update(id, Queue::Resync, change);
         }
     }
 }

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::flowspec::{Action, BytesPerSecond, Component, Rule};
 use crate::route::{Bound, Delivery, Priority, Refusal};
+use crate::status::{Loss, NotificationInfo};
 use crate::wire::AttributeSet;
 
 pub(super) const KIND: SessionKind = SessionKind {
@@ -468,20 +469,113 @@ fn a_turn_without_an_entry_is_passed_over() {
     let (lost, kept) = (discard(1, now), discard(2, now));
     rib.announce(lost.clone(), now);
     rib.announce(kept.clone(), now);
-    rib.entries.remove(lost.rule.key());
+    let id = rib.slots.find(lost.rule.key()).unwrap();
+    rib.slots.remove(id);
     drain(&mut rib, generation, now);
     assert_eq!(rib.delivery(kept.rule.key()), Some(Delivery::Advertised));
     assert_eq!(rib.delivery(lost.rule.key()), None);
 }
 
+fn important(n: u32, level: u8, now: Instant) -> Route {
+    Route {
+        priority: Priority::new(level),
+        ..discard(n, now)
+    }
+}
+
+#[test]
+fn the_more_important_takes_the_place_of_the_least_and_youngest() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&NeighborConfig {
+        max_rules: Some(3),
+        ..config()
+    });
+    let generation = up(&mut rib, now);
+    for n in 0..3 {
+        rib.announce(important(n, 1, now), now + Duration::from_secs(n.into()));
+    }
+    drain(&mut rib, generation, now);
+    rib.announce(important(3, 1, now), now);
+    let state = |rib: &Rib, n| rib.delivery(discard(n, now).rule.key());
+    let full = Bound::MaxRules(3);
+    assert_eq!(
+        state(&rib, 3),
+        Some(Delivery::OverBudget(full)),
+        "only for a higher priority"
+    );
+
+    rib.announce(important(4, 2, now), now);
+    assert_eq!(state(&rib, 2), Some(Delivery::Displaced(full)));
+    let sent = drain(&mut rib, generation, now);
+    let reach = sent.windows(2).position(|window| window == [0x90, 14]);
+    let unreach = sent.windows(2).position(|window| window == [0x90, 15]);
+    assert!(unreach < reach && unreach.is_some(), "room is made first");
+    assert_eq!(state(&rib, 4), Some(Delivery::Advertised));
+    let counts = rib.counts();
+    assert_eq!(
+        (counts.over_budget, counts.displaced, counts.budget),
+        (2, 1, Some(3))
+    );
+
+    // One that waits becomes more important; one that has a place becomes less.
+    rib.announce(important(3, 3, now), now);
+    assert_eq!(state(&rib, 1), Some(Delivery::Displaced(full)));
+    rib.announce(important(0, 0, now), now);
+    assert_eq!(state(&rib, 0), Some(Delivery::Displaced(full)));
+    drain(&mut rib, generation, now);
+    assert_eq!(state(&rib, 1), Some(Delivery::Advertised), "the older of the two");
+}
+
+#[test]
+fn what_was_displaced_comes_back_below_nine_tenths() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&NeighborConfig {
+        max_rules: Some(20),
+        ..config()
+    });
+    let generation = up(&mut rib, now);
+    for n in 0..20 {
+        rib.announce(important(n, 1, now), now + Duration::from_secs(n.into()));
+    }
+    rib.announce(important(20, 2, now), now);
+    let mut advertised = Vec::new();
+    for n in 0..4 {
+        rib.withdraw(discard(n, now).rule.key());
+        drain(&mut rib, generation, now);
+        advertised.push(rib.counts().advertised);
+        if n == 0 {
+            // Something new that is no more important waits behind what was displaced, the more important does not.
+            rib.announce(important(30, 1, now), now + Duration::from_secs(60));
+            drain(&mut rib, generation, now);
+            assert_eq!(rib.counts().advertised, 19);
+        }
+    }
+    // At 17 the displaced one returns; with it gone there is nothing to be careful about, and the last one follows.
+    assert_eq!(advertised, [19, 18, 19, 18], "{:?}", rib.counts());
+    assert_eq!(rib.counts().displaced, 0, "it was the first to come back");
+    assert_eq!(rib.counts().over_budget, 0);
+}
+
+fn notification(code: u8) -> Loss {
+    Loss::NotificationReceived(NotificationInfo {
+        code,
+        subcode: 0,
+        meaning: "",
+        prefix_limit: None,
+        text: None,
+    })
+}
+
 #[derive(Debug, Clone)]
 enum Step {
-    Announce(u32, bool),
+    Announce(u32, bool, u8),
     Withdraw(u32),
     Pull,
     Written,
     Up,
     Down,
+    Lost(u8),
+    Release,
     Refresh,
     Resend,
     Suspend(bool),
@@ -490,12 +584,14 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (0..12_u32, any::<bool>()).prop_map(|(n, police)| Step::Announce(n, police)),
+        4 => (0..12_u32, any::<bool>(), 0..4_u8).prop_map(|(n, police, level)| Step::Announce(n, police, level)),
         3 => (0..12_u32).prop_map(Step::Withdraw),
         4 => Just(Step::Pull),
         4 => Just(Step::Written),
         1 => Just(Step::Up),
         1 => Just(Step::Down),
+        1 => (3..6_u8).prop_map(Step::Lost),
+        1 => Just(Step::Release),
         1 => Just(Step::Refresh),
         1 => Just(Step::Resend),
         1 => any::<bool>().prop_map(Step::Suspend),
@@ -533,10 +629,10 @@ pub(super) fn believe(table: &mut BTreeSet<Vec<u8>>, mut bytes: &[u8]) {
 
 proptest! {
     /// Whatever happens in whatever order: once everything is written, the neighbour holds exactly what is desired
-    /// and admitted, and the figures agree with the entries.
+    /// and admitted, the most important rules are those with a place, and the figures agree with the entries.
     #[test]
     fn the_neighbour_converges(steps in proptest::collection::vec(step(), 0..80)) {
-        let now = Instant::now();
+        let mut now = Instant::now();
         let attributes = attributes();
         let mut config = config();
         let mut rib = Rib::new(&config);
@@ -546,10 +642,13 @@ proptest! {
         let mut budget = usize::MAX;
         let mut suspended = false;
         let police = Action::police(BytesPerSecond::new(1000.0).unwrap());
+        let end = later(later(now));
         for step in steps {
             match step {
-                Step::Announce(n, police_it) => {
-                    rib.announce(route(n, if police_it { police } else { Action::DISCARD }, later(now)), now);
+                Step::Announce(n, police_it, level) => {
+                    let action = if police_it { police } else { Action::DISCARD };
+                    let priority = Priority::new(level);
+                    rib.announce(Route { priority, ..route(n, action, end) }, now);
                 }
                 Step::Withdraw(n) => rib.withdraw(discard(n, now).rule.key()),
                 Step::Pull => {
@@ -574,6 +673,15 @@ proptest! {
                     session = None;
                     rib.session_down();
                 }
+                Step::Lost(code) => {
+                    in_flight = None;
+                    table.clear();
+                    session = None;
+                    rib.session_lost(&notification(code), &[], Duration::from_secs(30), now);
+                }
+                Step::Release => {
+                    rib.release(None);
+                }
                 Step::Refresh => rib.refresh(Family::Ipv4, now),
                 Step::Resend => prop_assert_eq!(rib.resend(None, now), session.is_some()),
                 Step::Suspend(on) => {
@@ -586,34 +694,57 @@ proptest! {
                     rib.reconfigure(&config);
                 }
             }
+            now += Duration::from_millis(100);
         }
         if let Some(batch) = in_flight.take() {
             rib.written(batch, now);
         }
         if let Some(generation) = session {
             believe(&mut table, &drain(&mut rib, generation, now));
+            // Trials take their time, each of them at most this.
+            for _ in 0..50 {
+                now += Duration::from_secs(60);
+                believe(&mut table, &drain(&mut rib, generation, now));
+            }
         }
         let snapshot = rib.snapshot();
+        let counts = rib.counts();
         let count = |wanted: fn(&Delivery) -> bool| snapshot.iter().filter(|entry| wanted(&entry.delivery)).count();
         let desired: Vec<_> = snapshot.iter().filter(|entry| entry.desired.is_some()).collect();
-        prop_assert_eq!(rib.counts().desired, desired.len());
-        prop_assert_eq!(rib.counts().over_budget, count(|delivery| matches!(delivery, Delivery::OverBudget(_))));
-        prop_assert_eq!(desired.len() - rib.counts().over_budget, desired.len().min(budget));
+        let waits = |delivery: &Delivery| matches!(delivery, Delivery::OverBudget(_) | Delivery::Displaced(_));
+        prop_assert_eq!(counts.desired, desired.len());
+        prop_assert_eq!(counts.over_budget, count(waits));
+        prop_assert_eq!(counts.displaced, count(|delivery| matches!(delivery, Delivery::Displaced(_))));
+        prop_assert_eq!(counts.quarantined, count(|delivery| matches!(delivery, Delivery::Quarantined(_))));
+        let admitted = desired.len() - counts.over_budget - counts.quarantined;
+        prop_assert!(admitted <= budget);
+        prop_assert!(counts.over_budget == 0 || admitted == budget || counts.displaced > 0 && admitted * 10 >= budget * 9);
+        let priorities = |wanted: bool| {
+            desired.iter().filter(move |entry| {
+                waits(&entry.delivery) == wanted && !matches!(entry.delivery, Delivery::Quarantined(_))
+            }).filter_map(|entry| Some(entry.desired.as_ref()?.priority))
+        };
+        if let (Some(waiting), Some(least)) = (priorities(true).max(), priorities(false).min()) {
+            prop_assert!(waiting <= least, "one that is more important waits");
+        }
         if session.is_some() {
             prop_assert!(rib.is_settled());
-            prop_assert_eq!(rib.counts().advertised, count(|delivery| *delivery == Delivery::Advertised));
+            prop_assert_eq!(counts.advertised, count(|delivery| *delivery == Delivery::Advertised));
             let held: BTreeSet<_> = desired
                 .iter()
                 .filter(|entry| entry.delivery == Delivery::Advertised)
                 .map(|entry| entry.key.as_bytes().to_vec())
                 .collect();
             prop_assert_eq!(held, table);
-            let advertised = if suspended { 0 } else { desired.len() - rib.counts().over_budget };
-            prop_assert_eq!(rib.counts().advertised, advertised);
+            prop_assert_eq!(counts.advertised, if suspended { 0 } else { admitted });
         } else {
-            prop_assert_eq!(rib.counts().advertised, 0);
+            prop_assert_eq!(counts.advertised, 0);
             prop_assert_eq!(snapshot.len(), desired.len());
         }
         prop_assert_eq!(rib.deadlines.len(), desired.len());
+        prop_assert_eq!(rib.waiting.iter().map(BTreeSet::len).sum::<usize>(), counts.over_budget);
+        if budget < usize::MAX {
+            prop_assert_eq!(rib.ranked.iter().map(BTreeSet::len).sum::<usize>(), admitted);
+        }
     }
 }

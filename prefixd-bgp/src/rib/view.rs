@@ -1,10 +1,12 @@
 //! What can be seen of the rules of one neighbour.
 
+use std::sync::Arc;
+
 use super::entry::{Admission, Entry};
 use super::quarantine::Trust;
 use super::{Latency, Rib, RibCounts, RibTotals};
-use crate::flowspec::{Family, NlriKey};
-use crate::route::{Delivery, Refusal, RouteStatus};
+use crate::flowspec::{CanonicalRule, Family, NlriKey};
+use crate::route::{Delivery, Refusal, Route, RouteStatus};
 
 impl Rib {
     pub(crate) fn counts(&self) -> RibCounts {
@@ -19,6 +21,7 @@ impl Rib {
             .sum();
         RibCounts {
             refused: self.counts.refused + not_negotiated,
+            budget: self.policy.total(),
             ..self.counts
         }
     }
@@ -33,42 +36,62 @@ impl Rib {
 
     /// How far the rule has come; `None` if the neighbour neither should hold it nor was told it.
     pub(crate) fn delivery(&self, key: &NlriKey) -> Option<Delivery> {
-        self.entries.get(key).map(|entry| self.delivery_of(entry))
+        let id = self.slots.find(key)?;
+        Some(self.delivery_of(self.slots.rule(id)?, &self.slots.get(id)?))
     }
 
     /// Every entry, in no order.
     pub(crate) fn snapshot(&self) -> Vec<RouteStatus> {
-        self.entries
-            .iter()
-            .map(|(key, entry)| self.status_of(key, entry))
-            .collect()
+        let status = |(_, rule, entry): (_, &Arc<CanonicalRule>, Entry)| self.status_of(rule, &entry);
+        self.slots.iter().map(status).collect()
     }
 
     /// One entry.
     pub(crate) fn route(&self, key: &NlriKey) -> Option<RouteStatus> {
-        self.entries.get(key).map(|entry| self.status_of(key, entry))
+        let id = self.slots.find(key)?;
+        Some(self.status_of(self.slots.rule(id)?, &self.slots.get(id)?))
     }
 
-    fn status_of(&self, key: &NlriKey, entry: &Entry) -> RouteStatus {
+    fn status_of(&self, rule: &Arc<CanonicalRule>, entry: &Entry) -> RouteStatus {
         RouteStatus {
-            key: key.clone(),
-            desired: entry.desired.as_ref().map(|desired| desired.route.clone()),
+            key: rule.key().clone(),
+            desired: entry.desired.map(|desired| Route {
+                rule: rule.clone(),
+                action: desired.action,
+                priority: desired.priority,
+                not_after: desired.not_after,
+            }),
             advertised: entry.told,
             written_at: entry.written_at,
-            delivery: self.delivery_of(entry),
+            delivery: self.delivery_of(rule, entry),
         }
     }
 
-    fn delivery_of(&self, entry: &Entry) -> Delivery {
-        let Some(desired) = &entry.desired else {
+    fn delivery_of(&self, rule: &CanonicalRule, entry: &Entry) -> Delivery {
+        let Some(desired) = entry.desired else {
             return Delivery::Withdrawing;
         };
+        // Every one of these has a reason; the state of what only waits is for a defect.
+        let or_waits = |reason: Option<Delivery>| reason.unwrap_or(Delivery::Queued);
         match desired.admission {
-            Admission::Refused(refusal) => return Delivery::Refused(refusal),
-            Admission::OverBudget(bound) => return Delivery::OverBudget(bound),
+            Admission::Refused => {
+                return or_waits(self.policy.refusal(rule, desired.action).map(Delivery::Refused));
+            }
+            Admission::OverBudget { displaced } => {
+                let as_what = if displaced {
+                    Delivery::Displaced
+                } else {
+                    Delivery::OverBudget
+                };
+                let full = self
+                    .policy
+                    .full(self.admitted, rule.family())
+                    .map(|full| full.bound);
+                return or_waits(full.or(self.policy.bound_of(rule.family())).map(as_what));
+            }
             Admission::Quarantined => {
-                let parked = self.quarantine.holds(&desired.route);
-                return parked.map_or(Delivery::Queued, |parked| Delivery::Quarantined(parked.clone()));
+                let parked = self.quarantine.holds(rule, desired.action);
+                return or_waits(parked.cloned().map(Delivery::Quarantined));
             }
             Admission::Admitted => {}
         }
@@ -81,11 +104,11 @@ impl Rib {
         }
         match &self.session {
             None => Delivery::SessionDown,
-            Some(session) if !session.families.contains(&desired.route.rule.family()) => {
+            Some(session) if !session.families.contains(&rule.family()) => {
                 Delivery::Refused(Refusal::FamilyNotNegotiated)
             }
             Some(_) if entry.trust == Trust::Suspect => Delivery::Probation,
-            Some(_) if entry.told == Some(desired.route.action) && !entry.in_flight => Delivery::Advertised,
+            Some(_) if entry.is_as_desired() => Delivery::Advertised,
             Some(_) => Delivery::Queued,
         }
     }

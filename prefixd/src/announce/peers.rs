@@ -312,6 +312,8 @@ impl Announcer {
             rules_queued: status.rules.dirty as u64,
             rules_unsupported: status.rules.refused as u64,
             rules_over_budget: status.rules.over_budget as u64,
+            rules_displaced: status.rules.displaced as u64,
+            rules_budget: status.rules.budget.map(|bound| bound as u64),
             rules_quarantined: status.rules.quarantined as u64,
             rules_on_probation: status.rules.probation as u64,
             established_total: status.established_total,
@@ -391,6 +393,7 @@ impl Deliveries<'_> {
                     Some(
                         At::Advertised
                             | At::OverBudget(_)
+                            | At::Displaced(_)
                             | At::Probation
                             | At::Quarantined(_)
                             | At::Refused(_)
@@ -451,6 +454,10 @@ pub(super) fn state_of(delivery: &At) -> (AnnouncementState, Option<String>) {
             Some("the neighbour is disabled; the rule is sent when it is enabled again".to_owned()),
         ),
         At::OverBudget(bound) => (AnnouncementState::OverBudget, Some(bound.to_string())),
+        At::Displaced(bound) => (
+            AnnouncementState::OverBudget,
+            Some(format!("a more important rule took its place: {bound}")),
+        ),
         At::Probation => (
             AnnouncementState::Probation,
             Some(

@@ -256,6 +256,12 @@ fn set_gauges(app: &App) {
         now.peer_over_budget
             .get_or_create(&neighbor)
             .set(signed(peer.rules_over_budget));
+        now.peer_displaced
+            .get_or_create(&neighbor)
+            .set(signed(peer.rules_displaced));
+        if let Some(bound) = peer.rules_budget {
+            now.peer_budget.get_or_create(&neighbor).set(signed(bound));
+        }
         now.peer_quarantined
             .get_or_create(&neighbor)
             .set(signed(peer.rules_quarantined));

@@ -152,6 +152,7 @@ async fn every_documented_metric_is_there_and_moves() -> anyhow::Result<()> {
         (r#"prefixd_peer_flaps{neighbor="bird0"}"#, 1.0),
         (r#"prefixd_peer_disabled{neighbor="bird0"}"#, 0.0),
         (r#"prefixd_peer_rules_over_budget{neighbor="bird0"}"#, 0.0),
+        (r#"prefixd_peer_rules_displaced{neighbor="bird0"}"#, 0.0),
         (r#"prefixd_peer_rules_quarantined{neighbor="bird0"}"#, 0.0),
         (r#"prefixd_peer_rules_on_probation{neighbor="bird0"}"#, 0.0),
     ] {

@@ -52,6 +52,17 @@ pub(super) fn sheet(detail: &PeerDetail, view: View) -> String {
             ),
         ),
         (
+            "Budget",
+            match peer.rules_budget {
+                None => "no bound".to_owned(),
+                Some(bound) => format!(
+                    "{} rules at most, {} displaced by more important ones",
+                    count(bound),
+                    count(peer.rules_displaced)
+                ),
+            },
+        ),
+        (
             "Sessions",
             format!(
                 "{} established, {} lost",

@@ -8,7 +8,7 @@ fn peer(state: &str, disabled: &Value) -> Value {
         "name": "edge1", "address": "192.0.2.1", "peer_asn": 65001, "state": state, "since": "2026-01-18T10:00:00Z",
         "router_id": null, "hold_time_seconds": null, "families": [], "capabilities": [], "enforce": true,
         "disabled": disabled, "rules_desired": 9, "rules_advertised": 9, "rules_queued": 0, "rules_unsupported": 0,
-        "rules_over_budget": 2, "rules_quarantined": 1, "rules_on_probation": 3, "parked": [{
+        "rules_over_budget": 2, "rules_displaced": 1, "rules_budget": 11, "rules_quarantined": 1, "rules_on_probation": 3, "parked": [{
             "nlri": "060120cb007101", "afi_safi": "ipv4-flowspec", "since": "2026-01-18T09:00:00Z",
             "until": "2026-01-18T13:00:00Z", "times": 1, "why": "the router ended the session: 3/9 x\u{1b}[2J"
         }],
@@ -106,6 +106,7 @@ fn a_neighbour_is_shown_with_what_happened_to_it() {
         "by token:noc at",
         "line card",
         "2 over budget, 1 quarantined, 3 on probation",
+        "11 rules at most, 1 displaced by more important ones",
         "060120cb007101",
         "3/9 x",
         "drops the rules at once: graceful_restart is false for this neighbour",

@@ -1,0 +1,134 @@
+//! Which rules have a place at a neighbour that does not take all of them.
+//!
+//! The more important have one, among equals the older. A rule that is more important than one that has a place takes
+//! it. What was displaced comes back only when there is room enough that it will not be displaced again at once.
+
+use std::sync::Arc;
+
+use super::Rib;
+use super::entry::{Admission, Queue, Rank};
+use super::policy::Full;
+use super::slots::Id;
+use crate::flowspec::{Action, CanonicalRule, Family};
+
+impl Rib {
+    /// What keeps a rule from being told, room or not.
+    pub(super) fn obstacle(&self, rule: &CanonicalRule, action: Action) -> Option<Admission> {
+        if self.policy.refusal(rule, action).is_some() {
+            return Some(Admission::Refused);
+        }
+        self.quarantine
+            .holds(rule, action)
+            .map(|_| Admission::Quarantined)
+    }
+
+    /// The admission of a rule that is new, or that was kept from being told: to be followed by [`Rib::settle`].
+    pub(super) fn first_admission(&self, rule: &CanonicalRule, action: Action) -> Admission {
+        let family = rule.family();
+        self.obstacle(rule, action).unwrap_or_else(|| {
+            let is_free =
+                self.waiting[family.index()].is_empty() && self.policy.full(self.admitted, family).is_none();
+            if is_free {
+                Admission::Admitted
+            } else {
+                Admission::OverBudget { displaced: false }
+            }
+        })
+    }
+
+    /// Gives every place to the rule that should have it. `fresh` is the rule that has just changed, if one has.
+    pub(super) fn settle(&mut self, fresh: Option<Id>) {
+        for family in Family::ALL {
+            while let Some(best) = self.waiting[family.index()].first().copied() {
+                let (_, _, id) = best;
+                if let Some(full) = self.policy.full(self.admitted, family) {
+                    let Some((.., least)) = self.least(&full).filter(|least| least.0 > best.0) else {
+                        break;
+                    };
+                    self.admit(least, Admission::OverBudget { displaced: true }, Queue::Fresh);
+                } else if self.counts.displaced > 0
+                    && !self.may_return(family)
+                    && !self.is_above_others(best, fresh)
+                {
+                    break;
+                }
+                // What moves up waits behind what is new.
+                let queue = if fresh == Some(id) {
+                    Queue::Fresh
+                } else {
+                    Queue::Resync
+                };
+                self.admit(id, Admission::Admitted, queue);
+            }
+        }
+    }
+
+    /// Decides again for every desired rule.
+    pub(super) fn readmit(&mut self) {
+        self.is_bounded = self.policy.is_bounded();
+        let mut admitted = [0; Family::COUNT];
+        for id in self.by_rank() {
+            let (Some(rule), Some(desired)) = (
+                self.slots.rule(id).map(Arc::clone),
+                self.slots.get(id).and_then(|entry| entry.desired),
+            ) else {
+                continue;
+            };
+            let admission = match self.obstacle(&rule, desired.action) {
+                Some(obstacle) => obstacle,
+                None if self.policy.full(admitted, rule.family()).is_none() => {
+                    admitted[rule.family().index()] += 1;
+                    Admission::Admitted
+                }
+                None => Admission::OverBudget {
+                    displaced: desired.admission == Admission::OverBudget { displaced: true },
+                },
+            };
+            self.admit(id, admission, Queue::Fresh);
+        }
+        self.ranked = Default::default();
+        if self.is_bounded {
+            let mut ranks = Vec::new();
+            for (id, rule, entry) in self.slots.iter().filter(|(.., entry)| entry.is_admitted()) {
+                ranks.extend(entry.desired.map(|desired| (rule.family(), desired, id)));
+            }
+            for (family, desired, id) in ranks {
+                let since = self.slots.tick(desired.since);
+                self.ranked[family.index()].insert((std::cmp::Reverse(desired.priority), since, id));
+            }
+        }
+    }
+
+    fn admit(&mut self, id: Id, admission: Admission, queue: Queue) {
+        self.update(id, queue, |entry| {
+            if let Some(desired) = entry.desired.as_mut() {
+                desired.admission = admission;
+            }
+        });
+    }
+
+    /// The least important rule that has a place of those that are full, the youngest among equals.
+    fn least(&self, full: &Full) -> Option<Rank> {
+        let of = |family: &Family| self.ranked[family.index()].last().copied();
+        match full.family {
+            Some(family) => of(&family),
+            None => Family::ALL.iter().filter_map(of).max(),
+        }
+    }
+
+    /// Below nine tenths of every bound.
+    fn may_return(&self, family: Family) -> bool {
+        self.policy.nearly_full(self.admitted, family).is_none()
+    }
+
+    /// Whether the rule is the one that has just changed and more important than all others that wait.
+    fn is_above_others(&self, best: Rank, fresh: Option<Id>) -> bool {
+        let next = self
+            .waiting
+            .iter()
+            .flat_map(|waiting| waiting.iter())
+            .filter(|rank| **rank != best)
+            .min();
+        fresh == Some(best.2) && next.is_none_or(|next| best.0 < next.0)
+    }
+}

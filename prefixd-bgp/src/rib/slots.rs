@@ -1,0 +1,233 @@
+//! Where the entries of a RIB are kept: packed, because there may be a hundred thousand of them for each neighbour.
+//!
+//! The code thinks in [`Entry`]; memory holds a [`Slot`]. Times are counted from one moment, and whatever puts entries in
+//! an order holds the number of the slot instead of the key.
+
+use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use tokio::time::{Duration, Instant};
+
+use super::entry::{Admission, Desired, Entry, Turn};
+use super::quarantine::Trust;
+use crate::flowspec::{Action, CanonicalRule, NlriKey};
+use crate::route::{Priority, Route};
+
+/// The number of a slot, for as long as its entry lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Id(u32);
+
+/// Nanoseconds since the first moment the RIB was told of; before that they are negative.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Tick(i64);
+
+#[derive(Default)]
+pub(super) struct Slots {
+    slots: Vec<Slot>,
+    free: Vec<Id>,
+    index: HashTable<Id>,
+    hasher: RandomState,
+    base: Option<Instant>,
+}
+
+struct Slot {
+    /// None: free.
+    rule: Option<Arc<CanonicalRule>>,
+    /// The times, the priority and the admission are of the desired route, if there is one.
+    desired: Option<Action>,
+    told: Option<Action>,
+    not_after: Tick,
+    since: Tick,
+    written_at: Tick,
+    turn: Option<NonZeroU64>,
+    priority: Priority,
+    admission: Admission,
+    trust: Trust,
+    is_written: bool,
+    in_flight: bool,
+    resend: bool,
+}
+
+/// With the index, the end of the rule and its turn an entry stays below 200 bytes (`examples/rib_memory.rs` measures it).
+const _: () = assert!(size_of::<Slot>() <= 104);
+/// More slots by this part of those there are; a vector that doubles would hold twice the memory at worst.
+const GROWTH: usize = 16;
+
+impl Id {
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl Slots {
+    pub(super) fn find(&self, key: &NlriKey) -> Option<Id> {
+        let is_it = |id: &Id| self.key(*id) == Some(key);
+        self.index.find(self.hasher.hash_one(key), is_it).copied()
+    }
+
+    /// The slot of the rule; a new one if it has none.
+    pub(super) fn find_or_insert(&mut self, rule: &Arc<CanonicalRule>) -> Id {
+        if let Some(id) = self.find(rule.key()) {
+            return id;
+        }
+        let slot = Slot::new(rule.clone());
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.slots[id.index()] = slot;
+                id
+            }
+            None => {
+                if self.slots.len() == self.slots.capacity() {
+                    self.slots.reserve_exact(self.slots.len() / GROWTH + GROWTH);
+                }
+                self.slots.push(slot);
+                // Four billion slots do not fit into memory.
+                Id(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
+            }
+        };
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        let hash = |id: &Id| slots[id.index()].key().map_or(0, |key| hasher.hash_one(key));
+        self.index.insert_unique(hasher.hash_one(rule.key()), id, hash);
+        id
+    }
+
+    pub(super) fn remove(&mut self, id: Id) {
+        let Some(rule) = self.slots.get_mut(id.index()).and_then(|slot| slot.rule.take()) else {
+            return;
+        };
+        let hash = self.hasher.hash_one(rule.key());
+        if let Ok(found) = self.index.find_entry(hash, |other| *other == id) {
+            found.remove();
+        }
+        self.free.push(id);
+        if self.index.is_empty() {
+            // An attack is over: its memory is given back.
+            *self = Self {
+                base: self.base,
+                ..Self::default()
+            };
+        }
+    }
+
+    pub(super) fn rule(&self, id: Id) -> Option<&Arc<CanonicalRule>> {
+        self.slots.get(id.index())?.rule.as_ref()
+    }
+
+    pub(super) fn key(&self, id: Id) -> Option<&NlriKey> {
+        Some(self.rule(id)?.key())
+    }
+
+    pub(super) fn get(&self, id: Id) -> Option<Entry> {
+        self.slots
+            .get(id.index())
+            .filter(|slot| slot.rule.is_some())
+            .map(|slot| self.unpack(slot))
+    }
+
+    pub(super) fn put(&mut self, id: Id, entry: &Entry) {
+        let desired = entry.desired.as_ref();
+        let not_after = desired.map(|desired| self.tick(desired.not_after));
+        let since = desired.map(|desired| self.tick(desired.since));
+        let written_at = entry.written_at.map(|at| self.tick(at));
+        if let Some(slot) = self.slots.get_mut(id.index()) {
+            slot.desired = desired.map(|desired| desired.action);
+            slot.not_after = not_after.unwrap_or_default();
+            slot.since = since.unwrap_or_default();
+            slot.priority = desired.map(|desired| desired.priority).unwrap_or_default();
+            slot.admission = desired.map_or(Admission::Admitted, |desired| desired.admission);
+            slot.told = entry.told;
+            slot.is_written = written_at.is_some();
+            slot.written_at = written_at.unwrap_or_default();
+            slot.turn = entry.turn.map(Turn::pack);
+            slot.trust = entry.trust;
+            slot.in_flight = entry.in_flight;
+            slot.resend = entry.resend;
+        }
+    }
+
+    /// What the neighbour should hold.
+    pub(super) fn route(&self, id: Id) -> Option<Route> {
+        let rule = self.rule(id)?.clone();
+        let desired = self.get(id)?.desired?;
+        Some(Route {
+            rule,
+            action: desired.action,
+            priority: desired.priority,
+            not_after: desired.not_after,
+        })
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Id, &Arc<CanonicalRule>, Entry)> {
+        (0..).map(Id).zip(&self.slots).filter_map(|(id, slot)| {
+            let rule = slot.rule.as_ref()?;
+            Some((id, rule, self.unpack(slot)))
+        })
+    }
+
+    pub(super) fn tick(&mut self, at: Instant) -> Tick {
+        let base = *self.base.get_or_insert(at);
+        let nanoseconds = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        Tick(if at >= base {
+            nanoseconds(at - base)
+        } else {
+            -nanoseconds(base - at)
+        })
+    }
+
+    pub(super) fn instant(&self, tick: Tick) -> Option<Instant> {
+        let base = self.base?;
+        let distance = Duration::from_nanos(tick.0.unsigned_abs());
+        if tick.0 < 0 {
+            base.checked_sub(distance)
+        } else {
+            base.checked_add(distance)
+        }
+    }
+
+    fn unpack(&self, slot: &Slot) -> Entry {
+        let desired = slot.desired.and_then(|action| {
+            Some(Desired {
+                action,
+                priority: slot.priority,
+                not_after: self.instant(slot.not_after)?,
+                since: self.instant(slot.since)?,
+                admission: slot.admission,
+            })
+        });
+        Entry {
+            desired,
+            told: slot.told,
+            written_at: self.instant(slot.written_at).filter(|_| slot.is_written),
+            in_flight: slot.in_flight,
+            resend: slot.resend,
+            trust: slot.trust,
+            turn: slot.turn.map(Turn::unpack),
+        }
+    }
+}
+
+impl Slot {
+    fn new(rule: Arc<CanonicalRule>) -> Self {
+        Self {
+            rule: Some(rule),
+            desired: None,
+            told: None,
+            not_after: Tick::default(),
+            since: Tick::default(),
+            written_at: Tick::default(),
+            turn: None,
+            priority: Priority::default(),
+            admission: Admission::Admitted,
+            trust: Trust::New,
+            is_written: false,
+            in_flight: false,
+            resend: false,
+        }
+    }
+
+    fn key(&self) -> Option<&NlriKey> {
+        Some(self.rule.as_ref()?.key())
+    }
+}
