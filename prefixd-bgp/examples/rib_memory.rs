@@ -115,7 +115,9 @@ async fn measure(neighbors: u8, rules: &[Arc<CanonicalRule>]) -> anyhow::Result<
         }])?;
     }
     let withdrawing = allocated() - before;
-    speaker.shutdown(Stop::Restart, Duration::from_secs(5)).await;
+    speaker
+        .shutdown(Stop::Restart { text: String::new() }, Duration::from_secs(5))
+        .await;
     for router in routers {
         router.abort();
     }

@@ -14,6 +14,8 @@ pub use rtbh::{Community, Rtbh};
 
 /// One NLRI of this size fits in an UPDATE of 4096 bytes beside all attributes.
 const MAX_NLRI_BYTES: usize = 3800;
+/// RFC 4271 section 4.1.
+const MAX_UPDATE_BYTES: usize = 4096;
 
 /// The speaker and its neighbours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +78,9 @@ pub struct Limits {
     pub operators_per_component: usize,
     /// Bytes of one NLRI without its length field. From 240 on FRR, GoBGP and ExaBGP fail in different ways.
     pub nlri_bytes: usize,
+    /// Bytes of one UPDATE. Extended messages (RFC 8654) are never used, so 4096 is the most; a rule that does not fit
+    /// into less is sent in a message of its own all the same.
+    pub update_bytes: usize,
 }
 
 impl Default for Limits {
@@ -84,6 +89,7 @@ impl Default for Limits {
         Self {
             operators_per_component: 5,
             nlri_bytes: 239,
+            update_bytes: MAX_UPDATE_BYTES,
         }
     }
 }
@@ -321,6 +327,17 @@ pub enum ConfigError {
         /// Which limit.
         limit: &'static str,
     },
+    /// More than a message can have.
+    #[error(
+        "neighbour {name}: an UPDATE of {bytes} bytes is not possible; allow {MAX_UPDATE_BYTES} at most (extended \
+         messages are not used)"
+    )]
+    UpdateLimit {
+        /// The neighbour.
+        name: Arc<str>,
+        /// The limit as given.
+        bytes: usize,
+    },
     /// A rule of this size would not fit in one message.
     #[error(
         "neighbour {name}: a rule of {bytes} bytes does not fit in one UPDATE; allow {MAX_NLRI_BYTES} at most"
@@ -431,9 +448,16 @@ impl NeighborConfig {
                 bytes: self.limits.nlri_bytes,
             });
         }
+        if self.limits.update_bytes > MAX_UPDATE_BYTES {
+            return Err(ConfigError::UpdateLimit {
+                name: name(),
+                bytes: self.limits.update_bytes,
+            });
+        }
         for (limit, value) in [
             ("operators_per_component", self.limits.operators_per_component),
             ("nlri_bytes", self.limits.nlri_bytes),
+            ("update_bytes", self.limits.update_bytes),
             ("max_rules", self.max_rules.unwrap_or(1)),
         ] {
             if value == 0 {

@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
 
-pub(crate) use batch::{Batch, Pull};
+pub(crate) use batch::{BATCH_BYTES, Batch, MESSAGE_BYTES, Pull};
 use entry::{Admission, Desired, Entry, Queue, Rank, Turn};
 pub use latency::{LATENCY_BUCKETS_SECONDS, Latency};
 use pace::Pace;

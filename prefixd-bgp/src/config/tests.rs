@@ -118,6 +118,20 @@ fn what_cannot_work_is_refused_with_a_reason() {
             },
             "does not fit in one UPDATE",
         ),
+        (
+            Limits {
+                update_bytes: 4097,
+                ..Limits::default()
+            },
+            "allow 4096 at most",
+        ),
+        (
+            Limits {
+                update_bytes: 0,
+                ..Limits::default()
+            },
+            "update_bytes must not be 0",
+        ),
     ] {
         assert!(
             refused(NeighborConfig { limits, ..base() }).contains(text),

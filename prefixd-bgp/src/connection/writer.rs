@@ -1,7 +1,8 @@
 //! The writing half: two lanes, control before bulk.
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use tokio::time::{Duration, Instant, sleep_until};
 use tracing::{debug, trace};
 
 use super::Hex;
-use crate::rib::{Batch, Generation, Pull};
+use crate::rib::{BATCH_BYTES, Batch, Generation, MESSAGE_BYTES, Pull};
 use crate::shared::{NeighborShared, lock};
 use crate::status::LOG;
 
@@ -87,6 +88,7 @@ pub(super) async fn write<W: AsyncWrite>(
     let mut stream = pin!(stream);
     let mut changed = shared.changed.subscribe();
     let mut bulk = None;
+    let mut amount = BATCH_BYTES;
     loop {
         let next = match lane.try_recv() {
             Ok(next) => next,
@@ -99,11 +101,16 @@ pub(super) async fn write<W: AsyncWrite>(
                         let pull = {
                             let mut rib = shared.rib();
                             // Under the lock: what other attributes ask to be sent again must be sent with them.
-                            rib.pull(generation, &shared.attributes(), Instant::now())
+                            rib.pull(generation, &shared.attributes(), amount, Instant::now())
                         };
                         match pull {
                             Pull::Batch(batch) => {
-                                write_all(&mut stream, &batch.bytes, &blocked).await?;
+                                // One that does not take a batch at once gets little at a time, so that what is more
+                                // urgent is never far behind.
+                                amount = match write_all(&mut stream, &batch.bytes, &blocked).await? {
+                                    Taken::AtOnce => BATCH_BYTES,
+                                    Taken::Slowly => MESSAGE_BYTES,
+                                };
                                 confirm(&shared, batch);
                                 continue;
                             }
@@ -124,7 +131,9 @@ pub(super) async fn write<W: AsyncWrite>(
             }
         };
         match next {
-            Lane::Message(message) => write_all(&mut stream, &message, &blocked).await?,
+            Lane::Message(message) => {
+                write_all(&mut stream, &message, &blocked).await?;
+            }
             Lane::Bulk(generation) => bulk = Some(generation),
             Lane::Farewell(last) => {
                 write_all(&mut stream, &last, &blocked).await?;
@@ -161,21 +170,37 @@ async fn sleep_until_some(at: Option<Instant>) {
     }
 }
 
+/// How a socket took what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    AtOnce,
+    /// It was full in between.
+    Slowly,
+}
+
 /// Every byte the socket takes counts as progress (RFC 9687 section 3.2).
 async fn write_all<W: AsyncWrite + Unpin>(
     stream: &mut W,
     mut bytes: &[u8],
     blocked: &Blocked,
-) -> io::Result<()> {
+) -> io::Result<Taken> {
     trace!(target: LOG, bytes = %Hex(bytes), "to the router");
+    let mut taken = Taken::AtOnce;
     while !bytes.is_empty() {
         blocked.begin();
-        let written = stream.write(bytes).await;
+        let written = poll_fn(|context| {
+            let written = Pin::new(&mut *stream).poll_write(context, bytes);
+            if written.is_pending() {
+                taken = Taken::Slowly;
+            }
+            written
+        })
+        .await;
         blocked.end();
         match written? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
             count => bytes = &bytes[count..],
         }
     }
-    Ok(())
+    Ok(taken)
 }

@@ -15,6 +15,8 @@ use crate::transport::{Network, Stream};
 /// The kernel holds at most about this much that the router has not taken, so that a withdrawal never queues behind
 /// megabytes of announcements.
 const SEND_BUFFER: usize = 128 * 1024;
+/// Of that, about this much may wait for the router's window to open; a withdrawal waits behind it.
+const NOT_SENT: u32 = 16 * 1024;
 
 /// At most one attempt at a time; dropping it ends the attempt.
 pub(super) struct Dial {
@@ -100,11 +102,13 @@ impl Plan {
     }
 }
 
-/// For both directions: no delay for small messages, and a bounded send buffer.
+/// For both directions: no delay for small messages, a bounded send buffer, and little in it that was not even sent.
 pub(super) fn tune(stream: &Stream) -> io::Result<()> {
-    let Some(socket) = stream.tcp() else {
+    let Some(stream) = stream.tcp() else {
         return Ok(());
     };
-    socket.set_nodelay(true)?;
-    SockRef::from(socket).set_send_buffer_size(SEND_BUFFER)
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_notsent_lowat(NOT_SENT)?;
+    socket.set_send_buffer_size(SEND_BUFFER)
 }

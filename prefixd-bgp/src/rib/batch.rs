@@ -8,8 +8,10 @@ use super::{Generation, Rib};
 use crate::flowspec::{Action, Family};
 use crate::wire::{AttributeSet, Packer, RefreshSubtype, end_of_rib, route_refresh};
 
-/// NLRI bytes in one batch: little enough that a withdrawal that comes next does not wait behind much.
-const BATCH_BYTES: usize = 32 * 1024;
+/// NLRI bytes in one batch for a router that takes everything at once.
+pub(crate) const BATCH_BYTES: usize = 32 * 1024;
+/// The same, about one message, for a router that does not: a withdrawal that comes next waits behind no more than this.
+pub(crate) const MESSAGE_BYTES: usize = 3 * 1024;
 
 /// Messages to write, and what they tell the neighbour.
 #[derive(Debug)]
@@ -58,8 +60,15 @@ pub(crate) enum Pull {
 }
 
 impl Rib {
-    /// Takes the next messages for the session `generation`. At most one batch is ever in flight.
-    pub(crate) fn pull(&mut self, generation: Generation, attributes: &AttributeSet, now: Instant) -> Pull {
+    /// Takes the next messages for the session `generation`, with about so many bytes of NLRI. At most one batch is ever
+    /// in flight.
+    pub(crate) fn pull(
+        &mut self,
+        generation: Generation,
+        attributes: &AttributeSet,
+        bytes: usize,
+        now: Instant,
+    ) -> Pull {
         let Some(session) = self
             .session
             .as_ref()
@@ -70,7 +79,7 @@ impl Rib {
         let kind = session.kind;
         self.start_due_refreshes(now);
         let mut allowed = self.pace.as_mut().map_or(usize::MAX, |pace| pace.available(now));
-        let mut packer = Packer::new(attributes, kind);
+        let mut packer = Packer::new(attributes, kind, self.policy.update_bytes());
         let mut batch = Batch {
             generation,
             bytes: Vec::new(),
@@ -82,7 +91,7 @@ impl Rib {
         };
         let mut paced = false;
         self.acquit(now);
-        while packer.nlri_bytes() < BATCH_BYTES {
+        while packer.nlri_bytes() < bytes {
             let Some((turn, id)) = self.turns.first_key_value().map(|(turn, id)| (*turn, *id)) else {
                 break;
             };

@@ -19,6 +19,7 @@ pub(super) struct Policy {
     families: BTreeSet<Family>,
     operators: usize,
     bytes: usize,
+    update_bytes: usize,
     max_rules: Option<usize>,
     ceiling: Ceiling,
 }
@@ -46,6 +47,7 @@ impl Policy {
             families: config.families.clone(),
             operators: config.limits.operators_per_component,
             bytes: config.limits.nlri_bytes,
+            update_bytes: config.limits.update_bytes,
             max_rules: config.max_rules,
             ceiling: Ceiling::default(),
         }
@@ -102,6 +104,11 @@ impl Policy {
         before.total.is_some() || before.families.iter().any(Option::is_some)
     }
 
+    /// The longest message.
+    pub(super) fn update_bytes(&self) -> usize {
+        self.update_bytes
+    }
+
     /// What keeps one more rule of the family from being sent beside those admitted, if anything does.
     pub(super) fn full(&self, admitted: [usize; Family::COUNT], family: Family) -> Option<Full> {
         self.reached(family, admitted, |held, bound| held >= bound)
@@ -114,7 +121,8 @@ impl Policy {
 
     /// The bound that concerns the family first, reached or not.
     pub(super) fn bound_of(&self, family: Family) -> Option<Bound> {
-        self.reached(family, [0; Family::COUNT], |_, _| true).map(|full| full.bound)
+        self.reached(family, [0; Family::COUNT], |_, _| true)
+            .map(|full| full.bound)
     }
 
     /// Whether there is any bound.

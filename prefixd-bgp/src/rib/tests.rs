@@ -57,7 +57,7 @@ pub(super) fn drain(rib: &mut Rib, generation: Generation, now: Instant) -> Vec<
     let attributes = attributes();
     let mut bytes = Vec::new();
     loop {
-        match rib.pull(generation, &attributes, now) {
+        match rib.pull(generation, &attributes, BATCH_BYTES, now) {
             Pull::Batch(batch) => {
                 bytes.extend(&batch.bytes);
                 rib.written(batch, now);
@@ -78,7 +78,7 @@ fn a_writer_of_an_earlier_session_gets_nothing_and_confirms_nothing() {
     let mut rib = Rib::new(&config());
     rib.announce(discard(1, now), now);
     let old = up(&mut rib, now);
-    let Pull::Batch(batch) = rib.pull(old, &attributes(), now) else {
+    let Pull::Batch(batch) = rib.pull(old, &attributes(), BATCH_BYTES, now) else {
         panic!("nothing to send")
     };
     rib.session_down();
@@ -89,7 +89,10 @@ fn a_writer_of_an_earlier_session_gets_nothing_and_confirms_nothing() {
         0,
         "the old batch says nothing about the new session"
     );
-    assert!(matches!(rib.pull(old, &attributes(), now), Pull::Stale));
+    assert!(matches!(
+        rib.pull(old, &attributes(), BATCH_BYTES, now),
+        Pull::Stale
+    ));
     drain(&mut rib, new, now);
     assert_eq!(rib.counts().advertised, 1);
 }
@@ -103,17 +106,17 @@ fn a_change_while_the_rule_is_being_written_is_sent_after_it() {
     let route = discard(1, now);
     let key = route.rule.key().clone();
     rib.announce(route.clone(), now);
-    let Pull::Batch(batch) = rib.pull(generation, &attributes(), now) else {
+    let Pull::Batch(batch) = rib.pull(generation, &attributes(), BATCH_BYTES, now) else {
         panic!("nothing to send")
     };
     rib.withdraw(&key);
     assert_eq!(rib.delivery(&key), Some(Delivery::Withdrawing));
     assert!(
-        matches!(rib.pull(generation, &attributes(), now), Pull::Idle),
+        matches!(rib.pull(generation, &attributes(), BATCH_BYTES, now), Pull::Idle),
         "not before the first is written"
     );
     rib.written(batch, now);
-    let Pull::Batch(batch) = rib.pull(generation, &attributes(), now) else {
+    let Pull::Batch(batch) = rib.pull(generation, &attributes(), BATCH_BYTES, now) else {
         panic!("no withdrawal")
     };
     rib.announce(route, now);
@@ -388,7 +391,7 @@ fn paced_rules_leave_together_and_not_one_by_one() {
     let attributes = attributes();
     let (mut at, mut updates) = (now, Vec::new());
     while !rib.is_settled() {
-        match rib.pull(generation, &attributes, at) {
+        match rib.pull(generation, &attributes, BATCH_BYTES, at) {
             Pull::Batch(batch) => {
                 updates.push(batch.updates);
                 rib.written(batch, at);
@@ -653,7 +656,7 @@ proptest! {
                 Step::Withdraw(n) => rib.withdraw(discard(n, now).rule.key()),
                 Step::Pull => {
                     if let (Some(generation), None) = (session, &in_flight)
-                        && let Pull::Batch(batch) = rib.pull(generation, &attributes, now)
+                        && let Pull::Batch(batch) = rib.pull(generation, &attributes, BATCH_BYTES, now)
                     {
                         believe(&mut table, &batch.bytes);
                         in_flight = Some(batch);

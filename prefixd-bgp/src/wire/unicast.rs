@@ -5,8 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::HEADER;
 use super::update::length;
-use super::{HEADER, MAX_MESSAGE};
 use crate::config::{Community, Rtbh};
 use crate::flowspec::NlriKey;
 
@@ -51,15 +51,15 @@ pub(super) fn attributes(rtbh: &Rtbh, next_hop: Option<Ipv4Addr>, internal: bool
 }
 
 /// IPv4 routes in the fields of the UPDATE itself; says how many messages that took.
-pub(super) fn announce(out: &mut Vec<u8>, attributes: &[u8], keys: &[NlriKey]) -> u64 {
-    in_messages(keys, attributes.len(), |some| {
+pub(super) fn announce(out: &mut Vec<u8>, attributes: &[u8], keys: &[NlriKey], update_bytes: usize) -> u64 {
+    in_messages(keys, attributes.len(), update_bytes, |some| {
         write(out, &[], attributes, some);
     })
 }
 
 /// The same for withdrawals.
-pub(super) fn withdraw(out: &mut Vec<u8>, keys: &[NlriKey]) -> u64 {
-    in_messages(keys, 0, |some| write(out, some, &[], &[]))
+pub(super) fn withdraw(out: &mut Vec<u8>, keys: &[NlriKey], update_bytes: usize) -> u64 {
+    in_messages(keys, 0, update_bytes, |some| write(out, some, &[], &[]))
 }
 
 /// End-of-RIB of IPv4 unicast: an UPDATE that says nothing (RFC 4724 section 2).
@@ -67,10 +67,15 @@ pub(super) fn end_of_rib(out: &mut Vec<u8>) {
     write(out, &[], &[], &[]);
 }
 
-fn in_messages(keys: &[NlriKey], taken: usize, mut write: impl FnMut(&[NlriKey])) -> u64 {
+fn in_messages(
+    keys: &[NlriKey],
+    taken: usize,
+    update_bytes: usize,
+    mut write: impl FnMut(&[NlriKey]),
+) -> u64 {
     /// Length and address.
     const NLRI: usize = 5;
-    let room = (MAX_MESSAGE - HEADER - 4).saturating_sub(taken) / NLRI;
+    let room = update_bytes.saturating_sub(HEADER + 4 + taken) / NLRI;
     let mut messages = 0;
     for some in keys.chunks(room.max(1)) {
         write(some);

@@ -1,8 +1,8 @@
 //! UPDATE messages, packed from NLRI bytes that are encoded already.
 //!
 //! Withdrawals come first, in messages that hold nothing but MP_UNREACH_NLRI; then announcements, grouped by family and
-//! action, MP_REACH_NLRI first (RFC 7606 section 5.1). Each message is filled up to 4096 bytes. IPv4 blackhole routes are
-//! in the fields of the UPDATE itself (`unicast`).
+//! action, MP_REACH_NLRI first (RFC 7606 section 5.1). Each message is filled up to the limit of the neighbour, 4096 bytes
+//! by default. IPv4 blackhole routes are in the fields of the UPDATE itself (`unicast`).
 
 use std::collections::HashMap;
 
@@ -135,6 +135,7 @@ fn common_attributes(local_asn: u32, internal: bool) -> Vec<PathAttribute> {
 pub(crate) struct Packer<'a> {
     attributes: &'a AttributeSet,
     kind: SessionKind,
+    update_bytes: usize,
     withdrawn: [Vec<NlriKey>; Family::COUNT],
     groups: Vec<(Family, Action, Vec<NlriKey>)>,
     group_of: HashMap<(Family, Action), usize>,
@@ -142,10 +143,12 @@ pub(crate) struct Packer<'a> {
 }
 
 impl<'a> Packer<'a> {
-    pub(crate) fn new(attributes: &'a AttributeSet, kind: SessionKind) -> Self {
+    /// Messages are no longer than `update_bytes`, but for one that holds a single rule.
+    pub(crate) fn new(attributes: &'a AttributeSet, kind: SessionKind, update_bytes: usize) -> Self {
         Self {
             attributes,
             kind,
+            update_bytes: update_bytes.min(MAX_MESSAGE),
             withdrawn: [const { Vec::new() }; Family::COUNT],
             groups: Vec::new(),
             group_of: HashMap::new(),
@@ -178,8 +181,8 @@ impl<'a> Packer<'a> {
         for family in Family::ALL {
             let keys = &self.withdrawn[family.index()];
             messages += match family {
-                Family::Ipv4Unicast => unicast::withdraw(out, keys),
-                family => pack(out, &MpHeader::unreach(family), &[], keys),
+                Family::Ipv4Unicast => unicast::withdraw(out, keys, self.update_bytes),
+                family => pack(out, &MpHeader::unreach(family), &[], keys, self.update_bytes),
             };
         }
         for (family, action, keys) in &self.groups {
@@ -191,7 +194,8 @@ impl<'a> Packer<'a> {
     fn announce_group(&self, out: &mut Vec<u8>, family: Family, action: Action, keys: &[NlriKey]) -> u64 {
         if family.is_flowspec() {
             let attributes = self.attributes.encode(self.kind, action);
-            return pack(out, &MpHeader::reach(family, &[]), &attributes, keys);
+            let header = MpHeader::reach(family, &[]);
+            return pack(out, &header, &attributes, keys, self.update_bytes);
         }
         // The configuration has a next hop for every unicast family.
         let Some(rtbh) = &self.attributes.rtbh else {
@@ -201,9 +205,9 @@ impl<'a> Packer<'a> {
         match rtbh.next_hop_v6 {
             Some(next_hop) if family == Family::Ipv6Unicast => {
                 let header = MpHeader::reach(family, &next_hop.octets());
-                pack(out, &header, &attributes, keys)
+                pack(out, &header, &attributes, keys, self.update_bytes)
             }
-            _ => unicast::announce(out, &attributes, keys),
+            _ => unicast::announce(out, &attributes, keys, self.update_bytes),
         }
     }
 }
@@ -249,10 +253,16 @@ impl MpHeader {
     }
 }
 
-/// Greedy: fills a message until the next NLRI would not fit. A single NLRI always fits, because the limit of one is
-/// far below the size of a message.
-fn pack(out: &mut Vec<u8>, header: &MpHeader, attributes: &[u8], keys: &[NlriKey]) -> u64 {
-    let room = MAX_MESSAGE - HEADER - 4 - 4 - header.value.len() - attributes.len();
+/// Greedy: fills a message until the next NLRI would not fit. A single NLRI is always sent: the limit of one leaves room in
+/// a message of 4096 bytes, whatever shorter ones the router likes better.
+fn pack(
+    out: &mut Vec<u8>,
+    header: &MpHeader,
+    attributes: &[u8],
+    keys: &[NlriKey],
+    update_bytes: usize,
+) -> u64 {
+    let room = update_bytes.saturating_sub(HEADER + 4 + 4 + header.value.len() + attributes.len());
     let mut messages = 0;
     let mut rest = keys;
     while !rest.is_empty() {

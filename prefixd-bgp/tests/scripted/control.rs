@@ -146,6 +146,7 @@ async fn changed_limits_act_without_a_new_session() {
         limits: Limits {
             operators_per_component: 5,
             nlri_bytes: 3,
+            ..Limits::default()
         },
         ..router.neighbor()
     };

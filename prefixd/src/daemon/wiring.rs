@@ -93,6 +93,7 @@ fn neighbor(settings: &settings::Neighbor, restart_time: RestartTime) -> anyhow:
         limits: Limits {
             operators_per_component: settings.profile.operators_per_component(),
             nlri_bytes: NLRI_BYTES,
+            ..Limits::default()
         },
         max_rules: usize::try_from(settings.max_rules).ok(),
         pace: settings

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::rib::tests::{KIND, attributes, believe, config, discard, up};
-use crate::rib::{Batch, Generation, Pull, RibCounts};
+use crate::rib::{BATCH_BYTES, Batch, Generation, Pull, RibCounts};
 use crate::route::Delivery;
 use crate::status::NotificationInfo;
 
@@ -59,7 +59,10 @@ impl World {
 
     /// What the writer would do next, done.
     fn write(&mut self) -> Option<Batch> {
-        let Pull::Batch(batch) = self.rib.pull(self.generation, &attributes(), self.now) else {
+        let Pull::Batch(batch) = self
+            .rib
+            .pull(self.generation, &attributes(), BATCH_BYTES, self.now)
+        else {
             return None;
         };
         let before = self.table.clone();
@@ -108,7 +111,10 @@ impl World {
                 self.rib.written(batch, self.now);
                 continue;
             }
-            let later = match self.rib.pull(self.generation, &attributes(), self.now) {
+            let later = match self
+                .rib
+                .pull(self.generation, &attributes(), BATCH_BYTES, self.now)
+            {
                 Pull::Later(at) => Some(at),
                 Pull::Idle => None,
                 Pull::Batch(_) | Pull::Stale => panic!("there was nothing a moment ago"),

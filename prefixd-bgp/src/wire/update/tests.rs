@@ -101,7 +101,7 @@ fn encoded(reach: &MpReachNlri) -> Vec<Vec<u8>> {
 #[test]
 fn withdrawals_first_then_one_message_per_family_and_action() {
     let attributes = attributes(65010);
-    let mut packer = Packer::new(&attributes, EXTERNAL);
+    let mut packer = Packer::new(&attributes, EXTERNAL, MAX_MESSAGE);
     packer.announce(&key(1), Action::DISCARD);
     packer.announce(&key(2), police());
     packer.announce(&key_v6(), Action::DISCARD);
@@ -132,7 +132,7 @@ fn withdrawals_first_then_one_message_per_family_and_action() {
 #[test]
 fn messages_are_filled_to_the_last_rule_that_fits() {
     let attributes = attributes(65010);
-    let mut packer = Packer::new(&attributes, EXTERNAL);
+    let mut packer = Packer::new(&attributes, EXTERNAL, MAX_MESSAGE);
     for n in 0..2000 {
         packer.announce(&key(n), Action::DISCARD);
         packer.withdraw(&key(5000 + n));
@@ -157,10 +157,39 @@ fn messages_are_filled_to_the_last_rule_that_fits() {
 }
 
 #[test]
+fn a_neighbour_that_takes_less_gets_shorter_messages_and_every_rule() {
+    let attributes = attributes(65010);
+    for limit in [1000, 300, 1] {
+        let mut packer = Packer::new(&attributes, EXTERNAL, limit);
+        for n in 0..500 {
+            packer.announce(&key(n), Action::DISCARD);
+            packer.withdraw(&key(5000 + n));
+        }
+        let mut bytes = Vec::new();
+        packer.finish(&mut bytes);
+        let mut rules = 0;
+        for update in updates(&bytes) {
+            let length = HEADER + 4 + update.path_attributes.len();
+            let held: usize = decoded(&update, true)
+                .iter()
+                .map(|attribute| match attribute {
+                    PathAttribute::MpReachNlri(reach) => encoded(reach).len(),
+                    PathAttribute::MpUnreachNlri(unreach) => unreach.flowspec_withdrawn.len(),
+                    _ => 0,
+                })
+                .sum();
+            assert!(length <= limit || held == 1, "{length} bytes with {held} rules");
+            rules += held;
+        }
+        assert_eq!(rules, 1000);
+    }
+}
+
+#[test]
 fn a_four_octet_as_reaches_an_old_neighbour() {
     let attributes = attributes(4_200_000_001);
     let pack = |kind| {
-        let mut packer = Packer::new(&attributes, kind);
+        let mut packer = Packer::new(&attributes, kind, MAX_MESSAGE);
         packer.announce(&key(1), police());
         let mut bytes = Vec::new();
         packer.finish(&mut bytes);
@@ -219,7 +248,7 @@ fn end_of_rib_is_an_empty_withdrawal() {
 #[test]
 fn marking_is_a_traffic_marking_community() {
     let attributes = attributes(65010);
-    let mut packer = Packer::new(&attributes, EXTERNAL);
+    let mut packer = Packer::new(&attributes, EXTERNAL, MAX_MESSAGE);
     packer.announce(&key(1), Action::mark(crate::flowspec::Dscp::new(46).unwrap()));
     let mut bytes = Vec::new();
     packer.finish(&mut bytes);

@@ -32,7 +32,7 @@ fn packed(internal: bool, announce: &[NlriKey], withdraw: &[NlriKey]) -> (u64, V
         internal,
         four_octet_as: true,
     };
-    let mut packer = Packer::new(&attributes, kind);
+    let mut packer = Packer::new(&attributes, kind, MAX_MESSAGE);
     withdraw.iter().for_each(|key| packer.withdraw(key));
     announce
         .iter()
