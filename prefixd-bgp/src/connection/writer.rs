@@ -88,7 +88,7 @@ pub(super) async fn write<W: AsyncWrite>(
     let mut stream = pin!(stream);
     let mut changed = shared.changed.subscribe();
     let mut bulk = None;
-    let mut amount = BATCH_BYTES;
+    let mut amount = MESSAGE_BYTES;
     loop {
         let next = match lane.try_recv() {
             Ok(next) => next,
@@ -105,10 +105,9 @@ pub(super) async fn write<W: AsyncWrite>(
                         };
                         match pull {
                             Pull::Batch(batch) => {
-                                // One that does not take a batch at once gets little at a time, so that what is more
-                                // urgent is never far behind.
+                                // As much at a time as is taken at once, so that what is more urgent is never far behind.
                                 amount = match write_all(&mut stream, &batch.bytes, &blocked).await? {
-                                    Taken::AtOnce => BATCH_BYTES,
+                                    Taken::AtOnce => (amount * 2).min(BATCH_BYTES),
                                     Taken::Slowly => MESSAGE_BYTES,
                                 };
                                 confirm(&shared, batch);

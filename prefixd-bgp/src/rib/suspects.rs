@@ -10,7 +10,7 @@ use super::entry::{Admission, Entry, Queue};
 use super::quarantine::{Next, Parked, Quarantine, Seen, Shape, Trust};
 use crate::flowspec::{Family, NlriKey};
 use crate::route::Route;
-use crate::status::Loss;
+use crate::status::{Loss, Suspicion};
 
 /// What a loss came to.
 #[derive(Debug, Default)]
@@ -60,6 +60,10 @@ impl Rib {
         self.forget_session(&seen);
         if !parked.is_empty() {
             self.readmit();
+        }
+        if loss.suspicion() == Suspicion::None {
+            // Suspects of an earlier loss may be left; this one has nothing to do with them.
+            return Lost::default();
         }
         Lost {
             excused: (verdict.suspects > 0 || !parked.is_empty()) && self.quarantine.excuse(now),

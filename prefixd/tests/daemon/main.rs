@@ -12,6 +12,7 @@ mod lists;
 mod metrics;
 mod path;
 mod peers;
+mod quarantine;
 mod races;
 mod reload;
 mod store_away;

@@ -390,3 +390,17 @@ fn a_stop_in_the_middle_of_a_trial_proves_nothing() {
     world.run_for(Duration::from_secs(60));
     assert_eq!(world.held(), keys(1..20));
 }
+
+/// A router that takes no more rules (Cease/1) is held down for minutes, whatever is being looked into.
+#[test]
+fn a_loss_without_suspicion_is_not_excused_by_suspects_that_are_left() {
+    let mut world = World::new([0], Death::Reset);
+    world.announce(0..20);
+    while world.sessions == 1 {
+        world.run_for(Duration::from_millis(1));
+    }
+    assert_eq!(world.rib.counts().probation, 20);
+    let lost = world.rib.session_lost(&notification(6, 1), &[], HOLD, world.now);
+    assert!(!lost.excused && lost.suspects == 0, "{lost:?}");
+    assert_eq!(world.rib.counts().probation, 20);
+}

@@ -1,0 +1,85 @@
+//! A router that cannot take one rule, seen by an operator.
+
+use crate::support::{Daemon, PATIENCE, Setup, wait_for};
+use anyhow::Context as _;
+use lab::routers::{Family, Kind, Router, RouterConfig};
+use prefixd_api::mitigation::MitigationRequest;
+use prefixd_api::peer::{PeerOrder, PeerOrderRequest, PeerParked};
+use prefixd_api::resource::AnnouncementState;
+use prefixd_api::rule::ActionType;
+
+/// What is parked at the neighbour, once it was parked so often.
+async fn parked(daemon: &Daemon, times: u32) -> anyhow::Result<PeerParked> {
+    wait_for("a rule is parked", || async {
+        let parked = daemon.client.peer("frr0").await?.value.parked;
+        Ok(parked.into_iter().find(|parked| parked.times == times))
+    })
+    .await
+}
+
+/// FRR 8.4 ends the session over more than five terms of ports; here it is configured as a router that takes 32.
+#[tokio::test]
+async fn a_rule_that_ends_the_session_is_held_back_and_the_operator_sees_why() -> anyhow::Result<()> {
+    if !Kind::Frr.available()? {
+        return Ok(());
+    }
+    let frr = Router::start(Kind::Frr, RouterConfig::new(65001, 65010)).await?;
+    let daemon = Daemon::start(Setup::default(), &[&frr]).await?;
+    daemon.wait_established(1).await?;
+    daemon.ban("203.0.113.10", 27015).await?;
+    frr.wait_rules(Family::Ipv4Flow, |rules| !rules.is_empty(), PATIENCE)
+        .await?;
+    let healthy = frr.rules(Family::Ipv4Flow).await?.len();
+
+    let request = MitigationRequest {
+        victim_ip: "203.0.113.11".into(),
+        action: Some(ActionType::Discard),
+        protocol: Some(17),
+        dst_ports: [1001, 1003, 1005, 1007, 1009, 1011].into_iter().collect(),
+        ttl_seconds: Some(600),
+        reason: "INC-4711".into(),
+        ..MitigationRequest::default()
+    };
+    let id = daemon.client.create_mitigation(&request).await?.mitigation_id;
+    let found = parked(&daemon, 1).await?;
+    assert!(found.why.contains("3/9"), "{}", found.why);
+    frr.wait_rules(Family::Ipv4Flow, |rules| rules.len() == healthy, PATIENCE)
+        .await?;
+
+    let list = daemon.client.peer_rib("frr0", None, None).await?.value;
+    let route = list.routes.iter().find(|route| route.nlri == found.nlri);
+    let route = route.context("the rule is not in the listing")?;
+    assert_eq!(route.state, AnnouncementState::Quarantined);
+    assert!(
+        route
+            .reason
+            .as_deref()
+            .is_some_and(|reason| reason.contains("3/9"))
+    );
+    let detail = daemon.client.mitigation(id).await?.value;
+    let states: Vec<_> = detail.announcements.iter().map(|at| at.state).collect();
+    assert_eq!(states, [AnnouncementState::Quarantined]);
+    let health = daemon.client.health_detail().await?;
+    assert!(
+        health
+            .reasons
+            .iter()
+            .any(|reason| reason.contains("ended its session")),
+        "{:?}",
+        health.reasons
+    );
+
+    let release = PeerOrderRequest {
+        reason: "to see whether it still does".to_owned(),
+        nlri: Some(found.nlri.clone()),
+    };
+    daemon
+        .client
+        .order_peer("frr0", PeerOrder::Release, &release)
+        .await?;
+    let again = parked(&daemon, 2).await?;
+    assert_eq!(again.nlri, found.nlri);
+    frr.wait_rules(Family::Ipv4Flow, |rules| rules.len() == healthy, PATIENCE)
+        .await?;
+    Ok(())
+}
