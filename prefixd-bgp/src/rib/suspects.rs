@@ -112,18 +112,17 @@ impl Rib {
         let mut named = HashSet::new();
         for (start, first) in data.iter().enumerate() {
             let rest = &data[start..];
-            let length = match (first, rest.get(1)) {
+            let rule = match (first, rest.get(1)) {
                 (0xF0.., Some(second)) => 2 + (usize::from(first & 0x0F) << 8 | usize::from(*second)),
                 _ => 1 + usize::from(*first),
             };
-            let Some(bytes) = rest.get(..length) else {
-                continue;
-            };
+            let host = 1 + usize::from(*first).div_ceil(8);
             for family in Family::ALL {
-                let key = NlriKey::new(family, bytes.to_vec());
-                if self.slots.find(&key).is_some() {
-                    named.insert(key);
-                }
+                let length = if family.is_flowspec() { rule } else { host };
+                let key = rest
+                    .get(..length)
+                    .map(|bytes| NlriKey::new(family, bytes.to_vec()));
+                named.extend(key.filter(|key| self.slots.find(key).is_some()));
             }
         }
         named

@@ -404,3 +404,25 @@ fn a_loss_without_suspicion_is_not_excused_by_suspects_that_are_left() {
     assert!(!lost.excused && lost.suspects == 0, "{lost:?}");
     assert_eq!(world.rib.counts().probation, 20);
 }
+
+#[test]
+fn the_rules_in_the_data_of_a_notification_are_found() {
+    let mut world = World::new([], Death::Reset);
+    world.announce(0..20);
+    let host = crate::flowspec::Rule::host_route("203.0.113.10".parse().unwrap());
+    let host = Arc::new(host.canonical().unwrap());
+    world.rib.announce(
+        Route {
+            rule: host.clone(),
+            action: crate::flowspec::Action::BLACKHOLE,
+            ..discard(0, world.now)
+        },
+        world.now,
+    );
+    let of = |key: &NlriKey| [&[0x90, 14, 0, 12, 0, 1, 133, 0, 0], key.as_bytes(), &[0, 0]].concat();
+    let names = |data: &[u8]| world.rib.named_in(data).into_iter().collect::<Vec<_>>();
+    assert_eq!(names(&of(&key(7))), [key(7)]);
+    assert_eq!(names(&of(host.key())), [host.key().clone()]);
+    assert_eq!(names(&of(&key(99))), [], "never told");
+    assert_eq!(names(&[]), []);
+}
