@@ -11,15 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use cap::Cap;
 use lab::speaker::Identity;
 use prefixd_bgp::flowspec::{Action, CanonicalRule, Component, Family, NumericTerm, Rule};
 use prefixd_bgp::{Change, HoldTime, NeighborConfig, Priority, Route, Speaker, SpeakerConfig, Stop, Target};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
 #[global_allocator]
-static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const OUR_ASN: u32 = 65010;
 const BOUND: f64 = 200.0;
@@ -160,7 +160,8 @@ fn scattered(n: u64) -> u64 {
 }
 
 fn allocated() -> f64 {
+    let stats = ALLOCATOR.stats();
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let bytes = ALLOCATOR.allocated() as f64;
+    let bytes = stats.bytes_allocated.saturating_sub(stats.bytes_deallocated) as f64;
     bytes
 }
