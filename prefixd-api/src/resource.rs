@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 /// Whether rules go to routers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,6 +189,9 @@ pub struct Peer {
     pub rules_queued: u64,
     /// Rules it cannot take.
     pub rules_unsupported: u64,
+    /// Rules of live mitigations by what they are at this neighbour: `exact`, `split`, `widened`, `refused`.
+    #[serde(default)]
+    pub rules_by_form: BTreeMap<String, u64>,
     /// Rules that wait because it has as many as it may have.
     #[serde(default)]
     pub rules_over_budget: u64,
@@ -285,20 +289,65 @@ impl fmt::Display for AnnouncementState {
     }
 }
 
+crate::event::open_names! {
+    /// How what a neighbour is sent relates to the rule that was decided.
+    AnnouncementForm {
+        /// It is the rule.
+        Exact = "exact",
+        /// It is a part; all parts together are the rule.
+        Split = "split",
+        /// It matches more, because the neighbour does not take as many values; the warning says what.
+        Widened = "widened",
+        /// Nothing is sent; the reason says why.
+        Refused = "refused",
+    }
+}
+
+impl AnnouncementForm {
+    const fn exact() -> Self {
+        Self::Exact
+    }
+
+    /// What is sent is what was decided, whole.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        *self == Self::Exact
+    }
+}
+
 /// A rule at one neighbour.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct Announcement {
     /// The neighbour.
     pub neighbor: String,
-    /// The rule as one line.
+    /// The rule as it is sent, as one line; as it was decided, when nothing is sent.
     pub rule: String,
+    /// The rule as it was decided.
+    #[serde(default)]
+    pub original: String,
+    /// How the two relate.
+    #[serde(default = "AnnouncementForm::exact")]
+    pub form: AnnouncementForm,
+    /// Which part of the rule it is, from 1.
+    #[serde(default = "one")]
+    pub part: u32,
+    /// How many parts the rule has here.
+    #[serde(default = "one")]
+    pub parts: u32,
     /// The NLRI as hex, as it is sent.
     pub nlri: Option<String>,
     /// Where it stands.
     pub state: AnnouncementState,
-    /// Why, when it was refused.
+    /// Why it stands so.
     pub reason: Option<String>,
+    /// What to know of it although it is sent: what was widened, or what the router does not do with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+const fn one() -> u32 {
+    1
 }
 
 /// How much of a bound is used.
@@ -379,7 +428,7 @@ pub struct HealthDetail {
     pub status: String,
     /// Why it is degraded.
     pub reasons: Vec<String>,
-    /// What is meant to be as it is, and worth knowing: neighbours that are disabled.
+    /// What is meant to be as it is, and worth knowing: neighbours that are disabled, rules wider than decided.
     #[serde(default)]
     pub notes: Vec<String>,
     /// The daemon's version.

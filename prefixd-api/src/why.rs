@@ -1,5 +1,6 @@
 //! The trace of a decision: every input, threshold and check with its numbers.
 
+use crate::resource::Announcement;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -16,6 +17,9 @@ pub struct Why {
     pub summary: String,
     /// Every step, in the order it was taken.
     pub steps: Vec<WhyStep>,
+    /// What became of it at each neighbour, as it stands when it is asked; of what is announced now alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub announcements: Vec<Announcement>,
 }
 
 /// One step of a decision.

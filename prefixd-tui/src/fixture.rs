@@ -224,7 +224,9 @@ pub(crate) fn detail(row: &Mitigation) -> MitigationDetail {
         "iosxr": format!("class-map type traffic match-all prefixd-1\n match destination-address ipv4 {address} 255.255.255.255\n end-class-map"),
     }]);
     value["announcements"] = json!([
-        {"neighbor": "edge1", "rule": row.rules[0].to_string(), "nlri": null, "state": "advertised", "reason": null},
+        {"neighbor": "edge1", "rule": "dst 198.51.100.25/32 proto tcp dport 8080-9010 then police 5 Mbit/s", "nlri": null,
+         "original": row.rules[0].to_string(), "form": "widened", "part": 1, "parts": 1, "state": "advertised", "reason": null,
+         "warning": "dport 8080,9000-9010 widened to 8080-9010"},
         {"neighbor": "edge2", "rule": row.rules[0].to_string(), "nlri": null, "state": "refused",
          "reason": "the router takes no packet length"},
         {"neighbor": "edge3", "rule": row.rules[0].to_string(), "nlri": null, "state": "session_down", "reason": null},

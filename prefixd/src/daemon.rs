@@ -188,6 +188,7 @@ async fn start(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<
         speaker,
         Arc::clone(&clock),
         wiring::neighbors(config),
+        Arc::clone(&policy),
     ));
     let alive = watchdog::start(shutdown.clone());
     let (mut engine, handle) = Engine::new(

@@ -45,6 +45,15 @@ pub struct CauseLabel {
     pub cause: String,
 }
 
+/// A neighbour, and what rules are there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FormLabel {
+    /// Its name in the configuration.
+    pub neighbor: String,
+    /// `exact`, `split`, `widened` or `refused`.
+    pub form: String,
+}
+
 /// All counters of the daemon.
 #[derive(Debug)]
 pub struct Metrics {
@@ -148,6 +157,8 @@ pub struct Now {
     pub peer_advertised: Family<NeighborLabel, Gauge>,
     /// Rules it cannot take.
     pub peer_unsupported: Family<NeighborLabel, Gauge>,
+    /// Rules of live mitigations by what they are there.
+    pub peer_announcements: Family<FormLabel, Gauge>,
     /// Rules that wait for room in its budget.
     pub peer_over_budget: Family<NeighborLabel, Gauge>,
     /// Those among them that something more important displaced.
@@ -185,6 +196,7 @@ impl Now {
             family.clear();
         }
         self.peer_flaps_by_cause.clear();
+        self.peer_announcements.clear();
     }
 }
 
@@ -328,6 +340,11 @@ impl Metrics {
             "peer_rules_unsupported",
             "Rules it cannot take",
             now.peer_unsupported.clone(),
+        );
+        registry.register(
+            "peer_announcements",
+            "Rules of live mitigations by what they are at the neighbour",
+            now.peer_announcements.clone(),
         );
         registry.register(
             "peer_rules_over_budget",

@@ -13,12 +13,14 @@
 pub mod inventory;
 mod locate;
 pub mod playbooks;
+mod profile;
 mod secret;
 pub mod settings;
 mod validate;
 
 pub use inventory::Inventory;
 pub use playbooks::Playbooks;
+pub use profile::{NeighborLimits, Profile};
 pub use settings::Settings;
 
 use locate::Node;

@@ -1,5 +1,7 @@
 //! `prefixd.yaml`.
 
+pub use super::profile::{MeasuredRestart, NeighborLimits, Profile};
+
 use super::secret::Secret;
 use crate::rate::BitsPerSecond;
 use crate::resource::Mode;
@@ -256,6 +258,9 @@ pub struct Neighbor {
     /// What it takes, and how fast.
     #[serde(default)]
     pub profile: Profile,
+    /// What it takes otherwise than its profile says.
+    #[serde(default)]
+    pub limits: NeighborLimits,
     /// Most rules it may hold.
     #[serde(default = "default_max_rules")]
     pub max_rules: u32,
@@ -288,70 +293,6 @@ pub enum AfiSafi {
     Ipv4Flowspec,
     /// AFI 2, SAFI 133.
     Ipv6Flowspec,
-}
-
-/// What a kind of router takes, and how fast (docs/configuration.md has the table).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Profile {
-    /// Safe for every router that was tried: 1,000 announcements a second.
-    #[default]
-    Generic,
-    /// Junos.
-    Junos,
-    /// IOS XR: 200 announcements a second.
-    Iosxr,
-    /// FRR; not paced.
-    Frr,
-    /// BIRD; not paced.
-    Bird,
-    /// GoBGP; not paced.
-    Gobgp,
-    /// ExaBGP; not paced.
-    Exabgp,
-}
-
-/// What one release of a router did with FlowSpec rules when it had agreed to graceful restart and lost us without a
-/// NOTIFICATION.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MeasuredRestart {
-    /// Whether it kept them.
-    pub kept: bool,
-    /// Which release.
-    pub by: &'static str,
-}
-
-impl Profile {
-    /// What our tests saw it do; none: it was not measured.
-    #[must_use]
-    pub const fn measured_restart(self) -> Option<MeasuredRestart> {
-        let (kept, by) = match self {
-            Self::Bird => (true, "BIRD 2.0.12"),
-            Self::Gobgp => (true, "GoBGP 3.10.0"),
-            Self::Frr => (false, "FRR 8.4.4"),
-            Self::Generic | Self::Junos | Self::Iosxr | Self::Exabgp => return None,
-        };
-        Some(MeasuredRestart { kept, by })
-    }
-
-    /// Announcements a second; none: not paced. Withdrawals are never paced.
-    #[must_use]
-    pub const fn announcements_per_second(self) -> Option<u32> {
-        match self {
-            Self::Generic | Self::Junos => Some(1000),
-            Self::Iosxr => Some(200),
-            Self::Frr | Self::Bird | Self::Gobgp | Self::Exabgp => None,
-        }
-    }
-
-    /// Operators that one component of a rule may have. FRR 8.4 resets the session above 5; BIRD takes all.
-    #[must_use]
-    pub const fn operators_per_component(self) -> usize {
-        match self {
-            Self::Bird | Self::Gobgp | Self::Exabgp => 32,
-            Self::Generic | Self::Junos | Self::Iosxr | Self::Frr => 5,
-        }
-    }
 }
 
 section! {
@@ -585,20 +526,6 @@ section! {
 }
 
 impl Settings {
-    /// Terms that one component of a rule may have: what the guardrail allows, and every neighbour that gets rules
-    /// takes.
-    #[must_use]
-    pub fn rule_terms(&self) -> usize {
-        let neighbors = self.bgp.neighbors.iter();
-        neighbors
-            .filter(|neighbor| neighbor.enforce)
-            .map(|neighbor| neighbor.profile.operators_per_component())
-            .fold(
-                usize::try_from(self.guardrails.max_ports).unwrap_or(usize::MAX),
-                usize::min,
-            )
-    }
-
     /// Makes the paths of this file absolute.
     pub(super) fn resolve_paths(&mut self, dir: &Path) {
         if let Some(path) = self.storage.connection_string.strip_prefix("sqlite:") {

@@ -314,33 +314,6 @@ fn playbooks_that_are_refused() {
 }
 
 #[test]
-fn rules_have_no_more_terms_than_every_enforcing_neighbour_takes() {
-    let terms = |lines: &str| {
-        let text = format!(
-            "pop: a\nmode: dry-run\nbgp:\n  local_asn: 1\n  router_id: 10.0.0.1\n  listen: null\n  neighbors:\n{lines}"
-        );
-        Config::from_texts(&text, "{}", "{}")
-            .unwrap()
-            .settings
-            .rule_terms()
-    };
-    let bird = "    - { name: a, address: 192.0.2.1, peer_asn: 1, profile: bird }\n";
-    assert_eq!(terms(bird), 8, "the guardrail");
-    assert_eq!(
-        terms(&format!(
-            "{bird}    - {{ name: b, address: 192.0.2.2, peer_asn: 1 }}\n"
-        )),
-        5
-    );
-    assert_eq!(
-        terms(&format!(
-            "{bird}    - {{ name: b, address: 192.0.2.2, peer_asn: 1, enforce: false }}\n"
-        )),
-        8
-    );
-}
-
-#[test]
 fn what_can_never_act_is_a_warning() {
     let inventory = "customers:\n  - { customer_id: acme, name: A, prefixes: [192.0.2.0/24], services: [{ service_id: web, name: W, assets: [] }] }\n  - { customer_id: other, name: O, prefixes: [198.51.100.9] }\n";
     let warnings = |settings: &str, matches: &str| {
@@ -578,5 +551,53 @@ proptest::proptest! {
     fn no_text_panics(text in "[a-z{}\\[\\]:,\\-\"'$\n #0-9./]{0,120}") {
         let _ = Config::from_texts(&text, &text, &text);
         let _ = Config::from_texts(&format!("{PLAIN}{text}"), &format!("customers:\n{text}"), &format!("playbooks:\n{text}"));
+    }
+}
+
+#[test]
+fn limits_of_a_neighbour_are_bounded_and_raised_ones_are_warned_of() {
+    let with = |neighbor: &str| {
+        let text = format!(
+            "pop: a\nmode: dry-run\nbgp:\n  local_asn: 1\n  router_id: 10.0.0.1\n  neighbors:\n    - {{ name: r, address: 192.0.2.1, peer_asn: 1{neighbor} }}\n"
+        );
+        Config::from_texts(&text, "{}", "{}")
+    };
+    for (limits, part) in [
+        ("operators_per_component: 0", "must be 1 to 64"),
+        ("operators_per_component: 65", "must be 1 to 64"),
+        ("nlri_bytes: 3801", "must be 1 to 3800"),
+        ("rules_per_second: 0", "enforce: false"),
+        ("operators: 5", "operators"),
+    ] {
+        let errors = with(&format!(", limits: {{ {limits} }}")).unwrap_err();
+        let texts: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+        one(&texts, "prefixd.yaml:7:", part);
+    }
+    let warnings = |neighbor: &str| -> Vec<String> {
+        let config = with(neighbor).unwrap();
+        let texts = config.warnings().iter().map(ToString::to_string);
+        texts.filter(|text| text.contains("limits")).collect()
+    };
+    for (neighbor, part) in [
+        (
+            ", profile: frr, limits: { operators_per_component: 6 }",
+            "reset the session above 5",
+        ),
+        (", profile: bird, limits: { nlri_bytes: 240 }", "from 240 bytes"),
+        (
+            ", profile: iosxr, limits: { rules_per_second: 201 }",
+            "above the 200",
+        ),
+    ] {
+        one(&warnings(neighbor), "prefixd.yaml:7:", part);
+    }
+    for neighbor in [
+        ", profile: frr, limits: { operators_per_component: 5, nlri_bytes: 239, rules_per_second: 9 }",
+        ", profile: bird, limits: { operators_per_component: 32 }",
+        ", profile: huawei",
+        ", profile: sros",
+        ", profile: eos",
+    ] {
+        assert_eq!(warnings(neighbor), Vec::<String>::new(), "{neighbor}");
     }
 }

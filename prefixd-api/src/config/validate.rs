@@ -2,7 +2,7 @@
 
 use super::inventory::{Asset, Customer, Inventory};
 use super::playbooks::{OnAllowedPort, Playbooks, Step as PlaybookStep, Vector};
-use super::settings::{AuthMode, Guardrails, Http, Settings};
+use super::settings::{AuthMode, Guardrails, Http, Neighbor, NeighborLimits, Settings};
 use crate::event::MAX_BATCH;
 use crate::prefix;
 use crate::resource::Mode;
@@ -365,6 +365,7 @@ fn bgp(settings: &Settings, report: &mut Report) {
             neighbor.max_rules != 0,
             "must not be 0; use enforce: false to send it nothing",
         );
+        limits(neighbor, report);
         report.require(
             "passive",
             listens || !neighbor.passive,
@@ -392,6 +393,56 @@ fn bgp(settings: &Settings, report: &mut Report) {
             );
         }
     });
+}
+
+/// What is raised above a profile may cost the session, and with it every rule: that is for a person to want.
+fn limits(neighbor: &Neighbor, report: &mut Report) {
+    let (given, profile) = (&neighbor.limits, neighbor.profile);
+    let bounds = [
+        (
+            "limits.operators_per_component",
+            given.operators_per_component,
+            NeighborLimits::MAX_OPERATORS,
+            "no component needs more",
+        ),
+        (
+            "limits.nlri_bytes",
+            given.nlri_bytes,
+            NeighborLimits::MAX_NLRI_BYTES,
+            "a longer rule does not fit into one UPDATE",
+        ),
+    ];
+    for (key, value, max, because) in bounds {
+        let fits = value.is_none_or(|value| (1..=max).contains(&value));
+        report.require(key, fits, format!("must be 1 to {max}: {because}"));
+    }
+    report.require(
+        "limits.rules_per_second",
+        given.rules_per_second != Some(0),
+        "must not be 0; use enforce: false to send it nothing",
+    );
+    let terms = profile.operators_per_component();
+    if given.operators_per_component.is_some_and(|given| given > terms) {
+        report.warn(
+            "limits.operators_per_component",
+            format!("is above what is known of profile {profile} ({terms}): FRR 8.4 was measured to reset the session above 5, and then every rule is gone. Try it on this router first"),
+        );
+    }
+    let bytes = profile.nlri_bytes();
+    if given.nlri_bytes.is_some_and(|given| given > bytes) {
+        report.warn(
+            "limits.nlri_bytes",
+            format!("is above {bytes}: from 240 bytes on FRR and ExaBGP were measured to reset the session, and GoBGP to ignore the rule in silence. Try it on this router first"),
+        );
+    }
+    if let (Some(given), Some(pace)) = (given.rules_per_second, profile.rules_per_second())
+        && given > pace
+    {
+        report.warn(
+            "limits.rules_per_second",
+            format!("is above the {pace} of profile {profile}: a router that programs more slowly than it is told falls behind"),
+        );
+    }
 }
 
 fn guardrails(guardrails: &Guardrails, report: &mut Report) {
@@ -639,11 +690,9 @@ fn template(vector: &Vector, settings: &Settings, report: &mut Report) {
     );
     let [v4, v6] = samples(vector);
     // Destination ports beyond it are split or widened; the others have nothing to be widened by.
-    let terms = settings.rule_terms();
+    let terms = usize::try_from(settings.guardrails.max_ports).unwrap_or(usize::MAX);
     let too_many = |operators: usize| {
-        format!(
-            "costs {operators} terms (a closed range two), and a rule has {terms}: max_ports and the profiles of the neighbours bound it"
-        )
+        format!("costs {operators} terms (a closed range two), and guardrails.max_ports is {terms}")
     };
     for (key, numbers) in [
         ("ports", &vector.ports),

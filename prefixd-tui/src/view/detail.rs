@@ -7,7 +7,7 @@ use crate::app::{App, DetailView, Load, Pane, Rendering, Screen};
 use crate::text;
 use crate::theme::Meaning;
 use prefixd_api::mitigation::{Mitigation, TimelineEntry};
-use prefixd_api::resource::{Announcement, AnnouncementState};
+use prefixd_api::resource::{Announcement, AnnouncementForm, AnnouncementState};
 use prefixd_api::rule::{Action, Rule};
 use prefixd_api::show::short_id;
 use prefixd_api::why::{Verdict, Why};
@@ -229,6 +229,9 @@ fn neighbours(announcements: &[Announcement], width: u16) -> Vec<Line> {
     let mut last = None;
     for announcement in announcements {
         let (words, meaning) = match announcement.state {
+            AnnouncementState::Advertised if announcement.form == AnnouncementForm::Widened => {
+                ("announced, WIDER than decided", Meaning::Warn)
+            }
             AnnouncementState::Advertised => ("announced", Meaning::Ok),
             AnnouncementState::Queued => ("queued", Meaning::Warn),
             AnnouncementState::Withdrawing => ("withdrawing", Meaning::Warn),
@@ -248,13 +251,23 @@ fn neighbours(announcements: &[Announcement], width: u16) -> Vec<Line> {
             (text::pad(&text::cut(name, 23), 24), Meaning::Title),
             (words.to_owned(), meaning),
         ]);
-        let rule = wrap(&announcement.rule, usize::from(width.saturating_sub(2)));
+        let rule = match announcement.form {
+            AnnouncementForm::Split => format!(
+                "part {} of {}: {}",
+                announcement.part, announcement.parts, announcement.rule
+            ),
+            _ => announcement.rule.clone(),
+        };
+        let rule = wrap(&rule, usize::from(width.saturating_sub(2)));
         lines.extend(
             rule.into_iter()
                 .map(|text| line(Meaning::Low, format!("  {text}"))),
         );
         if let Some(reason) = &announcement.reason {
             lines.extend(wrapped(&format!("  {reason}"), width, Meaning::Down));
+        }
+        if let Some(warning) = &announcement.warning {
+            lines.extend(wrapped(&format!("  {warning}"), width, Meaning::Warn));
         }
     }
     lines

@@ -1,20 +1,22 @@
 //! The neighbours and the rules at them, in the words of the API.
 
+use super::deliveries::Holding;
+use super::groups::Group;
 use super::on_loss::on_loss;
-use super::{Announcer, Neighbor, TOLD_AT_ONCE, is_announced, wanted};
+use super::{Announcer, Inner, Neighbor};
+use prefixd_api::config::Profile;
 use prefixd_api::feed::FeedBody;
 use prefixd_api::ids::MitigationId;
-use prefixd_api::mitigation::{Delivery, Mitigation};
 use prefixd_api::peer::{
     PeerDetail, PeerDisabled, PeerNotification, PeerOccurrence, PeerParked, PeerSession,
 };
-use prefixd_api::resource::{Announcement, AnnouncementState, Peer, PeerState, RuleCounts};
+use prefixd_api::resource::{AnnouncementForm, AnnouncementState, Peer, PeerState, RuleCounts};
 use prefixd_api::time::Timestamp;
-use prefixd_bgp::flowspec::NlriKey;
 use prefixd_bgp::{
     Admin, Delivery as At, MessageCounts, NotificationSeen, PeerStatus, SessionChange, SessionEvent,
     SessionPhase,
 };
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
@@ -24,16 +26,14 @@ impl Announcer {
     /// Every neighbour as it is now, in the order of the configuration.
     #[must_use]
     pub fn peers(&self) -> Vec<Peer> {
-        let (neighbors, disabled) = {
-            let inner = self.inner();
-            (inner.neighbors.clone(), inner.disabled.clone())
-        };
         let statuses = self.speaker.peers();
-        neighbors
+        let inner = self.inner();
+        inner
+            .neighbors
             .iter()
             .filter_map(|neighbor| {
                 let status = statuses.iter().find(|status| status.name == neighbor.name)?;
-                Some(self.peer(status, neighbor, disabled.get(&neighbor.name)))
+                Some(self.peer(status, &inner.about(neighbor)))
             })
             .collect()
     }
@@ -41,10 +41,10 @@ impl Announcer {
     /// One neighbour with everything there is to see.
     #[must_use]
     pub fn peer_detail(&self, name: &str) -> Option<PeerDetail> {
-        let (neighbor, disabled) = {
+        let about = {
             let inner = self.inner();
             let neighbor = inner.neighbors.iter().find(|neighbor| &*neighbor.name == name)?;
-            (neighbor.clone(), inner.disabled.get(name).cloned())
+            inner.about(neighbor)
         };
         let status = self.speaker.peer(name)?;
         let history = self.speaker.history(name)?;
@@ -56,7 +56,7 @@ impl Announcer {
             text: seen.info.text.clone(),
         };
         Some(PeerDetail {
-            peer: self.peer(&status, &neighbor, disabled.as_ref()),
+            peer: self.peer(&status, &about),
             session: status.session.as_ref().map(|session| PeerSession {
                 local: session.local.to_string(),
                 remote: session.remote.to_string(),
@@ -104,128 +104,46 @@ impl Announcer {
             .any(|neighbor| self.speaker.is_established(&neighbor.name))
     }
 
-    /// How rules stand at the neighbours, for as many mitigations as are asked about.
-    #[must_use]
-    pub fn deliveries(&self) -> Deliveries<'_> {
-        let enforcing: Vec<Neighbor> = self
-            .inner()
-            .neighbors
-            .iter()
-            .filter(|neighbor| neighbor.enforce)
-            .cloned()
-            .collect();
-        let established = enforcing
-            .iter()
-            .filter(|neighbor| self.speaker.is_established(&neighbor.name))
-            .cloned()
-            .collect();
-        Deliveries {
-            announcer: self,
-            established,
-            enforcing,
-        }
-    }
-
-    /// Tells subscribers how changed mitigations stand, once every established neighbour has been told its rules
-    /// or will not be. Called every second.
-    pub fn tell_deliveries(&self) {
-        let untold = std::mem::take(&mut self.inner().untold);
-        if self.ephemeral.receiver_count() == 0 || untold.is_empty() {
-            return;
-        }
-        let deliveries = self.deliveries();
-        let (mut waiting, mut told) = (Vec::new(), 0);
-        for mitigation_id in untold {
-            if told == TOLD_AT_ONCE || !deliveries.is_settled(mitigation_id) {
-                waiting.push(mitigation_id);
-                continue;
-            }
-            told += 1;
-            // Nobody may be listening any more.
-            let _ = self.ephemeral.send(FeedBody::DeliveryChanged {
-                mitigation_id,
-                delivery: deliveries.of_routes(mitigation_id),
-            });
-        }
-        self.inner().untold.extend(waiting);
-    }
-
-    /// Each rule of a mitigation at each neighbour.
-    #[must_use]
-    pub fn announcements(&self, mitigation: &Mitigation) -> Vec<Announcement> {
-        let neighbors = self.inner().neighbors.clone();
-        let mut announcements = Vec::new();
-        for rule in &mitigation.rules {
-            let wanted = wanted(mitigation, rule);
-            for neighbor in &neighbors {
-                let (state, reason) = match &wanted {
-                    Err(why) => (
-                        AnnouncementState::Refused,
-                        Some(format!("the rule has no valid FlowSpec form: {why}")),
-                    ),
-                    Ok(_) if !neighbor.enforce => (
-                        AnnouncementState::Refused,
-                        Some("enforce is false for this neighbour".to_owned()),
-                    ),
-                    Ok(wanted) => match self.speaker.route(&neighbor.name, wanted.rule.key()) {
-                        None => continue,
-                        Some(route) => state_of(&route.delivery),
-                    },
-                };
-                announcements.push(Announcement {
-                    neighbor: neighbor.name.to_string(),
-                    rule: rule.to_string(),
-                    nlri: wanted.as_ref().ok().map(|wanted| wanted.rule.key().to_string()),
-                    state,
-                    reason,
-                });
-            }
-        }
-        announcements
-    }
-
-    /// When the first neighbour got all rules of a mitigation.
+    /// When the first neighbour got everything of a mitigation that it can get.
     #[must_use]
     pub fn advertised_at(&self, mitigation: MitigationId) -> Option<Timestamp> {
-        let (keys, neighbors) = {
-            let inner = self.inner();
-            (inner.table.keys_of(mitigation).to_vec(), inner.neighbors.clone())
-        };
-        let written_everywhere = |name: &str| {
-            let written: Option<Vec<Instant>> = keys
+        let holdings = self.inner().holdings(mitigation);
+        let written = |holding: &Holding| {
+            let written: Option<Vec<Instant>> = holding
+                .keys
                 .iter()
-                .map(|key| self.speaker.route(name, key)?.written_at)
+                .map(|key| self.speaker.route(&holding.neighbor, key)?.written_at)
                 .collect();
             written?.into_iter().max()
         };
-        let first = neighbors
-            .iter()
-            .filter_map(|neighbor| written_everywhere(&neighbor.name))
-            .min()?;
+        let first = holdings.iter().filter_map(written).min()?;
         Some(self.at(first))
     }
 
-    /// Intended routes with those that no router can be told, and the fewest that an enforcing neighbour is meant to hold.
+    /// Rules that are intended, and those of them that the neighbour with the fewest is meant to hold.
     #[must_use]
     pub fn rule_counts(&self) -> RuleCounts {
-        let (intended, neighbors) = {
-            let inner = self.inner();
-            let unroutable: u64 = inner.unroutable.values().sum();
-            (inner.table.len() as u64 + unroutable, inner.neighbors.clone())
-        };
         let statuses = self.speaker.peers();
-        let announced = statuses
+        let inner = self.inner();
+        let intended = inner.live.values().sum::<usize>();
+        let held = |name: &str, group: &Group| {
+            let takes = group.fitted().filter(|fitted| !fitted.parts.is_empty()).count();
+            let desired = statuses
+                .iter()
+                .find(|status| &*status.name == name)?
+                .rules
+                .desired;
+            // Routes that the speaker lost are rules that are not there.
+            Some(takes.saturating_sub(group.table.len().saturating_sub(desired)))
+        };
+        let announced = inner
+            .groups
             .iter()
-            .filter(|status| {
-                neighbors
-                    .iter()
-                    .any(|neighbor| neighbor.enforce && neighbor.name == status.name)
-            })
-            .map(|status| status.rules.desired as u64)
+            .flat_map(|group| group.members.iter().filter_map(move |name| held(name, group)))
             .min();
         RuleCounts {
-            intended,
-            announced: announced.unwrap_or(0),
+            intended: intended as u64,
+            announced: announced.unwrap_or(0) as u64,
         }
     }
 
@@ -290,8 +208,10 @@ impl Announcer {
         }
     }
 
-    fn peer(&self, status: &PeerStatus, neighbor: &Neighbor, disabled: Option<&Arc<PeerDisabled>>) -> Peer {
+    fn peer(&self, status: &PeerStatus, about: &About) -> Peer {
         let session = status.session.as_ref();
+        let disabled = about.disabled.as_ref();
+        let refused = about.by_form.get(AnnouncementForm::Refused.as_str());
         Peer {
             name: status.name.to_string(),
             address: status.address.to_string(),
@@ -304,13 +224,14 @@ impl Announcer {
                 session.families.iter().map(ToString::to_string).collect()
             }),
             capabilities: session.map_or_else(Vec::new, |session| session.capabilities.clone()),
-            on_loss: session.map(|session| on_loss(session.retention, neighbor.measured_restart)),
-            enforce: neighbor.enforce,
+            on_loss: session.map(|session| on_loss(session.retention, about.profile.measured_restart())),
+            enforce: about.enforce,
             disabled: disabled.map(|disabled| PeerDisabled::clone(disabled)),
             rules_desired: status.rules.desired as u64,
             rules_advertised: status.rules.advertised as u64,
             rules_queued: status.rules.dirty as u64,
-            rules_unsupported: status.rules.refused as u64,
+            rules_unsupported: status.rules.refused as u64 + refused.copied().unwrap_or(0),
+            rules_by_form: about.by_form.clone(),
             rules_over_budget: status.rules.over_budget as u64,
             rules_displaced: status.rules.displaced as u64,
             rules_budget: status.rules.budget.map(|bound| bound as u64),
@@ -333,84 +254,33 @@ impl Announcer {
     }
 }
 
-/// How rules stand at the neighbours that get rules. One with `enforce: false` holds none by configuration and does
-/// not count: nothing is missing there.
-pub struct Deliveries<'a> {
-    announcer: &'a Announcer,
-    established: Vec<Neighbor>,
-    enforcing: Vec<Neighbor>,
+/// What is known of a neighbour besides its session.
+struct About {
+    enforce: bool,
+    profile: Profile,
+    disabled: Option<Arc<PeerDisabled>>,
+    by_form: BTreeMap<String, u64>,
 }
 
-impl Deliveries<'_> {
-    /// Counts neighbours for one mitigation.
-    #[must_use]
-    pub fn of(&self, mitigation: &Mitigation) -> Delivery {
-        if is_announced(mitigation) {
-            self.of_routes(mitigation.mitigation_id)
-        } else {
-            self.of_none()
-        }
-    }
-
-    fn of_none(&self) -> Delivery {
-        Delivery {
-            established: count(&self.established),
-            ..Delivery::default()
-        }
-    }
-
-    fn of_routes(&self, id: MitigationId) -> Delivery {
-        let mut delivery = self.of_none();
-        let (keys, unroutable) = {
-            let inner = self.announcer.inner();
-            (
-                inner.table.keys_of(id).to_vec(),
-                inner.unroutable.contains_key(&id),
-            )
-        };
-        if unroutable {
-            delivery.unsupported = count(&self.enforcing);
-            return delivery;
-        }
-        for neighbor in &self.enforcing {
-            let at = |key| self.at(neighbor, key);
-            if keys.iter().any(|key| matches!(at(key), Some(At::Refused(_)))) {
-                delivery.unsupported += 1;
-            } else if !keys.is_empty() && keys.iter().all(|key| at(key) == Some(At::Advertised)) {
-                delivery.advertised += 1;
+impl Inner {
+    fn about(&self, neighbor: &Neighbor) -> About {
+        let mut by_form = BTreeMap::new();
+        if let Some(group) = self.group_of(&neighbor.name) {
+            for name in AnnouncementForm::NAMES {
+                by_form.insert((*name).to_owned(), 0);
+            }
+            for fitted in group.fitted() {
+                let form = AnnouncementForm::from(&fitted.form);
+                *by_form.entry(form.as_str().to_owned()).or_insert(0) += 1;
             }
         }
-        delivery
+        About {
+            enforce: neighbor.enforce,
+            profile: neighbor.plan.profile,
+            disabled: self.disabled.get(&neighbor.name).cloned(),
+            by_form,
+        }
     }
-
-    /// Whether no established neighbour has a rule still to be written.
-    fn is_settled(&self, id: MitigationId) -> bool {
-        let keys = self.announcer.inner().table.keys_of(id).to_vec();
-        self.established.iter().all(|neighbor| {
-            keys.iter().all(|key| {
-                matches!(
-                    self.at(neighbor, key),
-                    Some(
-                        At::Advertised
-                            | At::OverBudget(_)
-                            | At::Displaced(_)
-                            | At::Probation
-                            | At::Quarantined(_)
-                            | At::Refused(_)
-                    )
-                )
-            })
-        })
-    }
-
-    fn at(&self, neighbor: &Neighbor, key: &NlriKey) -> Option<At> {
-        let route = self.announcer.speaker.route(&neighbor.name, key)?;
-        Some(route.delivery)
-    }
-}
-
-fn count(neighbors: &[Neighbor]) -> u32 {
-    u32::try_from(neighbors.len()).unwrap_or(u32::MAX)
 }
 
 fn counters(direction: &str, counts: MessageCounts) -> [(String, u64); 5] {

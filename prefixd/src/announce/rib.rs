@@ -1,9 +1,7 @@
 //! What one neighbour should hold and was told, rule by rule.
 
+use super::Announcer;
 use super::peers::state_of;
-use super::{Announcer, wanted};
-use crate::policy::State;
-use prefixd_api::ids::MitigationId;
 use prefixd_api::peer::{RibList, RibRoute};
 use prefixd_bgp::flowspec::NlriKey;
 use prefixd_bgp::{Delivery, RouteStatus};
@@ -12,7 +10,7 @@ impl Announcer {
     /// A page of a neighbour's Adj-RIB-Out, by NLRI; `after` is the `next_cursor` of the page before. Absent for an
     /// unknown neighbour.
     #[must_use]
-    pub fn rib(&self, neighbor: &str, state: &State, after: Option<&str>, limit: usize) -> Option<RibList> {
+    pub fn rib(&self, neighbor: &str, after: Option<&str>, limit: usize) -> Option<RibList> {
         let mut places: Vec<(String, RouteStatus)> = self
             .speaker
             .adj_rib_out(neighbor)?
@@ -26,7 +24,7 @@ impl Announcer {
         let next_cursor = places.last().map(|(place, _)| place.clone());
         let routes: Vec<RibRoute> = places
             .iter()
-            .map(|(_, route)| self.rib_route(route, state))
+            .map(|(_, route)| self.rib_route(neighbor, route))
             .collect();
         Some(RibList {
             count: routes.len(),
@@ -35,14 +33,24 @@ impl Announcer {
         })
     }
 
-    fn rib_route(&self, route: &RouteStatus, state: &State) -> RibRoute {
-        let (desired, mitigations) = self.inner().table.explain(&route.key);
+    fn rib_route(&self, neighbor: &str, route: &RouteStatus) -> RibRoute {
+        let (desired, mitigations, rule) = {
+            let inner = self.inner();
+            inner.group_of(neighbor).map_or_else(Default::default, |group| {
+                let (desired, mitigations) = group.table.explain(&route.key);
+                let compiled = mitigations.iter().filter_map(|id| group.compiled(*id));
+                let rule = compiled
+                    .filter_map(|compiled| compiled.rule_of(&route.key))
+                    .next();
+                (desired, mitigations, rule.map(ToString::to_string))
+            })
+        };
         let (standing, reason) = state_of(&route.delivery);
         let is_withdrawn = route.desired.is_none() || route.delivery == Delivery::Withdrawing;
         RibRoute {
             nlri: route.key.to_string(),
             afi_safi: route.key.family().to_string(),
-            rule: mitigations.iter().find_map(|id| text(state, *id, &route.key)),
+            rule,
             action: desired.filter(|_| !is_withdrawn).map(|desired| desired.action),
             state: standing,
             reason,
@@ -56,13 +64,4 @@ impl Announcer {
 /// Sorts as the keys do: hexadecimal keeps the order of bytes.
 fn cursor(key: &NlriKey) -> String {
     format!("{}:{key}", key.family())
-}
-
-/// The rule as its mitigation writes it.
-fn text(state: &State, mitigation: MitigationId, key: &NlriKey) -> Option<String> {
-    let mitigation = state.mitigations.get(&mitigation)?;
-    let is_it = |rule: &&prefixd_api::rule::Rule| {
-        wanted(mitigation, rule).is_ok_and(|wanted| wanted.rule.key() == key)
-    };
-    mitigation.rules.iter().find(is_it).map(ToString::to_string)
 }

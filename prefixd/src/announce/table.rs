@@ -152,11 +152,6 @@ impl Table {
         self.keys.get(&mitigation).map_or(&[], Vec::as_slice)
     }
 
-    /// The mitigations that want routes.
-    pub(super) fn mitigations(&self) -> impl Iterator<Item = MitigationId> {
-        self.keys.keys().copied()
-    }
-
     /// How many routes should exist.
     pub(super) fn len(&self) -> usize {
         self.slots.len()

@@ -1,11 +1,13 @@
 //! The announcer against a speaker that has no sessions, and against one whose peer is another speaker.
 
+use super::fit::Part;
 use super::*;
-use crate::policy::{PeerChange, PeerWhat};
-use prefixd_api::mitigation::{Delivery, EndReason, MitigationStatus};
-use prefixd_api::resource::PeerState;
+use crate::policy::{Implicit, PeerChange, PeerWhat};
+use prefixd_api::config::{Config, Profile};
+use prefixd_api::mitigation::{Delivery, EndReason, MitigationStatus, Severity};
+use prefixd_api::resource::{Announcement, AnnouncementForm, PeerState};
 use prefixd_bgp::flowspec::{BytesPerSecond, Family};
-use prefixd_bgp::{HoldTime, SpeakerConfig, Stop};
+use prefixd_bgp::{Change, HoldTime, Limits, Route, SpeakerConfig, Stop, Target};
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -43,13 +45,23 @@ fn named(name: &str, enforce: bool) -> Neighbor {
     Neighbor {
         name: name.into(),
         enforce,
-        measured_restart: None,
+        plan: NeighborPlan::default(),
     }
+}
+
+/// The usual guardrails, and a customer whose service has ports of its own.
+fn policy(allowed: &str) -> Arc<Policy> {
+    let settings = "pop: iad1\nmode: dry-run\nbgp: { local_asn: 65010, router_id: 10.0.0.1, listen: null }\nguardrails: { max_ports: 40 }\n";
+    let inventory = format!(
+        "customers:\n  - {{ customer_id: acme, name: A, prefixes: [203.0.113.0/24], services: [{{ service_id: s, name: S, allowed_ports: {{ udp: [{allowed}] }}, assets: [{{ ip: 203.0.113.1 }}] }}] }}\n"
+    );
+    let config = Config::from_texts(settings, &inventory, "{}").unwrap();
+    Arc::new(Policy::compile(&config, &Implicit::default()))
 }
 
 fn announcer(speaker: Speaker, neighbors: Vec<Neighbor>) -> Announcer {
     let clock = Arc::new(Clock::starting_at(Timestamp::from_micros(1_767_225_600_000_000)));
-    Announcer::new(speaker, clock, neighbors)
+    Announcer::new(speaker, clock, neighbors, policy(""))
 }
 
 /// Two neighbours whose sessions never begin, of which the second gets no rules.
@@ -119,12 +131,11 @@ async fn what_is_changed_behind_its_back_is_counted_and_repaired() {
 
     let to_a = || Target::Neighbor("a".into());
     let stranger = {
-        let rule = wanted(&two[0], &two[0].rules[0]).unwrap();
         let other = mitigation(&announcer, 3, &police());
         Route {
-            rule: wanted(&other, &other.rules[0]).unwrap().rule,
-            action: compile::action(rule.action, rule.sample).unwrap(),
-            priority: rule.priority,
+            rule: Arc::new(compile::canonical(&other.rules[0].matches).unwrap()),
+            action: compile::action(other.rules[0].action, other.rules[0].sample).unwrap(),
+            priority: before[0].priority,
             not_after: before[0].not_after,
         }
     };
@@ -251,7 +262,7 @@ async fn what_is_over_or_not_enforced_is_never_announced() {
 }
 
 #[tokio::test]
-async fn a_rule_no_router_can_be_told_is_intended_and_unsupported() {
+async fn a_rule_no_router_may_be_told_is_intended_and_unsupported() {
     let announcer = two();
     let all_ports = json!({"match": {"protocols": [17], "dst_ports": ["0-65535"]}, "action_type": "discard"});
     let one = [mitigation(&announcer, 1, &all_ports)];
@@ -267,11 +278,200 @@ async fn a_rule_no_router_can_be_told_is_intended_and_unsupported() {
             .reason
             .as_deref()
             .unwrap_or_default()
-            .contains("no valid FlowSpec form"),
+            .contains("a guardrail refuses it"),
         "{told:?}"
     );
     announcer.remove(one[0].mitigation_id);
     assert_eq!(announcer.rule_counts().intended, 0);
+}
+
+fn plan(profile: Profile, operators_per_component: usize) -> NeighborPlan {
+    NeighborPlan {
+        families: [Family::Ipv4].into(),
+        profile,
+        limits: Limits {
+            operators_per_component,
+            nlri_bytes: 239,
+            ..Limits::default()
+        },
+    }
+}
+
+/// Three neighbours whose sessions never begin; two take five operators, the third many.
+fn three() -> (Announcer, Vec<NeighborConfig>, Vec<Neighbor>) {
+    let few = plan(Profile::Generic, 5);
+    let many = plan(Profile::Bird, 32);
+    let neighbors: Vec<Neighbor> = [("a", &few), ("b", &few), ("c", &many)]
+        .map(|(name, plan)| Neighbor {
+            plan: plan.clone(),
+            ..named(name, true)
+        })
+        .into();
+    let configs = configs(&neighbors);
+    let speaker = speaker(None, 1, configs.clone());
+    (announcer(speaker, neighbors.clone()), configs, neighbors)
+}
+
+fn configs(neighbors: &[Neighbor]) -> Vec<NeighborConfig> {
+    let config = |(last, of): (u8, &Neighbor)| NeighborConfig {
+        limits: of.plan.limits,
+        ..neighbor(&of.name, Ipv4Addr::new(192, 0, 2, last), 179)
+    };
+    (1..).zip(neighbors).map(config).collect()
+}
+
+fn seven_ports(action: &str) -> serde_json::Value {
+    let rate = (action == "police").then_some(5_000_000);
+    let mut rule = json!({"match": {"protocols": [17], "dst_ports": [10, 30, 31, 50, 70, 90, 110]}, "action_type": action});
+    if let Some(rate) = rate {
+        rule["rate_bps"] = rate.into();
+    }
+    rule
+}
+
+/// The matches that a neighbour holds, without the destination.
+fn matches(announcer: &Announcer, name: &str) -> Vec<String> {
+    let inner = announcer.inner();
+    let group = inner.group_of(name).unwrap();
+    let mut texts: Vec<String> = held(announcer, name)
+        .iter()
+        .map(|route| {
+            let key = route.rule.key();
+            let mut parts = group.fitted().flat_map(|fitted| &fitted.parts);
+            let part = parts.find(|part: &&Part| part.canonical.key() == key);
+            part.map_or_else(
+                || "(of before)".to_owned(),
+                |part| part.rule.matches.dst_ports.to_string(),
+            )
+        })
+        .collect();
+    texts.sort();
+    texts
+}
+
+#[tokio::test]
+async fn each_neighbour_gets_what_it_takes_and_says_so() {
+    let (announcer, ..) = three();
+    let two = [
+        mitigation(&announcer, 1, &seven_ports("discard")),
+        mitigation(&announcer, 2, &seven_ports("police")),
+    ];
+    announcer.project(&state(&two), ids(&two));
+    assert_eq!(announcer.inner().groups.len(), 2, "a and b share one");
+    let whole = "10,30-31,50,70,90,110";
+    for name in ["a", "b"] {
+        assert_eq!(
+            matches(&announcer, name),
+            ["10,30-31,50,70", "10-50,70,90,110", "90,110"]
+        );
+    }
+    assert_eq!(matches(&announcer, "c"), [whole, whole]);
+    let told = |of: &Mitigation| -> Vec<_> {
+        let one = |told: Announcement| (told.neighbor, told.form.to_string(), told.part, told.parts);
+        announcer.announcements(of).into_iter().map(one).collect()
+    };
+    let split = |name: &str, part| (name.to_owned(), "split".to_owned(), part, 2);
+    let alone = |name: &str, form: &str| (name.to_owned(), form.to_owned(), 1, 1);
+    assert_eq!(
+        told(&two[0]),
+        [
+            split("a", 1),
+            split("a", 2),
+            split("b", 1),
+            split("b", 2),
+            alone("c", "exact")
+        ]
+    );
+    assert_eq!(
+        told(&two[1]),
+        [alone("a", "widened"), alone("b", "widened"), alone("c", "exact")]
+    );
+    let widened = &announcer.announcements(&two[1])[0];
+    assert!(widened.original.contains(whole) && !widened.rule.contains(whole));
+    assert!(widened.warning.as_deref().unwrap().contains("widened to"));
+    let peer = &announcer.peers()[0];
+    let forms: Vec<_> = peer.rules_by_form.values().copied().collect();
+    assert_eq!(forms, [0, 0, 1, 1], "exact, refused, split, widened");
+    let counts = announcer.rule_counts();
+    assert_eq!((counts.intended, counts.announced), (2, 2));
+    announcer.remove(two[0].mitigation_id);
+    assert_eq!((held(&announcer, "a").len(), held(&announcer, "c").len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_port_of_the_service_is_kept_out_also_when_a_reload_adds_it() {
+    let (announcer, configs, neighbors) = three();
+    let one = [mitigation(&announcer, 1, &seven_ports("police"))];
+    let state = state(&one);
+    announcer.project(&state, ids(&one));
+    assert_eq!(matches(&announcer, "a"), ["10-50,70,90,110"]);
+    announcer
+        .reconfigure(configs.clone(), neighbors.clone(), policy("40"), &state)
+        .unwrap();
+    assert_eq!(matches(&announcer, "a"), ["(of before)", "10-31,50-90,110"]);
+    announcer
+        .reconfigure(configs, neighbors, policy("20,40,80,100"), &state)
+        .unwrap();
+    let told = announcer.announcements(&one[0]);
+    assert_eq!(told[0].form, AnnouncementForm::Refused);
+    assert!(
+        told[0]
+            .reason
+            .as_deref()
+            .unwrap()
+            .contains("ports of the service")
+    );
+    assert_eq!(announcer.deliveries().of(&one[0]).unsupported, 2);
+    assert_eq!(announcer.peers()[0].rules_unsupported, 1);
+}
+
+#[tokio::test]
+async fn a_neighbour_that_takes_otherwise_keeps_its_rules_until_the_new_ones_are_there() {
+    let (announcer, _, mut neighbors) = three();
+    let one = [mitigation(&announcer, 1, &seven_ports("discard"))];
+    let state = state(&one);
+    announcer.project(&state, ids(&one));
+    let lease = held(&announcer, "b")[0].not_after;
+    neighbors[1].plan = neighbors[2].plan.clone();
+    let mut feed = announcer.ephemeral().subscribe();
+    announcer
+        .reconfigure(configs(&neighbors), neighbors.clone(), policy(""), &state)
+        .unwrap();
+    assert_eq!(
+        matches(&announcer, "b"),
+        ["(of before)", "(of before)", "10,30-31,50,70,90,110"]
+    );
+    let soon: Vec<bool> = held(&announcer, "b")
+        .iter()
+        .map(|route| lease - route.not_after > Duration::from_secs(60))
+        .collect();
+    assert_eq!(
+        soon.iter().filter(|soon| **soon).count(),
+        2,
+        "the old ones end in a moment"
+    );
+    assert_eq!(matches(&announcer, "a").len(), 2, "untouched");
+    let drift = announcer.reconcile(&state);
+    assert_eq!(
+        (drift.missing, drift.unexplained),
+        (0, 0),
+        "they are meant to be there"
+    );
+    assert!(feed.try_recv().is_err(), "nothing drifted");
+
+    // Back again, and without rules at last.
+    neighbors[1].plan = neighbors[0].plan.clone();
+    announcer
+        .reconfigure(configs(&neighbors), neighbors.clone(), policy(""), &state)
+        .unwrap();
+    assert_eq!(announcer.inner().groups.len(), 2);
+    let current = |texts: Vec<String>| texts.into_iter().filter(|text| text != "(of before)").count();
+    assert_eq!(current(matches(&announcer, "b")), 2);
+    neighbors[1].enforce = false;
+    announcer
+        .reconfigure(configs(&neighbors), neighbors, policy(""), &state)
+        .unwrap();
+    assert!(held(&announcer, "b").is_empty(), "at once");
 }
 
 /// Two speakers on addresses of their own; the second takes the part of the router.

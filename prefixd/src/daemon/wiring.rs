@@ -1,6 +1,6 @@
 //! From the configuration documents to what each part is given.
 
-use crate::announce::Neighbor;
+use crate::announce::{Neighbor, NeighborPlan};
 use crate::engine;
 use crate::policy::Implicit;
 use anyhow::Context;
@@ -16,8 +16,6 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longest NLRI that every router tried takes: from 240 bytes on FRR, GoBGP and ExaBGP fail, each in its own way.
-const NLRI_BYTES: usize = 239;
 /// How long the name of the database's host may take.
 const RESOLVE: Duration = Duration::from_secs(5);
 
@@ -43,7 +41,11 @@ pub(super) fn neighbors(config: &Config) -> Vec<Neighbor> {
         .map(|neighbor| Neighbor {
             name: Arc::from(neighbor.name.as_str()),
             enforce: neighbor.enforce,
-            measured_restart: neighbor.profile.measured_restart(),
+            plan: NeighborPlan {
+                families: families(neighbor),
+                profile: neighbor.profile,
+                limits: limits(neighbor),
+            },
         })
         .collect()
 }
@@ -72,10 +74,6 @@ pub(super) fn speaker(config: &Config) -> anyhow::Result<SpeakerConfig> {
 }
 
 fn neighbor(settings: &settings::Neighbor, restart_time: RestartTime) -> anyhow::Result<NeighborConfig> {
-    let family = |family: &AfiSafi| match family {
-        AfiSafi::Ipv4Flowspec => Family::Ipv4,
-        AfiSafi::Ipv6Flowspec => Family::Ipv6,
-    };
     let key = settings
         .password
         .as_ref()
@@ -89,19 +87,30 @@ fn neighbor(settings: &settings::Neighbor, restart_time: RestartTime) -> anyhow:
             .with_context(|| format!("the password of {}", settings.name))?,
         ttl_security: settings.ttl_security,
         graceful_restart: settings.graceful_restart.then_some(restart_time),
-        families: settings.afi_safi.iter().map(family).collect::<BTreeSet<_>>(),
-        limits: Limits {
-            operators_per_component: settings.profile.operators_per_component(),
-            nlri_bytes: NLRI_BYTES,
-            ..Limits::default()
-        },
+        families: families(settings),
+        limits: limits(settings),
         max_rules: usize::try_from(settings.max_rules).ok(),
-        pace: settings
-            .profile
-            .announcements_per_second()
-            .and_then(NonZeroU32::new),
+        pace: settings.rules_per_second().and_then(NonZeroU32::new),
         ..NeighborConfig::new(settings.name.as_str(), settings.address, settings.peer_asn)
     })
+}
+
+fn families(neighbor: &settings::Neighbor) -> BTreeSet<Family> {
+    let family = |family: &AfiSafi| match family {
+        AfiSafi::Ipv4Flowspec => Family::Ipv4,
+        AfiSafi::Ipv6Flowspec => Family::Ipv6,
+    };
+    neighbor.afi_safi.iter().map(family).collect()
+}
+
+/// What rules are compiled to, and what the speaker refuses to send whatever it is given.
+fn limits(neighbor: &settings::Neighbor) -> Limits {
+    let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    Limits {
+        operators_per_component: size(neighbor.operators_per_component()),
+        nlri_bytes: size(neighbor.nlri_bytes()),
+        ..Limits::default()
+    }
 }
 
 /// What no rule may touch and the documents do not say. `database` is where the database is.
@@ -217,6 +226,22 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(!error.contains("hidden"), "{error}");
+    }
+
+    #[test]
+    fn what_a_neighbour_takes_is_its_profile_s_unless_it_says_otherwise() {
+        let text = "pop: a\nmode: dry-run\nbgp:\n  local_asn: 1\n  router_id: 10.0.0.1\n  neighbors:\n    - { name: a, address: 192.0.2.1, peer_asn: 1, profile: iosxr }\n    - { name: b, address: 192.0.2.2, peer_asn: 1, profile: frr, afi_safi: [ipv6-flowspec], limits: { operators_per_component: 3, nlri_bytes: 100, rules_per_second: 50 } }\n";
+        let config = Config::from_texts(text, "{}", "{}").unwrap();
+        let told = speaker(&config).unwrap().neighbors;
+        let costs = |limits: Limits| (limits.operators_per_component, limits.nlri_bytes);
+        let pace = |of: &NeighborConfig| of.pace.map(NonZeroU32::get);
+        assert_eq!((costs(told[0].limits), pace(&told[0])), ((5, 239), Some(200)));
+        assert_eq!((costs(told[1].limits), pace(&told[1])), ((3, 100), Some(50)));
+        // What is compiled and what the speaker takes are the same.
+        for (compiled, told) in neighbors(&config).iter().zip(&told) {
+            assert_eq!(compiled.plan.limits, told.limits);
+            assert_eq!(compiled.plan.families, told.families);
+        }
     }
 
     #[test]

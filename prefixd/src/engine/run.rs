@@ -488,14 +488,14 @@ impl Engine {
         if self.head == before {
             return Ok(Err(SubmitError::Defect));
         }
-        self.parts.policy = next.policy;
+        self.parts.policy = Arc::clone(&next.policy);
         self.parts.settings = next.settings;
         self.known.allow_skew(self.parts.settings.max_future_skew);
         self.next_reconcile = Instant::now() + self.parts.settings.reconciliation_interval;
-        if let Err(error) = self
-            .parts
-            .announcer
-            .reconfigure(next.neighbors, next.announce, &self.state)
+        if let Err(error) =
+            self.parts
+                .announcer
+                .reconfigure(next.neighbors, next.announce, next.policy, &self.state)
         {
             error!(%error, "the speaker refused neighbours that had been checked; the neighbours stay as they were");
         }

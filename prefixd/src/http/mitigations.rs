@@ -338,16 +338,20 @@ pub(super) async fn get(State(app): State<App>, PathText(id): PathText) -> Resul
     })
 }
 
-/// Why a mitigation is as it is.
+/// Why a mitigation is as it is, and what became of its rules at each neighbour.
 #[utoipa::path(get, path = "/v1/mitigations/{id}/why", tag = "mitigations", params(("id" = String, Path)),
     responses((status = 200, body = Why), (status = 404, body = Problem)))]
 pub(super) async fn why(State(app): State<App>, PathText(id): PathText) -> Result<Response, Failure> {
     let id: MitigationId = path(&id, "mitigation")?;
-    ok(&app
+    let mut why = app
         .store
         .mitigation_why(id)
         .await?
-        .ok_or_else(|| Failure::not_found("mitigation"))?)
+        .ok_or_else(|| Failure::not_found("mitigation"))?;
+    if let Some(live) = app.engine.snapshot().state.mitigations.get(&id) {
+        why.announcements = app.announcer.announcements(live);
+    }
+    ok(&why)
 }
 
 /// Take a mitigation back and suppress its scope for a time.

@@ -57,10 +57,7 @@ pub(super) async fn rib(
             "is not the next_cursor of a page of this list",
         ));
     }
-    let snapshot = app.engine.snapshot();
-    let page = app
-        .announcer
-        .rib(&name, &snapshot.state, cursor.as_deref(), limit.into());
+    let page = app.announcer.rib(&name, cursor.as_deref(), limit.into());
     ok(&page.ok_or_else(|| Failure::not_found("neighbour"))?)
 }
 

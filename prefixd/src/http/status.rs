@@ -3,14 +3,16 @@
 use super::extract::{Query, answer, ok};
 use super::identity::Principal;
 use super::{App, Failure, routes};
-use crate::metrics::{CauseLabel, NeighborLabel, label};
+use crate::metrics::{CauseLabel, FormLabel, NeighborLabel, label};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use prefixd_api::mitigation::MitigationStatus;
 use prefixd_api::problem::{Code, Problem};
-use prefixd_api::resource::{EngineHealth, Health, HealthDetail, Mode, PeerState, Stats, StoreHealth, Usage};
+use prefixd_api::resource::{
+    AnnouncementForm, EngineHealth, Health, HealthDetail, Mode, PeerState, Stats, StoreHealth, Usage,
+};
 use std::collections::BTreeMap;
 
 /// Counts and bounds.
@@ -127,6 +129,15 @@ pub(super) async fn detail(
         reasons.push("every neighbour is disabled: nothing is announced".to_owned());
     }
     let disabled: Vec<_> = peers.iter().filter_map(|peer| peer.disabled.as_ref()).collect();
+    let wider = peers.iter().filter_map(|peer| {
+        let rules = *peer.rules_by_form.get(AnnouncementForm::Widened.as_str())?;
+        (rules > 0).then(|| {
+            format!(
+                "{rules} rules are wider at {} than decided, because it takes fewer ports; prefixdctl mitigations get says which",
+                peer.name
+            )
+        })
+    });
     let notes = disabled.iter().map(|disabled| {
         format!(
             "{} is disabled by {} since {}: {}",
@@ -162,10 +173,10 @@ pub(super) async fn detail(
             rules.intended, rules.announced
         ));
     }
-    let unsupported: u64 = peers.iter().map(|peer| peer.rules_unsupported).sum();
-    if unsupported > 0 {
+    for peer in peers.iter().filter(|peer| peer.rules_unsupported > 0) {
         reasons.push(format!(
-            "{unsupported} rules cannot go to a neighbour; prefixdctl peers show names it"
+            "{} rules are not sent to {}, which cannot take them; prefixdctl mitigations get says why",
+            peer.rules_unsupported, peer.name
         ));
     }
     for peer in peers.iter().filter(|peer| peer.rules_quarantined > 0) {
@@ -178,7 +189,7 @@ pub(super) async fn detail(
     ok(&HealthDetail {
         status: if reasons.is_empty() { "healthy" } else { "degraded" }.to_owned(),
         reasons,
-        notes: notes.collect(),
+        notes: notes.chain(wider).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pop: app.pop.clone(),
         mode: snapshot.policy.mode(),
@@ -272,6 +283,12 @@ fn set_gauges(app: &App) {
             .get_or_create(&neighbor)
             .set(i64::from(peer.disabled.is_some()));
         now.peer_flaps.get_or_create(&neighbor).set(signed(peer.flaps));
+        for (form, rules) in peer.rules_by_form {
+            let neighbor = neighbor.neighbor.clone();
+            now.peer_announcements
+                .get_or_create(&FormLabel { neighbor, form })
+                .set(signed(rules));
+        }
         for (cause, times) in peer.flaps_by_cause {
             let neighbor = neighbor.neighbor.clone();
             now.peer_flaps_by_cause

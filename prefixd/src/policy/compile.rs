@@ -79,7 +79,6 @@ fn limits(settings: &Settings) -> Limits {
         min_length_v4: of.dst_prefix_minlen,
         min_length_v6: of.dst_prefix_minlen_v6,
         max_ports: usize::try_from(of.max_ports).unwrap_or(usize::MAX),
-        rule_terms: settings.rule_terms(),
         max_packet_length: of.max_packet_length,
         min_police_bps: of.min_police_bps.0,
         require_owned: of.require_owned,

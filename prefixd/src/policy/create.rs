@@ -195,7 +195,6 @@ impl Turn<'_> {
         let action = step.asked;
         if let Some(matches) = &request.matches {
             let matches = MatchRequest::clone(matches).on(command.victim.prefix());
-            self.guard_terms(&matches)?;
             return Ok(vec![Rule {
                 matches,
                 action,
@@ -211,7 +210,6 @@ impl Turn<'_> {
                 src_ports: request.src_ports.clone().or_any(),
                 ..Match::destination(command.victim.prefix())
             };
-            self.guard_terms(&matches)?;
             return Ok(vec![Rule {
                 matches,
                 action,

@@ -1,14 +1,14 @@
 //! Guardrails. Every path that makes or changes a rule asks here, and a check that cannot be made refuses.
 
+use super::check::check;
 use super::inventory::Owner;
 use super::reason::Reason;
 use super::safelist;
 use super::state::Tally;
-use super::templates::has_ports;
 use super::turn::Turn;
 use prefixd_api::mitigation::{Claim, OriginKind, Scope};
-use prefixd_api::rule::shape::{self, is_of_all_ports};
-use prefixd_api::rule::{Action, Match, Ranges, Rule, protocol};
+use prefixd_api::rule::shape::is_of_all_ports;
+use prefixd_api::rule::{Action, Ranges, Rule};
 use prefixd_api::victim::Victim;
 use std::time::Duration;
 
@@ -72,27 +72,7 @@ impl Turn<'_> {
             });
         }
         for rule in rules {
-            let destination = rule.matches.dst_prefix;
-            let min_length = match destination {
-                ipnet::IpNet::V4(_) => limits.min_length_v4,
-                ipnet::IpNet::V6(_) => limits.min_length_v6,
-            };
-            if destination.prefix_len() < min_length {
-                return Err(Reason::PrefixTooShort {
-                    destination,
-                    min_length,
-                });
-            }
-            if let Some(owner) = owner
-                && !owner.prefix.contains(&destination)
-            {
-                return Err(Reason::OutsideOwner {
-                    destination,
-                    prefix: owner.prefix,
-                });
-            }
-            self.guard_match(&rule.matches)?;
-            self.guard_action(rule)?;
+            check(self.policy, rule, owner)?;
         }
         Ok(Reason::RulesWithinBounds {
             rules: rules.len(),
@@ -127,120 +107,6 @@ impl Turn<'_> {
             }
         }
         Ok(())
-    }
-
-    fn guard_match(&self, matches: &Match) -> Result<(), Reason> {
-        let limits = &self.policy.limits;
-        for ports in [&matches.ports, &matches.dst_ports, &matches.src_ports] {
-            if ports.operators() > limits.max_ports {
-                return Err(Reason::TooManyPorts {
-                    terms: ports.operators(),
-                    max_ports: limits.max_ports,
-                });
-            }
-        }
-        let foreign = match matches.dst_prefix {
-            ipnet::IpNet::V4(_) => protocol::ICMPV6,
-            ipnet::IpNet::V6(_) => protocol::ICMP,
-        };
-        if matches.protocols.contains(&foreign) {
-            return Err(Reason::Impossible {
-                rule: format!("a rule on {matches}"),
-                because: "ICMP is protocol 1 for IPv4 and 58 for IPv6, so it could never match".into(),
-            });
-        }
-        if matches.has_ports() && !has_ports(&matches.protocols) {
-            return Err(Reason::PortsCannotMatch {
-                protocols: matches.protocols.iter().copied().collect(),
-            });
-        }
-        if let Some(because) = shape::never_matches(matches) {
-            return Err(Reason::Impossible {
-                rule: format!("a rule on {matches}"),
-                because: because.into(),
-            });
-        }
-        if matches.tcp_flags.is_some() && matches.protocols.iter().ne([&protocol::TCP]) {
-            return Err(Reason::Impossible {
-                rule: format!("a rule on {matches}"),
-                because: "only TCP has flags, so it could never match".into(),
-            });
-        }
-        if is_too_long(&matches.packet_lengths, limits.max_packet_length) {
-            return Err(Reason::PacketTooLong {
-                lengths: matches.packet_lengths.clone(),
-                max_packet_length: limits.max_packet_length,
-            });
-        }
-        Ok(())
-    }
-
-    /// Whether every neighbour takes as many terms. Asked of a request, which says exactly what it wants; what a
-    /// template makes is fitted, and what is live stays where it is taken.
-    pub(super) fn guard_terms(&self, matches: &Match) -> Result<(), Reason> {
-        let limits = &self.policy.limits;
-        let terms = matches.terms();
-        let ports = [&matches.ports, &matches.dst_ports, &matches.src_ports];
-        // Too many ports whatever the neighbours take: the check on those says so.
-        let is_refused_anyway = ports.iter().any(|ports| ports.operators() > limits.max_ports);
-        if limits.rule_terms < terms && !is_refused_anyway {
-            return Err(Reason::TooManyForNeighbors {
-                terms,
-                rule_terms: limits.rule_terms,
-            });
-        }
-        Ok(())
-    }
-
-    fn guard_action(&self, rule: &Rule) -> Result<(), Reason> {
-        let impossible = |because: &'static str| {
-            Err(Reason::Impossible {
-                rule: rule.to_string(),
-                because: because.into(),
-            })
-        };
-        if shape::says_nothing(&rule.matches) {
-            return impossible("a component that holds every number has no form that routers take");
-        }
-        match rule.action {
-            Action::Police { rate_bps } if rate_bps.0 == 0 => impossible("police to nothing is a discard"),
-            Action::Police { rate_bps } if rate_bps.0 < self.policy.limits.min_police_bps => {
-                impossible("the rate is below min_police_bps")
-            }
-            Action::PolicePackets { rate_pps }
-                if rate_pps == 0 || shape::packets_carry(rate_pps).0 < self.policy.limits.min_police_bps =>
-            {
-                impossible("packets of full size at that rate carry less than min_police_bps")
-            }
-            Action::RedirectIp { next_hop, .. } => {
-                if let Some(because) = shape::unusable_next_hop(next_hop) {
-                    return impossible(because);
-                }
-                if next_hop.is_ipv4() != rule.matches.dst_prefix.addr().is_ipv4() {
-                    return impossible("the next hop is of the other family than the victim");
-                }
-                if self.policy.inventory.is_owned(next_hop) {
-                    return impossible(
-                        "the next hop is a customer's address: the attack would go to another victim, or in circles",
-                    );
-                }
-                Ok(())
-            }
-            Action::Police { .. }
-            | Action::PolicePackets { .. }
-            | Action::RedirectVrf { .. }
-            | Action::Mark { .. } => Ok(()),
-            Action::Discard if shape::is_bare(&rule.matches) => impossible(
-                "a discard needs more than a destination and a protocol, and all ports are no ports",
-            ),
-            Action::Discard if shape::is_established(&rule.matches) => {
-                impossible("it would drop every established connection")
-            }
-            Action::Discard if shape::is_vital_icmp(&rule.matches) => {
-                impossible("without these ICMP types the victim loses path MTU or neighbour discovery")
-            }
-            Action::Discard => Ok(()),
-        }
     }
 
     /// Whether anything new may be announced. What is announced already goes on and ends.
@@ -393,12 +259,4 @@ impl Turn<'_> {
             &self.state.counts.dry_run
         }
     }
-}
-
-/// Numbers beyond what the network carries crash some routers. An open end (`>=100`) names none.
-fn is_too_long(lengths: &Ranges, max: u16) -> bool {
-    lengths
-        .as_slice()
-        .iter()
-        .any(|range| range.first > max || (range.last > max && range.last != u16::MAX))
 }

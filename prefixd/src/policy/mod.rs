@@ -11,11 +11,12 @@
 //! | `state`, `starts` | what is live and what is remembered |
 //! | `decide`, `turn` | one command; a decision while it is made |
 //! | `ban`, `unban`, `create`, `withdraw`, `protect`, `due`, `judge` | one command each |
-//! | `claims`, `evidence`, `lease`, `guard`, `plan`, `widen`, `ports`, `severity` | the rules they share |
+//! | `claims`, `evidence`, `lease`, `guard`, `check`, `plan`, `widen`, `ports`, `severity` | the rules they share |
 //! | `reason`, `trace` | why: every reason is a value |
 
 mod ban;
 mod breaker;
+mod check;
 mod claims;
 mod command;
 mod compile;
@@ -59,8 +60,10 @@ pub(crate) use create::requested;
 pub use decide::decide;
 pub use due::next_deadline;
 pub use effect::{BreakerChange, Decision, Effect, MitigationEvent, Outcome, PeerChange, PeerWhat};
+pub(crate) use ports::{join, split};
 pub use settings::{BreakerBounds, Policy, Quotas};
 pub use starts::Starts;
 pub use state::{Counts, State, Tally};
 pub use trace::Trace;
 pub use turn::Facts;
+pub(crate) use widen::is_same_but_ports;

@@ -66,7 +66,7 @@ impl<'a> Turn<'a> {
             police_rate: step.police_rate,
             on_allowed_port: step.on_allowed_port,
             allow_host_wide: step.allow_host_wide,
-            max_ports: self.policy.limits.rule_terms,
+            max_ports: self.policy.limits.max_ports,
         };
         let mut rules = template.rules(&input, &mut self.trace)?;
         for rule in &mut rules {
@@ -96,7 +96,7 @@ impl<'a> Turn<'a> {
         let protocols = mitigation.rules.iter().flat_map(|rule| &rule.matches.protocols);
         let protocols: BTreeSet<u8> = protocols.copied().collect();
         let bounds = Bounds {
-            max_ports: self.policy.limits.rule_terms,
+            max_ports: self.policy.limits.max_ports,
             allowed: owner.map_or_else(Ranges::default, |owner| owner.allowed(&protocols)),
             on_allowed_port: step.on_allowed_port,
             police: Action::Police {

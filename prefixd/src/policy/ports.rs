@@ -32,22 +32,40 @@ pub(super) fn fit(action: Action, ports: &Ranges, keep_out: &Ranges, max: usize,
     })
 }
 
-/// Joins the ranges with the smallest gaps until the set costs at most `max` terms. A gap that holds one of
-/// `keep_out` is never closed; when that leaves too many terms there is no answer.
-fn join(ports: &Ranges, keep_out: &Ranges, max: usize) -> Option<Ranges> {
-    let mut ranges = ports.as_slice().to_vec();
-    let cost = |ranges: &[Range]| ranges.iter().map(|range| range.operators()).sum::<usize>();
-    while cost(&ranges) > max {
-        let index = ranges
-            .windows(2)
-            .enumerate()
-            .filter(|(_, pair)| !is_crossed(keep_out, pair[0], pair[1]))
-            .min_by_key(|(_, pair)| pair[1].first - pair[0].last)?
-            .0;
-        ranges[index].last = ranges[index + 1].last;
-        ranges.remove(index + 1);
+/// Closes the smallest gaps until the set costs at most `max` terms, and opens those again that were not needed. A gap
+/// that holds one of `keep_out` is never closed; when that leaves too many terms there is no answer.
+pub(crate) fn join(ports: &Ranges, keep_out: &Ranges, max: usize) -> Option<Ranges> {
+    let ranges = ports.as_slice();
+    let mut gaps: Vec<usize> = (1..ranges.len())
+        .filter(|at| !is_crossed(keep_out, ranges[at - 1], ranges[*at]))
+        .collect();
+    gaps.sort_by_key(|at| ranges[*at].first - ranges[at - 1].last);
+    let mut closed = vec![false; ranges.len()];
+    let mut tried = 0;
+    while with_gaps_closed(ranges, &closed).operators() > max {
+        closed[*gaps.get(tried)?] = true;
+        tried += 1;
     }
-    Some(ranges.into_iter().collect())
+    // Two single ports cost as much as the range over them: joining those helped only on the way to longer ranges.
+    for at in gaps[..tried].iter().rev() {
+        closed[*at] = false;
+        if with_gaps_closed(ranges, &closed).operators() > max {
+            closed[*at] = true;
+        }
+    }
+    Some(with_gaps_closed(ranges, &closed))
+}
+
+/// The ranges, where `closed` says of each whether the gap before it is.
+fn with_gaps_closed(ranges: &[Range], closed: &[bool]) -> Ranges {
+    let mut joined: Vec<Range> = Vec::with_capacity(ranges.len());
+    for (range, closed) in ranges.iter().zip(closed) {
+        match joined.last_mut() {
+            Some(before) if *closed => before.last = range.last,
+            _ => joined.push(*range),
+        }
+    }
+    joined.into_iter().collect()
 }
 
 fn is_crossed(keep_out: &Ranges, below: Range, above: Range) -> bool {
@@ -58,7 +76,7 @@ fn is_crossed(keep_out: &Ranges, below: Range, above: Range) -> bool {
 }
 
 /// The set in parts that each cost at most `max` terms; empty when a single range costs more.
-fn split(ports: &Ranges, max: usize) -> Vec<Ranges> {
+pub(crate) fn split(ports: &Ranges, max: usize) -> Vec<Ranges> {
     let mut parts: Vec<Vec<Range>> = Vec::new();
     let mut left = 0;
     for range in ports.as_slice() {
@@ -93,6 +111,12 @@ mod tests {
         assert_eq!(joined.to_string(), "10,12,100,200,300");
         let joined = join(&ports(&[10, 12, 14, 100, 200]), &Ranges::default(), 4).unwrap();
         assert_eq!(joined.to_string(), "10-14,100,200");
+        let joined = join(&ports(&[1, 3, 50, 70, 90, 110]), &Ranges::default(), 5).unwrap();
+        assert_eq!(
+            joined.to_string(),
+            "1,3,50-90,110",
+            "what joining 1 and 3 does not save stays"
+        );
     }
 
     #[test]

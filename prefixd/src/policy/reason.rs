@@ -169,9 +169,6 @@ reasons! {
     /// A rule holds too many ports.
     TooManyPorts { terms: usize, max_ports: usize }
         "guardrail" "guardrail.ports", Refused;
-    /// A rule holds more ports than a neighbour takes.
-    TooManyForNeighbors { terms: usize, rule_terms: usize }
-        "guardrail" "guardrail.ports", Refused;
     /// Ports on a protocol that has none.
     PortsCannotMatch { protocols: Vec<u8> }
         "guardrail" "guardrail.ports", Refused;
@@ -565,10 +562,6 @@ impl fmt::Display for Reason {
             Self::TooManyPorts { terms, max_ports } => {
                 write!(f, "the rule has {terms} port terms; {max_ports} are allowed")
             }
-            Self::TooManyForNeighbors { terms, rule_terms } => write!(
-                f,
-                "the rule has {terms} port terms (a closed range is two), and a neighbour takes {rule_terms}: ask for wider ranges, or for two mitigations under different vectors"
-            ),
             Self::PortsCannotMatch { protocols } => {
                 write!(f, "ports need TCP or UDP; protocols given: {protocols:?}")
             }

@@ -42,8 +42,6 @@ pub(super) struct Limits {
     pub(super) min_length_v6: u8,
     /// Terms that a rule of any origin may have.
     pub(super) max_ports: usize,
-    /// Terms that new rules are made with: no more than every neighbour that gets rules takes.
-    pub(super) rule_terms: usize,
     pub(super) max_packet_length: u16,
     pub(super) min_police_bps: u64,
     pub(super) require_owned: bool,

@@ -64,6 +64,7 @@ impl Trace {
             outcome: self.outcome.clone(),
             summary: self.summary.clone(),
             steps: self.reasons.iter().map(Noted::to_step).collect(),
+            announcements: Vec::new(),
         }
     }
 }

@@ -187,7 +187,7 @@ fn bits<F>(wide: Option<&Bits<F>>, narrow: Option<&Bits<F>>) -> bool {
 }
 
 /// Two matches on destination ports that differ in nothing else.
-pub(super) fn is_same_but_ports(a: &Match, b: &Match) -> bool {
+pub(crate) fn is_same_but_ports(a: &Match, b: &Match) -> bool {
     !a.dst_ports.is_empty()
         && !b.dst_ports.is_empty()
         && a.dst_prefix == b.dst_prefix

@@ -7,6 +7,7 @@ mod bad_input;
 mod breaker;
 mod crash;
 mod feed;
+mod forms;
 mod graceful;
 mod lists;
 mod metrics;

@@ -1,5 +1,6 @@
 //! How events are shown.
 
+use crate::mitigations::announcements;
 use crate::output::{Cell, Column, Place, Row, Tone, View, sheet_of};
 use prefixd_api::event::{EventAnswer, EventOutcome, StoredEvent};
 use prefixd_api::show::{MAX_TEXT_CHARS, absolute, both, clean, confidence, exact, short_id, si, si_unit};
@@ -240,6 +241,13 @@ pub(crate) fn why_sheet(why: &Why, view: View) -> String {
             "{:width$}  {verdict:8}  {}  [{}]",
             step.stage, step.text, step.code
         );
+        text.push_str(&format!("  {}\n", clean(&line, MAX_TEXT_CHARS)));
+    }
+    let lines: Vec<String> = announcements(&why.announcements).collect();
+    if !lines.is_empty() {
+        text.push_str("\nAt the neighbours\n");
+    }
+    for line in lines {
         text.push_str(&format!("  {}\n", clean(&line, MAX_TEXT_CHARS)));
     }
     text

@@ -7,6 +7,7 @@ mod watch;
 mod withdraw;
 
 pub(crate) use create::explain;
+pub(crate) use sheet::announcements;
 
 use crate::failure::Failure;
 use crate::page::{PageArgs, Pages};

@@ -3,6 +3,7 @@
 use super::rows::{action, status};
 use crate::output::{View, sheet_of};
 use prefixd_api::mitigation::{Claim, Mitigation, MitigationDetail};
+use prefixd_api::resource::{Announcement, AnnouncementForm};
 use prefixd_api::show::{MAX_TEXT_CHARS, absolute, both, clean, confidence, remaining, si_unit};
 
 pub(super) fn detail(detail: &MitigationDetail, view: View) -> String {
@@ -13,21 +14,7 @@ pub(super) fn detail(detail: &MitigationDetail, view: View) -> String {
         "Rules",
         detail.previews.iter().map(|preview| preview.text.clone()),
     );
-    section(
-        &mut text,
-        "Announcements",
-        detail.announcements.iter().map(|announcement| {
-            let state = announcement.state;
-            let reason = announcement
-                .reason
-                .as_ref()
-                .map_or_else(String::new, |reason| format!(": {reason}"));
-            format!(
-                "{}  {state}{reason}  {}",
-                announcement.neighbor, announcement.rule
-            )
-        }),
-    );
+    section(&mut text, "Announcements", announcements(&detail.announcements));
     section(
         &mut text,
         "Claims",
@@ -46,6 +33,32 @@ pub(super) fn detail(detail: &MitigationDetail, view: View) -> String {
         }),
     );
     text
+}
+
+/// Each rule at each neighbour; under it what it was before, and what to know of it.
+pub(crate) fn announcements(all: &[Announcement]) -> impl Iterator<Item = String> {
+    all.iter().flat_map(|one| {
+        let form = match &one.form {
+            AnnouncementForm::Exact | AnnouncementForm::Refused => String::new(),
+            AnnouncementForm::Split => format!(", part {} of {}", one.part, one.parts),
+            form => format!(", {form}"),
+        };
+        let reason = one.reason.as_ref().map(|reason| format!(": {reason}"));
+        let head = format!(
+            "{}  {}{form}{}  {}",
+            one.neighbor,
+            one.state,
+            reason.unwrap_or_default(),
+            one.rule
+        );
+        let decided = (one.rule != one.original && !one.original.is_empty())
+            .then(|| format!("    decided: {}", one.original));
+        let warning = one
+            .warning
+            .as_ref()
+            .map(|warning| format!("    warning: {warning}"));
+        [Some(head), decided, warning].into_iter().flatten()
+    })
 }
 
 /// A mitigation without what only its own route tells.

@@ -2,7 +2,7 @@
 
 use crate::output::{View, sheet_of};
 use prefixd_api::peer::{PeerDetail, PeerNotification, PeerOccurrence, PeerSession};
-use prefixd_api::resource::OnLoss;
+use prefixd_api::resource::{AnnouncementForm, OnLoss, Peer};
 use prefixd_api::show::{both, count};
 
 pub(super) fn sheet(detail: &PeerDetail, view: View) -> String {
@@ -51,6 +51,7 @@ pub(super) fn sheet(detail: &PeerDetail, view: View) -> String {
                 count(peer.rules_on_probation)
             ),
         ),
+        ("Forms", forms(peer)),
         (
             "Budget",
             match peer.rules_budget {
@@ -147,6 +148,17 @@ fn without_prefixd(on_loss: &OnLoss) -> String {
     match keeps_seconds {
         0 => format!("drops the rules at once: {because}"),
         seconds => format!("keeps the rules for {seconds}s: {because}"),
+    }
+}
+
+/// What the rules of live mitigations are at the neighbour.
+fn forms(peer: &Peer) -> String {
+    let form = |name: &&str| Some(format!("{} {name}", count(*peer.rules_by_form.get(*name)?)));
+    let forms: Vec<String> = AnnouncementForm::NAMES.iter().filter_map(form).collect();
+    if forms.is_empty() {
+        "-".to_owned()
+    } else {
+        forms.join(", ")
     }
 }
 

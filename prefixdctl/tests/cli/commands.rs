@@ -161,11 +161,49 @@ fn changes_need_consent() {
     );
 }
 
+/// A daemon of before says nothing of forms.
+fn announcements() -> Value {
+    json!([
+        {"neighbor": "edge1", "rule": "dst 203.0.113.10/32", "nlri": "01", "state": "advertised", "reason": null},
+        {"neighbor": "edge2", "rule": "the first half", "original": "the rule", "form": "split", "part": 1, "parts": 2,
+         "nlri": "02", "state": "queued", "reason": null},
+        {"neighbor": "edge3", "rule": "the wide rule", "original": "the rule", "form": "widened", "part": 1, "parts": 1,
+         "nlri": "03", "state": "advertised", "reason": null, "warning": "dport 1,3 widened to 1-3"},
+        {"neighbor": "edge4", "rule": "the rule", "original": "the rule", "form": "refused", "part": 1, "parts": 1,
+         "nlri": null, "state": "refused", "reason": "it cannot"},
+        {"neighbor": "edge5", "rule": "the rule", "original": "the rule", "form": "mirrored", "part": 1, "parts": 1,
+         "nlri": "04", "state": "advertised", "reason": null},
+    ])
+}
+
+#[test]
+fn what_each_neighbour_has_of_a_rule_is_shown() {
+    let mut why =
+        json!({"decided_at": "2026-01-18T10:30:00Z", "outcome": "accepted", "summary": "s", "steps": []});
+    why["announcements"] = announcements();
+    let daemon = Daemon::new([
+        (get(&format!("/v1/mitigations/{FIRST}")), ok(&detail())),
+        (get(&format!("/v1/mitigations/{FIRST}/why")), ok(&why)),
+    ]);
+    for command in ["get", "why"] {
+        let shown = text(&daemon.ctl(&["mit", command, FIRST]).stdout);
+        for line in [
+            "  edge1  advertised  dst 203.0.113.10/32\n",
+            "  edge2  queued, part 1 of 2  the first half\n      decided: the rule\n",
+            "  edge3  advertised, widened  the wide rule\n      decided: the rule\n      warning: dport 1,3 widened to 1-3\n",
+            "  edge4  refused: it cannot  the rule\n",
+            "  edge5  advertised, mirrored  the rule\n",
+        ] {
+            assert!(shown.contains(line), "{line} is not in\n{shown}");
+        }
+    }
+}
+
 fn detail() -> Value {
     let mut detail = mitigation(FIRST);
     for (field, value) in json!({
         "previews": [{"text": "dst 203.0.113.10/32 proto udp dport 27015 then police 5 Mbit/s", "nlri": "01", "junos": "", "iosxr": ""}],
-        "announcements": [{"neighbor": "edge1", "rule": "dst 203.0.113.10/32", "nlri": "01", "state": "advertised", "reason": null}],
+        "announcements": announcements(),
         "customer_name": "Acme", "service_name": null,
         "timeline": [{"seq": 7, "at": "2026-01-18T10:30:00Z", "actor": "token:fnm", "kind": "mitigation.created", "body": {}}]
     })

@@ -9,7 +9,7 @@ mod time;
 use super::commit::outcome;
 use super::run::Engine;
 use super::{Answer, Handle, Parts, Request, Settings, SubmitError};
-use crate::announce::{Announcer, Neighbor};
+use crate::announce::{Announcer, Neighbor, NeighborPlan};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::policy::{Command, EventCommand, FreshIds, Implicit, Policy};
@@ -127,15 +127,21 @@ impl Bench {
         let edge = Neighbor {
             name: "edge".into(),
             enforce: true,
-            measured_restart: None,
+            plan: NeighborPlan::default(),
         };
-        let announcer = Arc::new(Announcer::new(speaker, Arc::clone(&clock), vec![edge]));
+        let policy = Arc::new(Policy::compile(&config, &Implicit::default()));
+        let announcer = Arc::new(Announcer::new(
+            speaker,
+            Arc::clone(&clock),
+            vec![edge],
+            Arc::clone(&policy),
+        ));
         let loaded = place.store.load(POP, clock.now()).await.unwrap();
         let parts = Parts {
             store: Arc::new(place.store),
             announcer: Arc::clone(&announcer),
             clock: Arc::clone(&clock),
-            policy: Arc::new(Policy::compile(&config, &Implicit::default())),
+            policy,
             settings,
             metrics: Arc::new(Metrics::new()),
             alive: Box::new(|| {}),

@@ -124,7 +124,6 @@ pub(super) fn policy() -> Policy {
             min_length_v4: 32,
             min_length_v6: 128,
             max_ports: 8,
-            rule_terms: 8,
             max_packet_length: 9216,
             min_police_bps: 1_000_000,
             require_owned: true,

@@ -1,0 +1,135 @@
+//! How the rules of a mitigation stand at the neighbours, in numbers.
+
+use super::groups::Group;
+use super::{Announcer, Inner, TOLD_AT_ONCE, is_announced};
+use prefixd_api::feed::FeedBody;
+use prefixd_api::ids::MitigationId;
+use prefixd_api::mitigation::{Delivery, Mitigation};
+use prefixd_bgp::Delivery as At;
+use prefixd_bgp::flowspec::NlriKey;
+use std::sync::Arc;
+
+/// What a neighbour that gets rules should hold of a mitigation.
+pub(super) struct Holding {
+    pub(super) neighbor: Arc<str>,
+    pub(super) keys: Arc<[NlriKey]>,
+    /// Whether it gets something of every rule.
+    pub(super) whole: bool,
+}
+
+impl Inner {
+    pub(super) fn holdings(&self, id: MitigationId) -> Vec<Holding> {
+        let of = |group: &Group| {
+            let keys: Arc<[NlriKey]> = group.table.keys_of(id).into();
+            let whole = group.compiled(id).is_none_or(|compiled| compiled.is_whole());
+            let members = group.members.clone().into_iter();
+            members.map(move |neighbor| Holding {
+                neighbor,
+                keys: Arc::clone(&keys),
+                whole,
+            })
+        };
+        self.groups.iter().flat_map(of).collect()
+    }
+}
+
+impl Announcer {
+    /// How rules stand at the neighbours, for as many mitigations as are asked about.
+    #[must_use]
+    pub fn deliveries(&self) -> Deliveries<'_> {
+        let inner = self.inner();
+        let members = inner.groups.iter().flat_map(|group| &group.members);
+        let established = members.filter(|name| self.speaker.is_established(name));
+        Deliveries {
+            announcer: self,
+            established: established.cloned().collect(),
+        }
+    }
+
+    /// Tells subscribers how changed mitigations stand, once every established neighbour has been told its rules
+    /// or will not be. Called every second.
+    pub fn tell_deliveries(&self) {
+        let untold = std::mem::take(&mut self.inner().untold);
+        if self.ephemeral.receiver_count() == 0 || untold.is_empty() {
+            return;
+        }
+        let deliveries = self.deliveries();
+        let (mut waiting, mut told) = (Vec::new(), 0);
+        for mitigation_id in untold {
+            if told == TOLD_AT_ONCE || !deliveries.is_settled(mitigation_id) {
+                waiting.push(mitigation_id);
+                continue;
+            }
+            told += 1;
+            // Nobody may be listening any more.
+            let _ = self.ephemeral.send(FeedBody::DeliveryChanged {
+                mitigation_id,
+                delivery: deliveries.of_routes(mitigation_id),
+            });
+        }
+        self.inner().untold.extend(waiting);
+    }
+}
+
+/// How rules stand at the neighbours that get rules. One with `enforce: false` holds none by configuration and does
+/// not count: nothing is missing there.
+pub struct Deliveries<'a> {
+    announcer: &'a Announcer,
+    established: Vec<Arc<str>>,
+}
+
+impl Deliveries<'_> {
+    /// Counts neighbours for one mitigation.
+    #[must_use]
+    pub fn of(&self, mitigation: &Mitigation) -> Delivery {
+        if is_announced(mitigation) {
+            self.of_routes(mitigation.mitigation_id)
+        } else {
+            self.of_none()
+        }
+    }
+
+    fn of_none(&self) -> Delivery {
+        Delivery {
+            established: u32::try_from(self.established.len()).unwrap_or(u32::MAX),
+            ..Delivery::default()
+        }
+    }
+
+    fn of_routes(&self, id: MitigationId) -> Delivery {
+        let mut delivery = self.of_none();
+        let holdings = self.announcer.inner().holdings(id);
+        for holding in &holdings {
+            let is_refused = |key| matches!(self.at(&holding.neighbor, key), Some(At::Refused(_)));
+            let is_there = |key| self.at(&holding.neighbor, key) == Some(At::Advertised);
+            if !holding.whole || holding.keys.iter().any(is_refused) {
+                delivery.unsupported += 1;
+            } else if !holding.keys.is_empty() && holding.keys.iter().all(is_there) {
+                delivery.advertised += 1;
+            }
+        }
+        delivery
+    }
+
+    /// Whether no established neighbour has a rule still to be written.
+    fn is_settled(&self, id: MitigationId) -> bool {
+        let holdings = self.announcer.inner().holdings(id);
+        let is_done = |neighbor: &str, key| {
+            matches!(
+                self.at(neighbor, key),
+                Some(
+                    At::Advertised | At::OverBudget(_) | At::Probation | At::Quarantined(_) | At::Refused(_)
+                )
+            )
+        };
+        holdings
+            .iter()
+            .filter(|holding| self.established.contains(&holding.neighbor))
+            .all(|holding| holding.keys.iter().all(|key| is_done(&holding.neighbor, key)))
+    }
+
+    fn at(&self, neighbor: &str, key: &NlriKey) -> Option<At> {
+        let route = self.announcer.speaker.route(neighbor, key)?;
+        Some(route.delivery)
+    }
+}

@@ -1,0 +1,180 @@
+//! Neighbours that take the same, and what is compiled for them.
+//!
+//! A mitigation is compiled once for each group, not once for each neighbour, and again only when its rules or the
+//! configuration change.
+
+use super::fit::{Context, Fitted, Form, fit};
+use super::plan::NeighborPlan;
+use super::table::{Step, Table, Wanted};
+use super::{Neighbor, OVERLAP};
+use crate::policy::{Policy, is_same_but_ports};
+use prefixd_api::ids::MitigationId;
+use prefixd_api::mitigation::{Claim, Mitigation, OriginKind, Severity};
+use prefixd_api::rule::{Ranges, Rule};
+use prefixd_api::time::Timestamp;
+use prefixd_bgp::Priority;
+use prefixd_bgp::flowspec::NlriKey;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tracing::warn;
+
+/// Neighbours with one plan.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) plan: NeighborPlan,
+    pub(super) members: Vec<Arc<str>>,
+    /// What they should hold.
+    pub(super) table: Table,
+    compiled: HashMap<MitigationId, Arc<Compiled>>,
+}
+
+/// A mitigation for neighbours of one plan.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    rules: Vec<Rule>,
+    /// What they get of each of its rules.
+    pub(super) fitted: Vec<Fitted>,
+}
+
+/// The rules of a mitigation for neighbours of a plan.
+pub(super) fn compile(mitigation: &Mitigation, policy: &Policy, plan: &NeighborPlan) -> Compiled {
+    let (victim, rules) = (mitigation.victim_ip, &mitigation.rules);
+    let check = |rule: &Rule| policy.check_rule(victim, rule);
+    let one = |rule: &Rule| {
+        let others = rules
+            .iter()
+            .filter(|other| other.action != rule.action && is_same_but_ports(&other.matches, &rule.matches))
+            .fold(Ranges::default(), |all, other| {
+                all.union(&other.matches.dst_ports)
+            });
+        let context = Context {
+            allowed: policy.allowed_ports(victim, &rule.matches.protocols),
+            others,
+            check: &check,
+        };
+        fit(rule, &context, plan)
+    };
+    Compiled {
+        fitted: rules.iter().map(one).collect(),
+        rules: rules.clone(),
+    }
+}
+
+/// Where a router has no room for every rule, what an operator asked for goes first, then the more severe.
+fn priority(mitigation: &Mitigation) -> Priority {
+    const OPERATOR: u8 = 8;
+    let severity = match mitigation.severity {
+        Severity::Low => 0,
+        Severity::Medium => 1,
+        Severity::High => 2,
+        Severity::Critical => 3,
+    };
+    let asked_for = |claim: &Claim| claim.kind == OriginKind::Operator;
+    let by_operator = mitigation.claims.iter().any(asked_for);
+    Priority::new(severity + if by_operator { OPERATOR } else { 0 })
+}
+
+impl Compiled {
+    /// Whether these are the rules that the mitigation has now.
+    pub(super) fn is_of(&self, mitigation: &Mitigation) -> bool {
+        self.rules == mitigation.rules
+    }
+
+    /// The rule as it is sent under a key.
+    pub(super) fn rule_of(&self, key: &NlriKey) -> Option<&Rule> {
+        let mut parts = self.fitted.iter().flat_map(|fitted| &fitted.parts);
+        let part = parts.find(|part| part.canonical.key() == key)?;
+        Some(&part.rule)
+    }
+
+    /// Whether every rule goes out.
+    pub(super) fn is_whole(&self) -> bool {
+        !self
+            .fitted
+            .iter()
+            .any(|fitted| matches!(fitted.form, Form::Refused(_)))
+    }
+
+    fn wanted(&self, priority: Priority) -> Vec<Wanted> {
+        let parts = self.fitted.iter().flat_map(|fitted| &fitted.parts);
+        parts
+            .map(|part| Wanted {
+                rule: Arc::clone(&part.canonical),
+                action: part.rule.action,
+                sample: part.rule.sample,
+                priority,
+            })
+            .collect()
+    }
+}
+
+impl Group {
+    /// The groups of these neighbours. What a group's neighbours should hold goes on where its plan does; what is
+    /// compiled is made again, because with the neighbours the guardrails may have changed.
+    pub(super) fn of(neighbors: &[Neighbor], before: Vec<Self>) -> Vec<Self> {
+        let mut before = before;
+        let mut groups: Vec<Self> = Vec::new();
+        for neighbor in neighbors.iter().filter(|neighbor| neighbor.enforce) {
+            let known = groups.iter().position(|group| group.plan == neighbor.plan);
+            let index = known.unwrap_or_else(|| {
+                let old = before.iter().position(|group| group.plan == neighbor.plan);
+                let table = old.map_or_else(Table::default, |old| before.swap_remove(old).table);
+                groups.push(Self {
+                    plan: neighbor.plan.clone(),
+                    members: Vec::new(),
+                    table,
+                    compiled: HashMap::new(),
+                });
+                groups.len() - 1
+            });
+            groups[index].members.push(Arc::clone(&neighbor.name));
+        }
+        groups
+    }
+
+    /// The mitigation wants its rules here until `end`.
+    pub(super) fn set(
+        &mut self,
+        mitigation: &Mitigation,
+        policy: &Policy,
+        end: Timestamp,
+        now: Timestamp,
+    ) -> Vec<Step> {
+        let id = mitigation.mitigation_id;
+        let known = self.compiled.get(&id);
+        let compiled = match known.filter(|compiled| compiled.is_of(mitigation)) {
+            Some(compiled) => Arc::clone(compiled),
+            None => {
+                let compiled = Arc::new(compile(mitigation, policy, &self.plan));
+                self.say_what_is_refused(id, &compiled);
+                self.compiled.insert(id, Arc::clone(&compiled));
+                compiled
+            }
+        };
+        let overlap_until = now.saturating_add(OVERLAP);
+        self.table
+            .set(id, &compiled.wanted(priority(mitigation)), end, overlap_until)
+    }
+
+    pub(super) fn remove(&mut self, id: MitigationId) -> Vec<Step> {
+        self.compiled.remove(&id);
+        self.table.remove(id)
+    }
+
+    pub(super) fn compiled(&self, id: MitigationId) -> Option<&Arc<Compiled>> {
+        self.compiled.get(&id)
+    }
+
+    /// What the rules of all mitigations are here.
+    pub(super) fn fitted(&self) -> impl Iterator<Item = &Fitted> {
+        self.compiled.values().flat_map(|compiled| &compiled.fitted)
+    }
+
+    fn say_what_is_refused(&self, id: MitigationId, compiled: &Compiled) {
+        for (rule, fitted) in compiled.rules.iter().zip(&compiled.fitted) {
+            if let Form::Refused(unfit) = &fitted.form {
+                warn!(mitigation = %id, %rule, neighbors = ?self.members, why = %unfit, "this rule is not sent to these neighbours");
+            }
+        }
+    }
+}
