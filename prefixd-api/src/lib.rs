@@ -6,7 +6,7 @@
 //! | [`prefix`] | prefixes as people write them |
 //! | [`event`] | what a detector reports, and what prefixd answers |
 //! | [`rule`] | the canonical FlowSpec match and its action |
-//! | [`mitigation`] | mitigations, claims, signal groups |
+//! | [`mitigation`], [`preview`] | mitigations, claims, signal groups; what a request would make of them |
 //! | [`guardrail`], [`why`] | the checks no rule passes by, and the trace of a decision |
 //! | [`problem`] | the one error shape (RFC 9457) and its codes |
 //! | [`feed`] | messages of the WebSocket feed |
@@ -35,6 +35,7 @@ pub mod ids;
 pub mod mitigation;
 pub mod peer;
 pub mod prefix;
+pub mod preview;
 pub mod problem;
 pub mod rate;
 pub mod resource;

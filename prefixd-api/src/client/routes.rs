@@ -8,6 +8,7 @@ use crate::event::{EventAnswer, EventBatch, EventBatchAnswer, EventList, EventRe
 use crate::ids::{EventId, MitigationId};
 use crate::mitigation::{Mitigation, MitigationDetail, MitigationList, MitigationRequest, WithdrawRequest};
 use crate::peer::{PeerDetail, PeerOrder, PeerOrderRequest, RibList};
+use crate::preview::MitigationPreview;
 use crate::resource::{Health, HealthDetail, PeerList, SafelistAnswer, SafelistList, SafelistRequest, Stats};
 use crate::why::Why;
 use ipnet::IpNet;
@@ -70,6 +71,12 @@ impl Client {
     /// Mitigates now, inside the guardrails.
     pub async fn create_mitigation(&self, request: &MitigationRequest) -> Result<Mitigation, Error> {
         self.change("/v1/mitigations", request, Repeat::WhenUnsent).await
+    }
+
+    /// What [`Self::create_mitigation`] would do; changes nothing.
+    pub async fn preview_mitigation(&self, request: &MitigationRequest) -> Result<MitigationPreview, Error> {
+        self.change("/v1/mitigations/preview", request, Repeat::WhenSafe)
+            .await
     }
 
     /// Takes a mitigation back and suppresses its scope.

@@ -3,7 +3,7 @@
 //! A mitigation is compiled once for each group, not once for each neighbour, and again only when its rules or the
 //! configuration change.
 
-use super::fit::{Context, Fitted, Form, fit};
+use super::fit::{Context, Fitted, Form, Part, fit};
 use super::plan::NeighborPlan;
 use super::table::{Step, Table, Wanted};
 use super::{Neighbor, OVERLAP};
@@ -80,10 +80,14 @@ impl Compiled {
         self.rules == mitigation.rules
     }
 
+    /// Everything that is sent.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.fitted.iter().flat_map(|fitted| &fitted.parts)
+    }
+
     /// The rule as it is sent under a key.
     pub(super) fn rule_of(&self, key: &NlriKey) -> Option<&Rule> {
-        let mut parts = self.fitted.iter().flat_map(|fitted| &fitted.parts);
-        let part = parts.find(|part| part.canonical.key() == key)?;
+        let part = self.parts().find(|part| part.canonical.key() == key)?;
         Some(&part.rule)
     }
 
@@ -96,8 +100,7 @@ impl Compiled {
     }
 
     fn wanted(&self, priority: Priority) -> Vec<Wanted> {
-        let parts = self.fitted.iter().flat_map(|fitted| &fitted.parts);
-        parts
+        self.parts()
             .map(|part| Wanted {
                 rule: Arc::clone(&part.canonical),
                 action: part.rule.action,

@@ -91,6 +91,8 @@ pub struct Neighbor {
     pub enforce: bool,
     /// What it takes.
     pub plan: NeighborPlan,
+    /// Most rules it may hold.
+    pub max_rules: u64,
 }
 
 /// What a reconciliation found and repaired.

@@ -301,7 +301,7 @@ fn counters(direction: &str, counts: MessageCounts) -> [(String, u64); 5] {
 }
 
 /// A disabled neighbour may still have a session: until its rules are taken back.
-fn state(status: &PeerStatus) -> PeerState {
+pub(super) fn state(status: &PeerStatus) -> PeerState {
     match status.phase {
         _ if status.admin.is_disabled() && status.session.is_none() => PeerState::Disabled,
         SessionPhase::Idle => PeerState::Idle,

@@ -8,7 +8,7 @@ use prefixd_api::rule::Action;
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::Priority;
 use prefixd_bgp::flowspec::{CanonicalRule, NlriKey};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// A rule that a mitigation wants, compiled.
@@ -157,6 +157,24 @@ impl Table {
         self.slots.len()
     }
 
+    /// How many there would be if these mitigations wanted nothing any more, and another these.
+    pub(super) fn len_with(&self, gone: &[MitigationId], wanted: &HashSet<&NlriKey>) -> usize {
+        let added = wanted
+            .iter()
+            .filter(|key| !self.slots.contains_key(**key))
+            .count();
+        let left: HashSet<&NlriKey> = gone
+            .iter()
+            .flat_map(|mitigation| self.keys_of(*mitigation))
+            .filter(|key| !wanted.contains(key))
+            .filter(|key| {
+                let owners = self.slots.get(key).map_or(&[][..], |slot| &slot.owners);
+                owners.iter().all(|owner| gone.contains(&owner.mitigation))
+            })
+            .collect();
+        (self.slots.len() + added).saturating_sub(left.len())
+    }
+
     fn put(&mut self, rule: &Arc<CanonicalRule>, owner: Owner, steps: &mut Vec<Step>) {
         let slot = self.slots.entry(rule.key().clone()).or_insert_with(|| Slot {
             rule: Arc::clone(rule),
@@ -290,6 +308,26 @@ mod tests {
             Some(Priority::new(3))
         );
         assert_eq!(told(table.remove(two)), Some(Priority::new(1)));
+    }
+
+    #[test]
+    fn what_there_would_be_counts_shared_rules_once() {
+        let (mut table, one, two) = (Table::default(), MitigationId::new(), MitigationId::new());
+        table.set(one, &[wanted(53, POLICE), wanted(54, POLICE)], at(10), at(1));
+        table.set(two, &[wanted(54, POLICE)], at(10), at(1));
+        let key = |port| wanted(port, POLICE).rule.key().clone();
+        let (known, new) = (key(54), key(55));
+        let after =
+            |gone: &[MitigationId], keys: &[&NlriKey]| table.len_with(gone, &keys.iter().copied().collect());
+        assert_eq!(after(&[], &[]), 2);
+        assert_eq!(after(&[], &[&known, &new]), 3);
+        assert_eq!(
+            after(&[one], &[&new]),
+            2,
+            "53 goes, 54 has another owner, 55 comes"
+        );
+        assert_eq!(after(&[one, two], &[]), 0);
+        assert_eq!(after(&[one, two], &[&known]), 1);
     }
 
     #[test]

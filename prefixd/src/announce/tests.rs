@@ -46,6 +46,7 @@ fn named(name: &str, enforce: bool) -> Neighbor {
         name: name.into(),
         enforce,
         plan: NeighborPlan::default(),
+        max_rules: 1000,
     }
 }
 

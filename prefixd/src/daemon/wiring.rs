@@ -46,6 +46,7 @@ pub(super) fn neighbors(config: &Config) -> Vec<Neighbor> {
                 profile: neighbor.profile,
                 limits: limits(neighbor),
             },
+            max_rules: neighbor.max_rules.into(),
         })
         .collect()
 }

@@ -185,20 +185,7 @@ pub(super) async fn create(
     Extension(principal): Extension<Principal>,
     Json(request): Json<MitigationRequest>,
 ) -> Result<Response, Failure> {
-    let victim: Victim = request
-        .victim_ip
-        .parse()
-        .map_err(|error: VictimError| Failure::field("victim_ip", error.to_string()))?;
-    reason(&request.reason)?;
-    names(&request)?;
-    one_match(&request, victim)?;
-    own_fields(&request)?;
-    let command = CreateCommand {
-        ids: FreshIds::new(),
-        victim,
-        request,
-        actor: principal.actor,
-    };
+    let command = create_command(request, principal.actor)?;
     match app
         .engine
         .submit(Command::Create(Box::new(command)))
@@ -214,6 +201,24 @@ pub(super) async fn create(
         }
         other => Err(Failure::internal(&format_args!("a creation came to {other:?}"))),
     }
+}
+
+/// A request that can be understood.
+pub(super) fn create_command(request: MitigationRequest, actor: String) -> Result<CreateCommand, Failure> {
+    let victim: Victim = request
+        .victim_ip
+        .parse()
+        .map_err(|error: VictimError| Failure::field("victim_ip", error.to_string()))?;
+    reason(&request.reason)?;
+    names(&request)?;
+    one_match(&request, victim)?;
+    own_fields(&request)?;
+    Ok(CreateCommand {
+        ids: FreshIds::new(),
+        victim,
+        request,
+        actor,
+    })
 }
 
 /// Nothing is said that the action does not have.

@@ -23,6 +23,7 @@ mod identity;
 mod live;
 mod mitigations;
 mod peers;
+mod preview;
 mod routes;
 mod safelist;
 mod server;

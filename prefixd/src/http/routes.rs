@@ -1,7 +1,7 @@
 //! The one table of routes. From it come the router, the role a request needs, and the OpenAPI document.
 
 use super::gate::{self, Gate};
-use super::{App, Failure, config, control, events, feed, mitigations, peers, safelist, status};
+use super::{App, Failure, config, control, events, feed, mitigations, peers, preview, safelist, status};
 use axum::Router;
 use axum::http::Method;
 use axum::middleware::from_fn_with_state;
@@ -78,6 +78,7 @@ fn table() -> Table {
     .add(Is(Role::Viewer), routes!(events::why))
     .add(Is(Role::Viewer), routes!(mitigations::list))
     .add(Is(Role::Operator), routes!(mitigations::create))
+    .add(Is(Role::Operator), routes!(preview::preview))
     .add(Is(Role::Viewer), routes!(mitigations::get))
     .add(Is(Role::Viewer), routes!(mitigations::why))
     .add(Is(Role::Operator), routes!(mitigations::withdraw))
@@ -188,6 +189,7 @@ mod tests {
                 "/v1/health/ready GET public",
                 "/v1/mitigations GET viewer",
                 "/v1/mitigations POST operator",
+                "/v1/mitigations/preview POST operator",
                 "/v1/mitigations/{id} GET viewer",
                 "/v1/mitigations/{id}/why GET viewer",
                 "/v1/mitigations/{id}/withdraw POST operator",

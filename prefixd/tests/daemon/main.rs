@@ -13,6 +13,7 @@ mod lists;
 mod metrics;
 mod path;
 mod peers;
+mod preview;
 mod quarantine;
 mod races;
 mod reload;

@@ -26,6 +26,34 @@ The match: src PREFIX, proto, port (either), dport, sport, icmp-type, icmp-code,
 flow-label, each with a list: udp,tcp  53,1000-2000  syn&!ack,rst  is-fragment"
 )]
 pub(super) struct CreateArgs {
+    #[command(flatten)]
+    wanted: WantedArgs,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    reason: Option<String>,
+    /// Only show what would happen, as preview does
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Show what mitigating now would do at each neighbour; changes nothing
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  prefixdctl mitigations preview --victim 203.0.113.66 --vector udp_flood
+  prefixdctl mit preview --victim 203.0.113.66 --action discard --protocol 17 --ports 53,123,389 -o json
+Refused by a guardrail, the exit code is that of create.")]
+pub(super) struct PreviewArgs {
+    #[command(flatten)]
+    wanted: WantedArgs,
+    /// As for create; nothing keeps it
+    #[arg(long, value_name = "TEXT", hide = true)]
+    reason: Option<String>,
+}
+
+/// What is asked for.
+#[derive(Args, Debug)]
+struct WantedArgs {
     /// The attacked address
     #[arg(long, value_name = "IP")]
     victim: Victim,
@@ -76,9 +104,6 @@ pub(super) struct CreateArgs {
         conflicts_with_all = ["ports", "src_ports", "protocol"]
     )]
     matches: Option<Box<MatchRequest>>,
-    /// Why, for the journal
-    #[arg(long, value_name = "TEXT")]
-    reason: String,
     /// A ticket or other name outside
     #[arg(long, value_name = "TEXT")]
     ticket: Option<String>,
@@ -89,9 +114,13 @@ pub(super) struct CreateArgs {
 
 impl CreateArgs {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let reason = self.reason.unwrap_or_else(|| TRIED.to_owned());
+        if self.dry_run {
+            return preview(session, self.wanted.into_request(reason)?).await;
+        }
         session.may_change()?;
-        let victim = self.victim;
-        let request = self.into_request()?;
+        let victim = self.wanted.victim;
+        let request = self.wanted.into_request(reason)?;
         session.confirm(&format!("Mitigate {victim} now: {}?", asked(&request)), 1)?;
         let mitigation = session
             .client
@@ -102,8 +131,32 @@ impl CreateArgs {
             .out
             .one(&mitigation, |view| sheet::summary(&mitigation, view))
     }
+}
 
-    fn into_request(self) -> Result<MitigationRequest, Failure> {
+impl PreviewArgs {
+    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let reason = self.reason.unwrap_or_else(|| TRIED.to_owned());
+        preview(session, self.wanted.into_request(reason)?).await
+    }
+}
+
+/// The reason of a request that is only tried; the daemon wants one and keeps none.
+const TRIED: &str = "preview";
+
+async fn preview(session: &Session, request: MitigationRequest) -> Result<(), Failure> {
+    session.no_rows("a preview")?;
+    let preview = session.client.preview_mitigation(&request).await?;
+    session
+        .out
+        .sheet(&preview, |view| sheet::preview(&preview, view))?;
+    match preview.problem {
+        Some(problem) => Err(Error::Problem(Box::new(problem)).into()),
+        None => Ok(()),
+    }
+}
+
+impl WantedArgs {
+    fn into_request(self, reason: String) -> Result<MitigationRequest, Failure> {
         Ok(MitigationRequest {
             victim_ip: self.victim.to_string(),
             vector: self.vector,
@@ -120,7 +173,7 @@ impl CreateArgs {
             src_ports: ranges(&self.src_ports)?,
             protocol: self.protocol,
             matches: self.matches,
-            reason: self.reason,
+            reason,
             external_ref: self.ticket,
             replace: self.replace,
         })

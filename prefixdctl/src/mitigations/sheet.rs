@@ -3,6 +3,7 @@
 use super::rows::{action, status};
 use crate::output::{View, sheet_of};
 use prefixd_api::mitigation::{Claim, Mitigation, MitigationDetail};
+use prefixd_api::preview::{Budget, MitigationPreview, NeighborPreview, PreviewOutcome};
 use prefixd_api::resource::{Announcement, AnnouncementForm};
 use prefixd_api::show::{MAX_TEXT_CHARS, absolute, both, clean, confidence, remaining, si_unit};
 
@@ -59,6 +60,62 @@ pub(crate) fn announcements(all: &[Announcement]) -> impl Iterator<Item = String
             .map(|warning| format!("    warning: {warning}"));
         [Some(head), decided, warning].into_iter().flatten()
     })
+}
+
+/// What a request would do.
+pub(super) fn preview(preview: &MitigationPreview, view: View) -> String {
+    let outcome = match &preview.outcome {
+        PreviewOutcome::Created => "would be made".to_owned(),
+        PreviewOutcome::Revised => "the live one would be revised".to_owned(),
+        PreviewOutcome::Refused => "would be REFUSED".to_owned(),
+        PreviewOutcome::Other(name) => name.clone(),
+    };
+    let mut pairs = vec![("Preview", format!("{outcome}; nothing was changed"))];
+    if let Some(problem) = &preview.problem {
+        pairs.push(("Because", format!("{} [{}]", problem.detail, problem.code)));
+    }
+    if let Some(m) = &preview.mitigation {
+        let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+        pairs.extend([
+            ("Victim", m.victim_ip.to_string()),
+            ("Vector", m.vector.clone()),
+            ("Action", action(m)),
+            ("Customer", or_none(&m.customer_id)),
+            ("Service", or_none(&m.service_id)),
+            ("Severity", m.severity.to_string()),
+            ("Playbook", or_none(&m.playbook)),
+            ("Expires", format!("{} left", remaining(m.expires_at, view.now))),
+        ]);
+    }
+    let mut text = sheet_of(&pairs);
+    let rules = preview.previews.iter().map(|rule| rule.text.clone());
+    section(&mut text, "Rules", rules);
+    let at = |one: &NeighborPreview| -> Vec<String> {
+        let Budget { max, used, after } = one.budget;
+        let over = if after > max {
+            ": OVER max_rules, not all of them are sent"
+        } else {
+            ""
+        };
+        let head = format!(
+            "{}  {}, {used} of {max} rules now, {after} then{over}",
+            one.neighbor, one.session
+        );
+        let rules = announcements(&one.announcements).map(|line| format!("  {line}"));
+        std::iter::once(head).chain(rules).collect()
+    };
+    section(
+        &mut text,
+        "At the neighbours",
+        preview.neighbors.iter().flat_map(at),
+    );
+    let steps = preview.why.iter().flat_map(|why| &why.steps);
+    section(
+        &mut text,
+        "Why",
+        steps.map(|step| format!("{}  [{}]", step.text, step.code)),
+    );
+    text
 }
 
 /// A mitigation without what only its own route tells.

@@ -199,6 +199,57 @@ fn what_each_neighbour_has_of_a_rule_is_shown() {
     }
 }
 
+#[test]
+fn a_preview_asks_nobody_and_says_what_create_would() {
+    let made = json!({
+        "outcome": "created", "mitigation": mitigation(FIRST),
+        "previews": [{"text": "the rule", "nlri": "01", "junos": "", "iosxr": ""}],
+        "why": {"decided_at": "2026-01-18T10:30:00Z", "outcome": "accepted", "summary": "s",
+                "steps": [{"stage": "guardrail", "code": "quotas", "verdict": "passed", "text": "2 of 20"}]},
+        "neighbors": [
+            {"neighbor": "edge1", "session": "established", "announcements": [announcements()[2]],
+             "budget": {"max": 10, "used": 9, "after": 10}},
+            {"neighbor": "edge2", "session": "idle", "announcements": [announcements()[1]],
+             "budget": {"max": 10, "used": 9, "after": 11}},
+        ],
+    });
+    let route = || post("/v1/mitigations/preview");
+    let daemon = Daemon::new([(route(), ok(&made))]);
+    for command in [
+        &["--readonly", "mit", "preview", "--victim", "203.0.113.9"][..],
+        &[
+            "--readonly",
+            "mit",
+            "create",
+            "--victim",
+            "203.0.113.9",
+            "--dry-run",
+        ],
+    ] {
+        let output = daemon.ctl(command);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let shown = text(&output.stdout);
+        for line in [
+            "would be made; nothing was changed",
+            "  edge1  established, 9 of 10 rules now, 10 then\n    edge3  advertised, widened  the wide rule\n",
+            "        warning: dport 1,3 widened to 1-3\n",
+            "  edge2  idle, 9 of 10 rules now, 11 then: OVER max_rules, not all of them are sent\n",
+            "  2 of 20  [quotas]\n",
+        ] {
+            assert!(shown.contains(line), "{line} is not in\n{shown}");
+        }
+    }
+    let refused = json!({
+        "outcome": "refused",
+        "problem": {"type": "about:blank", "title": "Unprocessable", "status": 422, "code": "guardrail.safelist",
+                    "detail": "it is a router", "request_id": null, "retry_after_seconds": null},
+    });
+    let daemon = Daemon::new([(route(), ok(&refused))]);
+    let output = daemon.ctl(&["mit", "preview", "--victim", "203.0.113.9"]);
+    assert_eq!(output.status.code(), Some(6), "as create: {output:?}");
+    assert!(text(&output.stdout).contains("it is a router [guardrail.safelist]"));
+}
+
 fn detail() -> Value {
     let mut detail = mitigation(FIRST);
     for (field, value) in json!({

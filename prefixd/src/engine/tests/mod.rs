@@ -128,6 +128,7 @@ impl Bench {
             name: "edge".into(),
             enforce: true,
             plan: NeighborPlan::default(),
+            max_rules: 1000,
         };
         let policy = Arc::new(Policy::compile(&config, &Implicit::default()));
         let announcer = Arc::new(Announcer::new(

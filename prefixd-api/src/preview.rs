@@ -1,0 +1,71 @@
+//! What a request would do, and does not: the answer of `POST /v1/mitigations/preview`.
+
+use crate::event::open_names;
+use crate::mitigation::{Mitigation, RulePreview};
+use crate::problem::Problem;
+use crate::resource::{Announcement, PeerState};
+use crate::why::Why;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+open_names! {
+    /// What would become of the request.
+    PreviewOutcome {
+        /// A mitigation would be made.
+        Created = "created",
+        /// The live mitigation of the scope would be revised.
+        Revised = "revised",
+        /// It would be refused; the problem says why.
+        Refused = "refused",
+    }
+}
+
+/// The answer to a request that is only tried: the same decision on the state as it is, without any effect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct MitigationPreview {
+    /// What would become of it.
+    pub outcome: PreviewOutcome,
+    /// Why it would be refused, as creating it would answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+    /// The mitigation as it would be; its identifiers and times are of this preview alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mitigation: Option<Mitigation>,
+    /// Each of its rules in the ways people write it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previews: Vec<RulePreview>,
+    /// The decision, step by step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Why>,
+    /// What each neighbour would get, in the order of the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub neighbors: Vec<NeighborPreview>,
+}
+
+/// What a neighbour would get.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct NeighborPreview {
+    /// The neighbour.
+    pub neighbor: String,
+    /// Its session now.
+    pub session: PeerState,
+    /// Each rule there; the state is the one that it would have at first.
+    pub announcements: Vec<Announcement>,
+    /// How full it is, and would be.
+    pub budget: Budget,
+}
+
+/// Rules that a neighbour may hold. A rule in parts counts each part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Budget {
+    /// `max_rules` of the neighbour.
+    pub max: u64,
+    /// Meant for it now.
+    pub used: u64,
+    /// Meant for it afterwards. Above `max` not all of them are sent.
+    pub after: u64,
+}
