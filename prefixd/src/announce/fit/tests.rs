@@ -402,7 +402,8 @@ fn any_rule() -> impl Strategy<Value = Rule> {
         }),
         Just(Action::PolicePackets { rate_pps: 1000 }),
     ];
-    let lists = (any_list(4), any_list(30), any_list(12), any_list(12));
+    let destinations = prop_oneof![2 => any_list(30), 1 => Just(Ranges::default())];
+    let lists = (any_list(4), destinations, any_list(12), any_list(12));
     let small = (
         prop::collection::btree_set(0_u8..12, 0..9),
         prop::collection::btree_set(0_u8..64, 0..9),
@@ -449,23 +450,21 @@ fn any_packet() -> impl Strategy<Value = Packet> {
     )
 }
 
-/// A packet as the rule wants it, where the rule wants something.
-fn towards(matches: &Match, packet: Packet, choice: usize) -> Packet {
+/// A packet that a match takes, as far as it names anything: anywhere in a range, not at its ends alone. To one of
+/// `ports` where the match leaves that open.
+fn towards(matches: &Match, packet: Packet, choice: usize, ports: &Ranges) -> Packet {
     let pick = |ranges: &Ranges, other: u16| {
-        let ranges = ranges.as_slice();
-        ranges.get(choice % ranges.len().max(1)).map_or(other, |range| {
-            if choice.is_multiple_of(2) {
-                range.first
-            } else {
-                range.last
-            }
-        })
+        let count = ranges.as_slice().len().max(1);
+        let inside = |range: &prefixd_api::rule::Range| {
+            let span = usize::from(range.last - range.first) + 1;
+            range.first + u16::try_from(choice / count % span).unwrap()
+        };
+        ranges.as_slice().get(choice % count).map_or(other, inside)
     };
-    let dst_port = pick(&matches.dst_ports, packet.dst_port);
     Packet {
         protocol: protocol::UDP,
         src_port: pick(&matches.src_ports, pick(&matches.ports, packet.src_port)),
-        dst_port,
+        dst_port: pick(&matches.dst_ports, pick(ports, packet.dst_port)),
         length: pick(&matches.packet_lengths, packet.length),
         dscp: matches.dscp.iter().next().map_or(packet.dscp, |dscp| dscp.get()),
     }
@@ -505,9 +504,13 @@ proptest! {
         let check = |rule: &Rule| { seen.borrow_mut().push(rule.clone()); Ok(()) };
         let context = Context { allowed, others, check: &check };
         let fitted = fit(&rule, &context, &plan);
+        let sent: Vec<Match> = fitted.parts.iter().map(|part| part.rule.matches.clone()).collect();
         for (packet, choice) in packets {
             judge(&rule, &fitted, &context, packet)?;
-            judge(&rule, &fitted, &context, towards(&rule.matches, packet, choice.index(1 << 16)))?;
+            let choice = choice.index(1 << 24);
+            for matches in sent.iter().chain([&rule.matches]) {
+                judge(&rule, &fitted, &context, towards(matches, packet, choice, &context.allowed))?;
+            }
         }
         let is_police = rule.action.kind() == ActionType::Police;
         match &fitted.form {
