@@ -28,7 +28,7 @@ impl Default for NeighborPlan {
     /// What every router tried takes, in both families.
     fn default() -> Self {
         Self {
-            families: Family::ALL.into(),
+            families: Family::FLOWSPEC.into(),
             profile: Profile::Generic,
             limits: Limits::default(),
         }
