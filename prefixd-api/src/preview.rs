@@ -62,10 +62,10 @@ pub struct NeighborPreview {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct Budget {
-    /// `max_rules` of the neighbour.
+    /// `max_rules` of the neighbour, or less after it ended a session over the number of rules.
     pub max: u64,
     /// Meant for it now.
     pub used: u64,
-    /// Meant for it afterwards. Above `max` not all of them are sent.
+    /// Meant for it afterwards. Above `max` the least important of them wait.
     pub after: u64,
 }

@@ -109,7 +109,13 @@ impl Announcer {
                 neighbor: neighbor.name.to_string(),
                 session: state(status),
                 announcements: announcements.collect(),
-                budget: self.budget(&neighbor, is_live.then_some(&*compiled), &replaced),
+                budget: Budget {
+                    max: status
+                        .rules
+                        .budget
+                        .map_or(neighbor.max_rules, |bound| bound as u64),
+                    ..self.budget(&neighbor, is_live.then_some(&*compiled), &replaced)
+                },
             })
         };
         compiled.into_iter().filter_map(foresee).collect()

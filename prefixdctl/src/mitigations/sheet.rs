@@ -93,7 +93,7 @@ pub(super) fn preview(preview: &MitigationPreview, view: View) -> String {
     let at = |one: &NeighborPreview| -> Vec<String> {
         let Budget { max, used, after } = one.budget;
         let over = if after > max {
-            ": OVER max_rules, not all of them are sent"
+            ": OVER its budget, the least important wait"
         } else {
             ""
         };

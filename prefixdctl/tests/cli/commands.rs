@@ -233,7 +233,7 @@ fn a_preview_asks_nobody_and_says_what_create_would() {
             "would be made; nothing was changed",
             "  edge1  established, 9 of 10 rules now, 10 then\n    edge3  advertised, widened  the wide rule\n",
             "        warning: dport 1,3 widened to 1-3\n",
-            "  edge2  idle, 9 of 10 rules now, 11 then: OVER max_rules, not all of them are sent\n",
+            "  edge2  idle, 9 of 10 rules now, 11 then: OVER its budget, the least important wait\n",
             "  2 of 20  [quotas]\n",
         ] {
             assert!(shown.contains(line), "{line} is not in\n{shown}");
