@@ -52,8 +52,9 @@ impl ShowArgs {
 /// Announce new rules again
 #[derive(Args, Debug)]
 #[command(after_help = "\
-What the breaker withdrew begins anew with the next report of its attack. Find out first what the routers could not
-take: `prefixdctl peers show NAME` has their words.
+What the breaker withdrew begins anew with the next report of its attack. What a detector reports only once, or an
+operator made, does not: `prefixdctl mitigations list --status withdrawn` has it. Find out first what the routers could
+not take: `prefixdctl peers show NAME` has their words.
 
 Examples:
   prefixdctl breaker reset --reason \"both routers run the fixed release\"

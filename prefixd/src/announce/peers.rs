@@ -95,6 +95,14 @@ impl Announcer {
         })
     }
 
+    /// Whether rules go to this neighbour.
+    #[must_use]
+    pub fn enforces(&self, neighbor: &str) -> bool {
+        let inner = self.inner();
+        let mut neighbors = inner.neighbors.iter();
+        neighbors.any(|known| known.enforce && &*known.name == neighbor)
+    }
+
     /// Whether any session is established.
     #[must_use]
     pub fn any_established(&self) -> bool {

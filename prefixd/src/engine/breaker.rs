@@ -40,6 +40,11 @@ impl Breaker {
         None
     }
 
+    /// Some changes were missed: these are established now.
+    pub(super) fn established(&mut self, neighbors: BTreeSet<Arc<str>>) {
+        self.established = neighbors;
+    }
+
     /// A session came up.
     pub(super) fn up(&mut self, neighbor: Arc<str>) {
         self.established.insert(neighbor);
@@ -72,6 +77,11 @@ impl Breaker {
         };
         self.tripped = Some(trip.clone());
         Some(trip)
+    }
+
+    /// Whether it is tripped and that is not recorded yet.
+    pub(super) fn unrecorded(&self) -> Option<&Trip> {
+        self.tripped.as_ref()
     }
 
     /// The trip is recorded: from here on decisions refuse what is new.

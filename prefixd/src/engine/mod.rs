@@ -49,6 +49,8 @@ pub struct Snapshot {
     pub clock_stepped: bool,
     /// Stored mitigations that could not be read at start, and so are not announced.
     pub unreadable: u64,
+    /// The breaker has tripped, and the store has not recorded it yet.
+    pub trip_unrecorded: bool,
 }
 
 /// What a caller gets once its command is durable.

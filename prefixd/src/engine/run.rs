@@ -167,6 +167,7 @@ impl Engine {
             owed: 0,
             clock_stepped: false,
             unreadable,
+            trip_unrecorded: false,
         }));
         let handle = Handle {
             requests: sender,
@@ -256,9 +257,18 @@ impl Engine {
             self.decide_waiting().await?;
             self.commit_draft();
         }
-        while !self.waiting.is_empty() || self.draft.is_some() || self.commit.is_some() {
+        // A trip is recorded as well: the next start must not announce what tripped it. While the store is away that
+        // is tried until the time to drain is over.
+        while !self.waiting.is_empty()
+            || self.draft.is_some()
+            || self.commit.is_some()
+            || self.has_trip_to_record()
+        {
             self.decide_waiting().await?;
             self.settle().await?;
+            if let Some(retry_at) = self.retry_at {
+                tokio::time::sleep_until(retry_at).await;
+            }
         }
         info!(
             head = self.head.seq,
@@ -281,17 +291,20 @@ impl Engine {
     /// `None`: some changes were missed.
     pub(super) fn session_changed(&mut self, event: Option<SessionEvent>) {
         let Some(SessionEvent { neighbor, change }) = event else {
-            for peer in self.parts.announcer.speaker().peers() {
-                if peer.session.is_some() {
-                    self.breaker.up(peer.name);
-                }
-            }
+            warn!(
+                "sessions changed faster than the breaker could watch; losses among the changes do not count"
+            );
+            let peers = self.parts.announcer.speaker().peers();
+            let up = peers.into_iter().filter(|peer| peer.session.is_some());
+            self.breaker.established(up.map(|peer| peer.name).collect());
             return;
         };
         match change {
             SessionChange::Up { .. } => self.breaker.up(neighbor),
             SessionChange::Down { loss } => {
-                let suspected = loss.is_some_and(|loss| loss.suspicion() != Suspicion::None);
+                // One that gets no rules cannot have been lost by them.
+                let suspected = loss.is_some_and(|loss| loss.suspicion() != Suspicion::None)
+                    && self.parts.announcer.enforces(&neighbor);
                 let now = self.parts.clock.now();
                 let bounds = self.parts.policy.breaker();
                 if let Some(trip) = self.breaker.down(&neighbor, suspected, now, bounds) {
@@ -301,8 +314,15 @@ impl Engine {
         }
     }
 
+    fn has_trip_to_record(&self) -> bool {
+        self.own.iter().any(|command| matches!(command, Command::Trip(_)))
+    }
+
     /// What was announced in the window leaves the routers at once; the record follows.
-    pub(super) fn trip(&mut self, trip: Trip) {
+    pub(super) fn trip(&mut self, mut trip: Trip) {
+        // What has ended since it was announced is off the routers already.
+        trip.mitigations
+            .retain(|id| self.state.mitigations.contains_key(id));
         error!(
             neighbors = ?trip.neighbors,
             withdrawn = trip.mitigations.len(),
@@ -314,6 +334,7 @@ impl Engine {
             self.owed.insert(*mitigation);
         }
         self.own.push_front(Command::Trip(trip));
+        self.publish();
     }
 
     /// Lets those who are about to ask do so, as long as more come: their commands share the commit. Alone, a
@@ -409,6 +430,10 @@ impl Engine {
             }
             Seen::Unknown => batch.refuse(work, SubmitError::Store),
             Seen::Never => {
+                // Also of a trip that a defect kept from being recorded.
+                if matches!(work.command, Command::ResetBreaker(_)) && !self.has_trip_to_record() {
+                    self.breaker.is_recorded();
+                }
                 let facts = self.facts(batch.state(), &work.command);
                 let own = work.own_scope();
                 if !batch.decide(work, &self.parts.policy, &facts) {
@@ -468,6 +493,7 @@ impl Engine {
             owed: self.owed.len() as u64,
             clock_stepped: self.clock_stepped,
             unreadable: self.unreadable,
+            trip_unrecorded: self.breaker.unrecorded().is_some(),
         }));
     }
 

@@ -18,7 +18,8 @@ pub(super) async fn get(State(app): State<App>, query: Query) -> Result<Response
     ok(&control(&app))
 }
 
-/// Reset the breaker: new rules are announced again. What it withdrew begins anew with the next report.
+/// Reset the breaker: new rules are announced again. What it withdrew begins anew with the next report of its attack; what
+/// was reported once, or made by an operator, does not.
 #[utoipa::path(post, path = "/v1/breaker/reset", tag = "control", request_body = BreakerResetRequest, responses(
     (status = 200, description = "Reset, committed; or it was not tripped", body = Control),
     (status = 400, body = Problem), (status = 503, body = Problem),

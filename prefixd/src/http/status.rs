@@ -144,6 +144,11 @@ pub(super) async fn detail(
             disabled.neighbor, disabled.disabled_by, disabled.disabled_at, disabled.reason
         )
     });
+    if snapshot.trip_unrecorded {
+        reasons.push(
+            "the breaker has tripped and the store has not recorded it: nothing new is announced".to_owned(),
+        );
+    }
     if let Some(breaker) = &snapshot.state.breaker {
         reasons.insert(
             0,
