@@ -140,6 +140,7 @@ impl Config {
         let mut warnings = Vec::new();
         settings.check(&mut errors, &mut warnings, |report| {
             validate::settings(&settings.value, report);
+            validate::next_hops(&settings.value, &inventory.value, report);
         });
         inventory.check(&mut errors, &mut warnings, |report| {
             validate::inventory(&inventory.value, report);

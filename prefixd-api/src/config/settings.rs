@@ -10,7 +10,7 @@ use crate::rule::ActionType;
 use ipnet::IpNet;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 macro_rules! section {
@@ -255,6 +255,9 @@ pub struct Neighbor {
     /// Address families.
     #[serde(default = "default_families")]
     pub afi_safi: Vec<AfiSafi>,
+    /// What blackhole routes carry; for the unicast families.
+    #[serde(default)]
+    pub rtbh: Option<Rtbh>,
     /// What it takes, and how fast.
     #[serde(default)]
     pub profile: Profile,
@@ -293,6 +296,33 @@ pub enum AfiSafi {
     Ipv4Flowspec,
     /// AFI 2, SAFI 133.
     Ipv6Flowspec,
+    /// AFI 1, SAFI 1: blackhole routes alone.
+    Ipv4Unicast,
+    /// AFI 2, SAFI 1: blackhole routes alone.
+    Ipv6Unicast,
+}
+
+/// What blackhole routes carry at a neighbour, beside NO_EXPORT, BLACKHOLE (65535:666) and the marker.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rtbh {
+    /// Where the router discards IPv4; needed for `ipv4-unicast`.
+    #[serde(default)]
+    pub next_hop: Option<Ipv4Addr>,
+    /// Where it discards IPv6; needed for `ipv6-unicast`.
+    #[serde(default)]
+    pub next_hop_v6: Option<Ipv6Addr>,
+    /// Communities such as `65010:666`, besides.
+    #[serde(default)]
+    pub communities: Vec<String>,
+}
+
+impl Rtbh {
+    /// Every next hop that is there.
+    pub fn next_hops(&self) -> impl Iterator<Item = IpAddr> {
+        let v4 = self.next_hop.map(IpAddr::V4);
+        v4.into_iter().chain(self.next_hop_v6.map(IpAddr::V6))
+    }
 }
 
 section! {

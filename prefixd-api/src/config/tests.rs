@@ -401,6 +401,63 @@ fn what_keeps_rules_is_bounded_and_questioned() {
 }
 
 #[test]
+fn nothing_is_blackholed_towards_a_customer_or_on_suspicion() {
+    let settings = |rtbh: &str| {
+        format!(
+            "pop: a\nmode: dry-run\nbgp:\n  local_asn: 1\n  router_id: 10.0.0.1\n  neighbors:\n    - {{ name: r, address: 192.0.2.1, peer_asn: 1, afi_safi: [ipv4-unicast]{rtbh} }}\n"
+        )
+    };
+    let inventory =
+        "customers:\n  - { customer_id: acme, name: A, prefixes: [198.51.100.0/24], services: [] }\n";
+    let step = |vector: &str, more: &str| {
+        format!(
+            "playbooks:\n  - {{ name: p, match: {{ vector: {vector} }}, steps: [{{ action: rtbh, ttl_seconds: 300{more} }}] }}\n"
+        )
+    };
+    let load = |rtbh: &str, playbooks: &str| Config::from_texts(&settings(rtbh), inventory, playbooks);
+    let good = ", rtbh: { next_hop: 192.0.2.254, communities: [\"65010:666\"] }";
+    let plain = load(good, &step("udp_flood", "")).unwrap();
+    assert!(
+        !plain
+            .warnings()
+            .iter()
+            .any(|warning| warning.message.contains("rtbh"))
+    );
+    let untold = load("", &step("udp_flood", "")).unwrap();
+    assert!(
+        untold
+            .warnings()
+            .iter()
+            .any(|warning| warning.message.contains("nobody would be told"))
+    );
+    let owned = ", rtbh: { next_hop: 198.51.100.9 }";
+    for (rtbh, playbooks, part) in [
+        (owned, step("udp_flood", ""), "an address of customer acme"),
+        (good, step("ack_flood", ""), "rtbh is never allowed for ack_flood"),
+        (good, step("unknown", ""), "rtbh is never allowed for unknown"),
+        (good, step("udp_flood", ", sample: true"), "samples nothing"),
+        (
+            good,
+            step("udp_flood", ", rate_bps: 5000000"),
+            "belongs to police, not to rtbh",
+        ),
+        (
+            good,
+            step("udp_flood", ", on_allowed_port: include"),
+            "include with rtbh",
+        ),
+        (
+            good,
+            step("udp_flood", ", allow_host_wide: true"),
+            "is for police only",
+        ),
+    ] {
+        let told = load(rtbh, &playbooks).unwrap_err().to_string();
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
 fn prefixes_may_be_addresses_and_mapped() {
     let text = format!("{PLAIN}safelist: {{ prefixes: [10.0.0.1, \"::ffff:10.1.0.0/112\"] }}\n");
     let prefixes = Config::from_texts(&text, "{}", "{}")

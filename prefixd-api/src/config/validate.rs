@@ -2,7 +2,7 @@
 
 use super::inventory::{Asset, Customer, Inventory};
 use super::playbooks::{OnAllowedPort, Playbooks, Step as PlaybookStep, Vector};
-use super::settings::{AuthMode, Guardrails, Http, Neighbor, NeighborLimits, Settings};
+use super::settings::{AuthMode, Guardrails, Http, Neighbor, NeighborLimits, Rtbh, Settings};
 use crate::event::MAX_BATCH;
 use crate::prefix;
 use crate::resource::Mode;
@@ -85,6 +85,29 @@ fn is_name(text: &str) -> bool {
 }
 
 const NAME: &str = "must be 1 to 64 letters, digits, dots, dashes or underscores";
+
+/// What is sent to a next hop of blackhole routes is thrown away: it must be nobody's.
+pub(super) fn next_hops(settings: &Settings, inventory: &Inventory, report: &mut Report) {
+    report.each("bgp.neighbors", &settings.bgp.neighbors, |report, neighbor| {
+        for next_hop in neighbor.rtbh.iter().flat_map(Rtbh::next_hops) {
+            let host = IpNet::from(next_hop);
+            let owner = inventory
+                .customers
+                .iter()
+                .find(|customer| customer.prefixes.iter().any(|prefix| prefix.contains(&host)));
+            if let Some(owner) = owner {
+                report.require(
+                    "rtbh",
+                    false,
+                    format!(
+                        "discards at {next_hop}, an address of customer {}: the attack would go there",
+                        owner.customer_id
+                    ),
+                );
+            }
+        }
+    });
+}
 
 pub(super) fn settings(settings: &Settings, report: &mut Report) {
     report.require("pop", is_name(&settings.pop), NAME);
@@ -800,11 +823,18 @@ fn steps(steps: &[PlaybookStep], vector: Option<&str>, settings: &Settings, repo
                 report.require("next_hop", false, because);
             },
             Ok(Action::Discard | Action::RedirectVrf { .. } | Action::Mark { .. }) => {}
+            Ok(Action::Rtbh) => {
+                report.require("sample", !step.sample, "has no meaning for rtbh: a blackhole route samples nothing");
+                let told = settings.bgp.neighbors.iter().any(|neighbor| neighbor.enforce && neighbor.rtbh.is_some());
+                if !told {
+                    report.warn("action", "is rtbh, but no neighbour has a unicast family and rtbh: nobody would be told");
+                }
+            }
         }
-        if step.action == ActionType::Discard && vector.is_some_and(|vector| NEVER_DISCARDED.contains(&vector)) {
-            report.at("action", |report| report.error(format!("discard is never allowed for {}", vector.unwrap_or_default())));
+        if step.action >= ActionType::Discard && vector.is_some_and(|vector| NEVER_DISCARDED.contains(&vector)) {
+            report.at("action", |report| report.error(format!("{} is never allowed for {}", step.action, vector.unwrap_or_default())));
         }
-        report.require("on_allowed_port", !(step.on_allowed_port == OnAllowedPort::Include && step.action == ActionType::Discard), "include with discard would drop the service itself");
+        report.require("on_allowed_port", !(step.on_allowed_port == OnAllowedPort::Include && step.action >= ActionType::Discard), format!("include with {} would drop the service itself", step.action));
         report.require("allow_host_wide", !step.allow_host_wide || step.action <= ActionType::Police, "is for police only (or mark): discarding a whole host finishes the attack, and redirecting it does for the network");
         let ttl = ttl_of(step);
         report.require("ttl_seconds", (limits.min_ttl_seconds..=limits.max_ttl_seconds).contains(&ttl), format!("{ttl} is outside of the guardrails' {} to {} s", limits.min_ttl_seconds, limits.max_ttl_seconds));

@@ -40,6 +40,8 @@ pub enum Action {
         /// The DSCP.
         dscp: Dscp,
     },
+    /// All traffic to one address is dropped by a blackhole route (RFC 7999), at every router that follows it.
+    Rtbh,
 }
 
 impl Action {
@@ -52,6 +54,7 @@ impl Action {
             Self::RedirectVrf { .. } => ActionType::RedirectVrf,
             Self::RedirectIp { .. } => ActionType::RedirectIp,
             Self::Mark { .. } => ActionType::Mark,
+            Self::Rtbh => ActionType::Rtbh,
         }
     }
 
@@ -70,7 +73,7 @@ impl Action {
         self.kind() > ActionType::Police
     }
 
-    /// Whether this lets less traffic through than `other`: discard, redirect, police by rate, mark. Of two that cannot
+    /// Whether this lets less traffic through than `other`: blackhole, discard, redirect, police by rate, mark. Of two that cannot
     /// be compared, such as rates in bits and in packets, neither is.
     #[must_use]
     pub fn is_stricter_than(self, other: Self) -> bool {
@@ -97,16 +100,19 @@ pub enum ActionType {
     RedirectIp,
     /// Drop everything.
     Discard,
+    /// Drop everything to an address, by a blackhole route.
+    Rtbh,
 }
 
 impl ActionType {
     /// All of them, weakest first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Mark,
         Self::Police,
         Self::RedirectVrf,
         Self::RedirectIp,
         Self::Discard,
+        Self::Rtbh,
     ];
 
     /// The name on the wire and in configuration.
@@ -118,6 +124,7 @@ impl ActionType {
             Self::RedirectVrf => "redirect_vrf",
             Self::RedirectIp => "redirect_ip",
             Self::Discard => "discard",
+            Self::Rtbh => "rtbh",
         }
     }
 
@@ -127,6 +134,7 @@ impl ActionType {
             Self::Police => 1,
             Self::RedirectVrf | Self::RedirectIp => 2,
             Self::Discard => 3,
+            Self::Rtbh => 4,
         }
     }
 }
@@ -338,6 +346,7 @@ impl TryFrom<ActionFields> for Action {
         let missing = |field| ActionError::Missing { action, field };
         Ok(match action {
             ActionType::Discard => Self::Discard,
+            ActionType::Rtbh => Self::Rtbh,
             ActionType::Police => match (fields.rate_bps, fields.rate_pps) {
                 (_, Some(rate_pps)) => Self::PolicePackets { rate_pps },
                 (Some(rate_bps), None) => Self::Police { rate_bps },
@@ -361,7 +370,7 @@ impl From<Action> for ActionFields {
     fn from(action: Action) -> Self {
         let none = Self::of(action.kind());
         match action {
-            Action::Discard => none,
+            Action::Discard | Action::Rtbh => none,
             Action::Police { rate_bps } => Self {
                 rate_bps: Some(rate_bps),
                 ..none
@@ -435,6 +444,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Discard => f.write_str("discard"),
+            Self::Rtbh => f.write_str("rtbh"),
             Self::Police { rate_bps } => write!(f, "police {}", Exact(rate_bps.0)),
             Self::PolicePackets { rate_pps } => write!(f, "police {rate_pps} packets/s"),
             Self::RedirectVrf { route_target } => write!(f, "redirect vrf {route_target}"),
@@ -453,6 +463,7 @@ impl FromStr for Action {
         let words: Vec<&str> = text.split_whitespace().collect();
         let parsed = match words.as_slice() {
             ["discard"] => Some(Self::Discard),
+            ["rtbh"] => Some(Self::Rtbh),
             ["police", number, "packets/s"] => number
                 .parse()
                 .ok()
@@ -475,7 +486,7 @@ impl FromStr for Action {
             _ => None,
         };
         parsed.ok_or_else(|| {
-            format!("{text:?} is no action such as discard, police 5 Mbit/s, police 1000 packets/s, redirect vrf 65010:100, redirect to 192.0.2.9 (copy), mark 46")
+            format!("{text:?} is no action such as discard, police 5 Mbit/s, police 1000 packets/s, redirect vrf 65010:100, redirect to 192.0.2.9 (copy), mark 46, rtbh")
         })
     }
 }
@@ -496,6 +507,7 @@ pub(super) mod tests {
         ];
         prop_oneof![
             Just(Action::Discard),
+            Just(Action::Rtbh),
             any::<u64>().prop_map(|bits| Action::Police {
                 rate_bps: BitsPerSecond(bits)
             }),
@@ -534,6 +546,7 @@ pub(super) mod tests {
     fn what_version_0_1_stored_reads_and_writes_the_same() {
         for (stored, action) in [
             (r#"{"action_type":"discard"}"#, Action::Discard),
+            (r#"{"action_type":"rtbh"}"#, Action::Rtbh),
             (
                 r#"{"action_type":"police","rate_bps":5000000}"#,
                 Action::Police {

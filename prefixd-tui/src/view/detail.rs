@@ -201,6 +201,7 @@ fn rule(view: &DetailView, row: Option<&Mitigation>, width: u16) -> Vec<Line> {
 fn action(action: Action) -> String {
     match action {
         Action::Discard => "then discard: all of it is dropped (traffic-rate 0)".to_owned(),
+        Action::Rtbh => "then rtbh: all traffic to the address is dropped by a blackhole route".to_owned(),
         Action::Police { rate_bps } => {
             format!(
                 "then police {rate_bps} ({:.0} bytes/s on the wire)",

@@ -184,7 +184,7 @@ fn told(
         warning: fitted.warning.clone(),
     };
     if let Form::Refused(unfit) = &fitted.form {
-        let canonical = wire::canonical(&rule.matches).ok();
+        let canonical = wire::of(rule).ok();
         return vec![Announcement {
             nlri: canonical.map(|canonical| canonical.key().to_string()),
             reason: Some(unfit.to_string()),

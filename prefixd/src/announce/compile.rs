@@ -70,10 +70,24 @@ pub(super) fn canonical(matches: &Match) -> Result<CanonicalRule, CompileError> 
     Ok(Rule { family, components }.canonical()?)
 }
 
+/// A rule as the speaker sends it: FlowSpec, or a blackhole route.
+pub(super) fn of(rule: &rule::Rule) -> Result<CanonicalRule, CompileError> {
+    if rule.action != rule::Action::Rtbh {
+        return canonical(&rule.matches);
+    }
+    let destination = rule.matches.dst_prefix;
+    let is_host = destination.prefix_len() == destination.max_prefix_len();
+    if !is_host || rule.matches != Match::destination(destination) {
+        return Err(RuleError::NotAHost.into());
+    }
+    Ok(Rule::host_route(destination.addr()).canonical()?)
+}
+
 /// The action as the speaker sends it: bits per second become bytes here and nowhere else.
 pub(super) fn action(action: rule::Action, sample: bool) -> Result<Action, CompileError> {
     Ok(match action {
         rule::Action::Discard => Action::DISCARD,
+        rule::Action::Rtbh => return Ok(Action::BLACKHOLE),
         rule::Action::Police {
             rate_bps: BitsPerSecond(bits),
         } => Action::police(BytesPerSecond::from_bits_per_second(bits)?),

@@ -159,7 +159,7 @@ fn part(rule: Rule, context: &Context<'_>, plan: &NeighborPlan) -> Result<Part, 
         }
     }
     compile::action(rule.action, rule.sample).map_err(|error| Unfit::NoForm(error.to_string()))?;
-    let canonical = compile::canonical(&rule.matches).map_err(|error| Unfit::NoForm(error.to_string()))?;
+    let canonical = compile::of(&rule).map_err(|error| Unfit::NoForm(error.to_string()))?;
     if !plan.families.contains(&canonical.family()) {
         return Err(Unfit::Family(canonical.family()));
     }

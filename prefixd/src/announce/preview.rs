@@ -9,7 +9,7 @@ use prefixd_api::rule::{Rule, render};
 pub fn preview(rule: &Rule) -> RulePreview {
     RulePreview {
         text: rule.to_string(),
-        nlri: compile::canonical(&rule.matches)
+        nlri: compile::of(rule)
             .map(|rule| rule.key().to_string())
             .unwrap_or_default(),
         junos: render::junos(rule),

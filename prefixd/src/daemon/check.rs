@@ -36,4 +36,31 @@ mod tests {
         assert!(told.starts_with("prefixd.yaml:5:"), "{told}");
         assert!(!told.contains("hidden"), "{told}");
     }
+
+    #[test]
+    fn a_unicast_family_without_a_next_hop_is_refused() {
+        let settings = |rtbh: &str| {
+            format!(
+                "pop: a\nmode: dry-run\nbgp:\n  local_asn: 1\n  router_id: 10.0.0.1\n  neighbors:\n    - {{ name: r, address: 192.0.2.1, peer_asn: 1, afi_safi: [ipv4-unicast, ipv6-unicast]{rtbh} }}\n"
+            )
+        };
+        let checked = |rtbh: &str| check(&Config::from_texts(&settings(rtbh), "{}", "{}").unwrap());
+        let both = ", rtbh: { next_hop: 192.0.2.254, next_hop_v6: \"100::1\" }";
+        assert_eq!(checked(both), Ok(()));
+        for (rtbh, part) in [
+            ("", "no rtbh.next_hop;"),
+            (", rtbh: { next_hop: 192.0.2.254 }", "no rtbh.next_hop_v6;"),
+            (
+                ", rtbh: { next_hop: 192.0.2.1, next_hop_v6: \"100::1\" }",
+                "no next hop to discard at",
+            ),
+            (
+                ", rtbh: { next_hop: 192.0.2.254, next_hop_v6: \"100::1\", communities: [\"65010\"] }",
+                "is not a community",
+            ),
+        ] {
+            let told = checked(rtbh).unwrap_err().to_string();
+            assert!(told.contains(part), "{told}");
+        }
+    }
 }

@@ -8,7 +8,9 @@ use prefixd_api::config::Config;
 use prefixd_api::config::Settings;
 use prefixd_api::config::settings::{self, AfiSafi};
 use prefixd_bgp::flowspec::Family;
-use prefixd_bgp::{HoldTime, LargeCommunity, Limits, Md5Key, NeighborConfig, RestartTime, SpeakerConfig};
+use prefixd_bgp::{
+    HoldTime, LargeCommunity, Limits, Md5Key, NeighborConfig, RestartTime, Rtbh, SpeakerConfig,
+};
 use sqlx::postgres::PgConnectOptions;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -89,6 +91,7 @@ fn neighbor(settings: &settings::Neighbor, restart_time: RestartTime) -> anyhow:
         ttl_security: settings.ttl_security,
         graceful_restart: settings.graceful_restart.then_some(restart_time),
         families: families(settings),
+        rtbh: settings.rtbh.as_ref().map(rtbh).transpose()?,
         limits: limits(settings),
         max_rules: usize::try_from(settings.max_rules).ok(),
         pace: settings.rules_per_second().and_then(NonZeroU32::new),
@@ -96,10 +99,21 @@ fn neighbor(settings: &settings::Neighbor, restart_time: RestartTime) -> anyhow:
     })
 }
 
+fn rtbh(settings: &settings::Rtbh) -> anyhow::Result<Rtbh> {
+    let communities = settings.communities.iter().map(|text| text.parse());
+    Ok(Rtbh {
+        next_hop: settings.next_hop,
+        next_hop_v6: settings.next_hop_v6,
+        communities: communities.collect::<Result<_, _>>()?,
+    })
+}
+
 fn families(neighbor: &settings::Neighbor) -> BTreeSet<Family> {
     let family = |family: &AfiSafi| match family {
         AfiSafi::Ipv4Flowspec => Family::Ipv4,
         AfiSafi::Ipv6Flowspec => Family::Ipv6,
+        AfiSafi::Ipv4Unicast => Family::Ipv4Unicast,
+        AfiSafi::Ipv6Unicast => Family::Ipv6Unicast,
     };
     neighbor.afi_safi.iter().map(family).collect()
 }

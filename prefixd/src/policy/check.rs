@@ -120,6 +120,11 @@ fn check_action(policy: &Policy, rule: &Rule) -> Result<(), Reason> {
         return impossible("a component that holds every number has no form that routers take");
     }
     match rule.action {
+        Action::Rtbh if rule.matches != Match::destination(destination_host(rule)) => {
+            impossible("a blackhole is for one address, and matches nothing else of a packet")
+        }
+        Action::Rtbh if rule.sample => impossible("a blackhole route samples nothing"),
+        Action::Rtbh => Ok(()),
         Action::Police { rate_bps } if rate_bps.0 == 0 => impossible("police to nothing is a discard"),
         Action::Police { rate_bps } if rate_bps.0 < policy.limits.min_police_bps => {
             impossible("the rate is below min_police_bps")
@@ -158,6 +163,11 @@ fn check_action(policy: &Policy, rule: &Rule) -> Result<(), Reason> {
         }
         Action::Discard => Ok(()),
     }
+}
+
+/// The first address of the destination as a prefix of its own.
+fn destination_host(rule: &Rule) -> ipnet::IpNet {
+    rule.matches.dst_prefix.addr().into()
 }
 
 /// Numbers beyond what the network carries crash some routers. An open end (`>=100`) names none.

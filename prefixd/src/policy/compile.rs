@@ -7,6 +7,7 @@ use super::settings::{BreakerBounds, EscalationDefaults, Limits, Policy, Quotas,
 use super::sources::{Reporting, Source, Sources, Visibility};
 use super::templates::{Configured, Templates};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
+use prefixd_api::config::settings::Rtbh;
 use prefixd_api::config::{self, Config, Settings, inventory, playbooks, settings};
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::resource::{SafelistEntry, SafelistOrigin};
@@ -213,6 +214,9 @@ fn safelist(settings: &Settings, implicit: &Implicit) -> FixedSafelist {
         host(neighbor.address, format!("BGP neighbour {}", neighbor.name));
         if let Some(local) = neighbor.local_address {
             host(local, format!("our address towards {}", neighbor.name));
+        }
+        for next_hop in neighbor.rtbh.iter().flat_map(Rtbh::next_hops) {
+            host(next_hop, format!("where {} discards", neighbor.name));
         }
     }
     host(settings.bgp.router_id.into(), "our router id".to_owned());

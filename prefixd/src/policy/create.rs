@@ -17,6 +17,7 @@ use prefixd_api::mitigation::{
 use prefixd_api::problem::Code;
 use prefixd_api::resource::Mode;
 use prefixd_api::rule::{Action, ActionError, ActionFields, ActionType, Match, MatchRequest, Rule};
+use prefixd_api::victim::Victim;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -216,6 +217,9 @@ impl Turn<'_> {
                 sample: step.sample,
             }]);
         }
+        if action == Action::Rtbh {
+            return self.blackhole(command.victim, target.vector);
+        }
         let known = live.map_or_else(Default::default, |live| {
             reported(&live.claims, live.observed, target.owner)
         });
@@ -241,6 +245,20 @@ impl Turn<'_> {
         // Nobody named the ports, so nobody asked for the service's own.
         self.guard_allowed(&rules, target.owner)?;
         Ok(rules)
+    }
+
+    /// An operator gives an address up. Not under the name of a vector that is policed because nobody knows whether it is
+    /// an attack.
+    fn blackhole(&self, victim: Victim, vector: &str) -> Result<Vec<Rule>, Reason> {
+        let template = self.policy.templates.get(vector);
+        if vector != MANUAL && !template.may_blackhole() {
+            return Err(Reason::Impossible {
+                rule: format!("rtbh of {victim} for {vector}"),
+                because: "this vector is never blackholed; make it without a vector if the address is to be given up"
+                    .into(),
+            });
+        }
+        Ok(vec![Rule::new(Match::destination(victim.prefix()), Action::Rtbh)])
     }
 
     fn operator_lease(

@@ -154,7 +154,11 @@ pub(super) fn set_rules(mitigation: &mut Mitigation, rules: Vec<Rule>) {
         .unwrap_or(ActionType::Police);
     mitigation.rate_bps = match mitigation.action_type {
         ActionType::Police => rules.iter().find_map(|rule| rule.action.rate()),
-        ActionType::Mark | ActionType::RedirectVrf | ActionType::RedirectIp | ActionType::Discard => None,
+        ActionType::Mark
+        | ActionType::RedirectVrf
+        | ActionType::RedirectIp
+        | ActionType::Discard
+        | ActionType::Rtbh => None,
     };
     mitigation.rules = rules;
 }

@@ -28,6 +28,7 @@ fn of_rule(rule: &Rule) -> Severity {
     match rule.action {
         Action::Discard if rule.matches.has_ports() => Severity::Medium,
         Action::Discard => Severity::High,
+        Action::Rtbh => Severity::Critical,
         Action::RedirectVrf { .. } | Action::RedirectIp { .. } => Severity::Medium,
         Action::Police { .. } | Action::PolicePackets { .. } | Action::Mark { .. } => Severity::Low,
     }

@@ -166,6 +166,9 @@ impl Template<'_> {
     /// # Errors
     /// The reason why no rule may be made automatically, or at all.
     pub(super) fn rules(self, input: &Input<'_>, trace: &mut Notes) -> Result<Vec<Rule>, Reason> {
+        if input.asked == Action::Rtbh && self.may_blackhole() {
+            return Ok(vec![Rule::new(input.destination(), Action::Rtbh)]);
+        }
         match self {
             Self::UdpFlood => udp_flood(input, trace),
             Self::SynFlood => syn_flood(input, trace),
@@ -198,6 +201,19 @@ impl Template<'_> {
             Self::Reflection(reflection) => Ok(reflection.rules(input, trace)),
             Self::Configured(configured) => configured.rules(input, trace),
             Self::Unknown => unknown(input, trace),
+        }
+    }
+}
+
+impl Template<'_> {
+    /// Whether a step may give the address up: where the attack is known to be one, and not only suspected.
+    pub(super) const fn may_blackhole(&self) -> bool {
+        match self {
+            Self::AckFlood | Self::GreFlood | Self::Unknown => false,
+            Self::Configured(configured) => matches!(configured.max_action, ActionType::Rtbh),
+            Self::UdpFlood | Self::SynFlood | Self::IcmpFlood | Self::FragmentFlood | Self::Reflection(_) => {
+                true
+            }
         }
     }
 }

@@ -152,7 +152,9 @@ fn place(
 /// Whether `rule` lets through no more of what `other` takes than `other` does.
 fn takes_all_of(rule: &Rule, other: &Rule) -> bool {
     let at_least = rule.action == other.action || rule.action.is_stricter_than(other.action);
-    covers(&rule.matches, &other.matches) && at_least
+    // A blackhole is in another table, which not every router has: no rule goes because of it.
+    let same_table = (rule.action == Action::Rtbh) == (other.action == Action::Rtbh);
+    same_table && covers(&rule.matches, &other.matches) && at_least
 }
 
 /// Whether everything `narrow` matches is matched by `wide`.

@@ -17,5 +17,6 @@ mod preview;
 mod quarantine;
 mod races;
 mod reload;
+mod rtbh;
 mod store_away;
 mod support;

@@ -40,7 +40,7 @@ pub(super) struct Family {
 /// Families that prefixd announces, by their names in GoBGP, which are the names in prefixd.
 const FAMILIES: [&str; 2] = ["ipv4-flowspec", "ipv6-flowspec"];
 
-const UNICAST: &str = "prefixd announces FlowSpec alone; blackhole routes (RTBH) are not built yet";
+const UNICAST: &str = "prefixd announces nothing but blackhole routes in it. If that is what it was for, add it to afi_safi with rtbh of the neighbour (docs/configuration.md)";
 const OTHER_FAMILY: &str = "prefixd announces IPv4 and IPv6 FlowSpec of the global table alone";
 
 impl Peer {

@@ -3,10 +3,19 @@ use crate::rule::Ranges;
 use ipnet::IpNet;
 use std::fmt::Write;
 
-/// As FRR shows the route in `show bgp ipv4 flowspec detail`, where `, ` stands for both AND and OR.
+/// As FRR shows the route in `show bgp ipv4 flowspec detail`, where `, ` stands for both AND and OR. A blackhole is the
+/// static route that does the same by hand.
 #[must_use]
 pub fn frr(rule: &Rule) -> String {
     let matches = &rule.matches;
+    if rule.action == Action::Rtbh {
+        let family = if matches.dst_prefix.addr().is_ipv4() {
+            "ip"
+        } else {
+            "ipv6"
+        };
+        return format!("{family} route {} blackhole", matches.dst_prefix);
+    }
     let mut text = "BGP flowspec entry:\n".to_owned();
     let mut add = |key: &str, value: String| {
         if !value.is_empty() {
@@ -41,7 +50,7 @@ pub fn frr(rule: &Rule) -> String {
         list(labels.iter().map(|(first, last)| terms(*first, *last, 0xF_FFFF))),
     );
     let action = match rule.action {
-        Action::Discard => "FS:rate 0.000000".to_owned(),
+        Action::Discard | Action::Rtbh => "FS:rate 0.000000".to_owned(),
         Action::Police { rate_bps } => format!("FS:rate {:.6}", rate_bps.to_wire_bytes_per_second()),
         Action::RedirectVrf { route_target } => format!("FS:redirect VRF RT:{route_target}"),
         Action::Mark { dscp } => format!("FS:marking {dscp}"),

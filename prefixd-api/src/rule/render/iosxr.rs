@@ -12,6 +12,10 @@ pub fn iosxr(rule: &Rule) -> String {
         IpNet::V4(_) => "ipv4",
         IpNet::V6(_) => "ipv6",
     };
+    if rule.action == Action::Rtbh {
+        let destination = matches.dst_prefix;
+        return format!("router static\n address-family {family} unicast\n  {destination} Null0\n !\n!");
+    }
     let mut text = format!(
         "class-map type traffic match-all {name}\n match destination-address {family} {}\n",
         mask(matches.dst_prefix)
@@ -81,7 +85,7 @@ pub fn iosxr(rule: &Rule) -> String {
         );
     }
     let action = match rule.action {
-        Action::Discard => "drop".to_owned(),
+        Action::Discard | Action::Rtbh => "drop".to_owned(),
         Action::Police { rate_bps } => format!("police rate {} bps", rate_bps.0),
         Action::PolicePackets { rate_pps } => format!("police rate {rate_pps} pps"),
         Action::RedirectVrf { route_target } => format!("redirect nexthop route-target {route_target}"),

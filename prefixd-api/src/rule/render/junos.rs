@@ -10,6 +10,12 @@ pub fn junos(rule: &Rule) -> String {
         IpNet::V4(_) => "",
         IpNet::V6(_) => "rib inet6.0 ",
     };
+    if rule.action == Action::Rtbh {
+        return format!(
+            "set routing-options {table}static route {} discard",
+            matches.dst_prefix
+        );
+    }
     let route = format!("set routing-options {table}flow route {}", name(matches));
     let mut lines = vec![format!("{route} match destination {}", matches.dst_prefix)];
     let mut add = |key: &str, values: Vec<String>| match values.as_slice() {
@@ -52,7 +58,7 @@ pub fn junos(rule: &Rule) -> String {
         ));
     }
     lines.push(match rule.action {
-        Action::Discard => format!("{route} then discard"),
+        Action::Discard | Action::Rtbh => format!("{route} then discard"),
         Action::Police { rate_bps } => format!("{route} then rate-limit {}", rate_bps.0),
         Action::RedirectVrf { route_target } => {
             format!("{route} then routing-instance target:{}", target(route_target))

@@ -224,3 +224,24 @@ fn every_action_is_written_or_named() {
     FS:marking 46
     ");
 }
+
+#[test]
+fn a_blackhole_is_the_static_route_that_does_the_same() {
+    let rule = |text: &str| text.parse::<Rule>().unwrap();
+    let v4 = rule("dst 203.0.113.10/32 then rtbh");
+    let v6 = rule("dst 2001:db8::10/128 then rtbh");
+    assert_eq!(
+        junos(&v4),
+        "set routing-options static route 203.0.113.10/32 discard"
+    );
+    assert_eq!(
+        junos(&v6),
+        "set routing-options rib inet6.0 static route 2001:db8::10/128 discard"
+    );
+    assert_eq!(frr(&v4), "ip route 203.0.113.10/32 blackhole");
+    assert_eq!(frr(&v6), "ipv6 route 2001:db8::10/128 blackhole");
+    assert_eq!(
+        iosxr(&v6),
+        "router static\n address-family ipv6 unicast\n  2001:db8::10/128 Null0\n !\n!"
+    );
+}

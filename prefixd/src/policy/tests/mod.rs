@@ -752,6 +752,7 @@ fn every_action_is_taken_or_refused() {
                         Severity::Medium
                     }
                     ActionType::Mark | ActionType::Police => Severity::Low,
+                    ActionType::Rtbh => Severity::Critical,
                 };
                 assert!(made.severity >= severity, "{fields}: {}", made.severity);
             }
