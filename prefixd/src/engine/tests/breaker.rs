@@ -31,21 +31,10 @@ fn the_bounds_are_those_of_the_configuration() {
 
 on_both_stores!(what_tripped_the_breaker_is_taken_back_before_it_is_recorded);
 
-fn session(neighbor: &str, change: SessionChange) -> Option<SessionEvent> {
-    Some(SessionEvent {
-        neighbor: neighbor.into(),
-        change,
-    })
-}
-
 async fn what_tripped_the_breaker_is_taken_back_before_it_is_recorded(place: Place) {
     let mut bench = Bench::new(place).await;
-    let families = BTreeSet::new();
     for neighbor in ["one", "two"] {
-        let up = SessionChange::Up {
-            families: families.clone(),
-        };
-        bench.engine.session_changed(session(neighbor, up));
+        bench.engine.breaker.up(neighbor.into());
     }
     let _first = bench.ban(10);
     bench.decide().await;
@@ -54,14 +43,14 @@ async fn what_tripped_the_breaker_is_taken_back_before_it_is_recorded(place: Pla
     // Another is on its way into the store while the sessions are lost.
     let _late = bench.ban(11);
     bench.decide().await;
+    let bounds = bench.engine.parts.policy.breaker();
     for neighbor in ["one", "two"] {
-        let loss = Loss::ConnectionLost {
-            detail: "reset by peer".to_owned(),
-        };
-        bench
-            .engine
-            .session_changed(session(neighbor, SessionChange::Down { loss: Some(loss) }));
+        let now = bench.clock.now();
+        if let Some(trip) = bench.engine.breaker.down(&neighbor.into(), true, now, bounds) {
+            bench.engine.trip(trip);
+        }
     }
+    assert!(bench.handle.snapshot().trip_unrecorded, "health tells of it");
     assert!(bench.announced().is_empty(), "gone before the store knows");
     bench.committed().await;
     assert!(bench.announced().is_empty(), "the late one never goes out");
@@ -89,4 +78,33 @@ async fn what_tripped_the_breaker_is_taken_back_before_it_is_recorded(place: Pla
     bench.assert_durable().await;
     let tripped = bench.engine.state.breaker.clone().unwrap();
     assert_eq!((tripped.neighbors.len(), tripped.withdrawn), (2, 2));
+}
+
+/// Neighbours that get no rules were not lost by them.
+#[tokio::test]
+async fn only_neighbours_that_get_rules_count() {
+    let mut bench = Bench::new(crate::store::tests::sqlite().await).await;
+    let session = |neighbor: &str, change| {
+        let neighbor = neighbor.into();
+        Some(SessionEvent { neighbor, change })
+    };
+    let up = || SessionChange::Up {
+        families: BTreeSet::new(),
+    };
+    let down = || SessionChange::Down {
+        loss: Some(Loss::ConnectionLost {
+            detail: "reset by peer".to_owned(),
+        }),
+    };
+    for neighbor in ["trial1", "trial2", "edge"] {
+        bench.engine.session_changed(session(neighbor, up()));
+    }
+    let _first = bench.ban(10);
+    bench.decide().await;
+    bench.committed().await;
+    for neighbor in ["trial1", "trial2"] {
+        bench.engine.session_changed(session(neighbor, down()));
+    }
+    assert!(bench.engine.breaker.unrecorded().is_none());
+    assert_eq!(bench.announced(), [10].into());
 }
