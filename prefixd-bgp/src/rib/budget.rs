@@ -1,7 +1,8 @@
 //! Which rules have a place at a neighbour that does not take all of them.
 //!
 //! The more important have one, among equals the older. A rule that is more important than one that has a place takes
-//! it. What was displaced comes back only when there is room enough that it will not be displaced again at once.
+//! it. What was displaced comes back only when there is room enough that it will not be displaced again at once; what
+//! never was takes every free place.
 
 use std::sync::Arc;
 
@@ -41,16 +42,20 @@ impl Rib {
         for family in Family::ALL {
             while let Some(best) = self.waiting[family.index()].first().copied() {
                 let (_, _, id) = best;
-                if let Some(full) = self.policy.full(self.admitted, family) {
-                    let Some((.., least)) = self.least(&full).filter(|least| least.0 > best.0) else {
+                let full = self.policy.full(self.admitted, family);
+                // A place that a rule may lose again at once is not given back to it. Who was never displaced, or is
+                // more important than one that has a place, is not in that danger.
+                let tight = match &full {
+                    None if self.was_displaced(id) => self.policy.nearly_full(self.admitted, family),
+                    _ => None,
+                };
+                if let Some(crowded) = full.as_ref().or(tight.as_ref()) {
+                    let Some((.., least)) = self.least(crowded).filter(|least| least.0 > best.0) else {
                         break;
                     };
-                    self.admit(least, Admission::OverBudget { displaced: true }, Queue::Fresh);
-                } else if self.counts.displaced > 0
-                    && !self.may_return(family)
-                    && !self.is_above_others(best, fresh)
-                {
-                    break;
+                    if full.is_some() {
+                        self.admit(least, Admission::OverBudget { displaced: true }, Queue::Fresh);
+                    }
                 }
                 // What moves up waits behind what is new.
                 let queue = if fresh == Some(id) {
@@ -116,19 +121,8 @@ impl Rib {
         }
     }
 
-    /// Below nine tenths of every bound.
-    fn may_return(&self, family: Family) -> bool {
-        self.policy.nearly_full(self.admitted, family).is_none()
-    }
-
-    /// Whether the rule is the one that has just changed and more important than all others that wait.
-    fn is_above_others(&self, best: Rank, fresh: Option<Id>) -> bool {
-        let next = self
-            .waiting
-            .iter()
-            .flat_map(|waiting| waiting.iter())
-            .filter(|rank| **rank != best)
-            .min();
-        fresh == Some(best.2) && next.is_none_or(|next| best.0 < next.0)
+    fn was_displaced(&self, id: Id) -> bool {
+        let desired = self.slots.get(id).and_then(|entry| entry.desired);
+        desired.is_some_and(|desired| desired.admission == Admission::OverBudget { displaced: true })
     }
 }

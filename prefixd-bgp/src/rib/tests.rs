@@ -559,6 +559,49 @@ fn what_was_displaced_comes_back_below_nine_tenths() {
     assert_eq!(rib.counts().over_budget, 0);
 }
 
+/// One displaced rule makes no others wait beside free places.
+#[test]
+fn what_was_never_displaced_takes_every_free_place() {
+    let now = Instant::now();
+    let at = |n: u32| now + Duration::from_secs(n.into());
+    let mut rib = Rib::new(&NeighborConfig {
+        max_rules: Some(20),
+        ..config()
+    });
+    let generation = up(&mut rib, now);
+    for n in 0..22 {
+        rib.announce(important(n, 2, now), at(n));
+    }
+    let state = |rib: &Rib, n| rib.delivery(discard(n, now).rule.key());
+    let full = Bound::MaxRules(20);
+    rib.announce(important(0, 1, now), at(30));
+    drain(&mut rib, generation, now);
+    assert_eq!(state(&rib, 0), Some(Delivery::Displaced(full)));
+    assert_eq!(
+        state(&rib, 20),
+        Some(Delivery::Advertised),
+        "its place goes to the next at once"
+    );
+    rib.withdraw(discard(1, now).rule.key());
+    drain(&mut rib, generation, now);
+    assert_eq!(state(&rib, 21), Some(Delivery::Advertised));
+    assert_eq!(rib.counts().advertised, 20);
+
+    // The displaced one waits for more room, unless it outranks one that has a place.
+    rib.withdraw(discard(2, now).rule.key());
+    assert_eq!(state(&rib, 0), Some(Delivery::Displaced(full)));
+    rib.announce(important(0, 1, now), at(31));
+    assert_eq!(
+        state(&rib, 0),
+        Some(Delivery::Displaced(full)),
+        "a longer time is no rank"
+    );
+    rib.announce(important(3, 0, now), at(32));
+    drain(&mut rib, generation, now);
+    assert_eq!(state(&rib, 0), Some(Delivery::Advertised));
+    assert_eq!(state(&rib, 3), Some(Delivery::Advertised));
+}
+
 fn notification(code: u8) -> Loss {
     Loss::NotificationReceived(NotificationInfo {
         code,
@@ -598,7 +641,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Refresh),
         1 => Just(Step::Resend),
         1 => any::<bool>().prop_map(Step::Suspend),
-        1 => (1..6_usize).prop_map(Step::Budget),
+        1 => (1..12_usize).prop_map(Step::Budget),
     ]
 }
 
