@@ -196,6 +196,8 @@ struct Trial {
     quiet: Duration,
     clock: Clock,
     on_trial: Vec<NlriKey>,
+    /// The last session ended in silence before the first of these were told. Another rule may have done that once.
+    starved: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,6 +258,10 @@ impl Quarantine {
             one.trust = match one.trust {
                 _ if guilty == Some(index) => Trust::New,
                 _ if accused && guilty.is_none() => Trust::Suspect,
+                // It was parked once, and silence that it had no part in says nothing for it.
+                Trust::Suspect | Trust::OnTrial if charge.accused.is_empty() && self.was_parked(&one.key) => {
+                    Trust::Suspect
+                }
                 // The loss is explained without them.
                 Trust::Suspect | Trust::OnTrial if solved => Trust::Spared,
                 Trust::OnTrial => Trust::Suspect,
@@ -288,6 +294,10 @@ impl Quarantine {
             parked: Vec::new(),
             suspects: seen.iter().filter(|one| one.trust == Trust::Suspect).count(),
         }
+    }
+
+    fn was_parked(&self, key: &NlriKey) -> bool {
+        self.records.contains_key(key)
     }
 
     fn accuse(&self, suspicion: Suspicion, window: Duration, seen: &[Seen]) -> Charge {
@@ -329,12 +339,21 @@ impl Quarantine {
             PROMPT
         };
         let known = |trust| match trust {
-            // A router may begin to dislike what it kept for long, but a bad line looks the same at first.
-            Trust::Good => self.short_sessions > 1,
+            // A router may begin to dislike what it kept for long, but a bad line looks the same at first, and silence
+            // looks the same for as long as the line is bad.
+            Trust::Good => suspicion != Suspicion::Slow && self.short_sessions > 1,
             Trust::New | Trust::Spared | Trust::Tried => true,
             Trust::Suspect | Trust::OnTrial => false,
         };
         let recent = those(&|one, told| told <= span && known(one.trust));
+        if suspicion == Suspicion::Slow && self.is_cleared_by_silence(seen, !recent.is_empty()) {
+            return Charge {
+                tried: None,
+                by_name: false,
+                narrowed: true,
+                accused: Vec::new(),
+            };
+        }
         let least = recent.iter().map(|index| seen[*index].trust).min();
         Charge {
             tried: None,
@@ -345,6 +364,14 @@ impl Quarantine {
                 .filter(|index| Some(seen[*index].trust) == least)
                 .collect(),
         }
+    }
+
+    /// Silence without those who were suspected: it is the line, or a flood that they may be there to stop. Once they are
+    /// narrowed down it may be `others` as well, but not time and again.
+    fn is_cleared_by_silence(&self, seen: &[Seen], others: bool) -> bool {
+        let clears = |one: &Seen| one.trust >= Trust::Suspect && !self.was_parked(&one.key);
+        let is_over = |trial: &Trial| !others || trial.first.is_empty() || trial.starved;
+        self.trial.as_ref().is_some_and(is_over) && seen.iter().any(clears)
     }
 
     /// One rule is parked if there is no doubt. A connection that is lost for another reason looks like a rule that the
@@ -416,6 +443,7 @@ impl Quarantine {
                 quiet: quiet.max(before.quiet),
                 clock: Clock::Stopped,
                 on_trial: Vec::new(),
+                starved: suspicion == Suspicion::Slow,
                 ..before
             },
         });
@@ -491,6 +519,7 @@ impl Quarantine {
         if group.is_empty() {
             group.extend(suspects.take(trial.group).cloned());
         }
+        trial.starved = false;
         trial.clock = Clock::Writing;
         trial.on_trial.clone_from(&group);
         group
@@ -628,6 +657,7 @@ impl Trial {
             quiet: MAX_GAP,
             clock,
             on_trial: Vec::new(),
+            starved: false,
         }
     }
 }
@@ -639,7 +669,7 @@ struct Charge {
     /// Those among them that were under trial, if there was a trial.
     tried: Option<Vec<usize>>,
     by_name: bool,
-    /// By trial or by name: all other suspects are innocent of it.
+    /// By trial or by name, or there was silence without any of them: all other suspects are innocent of it.
     narrowed: bool,
 }
 

@@ -151,6 +151,31 @@ fn what_was_good_is_suspected_when_nothing_else_is_left() {
     assert_eq!(suspects, [0, 0, 2], "a bad line looks the same at first");
 }
 
+/// Silence without the suspects is the line, or a flood that they would stop.
+#[test]
+fn silence_before_the_trial_has_told_anything_clears_the_suspects() {
+    let now = Instant::now();
+    let mut quarantine = Quarantine::default();
+    let lasted = HOLD;
+    let mut lose = |table: &mut [Seen; 3], told: [Option<u64>; 3]| {
+        for (one, told) in table.iter_mut().zip(told) {
+            one.told = told.map(Duration::from_millis);
+        }
+        quarantine.judge(&notification(4, 0), HOLD, lasted, table, now);
+        table.clone().map(|one| one.trust)
+    };
+    use Trust::*;
+    let mut table = [Good, New, New].map(|trust| seen(1, trust, None));
+    table[1].key = key(2);
+    table[2].key = key(3);
+    for _ in 0..4 {
+        let told = lose(&mut table, [Some(20_000), Some(20_000), None]);
+        assert_eq!(told[..2], [Good, Suspect], "what it kept stays, however often");
+        let cleared = lose(&mut table, [Some(20_000), None, Some(20_000)]);
+        assert_eq!(cleared, [Good, Spared, Spared]);
+    }
+}
+
 #[test]
 fn the_gap_follows_how_fast_the_router_was_and_groups_bound_the_trials() {
     let now = Instant::now();

@@ -276,6 +276,51 @@ fn a_line_that_is_cut_costs_the_last_rules_one_hold_time() {
     assert_eq!(world.sessions, 2);
 }
 
+/// A flood that starves BGP ends each session before the suspects are told, and they may be what would stop it.
+#[test]
+fn silence_that_comes_again_without_the_suspects_brings_them_back_at_once() {
+    let mut world = World::new([], Death::Silence);
+    world.announce(0..10);
+    world.run_for(Duration::from_secs(600));
+    world.announce(10..30);
+    let starve = |world: &mut World| {
+        world.run_for(HOLD - Duration::from_secs(1));
+        world.die();
+        world.run_for(Duration::from_millis(10));
+    };
+    starve(&mut world);
+    assert_eq!(world.held(), keys(0..10));
+    for n in 0..3 {
+        let new = 100 + n;
+        world.announce([new]);
+        starve(&mut world);
+        let all = keys((0..30).chain(100..=new));
+        assert_eq!(world.held(), all, "everything with the next session");
+        starve(&mut world);
+        assert!(world.held().is_superset(&keys(0..10)), "what was good stays");
+    }
+}
+
+/// The same after the narrowing has begun: one session more, because a second bad rule looks the same at first.
+#[test]
+fn silence_without_a_narrowed_group_brings_it_back_after_the_second_time() {
+    let mut world = World::new([], Death::Silence);
+    world.announce(0..20);
+    world.run_for(Duration::from_secs(20));
+    world.die();
+    world.run_for(HOLD + Duration::from_secs(1));
+    assert_eq!(world.held(), keys(0..20), "all on trial");
+    world.die();
+    for held in [false, true] {
+        world.announce([100]);
+        world.run_for(HOLD - Duration::from_secs(1));
+        assert!(world.rib.counts().probation > 0);
+        world.die();
+        world.run_for(Duration::from_millis(10));
+        assert_eq!(world.held() == keys((0..20).chain([100])), held);
+    }
+}
+
 #[test]
 fn parked_is_parked_for_four_hours_then_eight_and_then_a_day_at_most() {
     let mut world = World::new([0], Death::UpdateError);
