@@ -171,6 +171,11 @@ pub(super) struct Quarantine {
     acquitted: Option<Instant>,
     excuses: u32,
     excused_since: Option<Instant>,
+    /// The hold time of the session that was lost last.
+    hold: Duration,
+    /// How long those that are released must be watched at least: longer than the hold timer takes to expire, if one of
+    /// them was parked for silence.
+    patience: Duration,
 }
 
 #[derive(Debug)]
@@ -235,6 +240,7 @@ impl Quarantine {
         seen: &mut [Seen],
         now: Instant,
     ) -> Verdict {
+        self.hold = hold;
         let window = WINDOW.max(hold * 3);
         for one in seen.iter_mut().filter(|one| one.trust < Trust::Suspect) {
             if one.told.is_some_and(|told| told >= window) {
@@ -408,10 +414,9 @@ impl Quarantine {
             .acquitted
             .is_some_and(|at| now.saturating_duration_since(at) < DOUBTFUL);
         let (group, gap, quiet) = match suspicion {
-            // A line that was cut looks the same and is the usual reason, so all of them together first. The gap is
-            // longer than the hold timer of either side takes to notice.
-            Suspicion::Slow if !narrowed => (accused.len(), hold + hold / 4, hold),
-            Suspicion::Slow => (accused.len().div_ceil(SLOW_TRIALS), hold + hold / 4, hold),
+            // A line that was cut looks the same and is the usual reason, so all of them together first.
+            Suspicion::Slow if !narrowed => (accused.len(), beyond(hold), hold),
+            Suspicion::Slow => (accused.len().div_ceil(SLOW_TRIALS), beyond(hold), hold),
             Suspicion::None | Suspicion::Prompt => {
                 let gap = match oldest {
                     Some(took) if !doubtful => (took * CAUTION).clamp(MIN_GAP, MAX_GAP),
@@ -470,15 +475,20 @@ impl Quarantine {
     /// What is due. Suspects without a trial, which only a release leaves, are tried one by one.
     pub(super) fn next(&mut self, suspects: usize, now: Instant) -> Next {
         if suspects > 0 && self.trial.is_none() {
-            self.trial = Some(Trial::one_by_one(Clock::Next(now)));
+            // A session that is silent already must have died before they are told, or they would answer for it.
+            self.trial = Some(Trial::one_by_one(Clock::Next(now + self.patience)));
         }
         let Some(trial) = self.trial.as_mut() else {
+            self.patience = Duration::ZERO;
             return Next::Idle;
         };
+        trial.gap = trial.gap.max(self.patience);
+        trial.quiet = trial.quiet.max(self.patience);
         match trial.clock {
             Clock::Next(_) if suspects == 0 => {
                 self.acquitted = Some(now);
                 self.trial = None;
+                self.patience = Duration::ZERO;
                 Next::Idle
             }
             Clock::Next(at) if at <= now => Next::Group,
@@ -590,41 +600,45 @@ impl Quarantine {
         }
     }
 
+    /// These are released and will be tried; false if there are none.
+    fn follow(&mut self, released: &[Arc<Parked>]) -> bool {
+        if released
+            .iter()
+            .any(|parked| parked.why.suspicion() == Suspicion::Slow)
+        {
+            self.patience = self.patience.max(beyond(self.hold));
+        }
+        !released.is_empty()
+    }
+
     /// Ends the parking of one rule, or of all; false if there was none.
     pub(super) fn release(&mut self, route: Option<&Route>, key: Option<&NlriKey>) -> bool {
-        let mut released = false;
+        let mut released = Vec::new();
         for (_, record) in self
             .records
             .iter_mut()
             .filter(|(of, _)| key.is_none_or(|key| key == *of))
         {
-            released |= std::mem::take(&mut record.held);
+            released.extend(record.release());
         }
         if key.is_none() {
-            released |= !self.shapes.is_empty();
-            self.shapes.clear();
+            released.extend(self.shapes.drain().map(|(_, parked)| parked));
         } else if let Some(route) = route {
-            released |= self
-                .shapes
-                .remove(&Shape::of(&route.rule, route.action))
-                .is_some();
+            released.extend(self.shapes.remove(&Shape::of(&route.rule, route.action)));
         }
-        released
+        self.follow(&released)
     }
 
     /// Ends what has lasted long enough; false if there was nothing.
     pub(super) fn release_due(&mut self, now: Instant) -> bool {
-        let mut released = false;
-        for record in self
-            .records
-            .values_mut()
-            .filter(|record| record.parked.until <= now)
-        {
-            released |= std::mem::take(&mut record.held);
+        let is_due = |parked: &Parked| parked.until <= now;
+        let mut released = Vec::new();
+        for record in self.records.values_mut().filter(|record| is_due(&record.parked)) {
+            released.extend(record.release());
         }
-        let before = self.shapes.len();
-        self.shapes.retain(|_, parked| parked.until > now);
-        released || self.shapes.len() < before
+        let shapes = self.shapes.extract_if(|_, parked| is_due(parked));
+        released.extend(shapes.map(|(_, parked)| parked));
+        self.follow(&released)
     }
 
     /// Parked rules, not those that only share a shape; the one that is released first comes first.
@@ -645,6 +659,17 @@ impl Quarantine {
             .map(|parked| parked.until)
             .min()
     }
+}
+
+impl Record {
+    fn release(&mut self) -> Option<Arc<Parked>> {
+        std::mem::take(&mut self.held).then(|| self.parked.clone())
+    }
+}
+
+/// Longer than the hold timer of either side takes to notice.
+fn beyond(hold: Duration) -> Duration {
+    hold + hold / 4
 }
 
 impl Trial {

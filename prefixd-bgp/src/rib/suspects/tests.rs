@@ -339,6 +339,52 @@ fn parked_is_parked_for_four_hours_then_eight_and_then_a_day_at_most() {
     assert_eq!(deaths, [0, 4, 8, 16, 24, 24]);
 }
 
+/// A rule that ends sessions by silence is told alone for longer than the hold timer takes.
+#[test]
+fn what_was_parked_for_silence_is_watched_for_longer_than_a_hold_time() {
+    let mut world = World::new([0], Death::Silence);
+    world.announce(0..10);
+    world.run_for(Duration::from_secs(3600));
+    assert_eq!(world.rib.counts().quarantined, 1);
+    let mut times = 1;
+    let mut retry = |world: &mut World| {
+        let before = world.sessions;
+        world.run_for(Duration::from_secs(2));
+        assert_eq!(
+            world.rib.delivery(&key(0)),
+            Some(Delivery::Probation),
+            "quiet first"
+        );
+        world.run_for(3 * HOLD);
+        assert_eq!(world.sessions - before, 1, "alone, so one session tells");
+        assert_eq!(world.held(), keys(1..10));
+        times += 1;
+        let Some(Delivery::Quarantined(parked)) = world.rib.delivery(&key(0)) else {
+            panic!("not parked again")
+        };
+        assert_eq!(parked.times, times);
+    };
+    assert_eq!(world.rib.release(Some(&key(0))), 1);
+    retry(&mut world);
+    let due = world.rib.next_release().unwrap();
+    world.run_until(due);
+    retry(&mut world);
+
+    // The line is cut in the quiet time before: the others come back at once, this one stays a suspect.
+    world.rib.release(None);
+    world.run_for(Duration::from_secs(1));
+    world.die();
+    world.run_for(Duration::from_millis(10));
+    assert_eq!(world.held(), keys(1..10));
+    assert_eq!(world.rib.delivery(&key(0)), Some(Delivery::Probation));
+
+    // A router that takes it by now keeps it.
+    world.cannot_take.clear();
+    world.run_for(10 * HOLD);
+    assert_eq!(world.held(), keys(0..10));
+    assert_eq!(world.rib.counts().probation, 0);
+}
+
 #[test]
 fn a_parked_rule_stays_parked_when_it_is_withdrawn_and_wanted_again() {
     let mut world = World::new([0], Death::UpdateError);
