@@ -385,6 +385,19 @@ fn what_was_parked_for_silence_is_watched_for_longer_than_a_hold_time() {
     assert_eq!(world.rib.counts().probation, 0);
 }
 
+/// One that is tried again and never gets its turn does not excuse another that ends every session.
+#[test]
+fn a_second_silent_rule_is_found_beside_one_that_is_tried_again() {
+    let mut world = World::new([0, 15], Death::Silence);
+    world.announce(0..10);
+    world.run_for(Duration::from_secs(3600));
+    assert_eq!(world.rib.release(Some(&key(0))), 1);
+    world.announce(10..20);
+    world.run_for(Duration::from_secs(3600));
+    assert_eq!(world.held(), keys((1..15).chain(16..20)));
+    assert_eq!(world.rib.counts().quarantined, 2);
+}
+
 #[test]
 fn a_parked_rule_stays_parked_when_it_is_withdrawn_and_wanted_again() {
     let mut world = World::new([0], Death::UpdateError);
