@@ -266,8 +266,8 @@ impl Engine {
         {
             self.decide_waiting().await?;
             self.settle().await?;
-            if let Some(retry_at) = self.retry_at {
-                tokio::time::sleep_until(retry_at).await;
+            if let Some(retry_at) = self.retry_at.filter(|_| self.has_trip_to_record()) {
+                self.meanwhile(tokio::time::sleep_until(retry_at)).await;
             }
         }
         info!(

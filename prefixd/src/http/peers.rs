@@ -90,7 +90,8 @@ orders! {
     reset = "/v1/peers/{name}/reset", PeerOrder::Reset;
     /// Send a neighbour every rule again; without a session that happens when it comes up.
     resend = "/v1/peers/{name}/resend", PeerOrder::Resend;
-    /// Try rules again that are held back because they ended the session, or the one named: alone, after all others.
+    /// Try rules again that are held back because they ended the session, or the one named: alone, after all others,
+    /// and after a quiet time where the session ended in silence.
     release = "/v1/peers/{name}/release", PeerOrder::Release;
 }
 

@@ -108,3 +108,48 @@ async fn only_neighbours_that_get_rules_count() {
     assert!(bench.engine.breaker.unrecorded().is_none());
     assert_eq!(bench.announced(), [10].into());
 }
+
+/// The next start must not announce what tripped it: a stop waits for the store, as long as it may.
+#[tokio::test]
+async fn a_stop_records_a_trip_first() {
+    let mut bench = Bench::new(crate::store::tests::sqlite().await).await;
+    let _first = bench.ban(10);
+    bench.decide().await;
+    bench.committed().await;
+    bench.break_store().await;
+    let (now, bounds) = (bench.clock.now(), bench.engine.parts.policy.breaker());
+    for neighbor in ["one", "two"] {
+        bench.engine.breaker.up(neighbor.into());
+    }
+    for neighbor in ["one", "two"] {
+        if let Some(trip) = bench.engine.breaker.down(&neighbor.into(), true, now, bounds) {
+            bench.engine.trip(trip);
+        }
+    }
+    let store = Arc::clone(&bench.engine.parts.store);
+    let Bench {
+        engine,
+        handle,
+        connection,
+        _directory,
+        ..
+    } = bench;
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    shutdown.cancel();
+    let stopping = tokio::spawn(engine.run(shutdown));
+    let failing = async {
+        while handle.snapshot().store_failing_since.is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, failing).await.unwrap();
+    let mut other = SqliteConnection::connect(&connection).await.unwrap();
+    other.execute("DROP TRIGGER broken").await.unwrap();
+    tokio::time::timeout(PATIENCE, stopping)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    let loaded = store.load(POP, now).await.unwrap();
+    assert!(loaded.breaker.is_some() && loaded.mitigations.is_empty());
+}
