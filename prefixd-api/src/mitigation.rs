@@ -267,6 +267,9 @@ pub struct Mitigation {
     pub rate_bps: Option<BitsPerSecond>,
     /// What is announced.
     pub rules: Vec<Rule>,
+    /// Whether a neighbour without FlowSpec gets a blackhole route instead, because the step says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_rtbh: bool,
     /// The claims that hold it.
     pub claims: Vec<Claim>,
     /// Since when no claim is left.

@@ -298,6 +298,8 @@ crate::event::open_names! {
         Split = "split",
         /// It matches more, because the neighbour does not take as many values; the warning says what.
         Widened = "widened",
+        /// The neighbour has no FlowSpec and the step allows it: the address is given up there; the warning says so.
+        Rtbh = "rtbh",
         /// Nothing is sent; the reason says why.
         Refused = "refused",
     }

@@ -122,6 +122,7 @@ struct Live {
     ends: Option<f64>,
     claims: Option<usize>,
     enforced: Option<bool>,
+    allow_rtbh: Option<bool>,
     severity: Option<String>,
     confidence: Option<f64>,
     previous: Option<bool>,
@@ -550,6 +551,11 @@ impl Live {
             "enforced",
             self.enforced.map(|is| is.to_string()),
             live.enforced.to_string(),
+        );
+        same(
+            "allow_rtbh",
+            self.allow_rtbh.map(|is| is.to_string()),
+            live.allow_rtbh.to_string(),
         );
         same("severity", self.severity.clone(), live.severity.to_string());
         same(

@@ -197,6 +197,9 @@ pub struct Step {
     /// Whether an attack without any detail may be policed as a whole.
     #[serde(default)]
     pub allow_host_wide: bool,
+    /// Whether neighbours without FlowSpec may get a blackhole route instead of a discard.
+    #[serde(default)]
+    pub allow_rtbh: bool,
 }
 
 impl Step {

@@ -458,6 +458,67 @@ fn nothing_is_blackholed_towards_a_customer_or_on_suspicion() {
 }
 
 #[test]
+fn a_step_that_could_never_become_a_blackhole_is_refused() {
+    let settings = |families: &str, source: &str| {
+        format!(
+            "pop: a\nmode: dry-run\nbgp:\n  local_asn: 1\n  router_id: 10.0.0.1\n  neighbors:\n    - {{ name: r, address: 192.0.2.1, peer_asn: 1, afi_safi: [{families}], rtbh: {{ next_hop: 192.0.2.254 }} }}\nsources:\n  fnm: {{ max_action: {source} }}\n"
+        )
+    };
+    let step = |matches: &str, action: &str| {
+        format!(
+            "vectors:\n  game: {{ protocol: udp, dst_ports: [9], max_action: discard }}\n  hole: {{ protocol: udp, dst_ports: [9], max_action: rtbh }}\nplaybooks:\n  - {{ name: p, match: {{ {matches} }}, steps: [{{ action: {action}, allow_rtbh: true, ttl_seconds: 300 }}] }}\n"
+        )
+    };
+    let load = |families: &str, source: &str, playbooks: &str| {
+        Config::from_texts(&settings(families, source), "{}", playbooks)
+    };
+    for (matches, action, part) in [
+        ("vector: udp_flood", "rtbh", "belongs to discard, not to rtbh"),
+        (
+            "vector: udp_flood",
+            "police, rate_bps: 5000000",
+            "belongs to discard, not to police",
+        ),
+        ("vector: gre_flood", "discard", "is policed whatever a step says"),
+        ("vector: manual", "discard", "is policed whatever a step says"),
+        (
+            "vector: game",
+            "discard",
+            "needs max_action: rtbh in vectors.game, which says discard",
+        ),
+        (
+            "source: other",
+            "discard",
+            "needs max_action: rtbh of source \"other\", which has discard",
+        ),
+    ] {
+        let told = load("ipv4-unicast", "rtbh", &step(matches, action))
+            .unwrap_err()
+            .to_string();
+        assert!(told.contains("allow_rtbh") && told.contains(part), "{told}");
+    }
+    let warned = |families: &str, source: &str, matches: &str| {
+        let config = load(families, source, &step(matches, "discard")).unwrap();
+        let messages = config.warnings().iter().map(|warning| warning.message.clone());
+        messages
+            .filter(|message| message.contains("allow_rtbh"))
+            .collect::<Vec<_>>()
+    };
+    for good in ["vector: udp_flood", "vector: hole", "source: fnm"] {
+        assert_eq!(
+            warned("ipv6-flowspec, ipv4-unicast", "rtbh", good),
+            Vec::<String>::new()
+        );
+    }
+    assert!(
+        warned("ipv4-unicast", "discard", "vector: udp_flood")[0].contains("only what operators ask for")
+    );
+    assert!(
+        warned("ipv4-flowspec, ipv4-unicast", "rtbh", "vector: udp_flood")[0].contains("nothing is given up")
+    );
+}
+
+#[test]
 fn prefixes_may_be_addresses_and_mapped() {
     let text = format!("{PLAIN}safelist: {{ prefixes: [10.0.0.1, \"::ffff:10.1.0.0/112\"] }}\n");
     let prefixes = Config::from_texts(&text, "{}", "{}")

@@ -1,7 +1,9 @@
 //! What a document cannot say by its types alone.
 
+mod rtbh;
+
 use super::inventory::{Asset, Customer, Inventory};
-use super::playbooks::{OnAllowedPort, Playbooks, Step as PlaybookStep, Vector};
+use super::playbooks::{OnAllowedPort, PlaybookMatch, Playbooks, Step as PlaybookStep, Vector};
 use super::settings::{AuthMode, Guardrails, Http, Neighbor, NeighborLimits, Rtbh, Settings};
 use crate::event::MAX_BATCH;
 use crate::prefix;
@@ -658,10 +660,13 @@ pub(super) fn playbooks(playbooks: &Playbooks, settings: &Settings, report: &mut
         );
         let vector = playbook.matches.vector.as_deref();
         steps(&playbook.steps, vector, settings, report);
+        rtbh::steps(&playbook.steps, &playbook.matches, playbooks, settings, report);
     });
     if let Some(default) = &playbooks.default_playbook {
         report.at("default_playbook", |report| {
             steps(&default.steps, None, settings, report);
+            let always = PlaybookMatch::default();
+            rtbh::steps(&default.steps, &always, playbooks, settings, report);
         });
     }
 }

@@ -233,6 +233,9 @@ fn neighbours(announcements: &[Announcement], width: u16) -> Vec<Line> {
             AnnouncementState::Advertised if announcement.form == AnnouncementForm::Widened => {
                 ("announced, WIDER than decided", Meaning::Warn)
             }
+            AnnouncementState::Advertised if announcement.form == AnnouncementForm::Rtbh => {
+                ("announced as a BLACKHOLE", Meaning::Warn)
+            }
             AnnouncementState::Advertised => ("announced", Meaning::Ok),
             AnnouncementState::Queued => ("queued", Meaning::Warn),
             AnnouncementState::Withdrawing => ("withdrawing", Meaning::Warn),

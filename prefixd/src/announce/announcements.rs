@@ -23,6 +23,7 @@ impl From<&Form> for AnnouncementForm {
             Form::Exact => Self::Exact,
             Form::Split => Self::Split,
             Form::Widened(_) => Self::Widened,
+            Form::Rtbh(_) => Self::Rtbh,
             Form::Refused(_) => Self::Refused,
         }
     }

@@ -4,6 +4,9 @@
 //! else. A police rule is never split, because each part would let the whole rate through; it is widened, on ports and
 //! lengths alone. Widening is the one place where prefixd matches more than was decided, so it may never reach a port
 //! of the victim's services that the rule did not reach before, and every part passes the guardrails again.
+//!
+//! A blackhole is for a neighbour that can be told nothing else, where the step allows it. What does not fit a neighbour
+//! that has FlowSpec is never exchanged for one: it would drop what nobody decided to drop.
 
 mod lists;
 #[cfg(test)]
@@ -13,7 +16,7 @@ use super::compile;
 use super::plan::{MAX_PARTS, NeighborPlan, Verdict, What, inabilities};
 use crate::policy::{join, split};
 use lists::List;
-use prefixd_api::rule::{ActionType, Ranges, Rule};
+use prefixd_api::rule::{Action, ActionType, Match, Ranges, Rule};
 use prefixd_bgp::flowspec::{CanonicalRule, Family};
 use std::fmt;
 use std::sync::Arc;
@@ -25,6 +28,8 @@ pub(super) struct Context<'a> {
     /// Destination ports of rules beside this one that do something else with them: ports are not joined over them,
     /// because of two rules that differ in ports alone a router takes the one that is encoded lower.
     pub(super) others: Ranges,
+    /// Whether the mitigation may become a blackhole: its step allows it, and one of its rules discards.
+    pub(super) gives_up: bool,
     /// The guardrails.
     pub(super) check: &'a dyn Fn(&Rule) -> Result<(), String>,
 }
@@ -55,6 +60,8 @@ pub(super) enum Form {
     Split,
     /// It matches more.
     Widened(Vec<Widening>),
+    /// The neighbour lacks this family, and drops all traffic to the address instead.
+    Rtbh(Family),
     /// Nothing is sent.
     Refused(Unfit),
 }
@@ -133,6 +140,15 @@ pub(super) fn fit(rule: &Rule, context: &Context<'_>, plan: &NeighborPlan) -> Fi
 }
 
 fn try_fit(rule: &Rule, context: &Context<'_>, plan: &NeighborPlan) -> Result<(Form, Vec<Part>), Unfit> {
+    if context.gives_up
+        && rule.action != Action::Rtbh
+        && let Some(family) = plan.lacks_flowspec(rule.matches.dst_prefix)
+    {
+        // A rule that may not be sent anywhere is no reason to give the address up.
+        (context.check)(rule).map_err(Unfit::Guardrail)?;
+        let blackhole = Rule::new(Match::destination(rule.matches.dst_prefix), Action::Rtbh);
+        return Ok((Form::Rtbh(family), vec![part(blackhole, context, plan)?]));
+    }
     match part(rule.clone(), context, plan) {
         Ok(part) => Ok((Form::Exact, vec![part])),
         Err(unfit @ (Unfit::Operators { .. } | Unfit::Bytes { .. })) => {
@@ -343,6 +359,12 @@ fn reaches(rule: &Rule, ports: &Ranges) -> bool {
 fn warning(form: &Form, rule: &Rule, plan: &NeighborPlan) -> Option<String> {
     let wider = match form {
         Form::Widened(widenings) => widenings.iter().map(ToString::to_string).collect(),
+        // What the router does with FlowSpec rules does not matter.
+        Form::Rtbh(lacks) => {
+            return Some(format!(
+                "the neighbour is not configured for {lacks} and the step has allow_rtbh: all traffic to the address is dropped there"
+            ));
+        }
         Form::Exact | Form::Split | Form::Refused(_) => Vec::new(),
     };
     let unable = inabilities(plan.profile)

@@ -10,11 +10,11 @@ use super::{Neighbor, OVERLAP};
 use crate::policy::{Policy, is_same_but_ports};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Claim, Mitigation, OriginKind, Severity};
-use prefixd_api::rule::{Ranges, Rule};
+use prefixd_api::rule::{Action, Ranges, Rule};
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::Priority;
 use prefixd_bgp::flowspec::NlriKey;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tracing::warn;
 
@@ -32,6 +32,7 @@ pub(super) struct Group {
 #[derive(Debug)]
 pub(super) struct Compiled {
     rules: Vec<Rule>,
+    allow_rtbh: bool,
     /// What they get of each of its rules.
     pub(super) fitted: Vec<Fitted>,
 }
@@ -40,6 +41,8 @@ pub(super) struct Compiled {
 pub(super) fn compile(mitigation: &Mitigation, policy: &Policy, plan: &NeighborPlan) -> Compiled {
     let (victim, rules) = (mitigation.victim_ip, &mitigation.rules);
     let check = |rule: &Rule| policy.check_rule(victim, rule);
+    let discards = |rule: &Rule| rule.action == Action::Discard && check(rule).is_ok();
+    let gives_up = mitigation.allow_rtbh && rules.iter().any(discards);
     let one = |rule: &Rule| {
         let others = rules
             .iter()
@@ -50,6 +53,7 @@ pub(super) fn compile(mitigation: &Mitigation, policy: &Policy, plan: &NeighborP
         let context = Context {
             allowed: policy.allowed_ports(victim, &rule.matches.protocols),
             others,
+            gives_up,
             check: &check,
         };
         fit(rule, &context, plan)
@@ -57,6 +61,7 @@ pub(super) fn compile(mitigation: &Mitigation, policy: &Policy, plan: &NeighborP
     Compiled {
         fitted: rules.iter().map(one).collect(),
         rules: rules.clone(),
+        allow_rtbh: mitigation.allow_rtbh,
     }
 }
 
@@ -75,9 +80,9 @@ fn priority(mitigation: &Mitigation) -> Priority {
 }
 
 impl Compiled {
-    /// Whether these are the rules that the mitigation has now.
+    /// Whether this is what the mitigation wants now.
     pub(super) fn is_of(&self, mitigation: &Mitigation) -> bool {
-        self.rules == mitigation.rules
+        self.rules == mitigation.rules && self.allow_rtbh == mitigation.allow_rtbh
     }
 
     /// Everything that is sent.
@@ -99,8 +104,11 @@ impl Compiled {
             .any(|fitted| matches!(fitted.form, Form::Refused(_)))
     }
 
+    /// One blackhole may stand for several rules.
     fn wanted(&self, priority: Priority) -> Vec<Wanted> {
+        let mut seen = HashSet::new();
         self.parts()
+            .filter(|part| seen.insert(part.canonical.key()))
             .map(|part| Wanted {
                 rule: Arc::clone(&part.canonical),
                 action: part.rule.action,
@@ -149,7 +157,7 @@ impl Group {
             Some(compiled) => Arc::clone(compiled),
             None => {
                 let compiled = Arc::new(compile(mitigation, policy, &self.plan));
-                self.say_what_is_refused(id, &compiled);
+                self.say_what_differs(id, &compiled);
                 self.compiled.insert(id, Arc::clone(&compiled));
                 compiled
             }
@@ -173,10 +181,16 @@ impl Group {
         self.compiled.values().flat_map(|compiled| &compiled.fitted)
     }
 
-    fn say_what_is_refused(&self, id: MitigationId, compiled: &Compiled) {
+    fn say_what_differs(&self, id: MitigationId, compiled: &Compiled) {
         for (rule, fitted) in compiled.rules.iter().zip(&compiled.fitted) {
-            if let Form::Refused(unfit) = &fitted.form {
-                warn!(mitigation = %id, %rule, neighbors = ?self.members, why = %unfit, "this rule is not sent to these neighbours");
+            match &fitted.form {
+                Form::Refused(unfit) => {
+                    warn!(mitigation = %id, %rule, neighbors = ?self.members, why = %unfit, "this rule is not sent to these neighbours");
+                }
+                Form::Rtbh(lacks) => {
+                    warn!(mitigation = %id, %rule, neighbors = ?self.members, %lacks, "these neighbours get a blackhole route instead of this rule");
+                }
+                Form::Exact | Form::Split | Form::Widened(_) => {}
             }
         }
     }

@@ -3,6 +3,7 @@
 //! What a kind of router cannot do is one table, [`inabilities`], and every line of it says how we know
 //! (docs/vendors.md shows the same lines). What no line speaks of is sent as it is.
 
+use ipnet::IpNet;
 use prefixd_api::config::Profile;
 use prefixd_api::rule::{Action, ActionType, Alternative, Bits, Match, Ranges, RouteTarget, Rule, TcpFlags};
 use prefixd_bgp::Limits;
@@ -32,6 +33,19 @@ impl Default for NeighborPlan {
             profile: Profile::Generic,
             limits: Limits::default(),
         }
+    }
+}
+
+impl NeighborPlan {
+    /// The FlowSpec family that a neighbour lacks, where all it can be told for the destination is that it is given up.
+    /// What is configured counts: a family that one session did not agree on comes back with the next.
+    pub(super) fn lacks_flowspec(&self, destination: IpNet) -> Option<Family> {
+        let (flowspec, unicast) = match destination {
+            IpNet::V4(_) => (Family::Ipv4, Family::Ipv4Unicast),
+            IpNet::V6(_) => (Family::Ipv6, Family::Ipv6Unicast),
+        };
+        let has = |family| self.families.contains(&family);
+        (!has(flowspec) && has(unicast)).then_some(flowspec)
     }
 }
 

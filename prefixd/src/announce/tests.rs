@@ -392,7 +392,7 @@ async fn each_neighbour_gets_what_it_takes_and_says_so() {
     assert!(widened.warning.as_deref().unwrap().contains("widened to"));
     let peer = &announcer.peers()[0];
     let forms: Vec<_> = peer.rules_by_form.values().copied().collect();
-    assert_eq!(forms, [0, 0, 1, 1], "exact, refused, split, widened");
+    assert_eq!(forms, [0, 0, 0, 1, 1], "exact, refused, rtbh, split, widened");
     let counts = announcer.rule_counts();
     assert_eq!((counts.intended, counts.announced), (2, 2));
     announcer.remove(two[0].mitigation_id);

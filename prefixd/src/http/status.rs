@@ -138,6 +138,15 @@ pub(super) async fn detail(
             )
         })
     });
+    let given_up = peers.iter().filter_map(|peer| {
+        let rules = *peer.rules_by_form.get(AnnouncementForm::Rtbh.as_str())?;
+        (rules > 0).then(|| {
+            format!(
+                "{rules} rules are blackhole routes at {}, because it has no FlowSpec and their steps have allow_rtbh; prefixdctl mitigations get says which",
+                peer.name
+            )
+        })
+    });
     let notes = disabled.iter().map(|disabled| {
         format!(
             "{} is disabled by {} since {}: {}",
@@ -194,7 +203,7 @@ pub(super) async fn detail(
     ok(&HealthDetail {
         status: if reasons.is_empty() { "healthy" } else { "degraded" }.to_owned(),
         reasons,
-        notes: notes.chain(wider).collect(),
+        notes: notes.chain(wider).chain(given_up).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pop: app.pop.clone(),
         mode: snapshot.policy.mode(),

@@ -192,6 +192,7 @@ impl Turn<'_> {
             action_type: step.asked.kind(),
             rate_bps: None,
             rules: Vec::new(),
+            allow_rtbh: false,
             confidence: claims::confidence(self.policy, &holding),
             claims: holding,
             ending_since: None,
@@ -245,6 +246,7 @@ impl Turn<'_> {
         })?;
         self.start_lease(&mut mitigation, group, last_ban_at, step.ttl)?;
         set_rules(&mut mitigation, rules);
+        self.grant_rtbh(&mut mitigation, step);
         mitigation.severity = self.severity(&mitigation, owner);
         self.trace.note(Reason::Severity {
             severity: mitigation.severity,
@@ -382,6 +384,7 @@ impl Turn<'_> {
                 next.why_summary = widened.to_string();
                 self.trace.note(widened);
                 set_rules(next, rules);
+                self.grant_rtbh(next, step);
             }
             Ok(_) => {}
             Err(reason) => self.trace.note(reason),
@@ -436,6 +439,7 @@ impl Turn<'_> {
             needs_seconds: needs.as_secs(),
         };
         set_rules(next, rules);
+        self.grant_rtbh(next, step);
         next.step = number;
         next.status = MitigationStatus::Escalated;
         next.ttl_seconds = u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX);

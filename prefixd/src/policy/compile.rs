@@ -316,6 +316,7 @@ fn step(
             playbooks::OnAllowedPort::Include => OnAllowedPort::Include,
         },
         allow_host_wide: of.allow_host_wide,
+        allow_rtbh: of.allow_rtbh,
     }
 }
 

@@ -119,6 +119,7 @@ impl Turn<'_> {
         next.external_ref = command.request.external_ref.clone().or(next.external_ref);
         next.ttl_seconds = u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX);
         set_rules(&mut next, rules);
+        self.grant_rtbh(&mut next, &step);
         self.operator_lease(&mut next, group, revised.is_some(), step.ttl)?;
         next.severity = self.severity(&next, target.owner);
         next.why_summary = format!(
@@ -181,6 +182,7 @@ impl Turn<'_> {
             persistence: None,
             on_allowed_port: OnAllowedPort::Police,
             allow_host_wide: true,
+            allow_rtbh: false,
         })
     }
 
@@ -202,9 +204,7 @@ impl Turn<'_> {
                 sample: step.sample,
             }]);
         }
-        let has_match =
-            request.protocol.is_some() || !request.dst_ports.is_empty() || !request.src_ports.is_empty();
-        if has_match {
+        if has_match(request) {
             let matches = Match {
                 protocols: request.protocol.into_iter().collect(),
                 dst_ports: request.dst_ports.clone().or_any(),
@@ -309,6 +309,7 @@ impl Turn<'_> {
             action_type: ActionType::Police,
             rate_bps: None,
             rules: Vec::new(),
+            allow_rtbh: false,
             claims: super::claims::holding(self.policy, group, enforced, self.now)
                 .cloned()
                 .collect(),
@@ -394,8 +395,18 @@ fn operator_step(command: &CreateCommand, step: &Step) -> Result<Step, Reason> {
             .ttl_seconds
             .map_or(step.ttl, |seconds| Duration::from_secs(seconds.into())),
         allow_host_wide: true,
+        // Who writes a match says what is to be dropped; it is never exchanged for the whole address.
+        allow_rtbh: step.allow_rtbh && asked == step.asked && !has_match(request),
         ..step.clone()
     })
+}
+
+/// Whether the request says itself what is matched.
+fn has_match(request: &MitigationRequest) -> bool {
+    request.matches.is_some()
+        || request.protocol.is_some()
+        || !request.dst_ports.is_empty()
+        || !request.src_ports.is_empty()
 }
 
 /// The action that a request names; a rate alone is a police action.

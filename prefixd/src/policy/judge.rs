@@ -20,7 +20,7 @@ impl Turn<'_> {
                 self.end(live, Mitigation::clone(live), end, DAEMON, reason.to_string());
                 self.trace.note(reason);
             } else {
-                self.shorten(live, filtered_since.unwrap_or(live.created_at));
+                self.narrow(live, filtered_since.unwrap_or(live.created_at));
             }
         }
         self.settle(Outcome::Settled, "judged")
@@ -76,8 +76,8 @@ impl Turn<'_> {
         self.guard_sources(&live.rules, &live.claims)
     }
 
-    /// Brings a lease inside bounds that became narrower.
-    fn shorten(&mut self, live: &Arc<Mitigation>, filtered_since: Timestamp) {
+    /// Brings a lease inside bounds that became narrower, and takes back what the step does not allow any more.
+    fn narrow(&mut self, live: &Arc<Mitigation>, filtered_since: Timestamp) {
         let operator = lease::is_operators(live);
         let limits = &self.policy.limits;
         let max_ttl = if operator {
@@ -89,10 +89,19 @@ impl Turn<'_> {
         let bound = live.ends_at.unwrap_or(self.now.saturating_add(max_ttl));
         let cap = lease::lifetime_end(self.policy, filtered_since, operator);
         let expires_at = live.expires_at.min(bound).min(cap);
+        let mut next = Mitigation::clone(live);
+        if self.has_lost_rtbh(live) {
+            next.allow_rtbh = false;
+            self.trace.note(Reason::RtbhNotAllowed {
+                because: "the configuration does not allow it any more".into(),
+            });
+        }
         if expires_at == live.expires_at {
+            if next.allow_rtbh != live.allow_rtbh {
+                self.change(MitigationEvent::Updated, DAEMON, Some(live), next);
+            }
             return;
         }
-        let mut next = Mitigation::clone(live);
         next.expires_at = expires_at;
         next.ends_at = next.ends_at.map(|at| at.min(expires_at));
         next.ttl_seconds = next

@@ -11,7 +11,7 @@
 //! | `state`, `starts` | what is live and what is remembered |
 //! | `decide`, `turn` | one command; a decision while it is made |
 //! | `ban`, `unban`, `create`, `withdraw`, `protect`, `due`, `judge` | one command each |
-//! | `claims`, `evidence`, `lease`, `guard`, `check`, `plan`, `widen`, `ports`, `severity` | the rules they share |
+//! | `claims`, `evidence`, `lease`, `guard`, `check`, `plan`, `fallback`, `widen`, `ports`, `severity` | the rules they share |
 //! | `reason`, `trace` | why: every reason is a value |
 
 mod ban;
@@ -25,6 +25,7 @@ mod decide;
 mod due;
 mod effect;
 mod evidence;
+mod fallback;
 mod guard;
 mod inventory;
 mod judge;

@@ -56,6 +56,8 @@ pub(super) struct Step {
     pub(super) persistence: Option<Duration>,
     pub(super) on_allowed_port: OnAllowedPort,
     pub(super) allow_host_wide: bool,
+    /// Neighbours without FlowSpec may get a blackhole instead.
+    pub(super) allow_rtbh: bool,
 }
 
 /// What to do when the attack is on a port of the service itself.

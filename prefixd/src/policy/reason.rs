@@ -148,6 +148,12 @@ reasons! {
     /// Fragments carry no ports.
     Companion { action: Action }
         "template" "companion", Adjusted;
+    /// A neighbour without FlowSpec gets a blackhole.
+    RtbhAllowed {}
+        "rules" "rtbh_allowed", Noted;
+    /// The step allows that, something else does not.
+    RtbhNotAllowed { because: Text }
+        "rules" "rtbh_not_allowed", Adjusted;
     /// What is announced.
     Rules { rules: Vec<String> }
         "rules" "rules", Noted;
@@ -532,6 +538,13 @@ impl fmt::Display for Reason {
             Self::Companion { action } => write!(
                 f,
                 "fragments carry no ports, so a companion rule takes them: {action}"
+            ),
+            Self::RtbhAllowed {} => f.write_str(
+                "allow_rtbh: a neighbour with a unicast family and no FlowSpec drops all traffic to the address instead",
+            ),
+            Self::RtbhNotAllowed { because } => write!(
+                f,
+                "allow_rtbh is not used, so that a neighbour without FlowSpec gets nothing: {because}"
             ),
             Self::Rules { rules } => write!(f, "{}", rules.join("; ")),
             Self::Widened { rules } => write!(f, "the match widened: {}", rules.join("; ")),

@@ -113,14 +113,7 @@ async fn a_disabled_neighbour_holds_nothing_until_it_is_enabled() -> anyhow::Res
     assert_eq!((health.status.as_str(), health.peers_disabled), ("healthy", 1));
     assert!(health.notes[0].contains("bird0 is disabled") && health.notes[0].contains("line card"));
 
-    let metrics = reqwest::Client::builder()
-        .tls_certs_only([])
-        .build()?
-        .get(format!("http://{}/metrics", daemon.address))
-        .send()
-        .await?
-        .text()
-        .await?;
+    let metrics = daemon.metrics().await?;
     for (name, value) in [("bird0", 1), ("bird1", 0)] {
         let line = format!("prefixd_peer_disabled{{neighbor=\"{name}\"}} {value}\n");
         assert!(metrics.contains(&line), "{metrics}");

@@ -15,6 +15,7 @@ const NEIGHBORS: &str = "
     - { name: frr6, address: 127.0.0.4, port: 1, peer_asn: 65001, profile: frr, afi_safi: [ipv6-flowspec] }
     - { name: short, address: 127.0.0.5, port: 1, peer_asn: 65001, limits: { operators_per_component: 2, nlri_bytes: 40 } }
     - { name: trial, address: 127.0.0.6, port: 1, peer_asn: 65001, profile: huawei, enforce: false }
+    - { name: hole, address: 127.0.0.7, port: 1, peer_asn: 65001, afi_safi: [ipv4-unicast], rtbh: { next_hop: 192.0.2.254 } }
 ";
 
 async fn daemon() -> anyhow::Result<Daemon> {
@@ -32,6 +33,11 @@ async fn daemon() -> anyhow::Result<Daemon> {
         "inventory.yaml",
         "services: []",
         "services: [{ service_id: dns, name: DNS, allowed_ports: { udp: [53], tcp: [53, 443] }, assets: [{ ip: 203.0.113.10 }] }]",
+    )?;
+    daemon.edit(
+        "playbooks.yaml",
+        "playbooks:\n",
+        "playbooks:\n  - { name: ntp, match: { vector: ntp_amplification }, steps: [{ action: discard, allow_rtbh: true, ttl_seconds: 300 }] }\n",
     )?;
     daemon.boot().await?;
     Ok(daemon)
@@ -65,7 +71,13 @@ fn requests() -> Vec<MitigationRequest> {
         json!({"action": "mark", "dscp": 8}),
         json!({"action": "redirect_vrf", "route_target": "4200000000:7"}),
     ];
-    let mut requests = Vec::new();
+    let by_playbook = MitigationRequest {
+        victim_ip: VICTIMS[1].into(),
+        vector: Some("ntp_amplification".into()),
+        reason: "test".into(),
+        ..MitigationRequest::default()
+    };
+    let mut requests = vec![by_playbook];
     for replace in [false, true] {
         for matches in MATCHES {
             for action in &actions {
@@ -186,7 +198,14 @@ async fn a_budget_is_shown_before_and_after() -> anyhow::Result<()> {
     let first = budgets("203.0.113.20", &six).await?;
     assert_eq!(
         first,
-        [(5, 0, 2), (1000, 0, 1), (1000, 0, 0), (1000, 0, 3), (1000, 0, 0)]
+        [
+            (5, 0, 2),
+            (1000, 0, 1),
+            (1000, 0, 0),
+            (1000, 0, 3),
+            (1000, 0, 0),
+            (1000, 0, 0)
+        ]
     );
     daemon
         .client

@@ -273,6 +273,13 @@ impl Daemon {
         Ok(self.client.mitigations(&query).await?.value.mitigations)
     }
 
+    /// What `GET /metrics` says.
+    pub(crate) async fn metrics(&self) -> anyhow::Result<String> {
+        let client = reqwest::Client::builder().tls_certs_only([]).build()?;
+        let url = format!("http://{}/metrics", self.address);
+        Ok(client.get(url).send().await?.text().await?)
+    }
+
     pub(crate) async fn wait_established(&self, sessions: u64) -> anyhow::Result<()> {
         wait_for("the sessions are established", || async {
             let detail = self.client.health_detail().await?;

@@ -1,12 +1,11 @@
 //! What neighbours get: by example, and packet by packet.
 
 use super::*;
-use crate::announce::compile::canonical;
 use prefixd_api::config::Profile;
 use prefixd_api::rate::BitsPerSecond;
-use prefixd_api::rule::{Action, Match, protocol};
+use prefixd_api::rule::protocol;
 use prefixd_bgp::Limits;
-use prefixd_bgp::flowspec::Component;
+use prefixd_bgp::flowspec::{Component, Family};
 use proptest::prelude::*;
 use std::cell::RefCell;
 
@@ -38,6 +37,7 @@ fn fits(text: &str, allowed: &str, plan: &NeighborPlan) -> Fitted {
     let context = Context {
         allowed: ports(allowed),
         others: Ranges::default(),
+        gives_up: false,
         check: &|_| Ok(()),
     };
     fit(&rule(text), &context, plan)
@@ -55,6 +55,7 @@ fn told(fitted: &Fitted) -> String {
         Form::Exact => format!("exact: {parts}"),
         Form::Split => format!("split: {parts}"),
         Form::Widened(_) => format!("widened: {parts}"),
+        Form::Rtbh(lacks) => format!("rtbh, {lacks} is not there: {parts}"),
         Form::Refused(unfit) => format!("refused: {unfit}"),
     }
 }
@@ -283,6 +284,91 @@ fn a_family_that_is_not_configured_gets_nothing() {
     );
 }
 
+/// Only a neighbour that has no FlowSpec for the victim is ever given a blackhole in its place.
+#[test]
+fn an_address_is_given_up_where_nothing_else_can_be_told_and_the_step_says_so() {
+    let v4_blackhole = "rtbh, ipv4-flowspec is not there: ";
+    let not_there = "refused: the neighbour is not configured for ipv4-flowspec";
+    let with = |families: &[Family]| NeighborPlan {
+        families: families.iter().copied().collect(),
+        ..plan(Profile::Generic)
+    };
+    let (v4, v6, hole4, hole6) = (
+        Family::Ipv4,
+        Family::Ipv6,
+        Family::Ipv4Unicast,
+        Family::Ipv6Unicast,
+    );
+    let seven = "proto udp dport 1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31,33,35,37,39,41,43,45,47,49,51,53,55,57,59,61,63,65,67,69,71,73,75,77,79,81 then discard";
+    let (discard, police) = (
+        "proto udp dport 53 then discard",
+        "fragment is-fragment then police 5 Mbit/s",
+    );
+    for (families, gives_up, text, wanted) in [
+        (&[hole4, hole6][..], true, discard, v4_blackhole),
+        (&[hole4, v6], true, discard, v4_blackhole),
+        // What stands beside the discard goes with it.
+        (&[hole4], true, police, v4_blackhole),
+        (&[hole4], true, seven, v4_blackhole),
+        (&[hole4], true, "then rtbh", "exact: "),
+        (&[hole4], false, discard, not_there),
+        (&[hole6], true, discard, not_there),
+        (&[v6], true, discard, not_there),
+        (&[hole4, v4], true, discard, "exact: proto udp dport 53"),
+        (
+            &[hole4, v4],
+            true,
+            seven,
+            "refused: the destination port component needs 41 operators, the neighbour takes 5; it would take 9 rules, and one may become 8",
+        ),
+        (
+            &[hole4, v4],
+            true,
+            "then redirect vrf 4200000000:7",
+            "refused: a rule with a redirect to the route target of a 4-byte AS is not sent to a neighbour of this profile: ExaBGP 4.2 drops the session; name the router's own profile if it is another",
+        ),
+    ] {
+        let context = Context {
+            allowed: Ranges::default(),
+            others: Ranges::default(),
+            gives_up,
+            check: &|_| Ok(()),
+        };
+        let fitted = fit(&rule(text), &context, &with(families));
+        assert_eq!(told(&fitted), wanted, "{families:?}: {text}");
+        if let Form::Rtbh(_) = fitted.form {
+            assert_eq!(fitted.parts[0].rule, rule("then rtbh"));
+            let warning = fitted.warning.unwrap();
+            assert!(
+                warning.contains("all traffic to the address is dropped"),
+                "{warning}"
+            );
+        }
+    }
+    // The guardrails have the last word, on the rule and on the blackhole.
+    for refused in ["udp", "rtbh"] {
+        let check = |rule: &Rule| {
+            let text = rule.to_string();
+            if text.contains(refused) {
+                Err(format!("no {refused}"))
+            } else {
+                Ok(())
+            }
+        };
+        let context = Context {
+            allowed: Ranges::default(),
+            others: Ranges::default(),
+            gives_up: true,
+            check: &check,
+        };
+        let fitted = fit(&rule(discard), &context, &with(&[hole4]));
+        assert_eq!(
+            told(&fitted),
+            format!("refused: a guardrail refuses it: no {refused}")
+        );
+    }
+}
+
 #[test]
 fn people_are_told_what_is_wider_and_what_the_router_does_not_do() {
     let warning = |text, profile| fits(text, "", &plan(profile)).warning;
@@ -320,6 +406,7 @@ fn ports_are_not_joined_over_those_of_another_action() {
     let context = |others: &str| Context {
         allowed: Ranges::default(),
         others: ports(others),
+        gives_up: false,
         check: &|_| Ok(()),
     };
     let police = rule("proto udp dport 1,3,50,70,90,110 then police 5 Mbit/s");
@@ -341,6 +428,7 @@ fn the_guardrails_see_every_part_and_have_the_last_word() {
     let context = Context {
         allowed: Ranges::default(),
         others: Ranges::default(),
+        gives_up: false,
         check: &narrow,
     };
     let police = rule("proto udp dport 1,3,50,70,90,110 then police 5 Mbit/s");
@@ -424,17 +512,21 @@ fn any_rule() -> impl Strategy<Value = Rule> {
 
 fn any_plan() -> impl Strategy<Value = NeighborPlan> {
     let profile = prop::sample::select(Profile::ALL.to_vec());
-    (profile, 1_usize..40, 20_usize..240).prop_map(|(profile, operators_per_component, nlri_bytes)| {
-        NeighborPlan {
+    let families = prop_oneof![
+        4 => Just(Family::FLOWSPEC.to_vec()),
+        1 => prop::sample::subsequence(vec![Family::Ipv4, Family::Ipv6, Family::Ipv4Unicast, Family::Ipv6Unicast], 0..=4),
+    ];
+    (profile, families, 1_usize..40, 20_usize..240).prop_map(
+        |(profile, families, operators_per_component, nlri_bytes)| NeighborPlan {
+            families: families.into_iter().collect(),
             profile,
             limits: Limits {
                 operators_per_component,
                 nlri_bytes,
                 ..Limits::default()
             },
-            ..NeighborPlan::default()
-        }
-    })
+        },
+    )
 }
 
 fn any_packet() -> impl Strategy<Value = Packet> {
@@ -488,6 +580,7 @@ fn judge(rule: &Rule, fitted: &Fitted, context: &Context<'_>, packet: Packet) ->
                 "{packet:?} is to the service"
             );
         }
+        Form::Rtbh(_) => prop_assert_eq!(taken, 1, "all of it: {:?}", packet),
         Form::Refused(_) => prop_assert_eq!(taken, 0),
     }
     Ok(())
@@ -497,12 +590,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
     #[test]
     fn what_is_sent_takes_what_it_should_and_no_port_of_the_service(
-        rule in any_rule(), plan in any_plan(), allowed in any_list(4), others in any_list(3),
+        rule in any_rule(), plan in any_plan(), gives_up in any::<bool>(), allowed in any_list(4), others in any_list(3),
         packets in prop::collection::vec((any_packet(), any::<prop::sample::Index>()), 40),
     ) {
         let seen = RefCell::new(Vec::new());
         let check = |rule: &Rule| { seen.borrow_mut().push(rule.clone()); Ok(()) };
-        let context = Context { allowed, others, check: &check };
+        let context = Context { allowed, others, gives_up, check: &check };
         let fitted = fit(&rule, &context, &plan);
         let sent: Vec<Match> = fitted.parts.iter().map(|part| part.rule.matches.clone()).collect();
         for (packet, choice) in packets {
@@ -523,13 +616,23 @@ proptest! {
                 let over = context.others.minus(own);
                 prop_assert!(over.minus(ports) == over, "over the ports of another action");
             }
+            Form::Rtbh(lacks) => {
+                prop_assert!(context.gives_up && !plan.families.contains(lacks) && fitted.parts.len() == 1);
+                prop_assert!(fitted.warning.is_some());
+                prop_assert!(seen.borrow().contains(&rule), "a guardrail did not see what was decided");
+            }
             Form::Refused(_) => prop_assert!(fitted.parts.is_empty()),
         }
         let limits = plan.limits;
         for Part { rule: sent, canonical: wire } in &fitted.parts {
-            prop_assert_eq!((sent.action, sent.sample), (rule.action, rule.sample));
+            let wanted = match fitted.form {
+                Form::Rtbh(_) => (Action::Rtbh, false),
+                _ => (rule.action, rule.sample),
+            };
+            prop_assert_eq!((sent.action, sent.sample), wanted);
             prop_assert_eq!(sent.matches.dst_prefix, rule.matches.dst_prefix);
-            prop_assert_eq!(&**wire, &canonical(&sent.matches).unwrap());
+            prop_assert_eq!(&**wire, &compile::of(sent).unwrap());
+            prop_assert!(plan.families.contains(&wire.family()));
             prop_assert!(wire.key().component_bytes() <= limits.nlri_bytes);
             prop_assert!(wire.components().iter().map(Component::operators).all(|n| n <= limits.operators_per_component));
             prop_assert!(seen.borrow().contains(sent), "a guardrail did not see {}", sent);

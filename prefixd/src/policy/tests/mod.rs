@@ -48,6 +48,7 @@ pub(super) fn step(action: ActionType, ttl: u64) -> Step {
         persistence: None,
         on_allowed_port: OnAllowedPort::Police,
         allow_host_wide: false,
+        allow_rtbh: false,
     }
 }
 
