@@ -15,6 +15,7 @@ mod rule;
 mod terms;
 
 use std::fmt;
+use std::str::FromStr;
 
 pub use action::{Action, BytesPerSecond, Dscp, Effect, InvalidAction, PacketsPerSecond, Redirect};
 pub use canonical::{CanonicalRule, RuleError};
@@ -70,6 +71,20 @@ impl Family {
         }
     }
 }
+
+impl FromStr for Family {
+    type Err = UnknownFamily;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFamily> {
+        let found = Self::ALL.into_iter().find(|family| family.as_str() == name);
+        found.ok_or_else(|| UnknownFamily(name.to_owned()))
+    }
+}
+
+/// A name is none of a [`Family`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no family; known: ipv4-flowspec, ipv6-flowspec, ipv4-unicast, ipv6-unicast")]
+pub struct UnknownFamily(pub String);
 
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -94,7 +94,10 @@ pub use config::{
 };
 pub use history::{HistoryEntry, Occurrence};
 pub use restart::{RestartTime, Retention};
-pub use rib::{LATENCY_BUCKETS_SECONDS, Latency, Parked, RibCounts, RibTotals};
+pub use rib::{
+    LATENCY_BUCKETS_SECONDS, Latency, NotAShape, Parked, Remembered, RememberedRule, RibCounts, RibTotals,
+    Shape,
+};
 pub use route::{Bound, Change, Delivery, Priority, Refusal, Route, RouteStatus, Target};
 pub use socket::Md5Key;
 pub use speaker::{Reconfigured, Speaker, StartError, Stop, UnknownNeighbor};

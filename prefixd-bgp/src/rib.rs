@@ -38,7 +38,7 @@ use entry::{Admission, Desired, Entry, Queue, Rank, Turn};
 pub use latency::{LATENCY_BUCKETS_SECONDS, Latency};
 use pace::Pace;
 use policy::Policy;
-pub use quarantine::Parked;
+pub use quarantine::{NotAShape, Parked, Remembered, RememberedRule, Shape};
 use quarantine::{Quarantine, Trust};
 use slots::{Id, Slots, Tick};
 

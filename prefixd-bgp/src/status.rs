@@ -10,6 +10,7 @@ use tokio::time::{Duration, Instant};
 use crate::flowspec::Family;
 use crate::restart::Retention;
 use crate::rib::{Latency, RibCounts, RibTotals};
+use crate::wire::Notification;
 
 /// The log target of everything about sessions, so that one can follow them: `PREFIXD_LOG=info,bgp=debug`.
 pub(crate) const LOG: &str = "bgp";
@@ -213,6 +214,14 @@ pub struct NotificationInfo {
     pub prefix_limit: Option<(Family, usize)>,
     /// The router operator's text (RFC 9003) or our own detail, cleaned.
     pub text: Option<String>,
+}
+
+impl NotificationInfo {
+    /// With its registered meaning; of a bound it says nothing.
+    #[must_use]
+    pub fn new(code: u8, subcode: u8, text: Option<&str>) -> Self {
+        crate::session::info(&Notification::new(code, subcode), text.map(clean))
+    }
 }
 
 impl Loss {

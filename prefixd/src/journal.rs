@@ -96,6 +96,8 @@ kinds! {
     Suppression = "suppression", None;
     /// An operator gave an order to a neighbour; the feed tells what comes of it.
     Peer = "peer", None;
+    /// Rules of a neighbour were parked or released; the feed tells how they stand.
+    Quarantine = "peer.quarantine", None;
     /// The breaker tripped or was reset.
     Breaker = "breaker", Some("control_changed");
     /// A configuration came into force.
@@ -264,6 +266,18 @@ impl Writer {
                         "neighbor": change.neighbor, "order": change.what.order().as_str(), "reason": change.reason,
                     }))?;
                     self.append(at, &change.actor, Kind::Peer, change.neighbor.to_string(), body);
+                }
+                Effect::Quarantine(change) => {
+                    let body = serde_json::to_string(&serde_json::json!({
+                        "neighbor": change.neighbor, "parked": change.parked, "released": change.released,
+                    }))?;
+                    self.append(
+                        at,
+                        &change.actor,
+                        Kind::Quarantine,
+                        change.neighbor.to_string(),
+                        body,
+                    );
                 }
                 Effect::Breaker(change) => {
                     let body = serde_json::to_string(&serde_json::json!({

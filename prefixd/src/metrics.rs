@@ -420,6 +420,7 @@ impl Metrics {
             | Effect::SafelistAdded(_)
             | Effect::SafelistRemoved { .. }
             | Effect::Peer(_)
+            | Effect::Quarantine(_)
             | Effect::Breaker(_) => {}
         }
     }

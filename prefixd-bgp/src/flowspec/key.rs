@@ -20,6 +20,22 @@ impl NlriKey {
         }
     }
 
+    /// The key with these bytes, as [`NlriKey`] writes them. They are not looked at: a key that no rule has names none.
+    #[must_use]
+    pub fn from_hex(family: Family, text: &str) -> Option<Self> {
+        let digit = |digit: u8| {
+            char::from(digit)
+                .to_digit(16)
+                .and_then(|value| u8::try_from(value).ok())
+        };
+        let octet = |pair: &[u8]| match *pair {
+            [high, low] => Some(digit(high)? << 4 | digit(low)?),
+            _ => None,
+        };
+        let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(octet).collect();
+        Some(Self::new(family, bytes?))
+    }
+
     /// Address family.
     #[must_use]
     pub fn family(&self) -> Family {

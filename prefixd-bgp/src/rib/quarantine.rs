@@ -15,16 +15,18 @@
 //! Rules that are new, and withdrawals, are never held back by any of this, unless the rule itself or its shape is
 //! parked.
 
+mod memory;
+
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
 
-use crate::flowspec::{Action, CanonicalRule, Effect, Family, NlriKey, Redirect};
+use crate::flowspec::{Action, CanonicalRule, NlriKey};
 use crate::route::Route;
 use crate::status::{Loss, Suspicion};
+pub use memory::{NotAShape, Remembered, RememberedRule, Shape};
 
 /// A rule that was told so long before a loss, or longer than three hold times, has nothing to do with it.
 const WINDOW: Duration = Duration::from_secs(90);
@@ -100,43 +102,6 @@ impl fmt::Display for Parked {
     }
 }
 
-/// What two rules have in common that a router would refuse for the same reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Shape {
-    family: Family,
-    /// One bit for each component type.
-    components: u16,
-    /// By class: routers differ in what they take per component and in bytes.
-    operators: u8,
-    bytes: u8,
-    effect: Discriminant<Effect>,
-    redirect: Option<Discriminant<Redirect>>,
-}
-
-impl Shape {
-    pub(super) fn of(rule: &CanonicalRule, action: Action) -> Self {
-        let class = |value: usize, bounds: &[usize]| {
-            u8::try_from(bounds.partition_point(|bound| *bound < value)).unwrap_or(u8::MAX)
-        };
-        let effect = action.effect();
-        let (_, operators) = rule.widest_component();
-        Self {
-            family: rule.family(),
-            components: rule
-                .components()
-                .iter()
-                .fold(0, |bits, component| bits | 1 << component.type_code()),
-            operators: class(operators, &[2, 5]),
-            bytes: class(rule.key().component_bytes(), &[63, 239]),
-            effect: discriminant(&effect),
-            redirect: match &effect {
-                Effect::Redirect(redirect) => Some(discriminant(redirect)),
-                _ => None,
-            },
-        }
-    }
-}
-
 /// One rule at the moment of a loss.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
@@ -176,6 +141,7 @@ pub(super) struct Quarantine {
     /// How long those that are released must be watched at least: longer than the hold timer takes to expire, if one of
     /// them was parked for silence.
     patience: Duration,
+    version: u64,
 }
 
 #[derive(Debug)]
@@ -575,6 +541,7 @@ impl Quarantine {
             held: true,
         };
         self.records.insert(key.clone(), record);
+        self.version += 1;
         let alike = self
             .records
             .values()
@@ -608,6 +575,7 @@ impl Quarantine {
         {
             self.patience = self.patience.max(beyond(self.hold));
         }
+        self.version += u64::from(!released.is_empty());
         !released.is_empty()
     }
 

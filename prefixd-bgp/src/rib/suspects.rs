@@ -7,7 +7,7 @@ use tokio::time::{Duration, Instant};
 
 use super::Rib;
 use super::entry::{Admission, Entry, Queue};
-use super::quarantine::{Next, Parked, Quarantine, Seen, Shape, Trust};
+use super::quarantine::{Next, Parked, Remembered, Seen, Shape, Trust};
 use crate::flowspec::{Family, NlriKey};
 use crate::route::Route;
 use crate::status::{Loss, Suspicion};
@@ -215,6 +215,22 @@ impl Rib {
         self.quarantine.parked()
     }
 
+    /// What a process after this one should know, and how often that has changed.
+    pub(crate) fn remembered(&self) -> (u64, Remembered) {
+        (self.quarantine.version(), self.quarantine.remembered())
+    }
+
+    /// How often what [`Rib::remembered`] tells has changed.
+    pub(crate) fn memory_version(&self) -> u64 {
+        self.quarantine.version()
+    }
+
+    /// Goes on from what a process before this one knew.
+    pub(crate) fn remember(&mut self, remembered: Remembered, now: Instant) {
+        self.quarantine.restore(remembered, now);
+        self.readmit();
+    }
+
     fn readmit_released(&mut self) {
         for id in self.by_rank() {
             self.update(id, Queue::Resync, |entry| {
@@ -231,7 +247,7 @@ impl Rib {
 
     /// Nothing is suspected or parked any more.
     pub(super) fn forget_suspicions(&mut self) {
-        self.quarantine = Quarantine::default();
+        self.quarantine.forget();
         for id in self.by_rank() {
             self.update(id, Queue::Resync, |entry| {
                 if entry.trust >= Trust::Suspect {

@@ -8,7 +8,7 @@ use tracing::info;
 use super::{Speaker, UnknownNeighbor};
 use crate::flowspec::{Family, NlriKey};
 use crate::history::{HistoryEntry, Occurrence};
-use crate::rib::Parked;
+use crate::rib::{Parked, Remembered};
 use crate::shared::NeighborShared;
 use crate::status::{Admin, LOG, clean};
 
@@ -123,6 +123,35 @@ impl Speaker {
         let shared = self.shared(neighbor).ok()?;
         let parked = shared.rib().parked();
         Some(parked)
+    }
+
+    /// How often what [`Speaker::remembered`] tells of a neighbour has changed; `None` for an unknown one. Cheap.
+    #[must_use]
+    pub fn memory_version(&self, neighbor: &str) -> Option<u64> {
+        let version = self.shared(neighbor).ok()?.rib().memory_version();
+        Some(version)
+    }
+
+    /// What a neighbour ended sessions over, for a process that comes after this one, and how often that has changed.
+    /// `None` for an unknown neighbour.
+    #[must_use]
+    pub fn remembered(&self, neighbor: &str) -> Option<(u64, Remembered)> {
+        let remembered = self.shared(neighbor).ok()?.rib().remembered();
+        Some(remembered)
+    }
+
+    /// Goes on from what a process before this one knew of a neighbour: what was parked is not told. To be called before
+    /// the sessions begin. What is known here already stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownNeighbor`].
+    pub fn remember(&self, neighbor: &str, remembered: Remembered) -> Result<(), UnknownNeighbor> {
+        let shared = self.shared(neighbor)?;
+        shared.rib().remember(remembered, Instant::now());
+        // Its task must know when the first of them is released.
+        shared.deadline_moved.notify_one();
+        Ok(())
     }
 
     /// The last things that happened to a neighbour, the oldest first; `None` for an unknown neighbour.

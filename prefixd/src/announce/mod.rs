@@ -9,6 +9,7 @@ mod converge;
 mod deliveries;
 mod fit;
 mod groups;
+mod memory;
 mod on_loss;
 mod orders;
 mod peers;
@@ -74,6 +75,8 @@ struct Inner {
     untold: BTreeSet<MitigationId>,
     /// Neighbours that an operator disabled, as committed.
     disabled: BTreeMap<Arc<str>, Arc<PeerDisabled>>,
+    /// How much of what the speaker knows of each neighbour's quarantine was asked for.
+    memories: HashMap<Arc<str>, u64>,
     /// Mitigations that were taken back before their end was recorded; they are not announced again.
     held_back: HashSet<MitigationId>,
 }
@@ -124,6 +127,7 @@ impl Announcer {
                 leaving: Leaving::default(),
                 untold: BTreeSet::new(),
                 disabled: BTreeMap::new(),
+                memories: HashMap::new(),
                 held_back: HashSet::new(),
             }),
             ephemeral,
@@ -213,6 +217,8 @@ impl Announcer {
             info!(added = ?report.added, removed = ?report.removed, restarted = ?report.restarted, adjusted = ?report.adjusted, "neighbours");
             // One that is new to the speaker may have been disabled before: it is to get neither session nor rules.
             self.keep_disabled(state);
+            // What was parked at one that is changed is forgotten: that may be the remedy. One that is added has no past here.
+            self.remember(state, Some(&report.added));
         }
         let mut inner = self.inner();
         inner.policy = policy;

@@ -66,7 +66,7 @@ fn announcer(speaker: Speaker, neighbors: Vec<Neighbor>) -> Announcer {
 }
 
 /// Two neighbours whose sessions never begin, of which the second gets no rules.
-fn two() -> Announcer {
+pub(super) fn two() -> Announcer {
     let discard = |last| Ipv4Addr::new(192, 0, 2, last);
     let speaker = speaker(
         None,

@@ -2,7 +2,9 @@
 
 use super::{Answer, Reply, SubmitError};
 use crate::journal::{DAEMON, Head, Kind, Writer};
-use crate::policy::{Command, Decision, Effect, Facts, MitigationEvent, Outcome, Policy, State, decide};
+use crate::policy::{
+    Command, Decision, Effect, Facts, MitigationEvent, Outcome, PeerChange, PeerWhat, Policy, State, decide,
+};
 use crate::store::{self, EventKey, Written};
 use prefixd_api::event::{EventAnswer, StoredEvent};
 use prefixd_api::mitigation::{EndReason, Mitigation, MitigationStatus, Scope};
@@ -85,6 +87,11 @@ impl Batch {
     /// Whether there is anything to make durable.
     pub(super) fn writes(&self) -> bool {
         !self.writer.is_empty()
+    }
+
+    /// Whether it releases parked rules of a neighbour.
+    pub(super) fn releases(&self) -> bool {
+        releases(&self.effects)
     }
 
     /// Whether it takes no further command.
@@ -254,6 +261,7 @@ impl Sealed {
             | Effect::SafelistAdded(_)
             | Effect::SafelistRemoved { .. }
             | Effect::Peer(_)
+            | Effect::Quarantine(_)
             | Effect::Breaker(_) => None,
         })
     }
@@ -294,6 +302,19 @@ impl Decided {
             let _ = reply.send(Err(why));
         }
     }
+}
+
+/// Whether parked rules of a neighbour are released by order.
+pub(super) fn releases(effects: &[Effect]) -> bool {
+    effects.iter().any(|effect| {
+        matches!(
+            effect,
+            Effect::Peer(PeerChange {
+                what: PeerWhat::Released { .. },
+                ..
+            })
+        )
+    })
 }
 
 fn stored(effects: &[Effect]) -> impl Iterator<Item = &StoredEvent> {

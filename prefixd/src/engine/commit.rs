@@ -9,7 +9,7 @@
 //!   engine     decide N+1            adopt N, decide N+2   adopt N+1
 //! ```
 
-use super::batch::{Answers, Batch, Sealed, Work};
+use super::batch::{Answers, Batch, Sealed, Work, releases};
 use super::run::{Engine, EngineError, LOOK_AGAIN, RETRY, TICK};
 use super::{Request, SubmitError};
 use crate::policy::{Command, Effect, State, Trip, next_deadline};
@@ -59,6 +59,13 @@ impl Engine {
             (None, Some(commit)) => &commit.sealed.working,
             (None, None) => &self.state,
         }
+    }
+
+    /// Whether parked rules are being released by an order that is decided and not carried out yet.
+    pub(super) fn is_releasing(&self) -> bool {
+        let committing = self.commit.as_ref();
+        committing.is_some_and(|commit| releases(&commit.sealed.content.effects))
+            || self.draft.as_ref().is_some_and(Batch::releases)
     }
 
     /// An empty batch on top of what is committed or being committed.
@@ -342,7 +349,9 @@ impl Engine {
         let is_away = matches!(why, SubmitError::Store);
         for item in sealed.items {
             match (&item.work.command, &item.work.reply) {
-                (Command::Due(_) | Command::Judge(_) | Command::Trip(_), None) if is_away => {
+                (Command::Due(_) | Command::Judge(_) | Command::Trip(_) | Command::Remember { .. }, None)
+                    if is_away =>
+                {
                     self.own.push_back(item.work.command.clone());
                 }
                 _ => {

@@ -9,6 +9,7 @@ mod breaker;
 mod commit;
 mod deadlines;
 mod known;
+mod quarantine;
 mod replays;
 mod restore;
 mod run;

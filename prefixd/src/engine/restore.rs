@@ -28,6 +28,11 @@ pub(super) fn restore(state: &mut State, loaded: &Loaded, now: Timestamp) -> u64
         let neighbor = Arc::from(disabled.neighbor.as_str());
         state.disabled.insert(neighbor, Arc::new(disabled.clone()));
     }
+    for (neighbor, memory) in &loaded.quarantined {
+        state
+            .quarantined
+            .insert(Arc::clone(neighbor), Arc::new(memory.clone()));
+    }
     state.breaker = loaded.breaker.clone().map(Arc::new);
     for mitigation in &loaded.mitigations {
         let ttl = Duration::from_secs(mitigation.ttl_seconds.into());

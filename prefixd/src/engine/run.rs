@@ -118,6 +118,8 @@ pub struct Engine {
     /// Mitigations that left the RIB at their deadline and are not recorded as ended.
     pub(super) owed: HashSet<MitigationId>,
     pub(super) breaker: Breaker,
+    /// The speaker may know something else of what neighbours ended sessions over.
+    pub(super) looks_at_quarantine: bool,
     /// Sessions that come up and go down.
     sessions: broadcast::Receiver<SessionEvent>,
     /// Whether any neighbour is established, as of the last look.
@@ -191,6 +193,7 @@ impl Engine {
             own: VecDeque::new(),
             owed: HashSet::new(),
             breaker: Breaker::default(),
+            looks_at_quarantine: false,
             sessions: parts.announcer.speaker().events(),
             established: false,
             store_failing_since: None,
@@ -221,6 +224,7 @@ impl Engine {
             }
         }
         self.parts.announcer.keep_disabled(&self.state);
+        self.parts.announcer.remember(&self.state, None);
         let announced = self.parts.announcer.reconcile(&self.state);
         info!(
             live = self.state.mitigations.len(),
@@ -250,6 +254,7 @@ impl Engine {
                 () = tokio::time::sleep_until(wake) => {}
                 received = self.requests.recv_many(&mut inbox, room), if room > 0 => if received == 0 { break },
             }
+            self.look_at_quarantine();
             self.waiting.extend(inbox.drain(..));
             if self.commit.is_none() {
                 self.gather().await;
@@ -290,6 +295,7 @@ impl Engine {
 
     /// `None`: some changes were missed.
     pub(super) fn session_changed(&mut self, event: Option<SessionEvent>) {
+        self.looks_at_quarantine = true;
         let Some(SessionEvent { neighbor, change }) = event else {
             warn!(
                 "sessions changed faster than the breaker could watch; losses among the changes do not count"
@@ -562,6 +568,7 @@ impl Engine {
             }
             self.publish();
         }
+        self.looks_at_quarantine = true;
         self.parts.announcer.forget_ended();
         self.parts.announcer.tell_deliveries();
         let now = Instant::now();

@@ -1,5 +1,6 @@
 //! What can be asked of the engine.
 
+use super::quarantine::PeerMemory;
 use ipnet::IpNet;
 use prefixd_api::event::Event;
 use prefixd_api::ids::{EventId, GroupId, MitigationId, SuppressionId};
@@ -30,6 +31,13 @@ pub enum Command {
     },
     /// Disable, enable, reset a neighbour or send it everything again.
     Peer(PeerCommand),
+    /// The speaker knows something else of what a neighbour ended sessions over.
+    Remember {
+        /// The neighbour.
+        neighbor: Arc<str>,
+        /// All that is known.
+        memory: Arc<PeerMemory>,
+    },
     /// Sessions were lost right after something was announced.
     Trip(Trip),
     /// Announce again.

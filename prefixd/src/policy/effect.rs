@@ -1,5 +1,6 @@
 //! What a decision changes.
 
+use super::quarantine::QuarantineChange;
 use super::trace::Trace;
 use ipnet::IpNet;
 use prefixd_api::control::BreakerTripped;
@@ -83,6 +84,8 @@ pub enum Effect {
     },
     /// An order to a neighbour.
     Peer(PeerChange),
+    /// What is known of a neighbour that ended sessions over rules.
+    Quarantine(QuarantineChange),
     /// The breaker tripped, or was reset.
     Breaker(BreakerChange),
 }

@@ -10,7 +10,7 @@
 //! | `inventory`, `safelist`, `sources`, `playbooks`, `templates` | its parts, each with its look-up |
 //! | `state`, `starts` | what is live and what is remembered |
 //! | `decide`, `turn` | one command; a decision while it is made |
-//! | `ban`, `unban`, `create`, `withdraw`, `protect`, `due`, `judge` | one command each |
+//! | `ban`, `unban`, `create`, `withdraw`, `protect`, `due`, `judge`, `quarantine` | one command each |
 //! | `claims`, `evidence`, `lease`, `guard`, `check`, `plan`, `fallback`, `widen`, `ports`, `severity` | the rules they share |
 //! | `reason`, `trace` | why: every reason is a value |
 
@@ -35,6 +35,7 @@ mod plan;
 mod playbooks;
 mod ports;
 mod protect;
+mod quarantine;
 mod reason;
 mod safelist;
 mod settings;
@@ -62,6 +63,7 @@ pub use decide::decide;
 pub use due::next_deadline;
 pub use effect::{BreakerChange, Decision, Effect, MitigationEvent, Outcome, PeerChange, PeerWhat};
 pub(crate) use ports::{join, split};
+pub use quarantine::{ParkedRule, ParkedShape, Parking, PeerMemory, QuarantineChange, SessionEnd};
 pub use settings::{BreakerBounds, Policy, Quotas};
 pub use starts::Starts;
 pub use state::{Counts, State, Tally};

@@ -46,12 +46,22 @@ impl Turn<'_> {
                 nlri: command.nlri.clone(),
             },
         };
+        let neighbor: Arc<str> = command.neighbor.as_str().into();
+        let released = match &what {
+            PeerWhat::Released { nlri } => {
+                let known = self.state.quarantined.get(&neighbor);
+                known.map(|memory| Arc::new(memory.released(nlri.as_deref())))
+            }
+            _ => None,
+        };
         self.effects.push(Effect::Peer(PeerChange {
-            neighbor: command.neighbor.as_str().into(),
+            neighbor: Arc::clone(&neighbor),
             what,
             actor: command.actor.clone(),
             reason: command.reason.clone(),
         }));
+        let changed = released.and_then(|after| self.quarantine_changed(&neighbor, &after, &command.actor));
+        self.effects.extend(changed);
         Decision {
             outcome: Outcome::PeerOrdered,
             effects: self.effects,

@@ -2,6 +2,7 @@
 //! was. Persistent maps: a clone is a cheap snapshot, so a batch works on a copy and readers keep theirs.
 
 use super::effect::{Effect, PeerWhat};
+use super::quarantine::PeerMemory;
 use super::starts::{Start, Starts, decrement, increment};
 use imbl::{HashMap, HashSet, OrdMap};
 use ipnet::IpNet;
@@ -27,6 +28,8 @@ pub struct State {
     pub safelist: OrdMap<IpNet, Arc<SafelistEntry>>,
     /// Neighbours that an operator disabled, by name.
     pub disabled: OrdMap<Arc<str>, Arc<PeerDisabled>>,
+    /// What neighbours ended their sessions over, by name; those of whom nothing is known are not there.
+    pub quarantined: OrdMap<Arc<str>, Arc<PeerMemory>>,
     /// The breaker, while it is tripped: nothing new is announced.
     pub breaker: Option<Arc<BreakerTripped>>,
     /// Scopes that a mitigation holds in the store which could not be read at start: nothing new can begin there.
@@ -165,6 +168,13 @@ impl State {
                 }
                 Effect::SafelistRemoved { prefix, .. } => {
                     self.safelist.remove(prefix);
+                }
+                Effect::Quarantine(change) if change.after.is_empty() => {
+                    self.quarantined.remove(&change.neighbor);
+                }
+                Effect::Quarantine(change) => {
+                    self.quarantined
+                        .insert(Arc::clone(&change.neighbor), Arc::clone(&change.after));
                 }
                 Effect::Breaker(change) => self.breaker.clone_from(&change.after),
                 Effect::Peer(change) => match &change.what {

@@ -10,6 +10,7 @@ use super::db::on_db;
 use super::prefix::address;
 use super::{Store, StoreError};
 use crate::journal::Head;
+use crate::policy::PeerMemory;
 use prefixd_api::control::BreakerTripped;
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
 use prefixd_api::peer::PeerDisabled;
@@ -18,6 +19,7 @@ use prefixd_api::time::Timestamp;
 use prefixd_api::victim::Victim;
 use serde::de::DeserializeOwned;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -37,6 +39,8 @@ pub struct Loaded {
     pub safelist: Vec<SafelistEntry>,
     /// Neighbours that an operator disabled.
     pub disabled: Vec<PeerDisabled>,
+    /// What neighbours ended their sessions over.
+    pub quarantined: Vec<(Arc<str>, PeerMemory)>,
     /// The breaker, when it is tripped.
     pub breaker: Option<BreakerTripped>,
     /// The end of the POP's journal.
@@ -135,8 +139,27 @@ impl Store {
                 .await?
         })?;
         let breaker = all_or_nothing("breaker", rows)?.pop();
+        let rows: Vec<(String, String)> = on_db!(patiently self, |db| {
+            sqlx::query_as("SELECT neighbor, body FROM parked WHERE pop = $1 ORDER BY neighbor")
+                .bind(pop)
+                .fetch_all(db)
+                .await?
+        })?;
+        let mut quarantined = Vec::with_capacity(rows.len());
+        for (neighbor, body) in rows {
+            match serde_json::from_str(&body) {
+                Ok(memory) => quarantined.push((Arc::from(neighbor), memory)),
+                // Its rules are tried once more, which costs a session: less than not to start.
+                Err(error) => unreadable.push(Unreadable {
+                    what: "quarantine of neighbour",
+                    name: neighbor,
+                    error: error.to_string(),
+                }),
+            }
+        }
         Ok(Loaded {
             breaker,
+            quarantined,
             disabled,
             mitigations,
             groups,

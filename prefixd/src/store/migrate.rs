@@ -15,6 +15,7 @@ const STEPS: &[(i64, &str, &str)] = &[
         include_str!("../../../migrations/0002_disabled_peers.sql"),
     ),
     (3, "control", include_str!("../../../migrations/0003_control.sql")),
+    (4, "parked", include_str!("../../../migrations/0004_parked.sql")),
 ];
 
 /// What the tokens stand for.

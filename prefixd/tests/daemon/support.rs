@@ -116,6 +116,14 @@ pub(crate) enum Other {
 }
 
 impl Other {
+    /// The texts of a column.
+    pub(crate) async fn texts(&mut self, sql: &'static str) -> anyhow::Result<Vec<String>> {
+        Ok(match self {
+            Self::Sqlite(connection) => sqlx::query_scalar(sql).fetch_all(connection).await?,
+            Self::Postgres(connection) => sqlx::query_scalar(sql).fetch_all(connection).await?,
+        })
+    }
+
     pub(crate) async fn execute(&mut self, sql: &'static str) -> anyhow::Result<u64> {
         Ok(match self {
             Self::Sqlite(connection) => sqlx::query(sql).execute(connection).await?.rows_affected(),

@@ -1,10 +1,11 @@
 use super::*;
+use crate::flowspec::Family;
 use crate::status::NotificationInfo;
 
 const HOLD: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_secs(3600);
 
-fn key(n: u8) -> NlriKey {
+pub(super) fn key(n: u8) -> NlriKey {
     NlriKey::new(Family::Ipv4, vec![6, 1, 32, 10, 0, 0, n])
 }
 

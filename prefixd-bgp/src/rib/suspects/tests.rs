@@ -530,3 +530,88 @@ fn the_rules_in_the_data_of_a_notification_are_found() {
     assert_eq!(names(&of(&key(99))), [], "never told");
     assert_eq!(names(&[]), []);
 }
+
+/// The process is another one: it remembers what is parked, and nothing else.
+fn restart(world: &mut World) {
+    let (_, remembered) = world.rib.remembered();
+    let mut rib = Rib::new(&config());
+    rib.remember(remembered, world.now);
+    world.rib = rib;
+    world.table.clear();
+    world.dies_at = None;
+}
+
+#[test]
+fn what_is_parked_outlives_the_process_and_ends_when_it_would_have() {
+    let mut world = World::new([0], Death::UpdateError);
+    world.announce(0..3);
+    world.run_for(Duration::from_secs(60));
+    let parked = world.rib.parked();
+    let until = parked[0].1.until;
+    restart(&mut world);
+    assert_eq!(world.rib.parked(), parked);
+    world.announce(0..3);
+    world.connect();
+    let sessions = world.sessions;
+    world.run_until(until - Duration::from_secs(1));
+    assert_eq!(world.sessions, sessions, "it was told again");
+    assert_eq!(world.held(), keys(1..3));
+    assert!(matches!(
+        world.rib.delivery(&key(0)),
+        Some(Delivery::Quarantined(_))
+    ));
+    // Tried again, alone, it ends the session and is parked for twice as long.
+    world.run_for(Duration::from_secs(60));
+    assert_eq!(world.sessions, sessions + 1);
+    assert_eq!(world.held(), keys(1..3));
+    assert_eq!(world.rib.parked()[0].1.times, 2);
+
+    // By order as well, with the shape that it was parked for.
+    restart(&mut world);
+    world.announce(0..3);
+    world.cannot_take.clear();
+    world.connect();
+    assert_eq!(world.rib.release(None), 1);
+    world.run_for(Duration::from_secs(60));
+    assert_eq!(world.held(), keys(0..3));
+    assert!(world.rib.parked().is_empty());
+}
+
+#[test]
+fn a_parked_shape_outlives_the_process() {
+    let mut world = World::new(0..9, Death::UpdateError);
+    world.announce(0..3);
+    world.run_for(Duration::from_secs(3600));
+    assert_eq!(world.rib.parked().len(), 3);
+    restart(&mut world);
+    world.announce(0..9);
+    world.connect();
+    let sessions = world.sessions;
+    world.run_for(Duration::from_secs(3600));
+    assert_eq!((world.sessions, world.held()), (sessions, keys([])));
+    let Some(Delivery::Quarantined(parked)) = world.rib.delivery(&key(8)) else {
+        panic!("it is tried");
+    };
+    assert!(parked.by_shape);
+    assert_eq!(world.rib.release(None), 9);
+}
+
+/// Silence takes a hold time to show, also in the process that did not see the silence it was parked for.
+#[test]
+fn what_was_parked_for_silence_is_watched_as_long_after_a_restart() {
+    let mut world = World::new([0], Death::Silence);
+    world.announce(0..2);
+    while world.rib.counts().quarantined == 0 {
+        world.run_for(Duration::from_secs(10));
+    }
+    restart(&mut world);
+    world.announce(0..2);
+    world.connect();
+    world.run_for(Duration::from_secs(10));
+    let before = world.sessions;
+    assert_eq!(world.rib.release(None), 1);
+    world.announce(10..12);
+    world.run_for(Duration::from_secs(120));
+    assert_eq!((world.sessions, world.held()), (before + 1, keys([1, 10, 11])));
+    assert_eq!(world.rib.parked()[0].1.times, 2);
+}

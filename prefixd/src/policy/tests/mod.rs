@@ -2,6 +2,7 @@
 
 mod breaker;
 mod properties;
+mod quarantine;
 
 use super::inventory::{Asset, Customer, Inventory, Service};
 use super::playbooks::{Condition, OnAllowedPort, Playbook, Playbooks, Step};

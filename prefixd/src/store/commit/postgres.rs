@@ -136,6 +136,8 @@ fn bind_rest<'q>(query: Statement<'q>, rows: &'q Rows<'q>) -> Statement<'q> {
         safelist_removed,
         peers_disabled,
         peers_enabled,
+        parked,
+        none_parked,
         held,
         let_go,
         ..
@@ -162,6 +164,9 @@ fn bind_rest<'q>(query: Statement<'q>, rows: &'q Rows<'q>) -> Statement<'q> {
         .bind(column(held, |(name, _)| *name))
         .bind(column(held, |(_, body)| *body))
         .bind(column(let_go, |name| *name))
+        .bind(column(parked, |(neighbor, _)| *neighbor))
+        .bind(column(parked, |(_, body)| *body))
+        .bind(column(none_parked, |neighbor| *neighbor))
 }
 
 /// What an error says about the batch (PostgreSQL, appendix A: error codes).

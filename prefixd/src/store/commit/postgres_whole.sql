@@ -33,4 +33,12 @@
     DELETE FROM control t
     USING unnest($61::text[]) AS r (name)
     WHERE t.pop = $1 AND t.name = r.name
+), parked_rules AS (
+    INSERT INTO parked (pop, neighbor, body)
+    SELECT $1, neighbor, body FROM unnest($62::text[], $63::text[]) AS r (neighbor, body)
+    ON CONFLICT (pop, neighbor) DO UPDATE SET body = excluded.body
+), unparked_rules AS (
+    DELETE FROM parked t
+    USING unnest($64::text[]) AS r (neighbor)
+    WHERE t.pop = $1 AND t.neighbor = r.neighbor
 )

@@ -21,6 +21,8 @@ pub(super) struct Rows<'a> {
     pub(super) safelist_removed: Vec<Range>,
     pub(super) peers_disabled: Vec<(&'a str, &'a str)>,
     pub(super) peers_enabled: Vec<&'a str>,
+    pub(super) parked: Vec<(&'a str, &'a str)>,
+    pub(super) none_parked: Vec<&'a str>,
     pub(super) held: Vec<(&'a str, &'a str)>,
     pub(super) let_go: Vec<&'a str>,
 }
@@ -93,6 +95,7 @@ impl<'a> Rows<'a> {
         let mut suppressions: Last<&Scope, Option<(&Suppression, &str)>> = Last::with_capacity(0);
         let mut safelist: Last<IpNet, Option<&str>> = Last::with_capacity(0);
         let mut peers: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+        let mut quarantined: BTreeMap<&str, Option<&str>> = BTreeMap::new();
         let mut breaker = None;
         let mut by_trace: HashMap<*const Trace, EventId> = HashMap::with_capacity(capacity);
         for (effect, Written { body, why: text }) in batch.effects.iter().zip(&batch.written) {
@@ -132,6 +135,9 @@ impl<'a> Rows<'a> {
                 Effect::SafelistRemoved { prefix, .. } => {
                     safelist.put(*prefix, None);
                 }
+                Effect::Quarantine(change) => {
+                    quarantined.insert(&change.neighbor, Some(&**body).filter(|body| !body.is_empty()));
+                }
                 Effect::Breaker(change) => breaker = Some(change.after.as_ref().map(|_| &**body)),
                 Effect::Peer(change) => match &change.what {
                     PeerWhat::Disabled(_) => {
@@ -158,6 +164,8 @@ impl<'a> Rows<'a> {
             safelist_removed: Vec::new(),
             peers_disabled: Vec::new(),
             peers_enabled: Vec::new(),
+            parked: Vec::new(),
+            none_parked: Vec::new(),
             held: breaker
                 .flatten()
                 .map(|body| (BREAKER, body))
@@ -187,6 +195,12 @@ impl<'a> Rows<'a> {
                 None => rows.peers_enabled.push(neighbor),
             }
         }
+        for (neighbor, memory) in quarantined {
+            match memory {
+                Some(body) => rows.parked.push((neighbor, body)),
+                None => rows.none_parked.push(neighbor),
+            }
+        }
         rows
     }
 
@@ -198,6 +212,8 @@ impl<'a> Rows<'a> {
             && self.safelist_removed.is_empty()
             && self.peers_disabled.is_empty()
             && self.peers_enabled.is_empty()
+            && self.parked.is_empty()
+            && self.none_parked.is_empty()
             && self.held.is_empty()
             && self.let_go.is_empty()
     }

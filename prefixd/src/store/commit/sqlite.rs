@@ -225,6 +225,9 @@ const UNPROTECT: &str = "DELETE FROM safelist WHERE af = ?1 AND lo = ?2 AND hi =
 const DISABLE_PEER: &str = "INSERT INTO disabled_peers (pop, neighbor, body) VALUES (?1, ?2, ?3) \
      ON CONFLICT (pop, neighbor) DO UPDATE SET body = excluded.body";
 const ENABLE_PEER: &str = "DELETE FROM disabled_peers WHERE pop = ?1 AND neighbor = ?2";
+const PARK: &str = "INSERT INTO parked (pop, neighbor, body) VALUES (?1, ?2, ?3) \
+     ON CONFLICT (pop, neighbor) DO UPDATE SET body = excluded.body";
+const UNPARK: &str = "DELETE FROM parked WHERE pop = ?1 AND neighbor = ?2";
 const HOLD: &str = "INSERT INTO control (pop, name, body) VALUES (?1, ?2, ?3) \
      ON CONFLICT (pop, name) DO UPDATE SET body = excluded.body";
 const LET_GO: &str = "DELETE FROM control WHERE pop = ?1 AND name = ?2";
@@ -335,6 +338,12 @@ fn write_rest(connection: &Connection, pop: &str, rows: &Rows<'_>) -> rusqlite::
     }
     for neighbor in &rows.peers_enabled {
         run(connection, ENABLE_PEER, params![pop, neighbor])?;
+    }
+    for (neighbor, body) in &rows.parked {
+        run(connection, PARK, params![pop, neighbor, body])?;
+    }
+    for neighbor in &rows.none_parked {
+        run(connection, UNPARK, params![pop, neighbor])?;
     }
     for (name, body) in &rows.held {
         run(connection, HOLD, params![pop, name, body])?;

@@ -53,6 +53,8 @@ fn body(effect: &Effect) -> Result<String, serde_json::Error> {
                 Ok(String::new())
             }
         },
+        Effect::Quarantine(change) if change.after.is_empty() => Ok(String::new()),
+        Effect::Quarantine(change) => json(&change.after),
         Effect::Breaker(change) => match &change.after {
             Some(tripped) => json(tripped),
             None => Ok(String::new()),

@@ -2,7 +2,7 @@
 
 use super::fixture::{Attack, START, host};
 use super::*;
-use crate::policy::BreakerChange;
+use crate::policy::{BreakerChange, ParkedRule, Parking, PeerMemory, QuarantineChange, SessionEnd};
 use prefixd_api::control::BreakerTripped;
 use prefixd_api::feed::{FeedBody, FeedMessage};
 use prefixd_api::mitigation::{MitigationStatus, Scope, Suppression};
@@ -22,7 +22,7 @@ macro_rules! both {
 }
 both!(what_is_committed_is_loaded a_culprit_fails_alone_and_the_head_fences lists_page_and_filter
       retention_keeps_the_chain_verifiable a_newer_schema_is_refused what_operators_change_comes_and_goes
-      a_disabled_neighbour_stays_disabled_until_it_is_enabled a_tripped_breaker_stays_tripped_until_it_is_reset
+      a_disabled_neighbour_stays_disabled_until_it_is_enabled what_is_parked_is_kept_for_each_neighbour a_tripped_breaker_stays_tripped_until_it_is_reset
       a_changed_entry_breaks_the_chain an_unreadable_row_is_named_and_the_others_load);
 
 async fn what_is_committed_is_loaded(place: Place) {
@@ -452,6 +452,72 @@ async fn a_disabled_neighbour_stays_disabled_until_it_is_enabled(place: Place) {
         .collect();
     assert_eq!(orders[0], r#""enable" "edge1" "INC-4711""#);
     assert_eq!(orders[5], r#""reset" "edge2" "INC-4711""#);
+}
+
+async fn what_is_parked_is_kept_for_each_neighbour(place: Place) {
+    let memory = |nlri: &str, held: bool| PeerMemory {
+        hold_seconds: 30,
+        rules: vec![ParkedRule {
+            nlri: nlri.into(),
+            afi_safi: "ipv4-flowspec".into(),
+            shape: "ipv4-flowspec 000a 0 0 discard".into(),
+            held,
+            parking: Parking {
+                since: at(1),
+                until: at(9),
+                times: 1,
+                why: SessionEnd::Received {
+                    code: 3,
+                    subcode: 9,
+                    text: None,
+                },
+            },
+        }],
+        shapes: Vec::new(),
+    };
+    let change = |neighbor: &str, after: &PeerMemory| {
+        vec![Effect::Quarantine(QuarantineChange {
+            neighbor: neighbor.into(),
+            after: after.clone().into(),
+            parked: vec!["01".into()],
+            released: Vec::new(),
+            actor: "prefixd".into(),
+        })]
+    };
+    let (one, other) = (memory("01", true), memory("02", true));
+    place
+        .commit(&[
+            change("edge1", &one),
+            change("edge2", &one),
+            change("edge2", &other),
+        ])
+        .await
+        .unwrap();
+    let loaded = place.store.load(POP, at(2)).await.unwrap().quarantined;
+    assert_eq!(loaded, [("edge1".into(), one.clone()), ("edge2".into(), other)]);
+    assert_eq!(
+        place.store.load("elsewhere", at(2)).await.unwrap().quarantined,
+        []
+    );
+
+    // Who has nothing parked any more has no row.
+    let nothing = PeerMemory::default();
+    let released = memory("01", false);
+    place
+        .commit(&[change("edge1", &released), change("edge2", &nothing)])
+        .await
+        .unwrap();
+    let loaded = place.store.load(POP, at(3)).await.unwrap().quarantined;
+    assert_eq!(loaded, [("edge1".into(), released)]);
+    let journal = &batch(Head::default(), at(1), &[change("edge1", &one)]).entries;
+    assert_eq!(
+        (journal[0].kind, &*journal[0].subject),
+        (Kind::Quarantine, "edge1")
+    );
+    assert_eq!(
+        journal[0].body,
+        r#"{"neighbor":"edge1","parked":["01"],"released":[]}"#
+    );
 }
 
 async fn a_tripped_breaker_stays_tripped_until_it_is_reset(place: Place) {
