@@ -3,7 +3,7 @@
 //! Numbered messages are journal entries: a client that reconnects with the last position it has seen misses
 //! none, or is told `resync_required`. Messages without a number are ephemeral.
 
-use crate::control::BreakerTripped;
+use crate::control::{BreakerTripped, ControlScope, Stopped};
 use crate::event::EventOutcome;
 use crate::ids::{EventId, MitigationId};
 use crate::mitigation::{Delivery, Mitigation};
@@ -86,10 +86,17 @@ pub enum FeedBody {
         /// Whether it came.
         added: bool,
     },
-    /// The breaker tripped or was reset.
+    /// The breaker tripped or was reset, or a person stopped announcing or let it go on.
     ControlChanged {
-        /// While it is tripped.
+        /// The breaker, when it tripped.
+        #[serde(default)]
         breaker: Option<BreakerTripped>,
+        /// What a person stopped or let go on; absent when it was the breaker.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scope: Option<ControlScope>,
+        /// How it is stopped now; absent: it goes on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stopped: Option<Stopped>,
     },
     /// A new configuration is in force.
     ConfigReloaded {},

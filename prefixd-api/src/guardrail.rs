@@ -55,6 +55,8 @@ guardrails! {
     RateOfChange = "rate_of_change",
     /// The breaker is tripped: sessions were lost right after something was announced.
     Breaker = "breaker",
+    /// A person stopped announcing: hold or panic.
+    Panic = "panic",
     /// The source may not ask for this action.
     SourceAction = "source_action",
     /// A combination that would finish the attack, or that cannot match.

@@ -211,6 +211,8 @@ open_names! {
         Safelisted = "guardrail.safelist",
         /// It was announced right before sessions were lost, and the breaker tripped.
         Breaker = "guardrail.breaker",
+        /// A person said panic.
+        Panic = "guardrail.panic",
         /// The daemon's mode changed.
         ModeChanged = "mode_changed",
         /// A defect kept it from being judged by the guardrails; what cannot be judged may not stay.

@@ -100,6 +100,8 @@ kinds! {
     Quarantine = "peer.quarantine", None;
     /// The breaker tripped or was reset.
     Breaker = "breaker", Some("control_changed");
+    /// A person stopped announcing, or let it go on.
+    Control = "control", Some("control_changed");
     /// A configuration came into force.
     Config = "config", Some("config_reloaded");
 }
@@ -278,6 +280,12 @@ impl Writer {
                         change.neighbor.to_string(),
                         body,
                     );
+                }
+                Effect::Control(change) => {
+                    let body = serde_json::to_string(&serde_json::json!({
+                        "scope": change.scope, "stopped": change.after, "reason": change.reason,
+                    }))?;
+                    self.append(at, &change.actor, Kind::Control, change.scope.to_string(), body);
                 }
                 Effect::Breaker(change) => {
                     let body = serde_json::to_string(&serde_json::json!({

@@ -45,6 +45,15 @@ pub struct CauseLabel {
     pub cause: String,
 }
 
+/// What a person stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StopLabel {
+    /// `pop`, `customer:ID` or `neighbor:NAME`.
+    pub scope: String,
+    /// `hold` or `panic`.
+    pub state: String,
+}
+
 /// A neighbour, and what rules are there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FormLabel {
@@ -147,6 +156,8 @@ pub struct Now {
     pub owed: Gauge,
     /// Whether the breaker is tripped.
     pub breaker_tripped: Gauge,
+    /// What people stopped.
+    pub stopped: Family<StopLabel, Gauge>,
     /// Whether the store takes changes.
     pub store_up: Gauge,
     /// Whether the session is established.
@@ -317,6 +328,11 @@ impl Metrics {
             now.breaker_tripped.clone(),
         );
         registry.register(
+            "control_stopped",
+            "What people stopped, and how: 1 while it is so",
+            now.stopped.clone(),
+        );
+        registry.register(
             "store_up",
             "Whether the store takes changes",
             now.store_up.clone(),
@@ -421,7 +437,8 @@ impl Metrics {
             | Effect::SafelistRemoved { .. }
             | Effect::Peer(_)
             | Effect::Quarantine(_)
-            | Effect::Breaker(_) => {}
+            | Effect::Breaker(_)
+            | Effect::Control(_) => {}
         }
     }
 

@@ -4,8 +4,8 @@ use crate::failure::Failure;
 use crate::output::{Color, Format};
 use crate::session::Session;
 use crate::{
-    breaker, completion, events, health, import, man, mitigations, peers, reload, safelist, stats, status,
-    version, watch,
+    breaker, completion, control, events, health, import, man, mitigations, peers, reload, safelist, stats,
+    status, version, watch,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use prefixd_api::client::Endpoint;
@@ -155,6 +155,10 @@ enum Command {
     #[command(visible_alias = "sl")]
     Safelist(safelist::SafelistArgs),
     Peers(peers::PeersArgs),
+    Panic(control::PanicArgs),
+    Hold(control::HoldArgs),
+    Resume(control::ResumeArgs),
+    Control(control::ControlArgs),
     Breaker(breaker::BreakerArgs),
     Stats(stats::StatsArgs),
     Reload(reload::ReloadArgs),
@@ -175,6 +179,10 @@ impl Cli {
             Command::Events(args) => args.run(&session()?).await,
             Command::Safelist(args) => args.run(&session()?).await,
             Command::Peers(args) => args.run(&session()?).await,
+            Command::Panic(args) => args.run(&session()?).await,
+            Command::Hold(args) => args.run(&session()?).await,
+            Command::Resume(args) => args.run(&session()?).await,
+            Command::Control(args) => args.run(&session()?).await,
             Command::Breaker(args) => args.run(&session()?).await,
             Command::Stats(args) => args.run(&session()?).await,
             Command::Reload(args) => args.run(&session()?).await,

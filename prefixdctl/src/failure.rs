@@ -58,6 +58,12 @@ pub(crate) enum Failure {
     /// Some of a document could not be taken over.
     #[error("not everything was taken over: {missing} without an equivalent in prefixd")]
     Incomplete { missing: usize },
+    /// A panic that the database does not have yet.
+    #[error(
+        "the panic is in force, but not recorded: the database takes no changes. That follows by itself; until then a start \
+         of prefixd announces again what is stored"
+    )]
+    Unrecorded,
     /// The daemon works, but not with all its parts.
     #[error("prefixd is degraded: {0}")]
     Degraded(String),
@@ -78,7 +84,7 @@ impl Failure {
             Self::NotFound(_) => Exit::NotFound,
             Self::Conflict(_) => Exit::Conflict,
             Self::NotConfirmed(_) => Exit::NotConfirmed,
-            Self::Partial { .. } | Self::Incomplete { .. } => Exit::Partial,
+            Self::Partial { .. } | Self::Incomplete { .. } | Self::Unrecorded => Exit::Partial,
             Self::Degraded(_) => Exit::Degraded,
             Self::Down(_) => Exit::Down,
             Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Done,
@@ -142,6 +148,7 @@ impl Failure {
             Self::Conflict(_) => "conflict.expect_count",
             Self::NotConfirmed(_) => "client.not_confirmed",
             Self::Partial { .. } | Self::Incomplete { .. } => "client.partial",
+            Self::Unrecorded => "client.unrecorded",
             Self::Degraded(_) => "client.degraded",
             Self::Output(_) => "client.output",
         }

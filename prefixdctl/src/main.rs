@@ -16,6 +16,7 @@
 mod breaker;
 mod cli;
 mod completion;
+mod control;
 mod events;
 mod failure;
 mod health;

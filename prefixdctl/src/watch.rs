@@ -181,12 +181,20 @@ fn describe(message: &FeedMessage, view: View) -> Result<String, Failure> {
             format!("{missing} missing, {unexplained} unexplained")
         }
         FeedBody::ControlChanged {
+            stopped: Some(stopped),
+            ..
+        } => format!("{} of {}: {}", stopped.state, stopped.scope, stopped.reason),
+        FeedBody::ControlChanged {
+            scope: Some(scope), ..
+        } => format!("{scope} goes on"),
+        FeedBody::ControlChanged {
             breaker: Some(breaker),
+            ..
         } => format!(
             "the breaker tripped: lost {}; nothing new is announced",
             breaker.neighbors.join(" and ")
         ),
-        FeedBody::ControlChanged { breaker: None } => "the breaker is reset".to_owned(),
+        FeedBody::ControlChanged { breaker: None, .. } => "the breaker is reset".to_owned(),
         FeedBody::Hello { .. }
         | FeedBody::ConfigReloaded {}
         | FeedBody::ResyncRequired { .. }

@@ -142,9 +142,19 @@ impl Client {
         body: &(impl Serialize + Sync),
         repeat: Repeat,
     ) -> Result<T, Error> {
+        self.change_by(Method::POST, path, body, repeat).await
+    }
+
+    async fn change_by<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &(impl Serialize + Sync),
+        repeat: Repeat,
+    ) -> Result<T, Error> {
         let body = serde_json::to_vec(body)
             .map_err(|error| Error::Setup(format!("the request cannot be written as JSON: {error}")))?;
-        let answer = self.send(Method::POST, path, Some(body.into()), repeat).await?;
+        let answer = self.send(method, path, Some(body.into()), repeat).await?;
         decode(&answer.body)
     }
 

@@ -3,7 +3,7 @@
 use super::query::{PathBuilder, push_encoded};
 use super::retry::Repeat;
 use super::{Client, Error, EventQuery, MitigationQuery, Read, decode};
-use crate::control::{BreakerResetRequest, Control};
+use crate::control::{BreakerResetRequest, Control, ControlRequest};
 use crate::event::{EventAnswer, EventBatch, EventBatchAnswer, EventList, EventRequest, StoredEvent};
 use crate::ids::{EventId, MitigationId};
 use crate::mitigation::{Mitigation, MitigationDetail, MitigationList, MitigationRequest, WithdrawRequest};
@@ -157,6 +157,12 @@ impl Client {
     /// What holds all announcing back.
     pub async fn control(&self) -> Result<Read<Control>, Error> {
         self.read("/v1/control").await
+    }
+
+    /// Stops announcing, withdraws everything, or lets it go on.
+    pub async fn set_control(&self, request: &ControlRequest) -> Result<Control, Error> {
+        self.change_by(Method::PUT, "/v1/control", request, Repeat::WhenUnsent)
+            .await
     }
 
     /// Resets the breaker, so that new rules are announced again.

@@ -5,6 +5,7 @@ use crate::contact;
 use crate::event::{Answer, Effect, Failure, Page, Request};
 use crate::store::Applied;
 use crate::theme::Meaning;
+use prefixd_api::control::Stop;
 use prefixd_api::feed::{FeedBody, FeedMessage, MitigationChange};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
@@ -579,7 +580,26 @@ impl App {
                 format!("saf {} {prefix}{actor}", if *added { "+" } else { "-" }),
             ),
             FeedBody::ControlChanged {
+                stopped: Some(stopped),
+                ..
+            } => (
+                match stopped.state {
+                    Stop::Panic => Meaning::Critical,
+                    Stop::Hold => Meaning::Warn,
+                },
+                format!(
+                    "{} {}{actor}: {}",
+                    stopped.state.as_str().to_uppercase(),
+                    stopped.scope,
+                    stopped.reason
+                ),
+            ),
+            FeedBody::ControlChanged {
+                scope: Some(scope), ..
+            } => (Meaning::Ok, format!("RESUMED {scope}{actor}")),
+            FeedBody::ControlChanged {
                 breaker: Some(breaker),
+                ..
             } => (
                 Meaning::Critical,
                 format!(
@@ -587,7 +607,7 @@ impl App {
                     breaker.neighbors.join(", ")
                 ),
             ),
-            FeedBody::ControlChanged { breaker: None } => (Meaning::Ok, format!("breaker reset{actor}")),
+            FeedBody::ControlChanged { breaker: None, .. } => (Meaning::Ok, format!("breaker reset{actor}")),
             FeedBody::ConfigReloaded {} => (Meaning::Info, format!("cfg reloaded{actor}")),
             FeedBody::PeerChanged {
                 neighbor,

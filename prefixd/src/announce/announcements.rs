@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A state and why.
-type Standing = (AnnouncementState, Option<String>);
+pub(super) type Standing = (AnnouncementState, Option<String>);
 
 impl From<&Form> for AnnouncementForm {
     fn from(form: &Form) -> Self {
@@ -35,6 +35,7 @@ impl Announcer {
     pub fn announcements(&self, mitigation: &Mitigation) -> Vec<Announcement> {
         let neighbors = self.compiled(mitigation);
         let is_live = is_announced(mitigation);
+        let stopped = self.stopped_neighbors();
         let mut announcements = Vec::new();
         for (index, rule) in mitigation.rules.iter().enumerate() {
             for (neighbor, compiled) in &neighbors {
@@ -45,8 +46,11 @@ impl Announcer {
                     if !neighbor.enforce {
                         return is_live.then(not_enforced);
                     }
-                    let route = self.speaker.route(&neighbor.name, key)?;
-                    Some(state_of(&route.delivery))
+                    let why = || stopped.get(&neighbor.name).filter(|_| is_live).cloned();
+                    match self.speaker.route(&neighbor.name, key) {
+                        Some(route) => Some(state_of(&route.delivery)),
+                        None => why(),
+                    }
                 };
                 if is_live || !matches!(fitted.form, Form::Refused(_)) {
                     announcements.extend(told(neighbor, rule, fitted, standing));
@@ -91,6 +95,7 @@ impl Announcer {
         let is_live = is_announced(mitigation);
         let compiled = self.compiled(mitigation);
         let statuses = self.speaker.peers();
+        let stopped = self.stopped_neighbors();
         let mut replaced = vec![mitigation.mitigation_id];
         replaced.extend_from_slice(ending);
         let foresee = |(neighbor, compiled): (Neighbor, Arc<Compiled>)| {
@@ -101,6 +106,7 @@ impl Announcer {
                     _ if !neighbor.enforce => not_enforced(),
                     // Another mitigation has put it there.
                     Some(route) => state_of(&route.delivery),
+                    None if stopped.contains_key(&neighbor.name) => stopped.get(&neighbor.name).cloned()?,
                     None => first_standing(status, key),
                 })
             };

@@ -2,7 +2,7 @@
 
 use super::groups::Group;
 use super::table::{Desired, Step};
-use super::{Announcer, Drift, Inner, Leaving, OVERLAP, SAME_END, compile};
+use super::{Announcer, Drift, Inner, Leaving, Neighbor, OVERLAP, SAME_END, compile};
 use crate::policy::State;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::time::Timestamp;
@@ -46,6 +46,7 @@ impl Announcer {
             neighbors,
             groups,
             leaving,
+            stopped,
             ..
         } = inner;
         for group in groups.iter() {
@@ -54,7 +55,8 @@ impl Announcer {
                 self.compare(name, Some(group), unexplained, leaving, &mut drift, &mut changes);
             }
         }
-        for neighbor in neighbors.iter().filter(|neighbor| !neighbor.enforce) {
+        let gets_none = |neighbor: &&Neighbor| !neighbor.gets_rules(stopped);
+        for neighbor in neighbors.iter().filter(gets_none) {
             let at_once = Unexplained::Withdraw;
             self.compare(&neighbor.name, None, at_once, leaving, &mut drift, &mut changes);
         }

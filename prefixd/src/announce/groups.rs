@@ -8,24 +8,27 @@ use super::plan::NeighborPlan;
 use super::table::{Step, Table, Wanted};
 use super::{Neighbor, OVERLAP};
 use crate::policy::{Policy, is_same_but_ports};
+use prefixd_api::control::{Stop, Stopped};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Claim, Mitigation, OriginKind, Severity};
 use prefixd_api::rule::{Action, Ranges, Rule};
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::Priority;
 use prefixd_bgp::flowspec::NlriKey;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use tracing::warn;
 
 /// Neighbours with one plan.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Group {
     pub(super) plan: NeighborPlan,
     pub(super) members: Vec<Arc<str>>,
     /// What they should hold.
     pub(super) table: Table,
     compiled: HashMap<MitigationId, Arc<Compiled>>,
+    /// Since when its one neighbour is told nothing new.
+    held_since: Option<Timestamp>,
 }
 
 /// A mitigation for neighbours of one plan.
@@ -120,21 +123,39 @@ impl Compiled {
 }
 
 impl Group {
-    /// The groups of these neighbours. What a group's neighbours should hold goes on where its plan does; what is
-    /// compiled is made again, because with the neighbours the guardrails may have changed.
-    pub(super) fn of(neighbors: &[Neighbor], before: Vec<Self>) -> Vec<Self> {
-        let mut before = before;
+    /// The groups of these neighbours. What a group's neighbours should hold goes on where its plan does. One that a
+    /// person holds is alone in its group, with what it had; one in panic is in none.
+    pub(super) fn of(
+        neighbors: &[Neighbor],
+        stopped: &BTreeMap<Arc<str>, Arc<Stopped>>,
+        mut before: Vec<Self>,
+    ) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();
+        // Before the tables that they share go on without them.
         for neighbor in neighbors.iter().filter(|neighbor| neighbor.enforce) {
-            let known = groups.iter().position(|group| group.plan == neighbor.plan);
-            let index = known.unwrap_or_else(|| {
-                let old = before.iter().position(|group| group.plan == neighbor.plan);
-                let table = old.map_or_else(Table::default, |old| before.swap_remove(old).table);
+            if let Some(held) = stopped
+                .get(&neighbor.name)
+                .filter(|held| held.state == Stop::Hold)
+            {
+                let old = before.iter().find(|group| group.members.contains(&neighbor.name));
+                groups.push(Self {
+                    plan: neighbor.plan.clone(),
+                    members: vec![Arc::clone(&neighbor.name)],
+                    held_since: Some(held.set_at),
+                    ..old.cloned().unwrap_or_default()
+                });
+            }
+        }
+        before.retain(|group| group.held_since.is_none());
+        let free = |neighbor: &&Neighbor| neighbor.enforce && !stopped.contains_key(&neighbor.name);
+        for neighbor in neighbors.iter().filter(free) {
+            let shares = |group: &Self| group.held_since.is_none() && group.plan == neighbor.plan;
+            let index = groups.iter().position(shares).unwrap_or_else(|| {
+                let old = before.iter().position(shares);
                 groups.push(Self {
                     plan: neighbor.plan.clone(),
                     members: Vec::new(),
-                    table,
-                    compiled: HashMap::new(),
+                    ..old.map(|old| before.swap_remove(old)).unwrap_or_default()
                 });
                 groups.len() - 1
             });
@@ -152,9 +173,11 @@ impl Group {
         now: Timestamp,
     ) -> Vec<Step> {
         let id = mitigation.mitigation_id;
-        let known = self.compiled.get(&id);
-        let compiled = match known.filter(|compiled| compiled.is_of(mitigation)) {
+        let is_kept = |compiled: &&Arc<Compiled>| self.held_since.is_some() || compiled.is_of(mitigation);
+        let compiled = match self.compiled.get(&id).filter(is_kept) {
             Some(compiled) => Arc::clone(compiled),
+            // After a restart it gets what was there before it was held.
+            None if self.held_since.is_some_and(|since| mitigation.created_at > since) => return Vec::new(),
             None => {
                 let compiled = Arc::new(compile(mitigation, policy, &self.plan));
                 self.say_what_differs(id, &compiled);
@@ -170,6 +193,14 @@ impl Group {
     pub(super) fn remove(&mut self, id: MitigationId) -> Vec<Step> {
         self.compiled.remove(&id);
         self.table.remove(id)
+    }
+
+    /// The configuration changed, and with it perhaps the guardrails: everything is compiled again. Not where nothing new
+    /// may go: what is there was judged again with its mitigation.
+    pub(super) fn forget_compiled(&mut self) {
+        if self.held_since.is_none() {
+            self.compiled.clear();
+        }
     }
 
     pub(super) fn compiled(&self, id: MitigationId) -> Option<&Arc<Compiled>> {

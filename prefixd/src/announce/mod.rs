@@ -16,6 +16,7 @@ mod peers;
 mod plan;
 mod preview;
 mod rib;
+mod stops;
 mod table;
 
 pub use compile::CompileError;
@@ -27,6 +28,7 @@ use crate::clock::Clock;
 use crate::policy::{Policy, State};
 use converge::Unexplained;
 use groups::Group;
+use prefixd_api::control::Stopped;
 use prefixd_api::feed::FeedBody;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
@@ -79,6 +81,8 @@ struct Inner {
     memories: HashMap<Arc<str>, u64>,
     /// Mitigations that were taken back before their end was recorded; they are not announced again.
     held_back: HashSet<MitigationId>,
+    /// Neighbours at which a person stopped announcing.
+    stopped: BTreeMap<Arc<str>, Arc<Stopped>>,
 }
 
 /// Routes of neighbours that are compiled for otherwise since a reload, until the speaker ends them.
@@ -121,7 +125,7 @@ impl Announcer {
             started_at,
             inner: Mutex::new(Inner {
                 policy,
-                groups: Group::of(&neighbors, Vec::new()),
+                groups: Group::of(&neighbors, &BTreeMap::new(), Vec::new()),
                 neighbors,
                 live: BTreeMap::new(),
                 leaving: Leaving::default(),
@@ -129,6 +133,7 @@ impl Announcer {
                 disabled: BTreeMap::new(),
                 memories: HashMap::new(),
                 held_back: HashSet::new(),
+                stopped: BTreeMap::new(),
             }),
             ephemeral,
         }
@@ -225,8 +230,8 @@ impl Announcer {
         if report.is_ok() {
             inner.neighbors = neighbors;
         }
-        let before = std::mem::take(&mut inner.groups);
-        inner.groups = Group::of(&inner.neighbors, before);
+        inner.forget_compiled();
+        inner.regroup();
         // What the neighbours need anew is no drift.
         self.align(&mut inner, state, Unexplained::Overlap);
         inner.owe_telling_all();
@@ -234,7 +239,7 @@ impl Announcer {
     }
 
     fn tell(&self, inner: &Inner, steps: Vec<PerGroup>) {
-        let everyone = inner.groups.len() == 1 && inner.neighbors.iter().all(|neighbor| neighbor.enforce);
+        let everyone = inner.groups.len() == 1 && inner.neighbors.iter().all(|known| inner.gets_rules(known));
         let mut changes = Vec::new();
         for steps in steps {
             for (group, steps) in inner.groups.iter().zip(steps) {

@@ -100,7 +100,7 @@ impl Announcer {
     pub fn enforces(&self, neighbor: &str) -> bool {
         let inner = self.inner();
         let mut neighbors = inner.neighbors.iter();
-        neighbors.any(|known| known.enforce && &*known.name == neighbor)
+        neighbors.any(|known| &*known.name == neighbor && inner.gets_rules(known))
     }
 
     /// Whether any session is established.

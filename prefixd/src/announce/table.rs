@@ -37,7 +37,7 @@ pub(super) enum Step {
     Withdraw(NlriKey),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Slot {
     rule: Arc<CanonicalRule>,
     owners: Vec<Owner>,
@@ -53,7 +53,7 @@ struct Owner {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Table {
     slots: HashMap<NlriKey, Slot>,
     keys: HashMap<MitigationId, Vec<NlriKey>>,

@@ -592,3 +592,128 @@ async fn told(announcer: &Announcer, feed: &mut Feed, count: usize) -> Vec<Deliv
     timeout(PATIENCE, ticking).await.expect("deliveries are told");
     deliveries
 }
+
+fn stopped(announcer: &Announcer, name: &str, state: prefixd_api::control::Stop) -> Stops {
+    let stopped = Stopped {
+        scope: prefixd_api::control::ControlScope::Neighbor(name.to_owned()),
+        state,
+        reason: "INC-4711".to_owned(),
+        set_by: "token:noc".to_owned(),
+        set_at: announcer.clock.now(),
+        recorded: true,
+    };
+    [(name.into(), Arc::new(stopped))].into()
+}
+
+type Stops = BTreeMap<Arc<str>, Arc<Stopped>>;
+
+/// Two neighbours that take the same.
+fn twins() -> Announcer {
+    let discard = |last| Ipv4Addr::new(192, 0, 2, last);
+    let speaker = speaker(
+        None,
+        1,
+        vec![neighbor("a", discard(1), 179), neighbor("b", discard(2), 179)],
+    );
+    announcer(speaker, vec![named("a", true), named("b", true)])
+}
+
+#[tokio::test]
+async fn a_neighbour_in_panic_has_no_rules_and_gets_them_back() {
+    let announcer = twins();
+    let two = [1, 2].map(|last| mitigation(&announcer, last, &police()));
+    let state = state(&two);
+    announcer.project(&state, ids(&two[..1]));
+    announcer.stop_neighbors(
+        stopped(&announcer, "b", prefixd_api::control::Stop::Panic),
+        &state,
+    );
+    announcer.project(&state, ids(&two[1..]));
+    assert_eq!((held(&announcer, "a").len(), held(&announcer, "b").len()), (2, 0));
+    assert!(
+        !announcer.enforces("b"),
+        "it is not lost by rules that it does not get"
+    );
+    let told = announcer.announcements(&two[0]);
+    let b = told.iter().find(|told| told.neighbor == "b").unwrap();
+    assert_eq!(b.state, prefixd_api::resource::AnnouncementState::Refused);
+    assert!(b.reason.as_ref().unwrap().contains("INC-4711"), "{b:?}");
+    assert_eq!(
+        announcer.reconcile(&state),
+        Drift {
+            desired: 2,
+            ..Drift::default()
+        }
+    );
+    announcer.stop_neighbors(Stops::new(), &state);
+    let keys = |name: &str| {
+        let routes = held(&announcer, name).into_iter();
+        routes.map(|route| route.rule.key().clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(keys("b"), keys("a"));
+}
+
+#[tokio::test]
+async fn a_neighbour_on_hold_keeps_what_it_has_until_that_ends() {
+    let announcer = twins();
+    let wider = || json!({"match": {"protocols": [17], "dst_ports": ["27015-27016"]}, "action_type": "police", "rate_bps": 5_000_000});
+    let mut all = [1, 2, 3].map(|last| mitigation(&announcer, last, &police()));
+    // Made after the hold began, as the clock tells.
+    all[2].created_at = all[2].created_at.saturating_add(Duration::from_secs(5));
+    let mut now = state(&all[..2]);
+    announcer.project(&now, ids(&all[..2]));
+    let before = held(&announcer, "b");
+    announcer.stop_neighbors(stopped(&announcer, "b", prefixd_api::control::Stop::Hold), &now);
+    assert_eq!(held(&announcer, "b"), before, "the hold itself changes nothing");
+    // One more, and one that widens.
+    let widened = Mitigation {
+        rules: mitigation(&announcer, 1, &wider()).rules,
+        ..all[0].clone()
+    };
+    now.restore(Arc::new(all[2].clone()));
+    now.apply(&[crate::policy::Effect::Mitigation {
+        what: crate::policy::MitigationEvent::Updated,
+        actor: "token:noc".to_owned(),
+        before: Some(Arc::new(all[0].clone())),
+        after: Arc::new(widened),
+        why: None,
+    }]);
+    announcer.project(&now, ids(&all));
+    let keys = |name: &str| {
+        let routes = held(&announcer, name);
+        routes
+            .iter()
+            .map(|route| route.rule.key().clone())
+            .collect::<Vec<_>>()
+    };
+    let had: Vec<_> = before.iter().map(|route| route.rule.key().clone()).collect();
+    assert_eq!(keys("b"), had);
+    assert_eq!(
+        held(&announcer, "a").len(),
+        4,
+        "the old one a moment beside the wider one"
+    );
+    let drift = announcer.reconcile(&now);
+    assert_eq!((drift.missing, drift.unexplained), (0, 0));
+    // What ends leaves it.
+    announcer.remove(all[1].mitigation_id);
+    assert_eq!(keys("b").len(), 1);
+    // After a start it gets what was made before it was held.
+    let again = twins();
+    again.stop_neighbors(
+        stopped(&announcer, "b", prefixd_api::control::Stop::Hold),
+        &State::default(),
+    );
+    again.reconcile(&now);
+    assert_eq!((held(&again, "a").len(), held(&again, "b").len()), (3, 2));
+    announcer.stop_neighbors(Stops::new(), &now);
+    let keys_of = |name: &str| keys(name).into_iter().collect::<BTreeSet<_>>();
+    assert!(
+        keys_of("b").is_superset(
+            &keys_of("a")
+                .into_iter()
+                .filter(|key| !had.contains(key))
+                .collect()
+        )
+    );
+}

@@ -262,7 +262,8 @@ impl Sealed {
             | Effect::SafelistRemoved { .. }
             | Effect::Peer(_)
             | Effect::Quarantine(_)
-            | Effect::Breaker(_) => None,
+            | Effect::Breaker(_)
+            | Effect::Control(_) => None,
         })
     }
 

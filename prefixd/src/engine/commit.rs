@@ -11,6 +11,7 @@
 
 use super::batch::{Answers, Batch, Sealed, Work, releases};
 use super::run::{Engine, EngineError, LOOK_AGAIN, RETRY, TICK};
+use super::stops::{is_owed, next_urgent};
 use super::{Request, SubmitError};
 use crate::policy::{Command, Effect, State, Trip, next_deadline};
 use crate::store::CommitError;
@@ -168,6 +169,7 @@ impl Engine {
                 let wake = self.next_removal();
                 tokio::select! {
                     result = outcome(&mut self.commit) => break result,
+                    request = next_urgent(&mut self.urgent) => self.at_once(request),
                     () = tokio::time::sleep_until(wake) => self.keep_alive(),
                 }
             };
@@ -184,6 +186,7 @@ impl Engine {
             tokio::select! {
                 answer = &mut question => return answer,
                 () = go_on(&mut self.commit) => {}
+                request = next_urgent(&mut self.urgent) => self.at_once(request),
                 () = tokio::time::sleep_until(wake) => self.keep_alive(),
             }
         }
@@ -282,7 +285,12 @@ impl Engine {
         }
         for request in self.waiting.drain(..) {
             match request {
-                Request::Command { reply, .. } => drop(reply.send(Err(SubmitError::Store))),
+                Request::Command { command, reply } => {
+                    let _ = reply.send(Err(SubmitError::Store));
+                    if is_owed(&command) {
+                        self.own.push_front(command);
+                    }
+                }
                 Request::Reload { reply, .. } => drop(reply.send(Err(SubmitError::Store))),
             }
         }
@@ -290,7 +298,12 @@ impl Engine {
 
     fn refuse(&mut self, work: Work) {
         match work.reply {
-            Some(reply) => drop(reply.send(Err(SubmitError::Store))),
+            Some(reply) => {
+                let _ = reply.send(Err(SubmitError::Store));
+                if is_owed(&work.command) {
+                    self.own.push_front(work.command);
+                }
+            }
             None => self.own.push_back(work.command),
         }
     }
@@ -348,11 +361,14 @@ impl Engine {
     fn put_off(&mut self, sealed: Sealed, why: &SubmitError) {
         let is_away = matches!(why, SubmitError::Store);
         for item in sealed.items {
-            match (&item.work.command, &item.work.reply) {
-                (Command::Due(_) | Command::Judge(_) | Command::Trip(_) | Command::Remember { .. }, None)
-                    if is_away =>
-                {
+            let is_own = item.work.reply.is_none();
+            match &item.work.command {
+                Command::Due(_) | Command::Judge(_) | Command::Remember { .. } if is_own && is_away => {
                     self.own.push_back(item.work.command.clone());
+                }
+                command if is_owed(command) && is_away => {
+                    self.own.push_back(command.clone());
+                    item.fail(why.clone());
                 }
                 _ => {
                     self.look_again(item.work.own_scope());
@@ -393,6 +409,9 @@ impl Engine {
             if let Effect::Peer(change) = effect {
                 self.parts.announcer.obey(change);
             }
+            if let Effect::Control(change) = effect {
+                self.stop_is_recorded(&change.scope);
+            }
             if let Effect::Mitigation { after, .. } = effect {
                 self.owed.remove(&after.mitigation_id);
             }
@@ -425,6 +444,10 @@ impl Engine {
         let mut late = Vec::new();
         for effect in effects {
             match effect {
+                // Said while this was on its way: it is held back, and judged by what was said.
+                Effect::Mitigation { after, .. } if after.status.is_live() && self.is_stopped(after) => {
+                    self.parts.announcer.hold_back(after.mitigation_id);
+                }
                 Effect::Mitigation { before, after, .. } if is_news(before.as_deref(), after) => {
                     if let Some(trip) = self.breaker.announces(after.mitigation_id, now, bounds) {
                         self.parts.announcer.hold_back(after.mitigation_id);

@@ -13,6 +13,7 @@ mod quarantine;
 mod replays;
 mod restore;
 mod run;
+mod stops;
 #[cfg(test)]
 mod tests;
 
@@ -21,12 +22,15 @@ pub use run::{Engine, EngineError, Parts, Reload, Settings};
 use crate::journal::Entry;
 use crate::policy::{Command, Outcome, Policy, State};
 use arc_swap::ArcSwap;
+use prefixd_api::control::Stopped;
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// Commands that may wait. When it is full, callers are told to come back ([`SubmitError::QueueFull`]).
 pub const QUEUE: usize = 4096;
+/// The same of what overtakes everything else.
+const URGENT: usize = 64;
 /// Journal entries that a feed subscriber may be behind before it has to resync.
 pub const FEED_BACKLOG: usize = 4096;
 
@@ -52,6 +56,8 @@ pub struct Snapshot {
     pub unreadable: u64,
     /// The breaker has tripped, and the store has not recorded it yet.
     pub trip_unrecorded: bool,
+    /// Panics that are in force, and that the store has not recorded yet.
+    pub stops_unrecorded: Vec<Arc<Stopped>>,
 }
 
 /// What a caller gets once its command is durable.
@@ -87,6 +93,8 @@ pub enum SubmitError {
 #[derive(Clone, Debug)]
 pub struct Handle {
     requests: mpsc::Sender<Request>,
+    /// For what overtakes everything else.
+    urgent: mpsc::Sender<Request>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     feed: broadcast::Sender<Arc<Entry>>,
 }
@@ -117,7 +125,9 @@ impl Handle {
     /// See [`SubmitError`].
     pub async fn submit(&self, command: Command) -> Result<Answer, SubmitError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Command { command, reply })?;
+        let overtakes = matches!(&command, Command::Control(set) if set.is_panic());
+        let lane = if overtakes { &self.urgent } else { &self.requests };
+        send(lane, Request::Command { command, reply })?;
         answer.await.unwrap_or(Err(SubmitError::Stopping))
     }
 
@@ -128,15 +138,8 @@ impl Handle {
     /// See [`SubmitError`].
     pub async fn reload(&self, next: Box<Reload>, actor: String) -> Result<u64, SubmitError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Reload { next, actor, reply })?;
+        send(&self.requests, Request::Reload { next, actor, reply })?;
         answer.await.unwrap_or(Err(SubmitError::Stopping))
-    }
-
-    fn send(&self, request: Request) -> Result<(), SubmitError> {
-        self.requests.try_send(request).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => SubmitError::QueueFull,
-            mpsc::error::TrySendError::Closed(_) => SubmitError::Stopping,
-        })
     }
 
     /// The state as of the last commit.
@@ -156,4 +159,11 @@ impl Handle {
     pub fn queued(&self) -> usize {
         self.requests.max_capacity() - self.requests.capacity()
     }
+}
+
+fn send(lane: &mpsc::Sender<Request>, request: Request) -> Result<(), SubmitError> {
+    lane.try_send(request).map_err(|refused| match refused {
+        mpsc::error::TrySendError::Full(_) => SubmitError::QueueFull,
+        mpsc::error::TrySendError::Closed(_) => SubmitError::Stopping,
+    })
 }

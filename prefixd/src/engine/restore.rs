@@ -33,6 +33,11 @@ pub(super) fn restore(state: &mut State, loaded: &Loaded, now: Timestamp) -> u64
             .quarantined
             .insert(Arc::clone(neighbor), Arc::new(memory.clone()));
     }
+    for stopped in &loaded.stopped {
+        state
+            .stopped
+            .insert(stopped.scope.clone(), Arc::new(stopped.clone()));
+    }
     state.breaker = loaded.breaker.clone().map(Arc::new);
     for mitigation in &loaded.mitigations {
         let ttl = Duration::from_secs(mitigation.ttl_seconds.into());

@@ -10,7 +10,8 @@ use super::deadlines::Deadlines;
 use super::known::Known;
 use super::replays::{Replays, Seen};
 use super::restore::restore;
-use super::{FEED_BACKLOG, Handle, QUEUE, ReloadReply, Request, Snapshot, SubmitError};
+use super::stops::{Unrecorded, is_owed, next_urgent};
+use super::{FEED_BACKLOG, Handle, QUEUE, ReloadReply, Request, Snapshot, SubmitError, URGENT};
 use crate::announce::{Announcer, Neighbor};
 use crate::clock::{Clock, STEP};
 use crate::journal::{Head, Kind};
@@ -95,6 +96,8 @@ pub struct Reload {
 pub struct Engine {
     pub(super) parts: Parts,
     pub(super) requests: mpsc::Receiver<Request>,
+    /// What overtakes everything else.
+    pub(super) urgent: mpsc::Receiver<Request>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) feed: broadcast::Sender<Arc<crate::journal::Entry>>,
     pop: Arc<str>,
@@ -120,6 +123,8 @@ pub struct Engine {
     pub(super) breaker: Breaker,
     /// The speaker may know something else of what neighbours ended sessions over.
     pub(super) looks_at_quarantine: bool,
+    /// Panics that are in force and not recorded.
+    pub(super) stops: Vec<Unrecorded>,
     /// Sessions that come up and go down.
     sessions: broadcast::Receiver<SessionEvent>,
     /// Whether any neighbour is established, as of the last look.
@@ -159,6 +164,7 @@ impl Engine {
         let mut state = State::default();
         let unreadable = restore(&mut state, &loaded, now);
         let (sender, requests) = mpsc::channel(QUEUE);
+        let (urgently, urgent) = mpsc::channel(URGENT);
         let (feed, _) = broadcast::channel(FEED_BACKLOG);
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot {
             state: state.clone(),
@@ -170,15 +176,18 @@ impl Engine {
             clock_stepped: false,
             unreadable,
             trip_unrecorded: false,
+            stops_unrecorded: Vec::new(),
         }));
         let handle = Handle {
             requests: sender,
+            urgent: urgently,
             snapshot: Arc::clone(&snapshot),
             feed: feed.clone(),
         };
         let engine = Self {
             pop: Arc::from(parts.policy.pop()),
             requests,
+            urgent,
             snapshot,
             feed,
             state,
@@ -194,6 +203,7 @@ impl Engine {
             owed: HashSet::new(),
             breaker: Breaker::default(),
             looks_at_quarantine: false,
+            stops: Vec::new(),
             sessions: parts.announcer.speaker().events(),
             established: false,
             store_failing_since: None,
@@ -225,6 +235,7 @@ impl Engine {
         }
         self.parts.announcer.keep_disabled(&self.state);
         self.parts.announcer.remember(&self.state, None);
+        self.tell_neighbors();
         let announced = self.parts.announcer.reconcile(&self.state);
         info!(
             live = self.state.mitigations.len(),
@@ -247,7 +258,8 @@ impl Engine {
             let room = MAX_WAITING.saturating_sub(self.waiting.len());
             tokio::select! {
                 biased;
-                () = shutdown.cancelled(), if !self.requests.is_closed() => self.requests.close(),
+                () = shutdown.cancelled(), if !self.requests.is_closed() => self.stop_listening(),
+                request = next_urgent(&mut self.urgent) => self.at_once(request),
                 _ = tick.tick() => self.tick().await?,
                 result = outcome(&mut self.commit) => self.committed(result).await?,
                 event = next_event(&mut self.sessions) => self.session_changed(event),
@@ -262,16 +274,20 @@ impl Engine {
             self.decide_waiting().await?;
             self.commit_draft();
         }
-        // A trip is recorded as well: the next start must not announce what tripped it. While the store is away that
+        // What was said before the lane was closed.
+        while let Ok(request) = self.urgent.try_recv() {
+            self.at_once(request);
+        }
+        // A trip and a panic are recorded as well: the next start must not announce what they took off. While the store is away that
         // is tried until the time to drain is over.
         while !self.waiting.is_empty()
             || self.draft.is_some()
             || self.commit.is_some()
-            || self.has_trip_to_record()
+            || self.owes_a_decision()
         {
             self.decide_waiting().await?;
             self.settle().await?;
-            if let Some(retry_at) = self.retry_at.filter(|_| self.has_trip_to_record()) {
+            if let Some(retry_at) = self.retry_at.filter(|_| self.owes_a_decision()) {
                 self.meanwhile(tokio::time::sleep_until(retry_at)).await;
             }
         }
@@ -318,6 +334,15 @@ impl Engine {
                 }
             }
         }
+    }
+
+    fn stop_listening(&mut self) {
+        self.requests.close();
+        self.urgent.close();
+    }
+
+    fn owes_a_decision(&self) -> bool {
+        self.own.iter().any(is_owed)
     }
 
     fn has_trip_to_record(&self) -> bool {
@@ -440,11 +465,17 @@ impl Engine {
                 if matches!(work.command, Command::ResetBreaker(_)) && !self.has_trip_to_record() {
                     self.breaker.is_recorded();
                 }
+                let panic = match &work.command {
+                    Command::Control(set) if set.is_panic() => Some(set.clone()),
+                    _ => None,
+                };
                 let facts = self.facts(batch.state(), &work.command);
                 let own = work.own_scope();
                 if !batch.decide(work, &self.parts.policy, &facts) {
                     self.parts.metrics.defects.inc();
                     self.look_again(own);
+                } else if let Some(set) = panic {
+                    self.judge_stopped(&set, batch.state());
                 }
             }
         }
@@ -500,6 +531,7 @@ impl Engine {
             clock_stepped: self.clock_stepped,
             unreadable: self.unreadable,
             trip_unrecorded: self.breaker.unrecorded().is_some(),
+            stops_unrecorded: self.unrecorded_stops(),
         }));
     }
 

@@ -4,14 +4,17 @@ use super::extract::{Json, Query, ok};
 use super::identity::Principal;
 use super::mitigations::reason;
 use super::{App, Failure};
-use crate::policy::{Command, Outcome, ResetBreaker};
+use crate::engine::{Snapshot, SubmitError};
+use crate::policy::{Command, Outcome, ResetBreaker, SetControl};
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use prefixd_api::control::{BreakerResetRequest, Control};
-use prefixd_api::problem::Problem;
+use prefixd_api::control::{BreakerResetRequest, Control, ControlRequest, ControlScope, Stop, Stopped};
+use prefixd_api::problem::{Code, Problem};
+use prefixd_api::role::Role;
+use std::sync::Arc;
 
-/// What holds all announcing back: the breaker, while it is tripped.
+/// What holds announcing back: the breaker while it is tripped, and what people stopped.
 #[utoipa::path(get, path = "/v1/control", tag = "control", responses((status = 200, body = Control)))]
 pub(super) async fn get(State(app): State<App>, query: Query) -> Result<Response, Failure> {
     query.finish()?;
@@ -42,9 +45,127 @@ pub(super) async fn reset_breaker(
     }
 }
 
+/// Stop announcing (hold), withdraw everything (panic), or let it go on (running), for the POP, a customer or a neighbour.
+/// An operator may say panic; hold and running need an admin. Panic is in force at once, also while the database is away.
+#[utoipa::path(put, path = "/v1/control", tag = "control", request_body = ControlRequest, responses(
+    (status = 200, description = "In force, committed; or it was so already", body = Control),
+    (status = 400, body = Problem), (status = 403, body = Problem),
+    (status = 404, description = "No such customer or neighbour", body = Problem),
+    (status = 503, description = "Not committed; a panic is in force all the same, and recorded when the database is back",
+        body = Problem),
+))]
+pub(super) async fn set(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Json(request): Json<ControlRequest>,
+) -> Result<Response, Failure> {
+    reason(&request.reason)?;
+    let command = SetControl {
+        scope: request.scope,
+        state: request.state,
+        actor: principal.actor,
+        reason: request.reason,
+    };
+    if !command.is_panic() && !principal.role.includes(Role::Admin) {
+        return Err(Failure::new(
+            Code::AuthForbidden,
+            format!(
+                "{} is {}; hold and running need admin, panic alone does not",
+                command.actor, principal.role
+            ),
+        ));
+    }
+    exists(&app, &command.scope)?;
+    let (is_panic, scope) = (command.is_panic(), command.scope.clone());
+    match app.engine.submit(Command::Control(command)).await {
+        Ok(answer) => match answer.outcome {
+            Outcome::ControlChanged => ok(&control(&app)),
+            other => Err(Failure::internal(&format_args!("a word on control came to {other:?}"))),
+        },
+        Err(SubmitError::Store) if is_panic && is_in_force(&app, &scope) => Err(Problem::new(
+            Code::StoreUnavailable,
+            "the panic is in force: its rules are withdrawn and nothing is announced. The database does not take changes, so \
+             it is not recorded yet; that follows by itself. A start of prefixd before that announces again what is stored",
+        )
+        .with_retry_after(1)
+        .into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What is stopped can be named also when the configuration does not know it any more.
+fn exists(app: &App, scope: &ControlScope) -> Result<(), Failure> {
+    let snapshot = app.engine.snapshot();
+    if snapshot.state.stopped.contains_key(scope) {
+        return Ok(());
+    }
+    let (known, what) = match scope {
+        ControlScope::Pop => (true, "POP"),
+        ControlScope::Customer(id) => {
+            let live = || snapshot.state.mitigations.values();
+            let is_filtered = || live().any(|live| live.customer_id.as_ref() == Some(id));
+            (
+                snapshot.policy.customer_name(id).is_some() || is_filtered(),
+                "customer",
+            )
+        }
+        ControlScope::Neighbor(name) => (app.announcer.peer_detail(name).is_some(), "neighbour"),
+    };
+    if known {
+        Ok(())
+    } else {
+        Err(Failure::not_found(what))
+    }
+}
+
+fn is_in_force(app: &App, scope: &ControlScope) -> bool {
+    let snapshot = app.engine.snapshot();
+    snapshot
+        .stops_unrecorded
+        .iter()
+        .any(|stopped| stopped.scope == *scope)
+}
+
 fn control(app: &App) -> Control {
     let snapshot = app.engine.snapshot();
     Control {
         breaker: snapshot.state.breaker.as_deref().cloned(),
+        stopped: in_force(&snapshot),
     }
+}
+
+/// What people stopped, recorded or not, the whole POP first.
+pub(super) fn in_force(snapshot: &Snapshot) -> Vec<Stopped> {
+    let unrecorded = &snapshot.stops_unrecorded;
+    let recorded = snapshot.state.stopped.values();
+    let is_newer = |stopped: &&Arc<Stopped>| unrecorded.iter().all(|other| other.scope != stopped.scope);
+    let mut stopped: Vec<Stopped> = recorded
+        .filter(is_newer)
+        .chain(unrecorded)
+        .map(|stopped| Stopped::clone(stopped))
+        .collect();
+    stopped.sort_by(|a, b| a.scope.cmp(&b.scope));
+    stopped
+}
+
+/// What health says of it.
+pub(super) fn sentence(stopped: &Stopped) -> String {
+    let (word, how) = match stopped.state {
+        Stop::Hold => ("on hold", "nothing new is announced"),
+        Stop::Panic => ("in PANIC", "nothing is announced"),
+    };
+    let what = match &stopped.scope {
+        ControlScope::Pop => "this POP".to_owned(),
+        ControlScope::Customer(id) => format!("customer {id}"),
+        ControlScope::Neighbor(name) => format!("neighbour {name}"),
+    };
+    let recorded = if stopped.recorded {
+        ""
+    } else {
+        "; the store has not recorded it yet, and a restart would not know it"
+    };
+    format!(
+        "{what} is {word} since {} by {} ({}): {how} until prefixdctl resume{recorded}",
+        stopped.set_at, stopped.set_by, stopped.reason
+    )
 }

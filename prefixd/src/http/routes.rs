@@ -46,6 +46,7 @@ impl Table {
             for (method, operation) in [
                 (Method::GET, &mut item.get),
                 (Method::POST, &mut item.post),
+                (Method::PUT, &mut item.put),
                 (Method::DELETE, &mut item.delete),
             ] {
                 let Some(operation) = operation else { continue };
@@ -95,6 +96,8 @@ fn table() -> Table {
     .add(Is(Role::Operator), routes!(peers::resend))
     .add(Is(Role::Operator), routes!(peers::release))
     .add(Is(Role::Viewer), routes!(control::get))
+    // Panic alone; the handler asks for an admin for everything else.
+    .add(Is(Role::Operator), routes!(control::set))
     .add(Is(Role::Admin), routes!(control::reset_breaker))
     .add(Is(Role::Admin), routes!(config::reload))
     .add(Public, routes!(status::health))
@@ -179,6 +182,7 @@ mod tests {
                 "/v1/breaker/reset POST admin",
                 "/v1/config/reload POST admin",
                 "/v1/control GET viewer",
+                "/v1/control PUT operator",
                 "/v1/events GET viewer",
                 "/v1/events POST detector",
                 "/v1/events/batch POST detector",

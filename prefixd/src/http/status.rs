@@ -2,12 +2,13 @@
 
 use super::extract::{Query, answer, ok};
 use super::identity::Principal;
-use super::{App, Failure, routes};
-use crate::metrics::{CauseLabel, FormLabel, NeighborLabel, label};
+use super::{App, Failure, control, routes};
+use crate::metrics::{CauseLabel, FormLabel, NeighborLabel, StopLabel, label};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use prefixd_api::control::{ControlScope, Stop};
 use prefixd_api::mitigation::MitigationStatus;
 use prefixd_api::problem::{Code, Problem};
 use prefixd_api::resource::{
@@ -169,6 +170,9 @@ pub(super) async fn detail(
             ),
         );
     }
+    for stopped in control::in_force(&snapshot).iter().rev() {
+        reasons.insert(0, control::sentence(stopped));
+    }
     if let Some(since) = snapshot.store_failing_since {
         reasons.push(format!("the store takes no changes since {since}"));
     }
@@ -260,6 +264,21 @@ fn set_gauges(app: &App) {
     now.owed.set(signed(snapshot.owed));
     now.breaker_tripped
         .set(i64::from(snapshot.state.breaker.is_some()));
+    // What goes on must not stay.
+    now.stopped.clear();
+    let stopped = |scope: &ControlScope, state: Stop, is_so: bool| {
+        let label = StopLabel {
+            scope: scope.to_string(),
+            state: state.to_string(),
+        };
+        now.stopped.get_or_create(&label).set(i64::from(is_so));
+    };
+    // There also while nothing is stopped, so that an alert has something to look at.
+    stopped(&ControlScope::Pop, Stop::Hold, false);
+    stopped(&ControlScope::Pop, Stop::Panic, false);
+    for one in control::in_force(&snapshot) {
+        stopped(&one.scope, one.state, true);
+    }
     now.store_up
         .set(i64::from(snapshot.store_failing_since.is_none()));
     // A neighbour that a reload removed must not stay.

@@ -2,6 +2,7 @@
 
 use super::quarantine::PeerMemory;
 use ipnet::IpNet;
+use prefixd_api::control::{ControlScope, ControlState};
 use prefixd_api::event::Event;
 use prefixd_api::ids::{EventId, GroupId, MitigationId, SuppressionId};
 use prefixd_api::mitigation::{MitigationRequest, Scope};
@@ -42,6 +43,8 @@ pub enum Command {
     Trip(Trip),
     /// Announce again.
     ResetBreaker(ResetBreaker),
+    /// Stop announcing, withdraw everything, or let it go on.
+    Control(SetControl),
     /// A deadline of this scope has come: lease, claim, hold-down or escalation.
     Due(Scope),
     /// Configuration or safelist changed: judge the live mitigation of this scope again.
@@ -62,6 +65,19 @@ pub struct Trip {
 /// An admin's order to announce again, authenticated.
 #[derive(Clone, Debug)]
 pub struct ResetBreaker {
+    /// Who asks.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A person's word on what may be announced, authenticated.
+#[derive(Clone, Debug)]
+pub struct SetControl {
+    /// What it is about.
+    pub scope: ControlScope,
+    /// What is to be done.
+    pub state: ControlState,
     /// Who asks.
     pub actor: String,
     /// Why.

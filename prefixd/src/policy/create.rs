@@ -95,7 +95,8 @@ impl Turn<'_> {
         // One of the other mode is not revised: it ends, and a successor takes its place.
         let revised = live.filter(|live| live.enforced == enforced);
         if revised.is_some_and(|live| live.rules != rules) {
-            self.guard_breaker(enforced)?;
+            let customer = target.owner.map(|owner| &*owner.customer.id);
+            self.guard_announcing(enforced, customer)?;
         }
         if revised.is_none() {
             self.guard_new(Subject {

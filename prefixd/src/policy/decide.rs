@@ -24,6 +24,7 @@ pub fn decide(state: &State, policy: &Policy, command: &Command, now: Timestamp,
         Command::Remember { neighbor, memory } => turn.remember(neighbor, memory),
         Command::Trip(trip) => turn.trip(trip),
         Command::ResetBreaker(command) => turn.reset_breaker(command),
+        Command::Control(command) => turn.set_control(command),
         Command::Due(scope) => turn.due(scope),
         Command::Judge(scope) => turn.judge(scope),
     }

@@ -3,7 +3,7 @@
 use super::quarantine::QuarantineChange;
 use super::trace::Trace;
 use ipnet::IpNet;
-use prefixd_api::control::BreakerTripped;
+use prefixd_api::control::{BreakerTripped, ControlScope, Stopped};
 use prefixd_api::event::{EventAnswer, StoredEvent};
 use prefixd_api::guardrail::Guardrail;
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
@@ -88,6 +88,8 @@ pub enum Effect {
     Quarantine(QuarantineChange),
     /// The breaker tripped, or was reset.
     Breaker(BreakerChange),
+    /// A person stopped announcing, or let it go on.
+    Control(ControlChange),
 }
 
 /// See [`Effect::Breaker`].
@@ -95,6 +97,19 @@ pub enum Effect {
 pub struct BreakerChange {
     /// While it is tripped.
     pub after: Option<Arc<BreakerTripped>>,
+    /// Who did it.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// See [`Effect::Control`].
+#[derive(Clone, Debug)]
+pub struct ControlChange {
+    /// What it is about.
+    pub scope: ControlScope,
+    /// How it is stopped now; absent: it goes on.
+    pub after: Option<Arc<Stopped>>,
     /// Who did it.
     pub actor: String,
     /// Why.

@@ -109,8 +109,9 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Whether anything new may be announced. What is announced already goes on and ends.
-    pub(super) fn guard_breaker(&self, enforced: bool) -> Result<(), Reason> {
+    /// Whether anything new may be announced for this customer. What is announced already goes on and ends.
+    pub(super) fn guard_announcing(&self, enforced: bool, customer: Option<&str>) -> Result<(), Reason> {
+        self.guard_stopped(enforced, customer)?;
         match &self.state.breaker {
             Some(breaker) if enforced => Err(Reason::BreakerTripped {
                 tripped_at: breaker.tripped_at,
@@ -122,7 +123,8 @@ impl Turn<'_> {
 
     /// Quotas and rates of change: the checks on one more mitigation.
     pub(super) fn guard_new(&mut self, subject: Subject<'_>) -> Result<(), Reason> {
-        self.guard_breaker(subject.enforced)?;
+        let customer_id = subject.owner.map(|owner| &*owner.customer.id);
+        self.guard_announcing(subject.enforced, customer_id)?;
         let (quotas, tally) = (&self.policy.quotas, self.tally(subject.enforced));
         if subject.source.is_some() {
             let vectors = tally.victim(subject.victim);
@@ -134,7 +136,6 @@ impl Turn<'_> {
                 });
             }
         }
-        let customer_id = subject.owner.map(|owner| &*owner.customer.id);
         let (customer, new_customer) =
             customer_id.map_or((0, 0), |id| (tally.customer(id), tally.starts.customer(id)));
         let new_source = subject.source.map_or(0, |name| tally.starts.source(name));

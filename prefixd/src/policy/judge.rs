@@ -5,6 +5,7 @@ use super::lease;
 use super::reason::Reason;
 use super::turn::Turn;
 use crate::journal::DAEMON;
+use prefixd_api::control::Stop;
 use prefixd_api::mitigation::{EndReason, Mitigation, OriginKind, Scope};
 use prefixd_api::resource::Mode;
 use prefixd_api::time::Timestamp;
@@ -17,7 +18,12 @@ impl Turn<'_> {
         if let Some(live) = self.state.mitigation_of(scope) {
             let filtered_since = self.state.group(scope).and_then(|group| group.filtered_since);
             if let Some((reason, end)) = self.judged(live) {
-                self.end(live, Mitigation::clone(live), end, DAEMON, reason.to_string());
+                // Who said panic ended it.
+                let actor = match &reason {
+                    Reason::Stopped { by, .. } => by.clone(),
+                    _ => DAEMON.to_owned(),
+                };
+                self.end(live, Mitigation::clone(live), end, &actor, reason.to_string());
                 self.trace.note(reason);
             } else {
                 self.narrow(live, filtered_since.unwrap_or(live.created_at));
@@ -60,6 +66,12 @@ impl Turn<'_> {
 
     fn failed_guardrail(&self, live: &Mitigation) -> Result<(), Reason> {
         let owner = self.policy.inventory.owner(live.victim_ip);
+        if live.enforced
+            && let Some(stopped) = self.stopped(live.customer_id.as_deref())
+            && stopped.state == Stop::Panic
+        {
+            return Err(stopped.into());
+        }
         self.guard_destination(live.victim_ip, owner)?;
         let customer = owner.map(|owner| &*owner.customer.id);
         if customer != live.customer_id.as_deref() {

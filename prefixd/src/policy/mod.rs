@@ -10,7 +10,7 @@
 //! | `inventory`, `safelist`, `sources`, `playbooks`, `templates` | its parts, each with its look-up |
 //! | `state`, `starts` | what is live and what is remembered |
 //! | `decide`, `turn` | one command; a decision while it is made |
-//! | `ban`, `unban`, `create`, `withdraw`, `protect`, `due`, `judge`, `quarantine` | one command each |
+//! | `ban`, `unban`, `create`, `withdraw`, `protect`, `control`, `breaker`, `neighbor`, `due`, `judge`, `quarantine` | one command each |
 //! | `claims`, `evidence`, `lease`, `guard`, `check`, `plan`, `fallback`, `widen`, `ports`, `severity` | the rules they share |
 //! | `reason`, `trace` | why: every reason is a value |
 
@@ -20,6 +20,7 @@ mod check;
 mod claims;
 mod command;
 mod compile;
+mod control;
 mod create;
 mod decide;
 mod due;
@@ -54,14 +55,16 @@ mod withdraw;
 mod tests;
 
 pub use command::{
-    Command, CreateCommand, EventCommand, FreshIds, PeerCommand, ResetBreaker, SafelistAdd, Trip,
+    Command, CreateCommand, EventCommand, FreshIds, PeerCommand, ResetBreaker, SafelistAdd, SetControl, Trip,
     WithdrawCommand,
 };
 pub use compile::Implicit;
 pub(crate) use create::requested;
 pub use decide::decide;
 pub use due::next_deadline;
-pub use effect::{BreakerChange, Decision, Effect, MitigationEvent, Outcome, PeerChange, PeerWhat};
+pub use effect::{
+    BreakerChange, ControlChange, Decision, Effect, MitigationEvent, Outcome, PeerChange, PeerWhat,
+};
 pub(crate) use ports::{join, split};
 pub use quarantine::{ParkedRule, ParkedShape, Parking, PeerMemory, QuarantineChange, SessionEnd};
 pub use settings::{BreakerBounds, Policy, Quotas};

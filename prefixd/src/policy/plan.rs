@@ -108,7 +108,7 @@ impl<'a> Turn<'a> {
             rule.sample = step.sample;
         }
         if rules != mitigation.rules {
-            self.guard_breaker(mitigation.enforced)?;
+            self.guard_announcing(mitigation.enforced, mitigation.customer_id.as_deref())?;
         }
         self.guard_rules(&rules, owner)?;
         self.guard_allowed(&rules, owner)?;

@@ -3,6 +3,7 @@
 use super::playbooks::OnAllowedPort;
 use super::sources::{Reporting, Visibility};
 use ipnet::IpNet;
+use prefixd_api::control::{ControlScope, Stop};
 use prefixd_api::guardrail::Guardrail;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Severity;
@@ -214,6 +215,9 @@ reasons! {
     /// Sessions were lost right after something was announced.
     BreakerTripped { tripped_at: Timestamp, neighbors: Vec<String> }
         "guardrail" "guardrail.breaker", Refused;
+    /// A person stopped announcing.
+    Stopped { scope: ControlScope, state: Stop, by: String, since: Timestamp, reason: String }
+        "guardrail" "guardrail.panic", Refused;
     /// The sources may not ask for this action.
     SourceAction { sources: Vec<String>, action: ActionType, max_action: ActionType }
         "guardrail" "guardrail.source_action", Refused;
@@ -662,6 +666,29 @@ impl fmt::Display for Reason {
                  announced; nothing new is announced until a person resets it (prefixdctl breaker reset)",
                 neighbors.join(" and ")
             ),
+            Self::Stopped {
+                scope,
+                state,
+                by,
+                since,
+                reason,
+            } => {
+                let (what, option) = match scope {
+                    ControlScope::Pop => ("this POP".to_owned(), String::new()),
+                    ControlScope::Customer(id) => (format!("customer {id}"), format!(" --customer {id}")),
+                    ControlScope::Neighbor(name) => {
+                        (format!("neighbour {name}"), format!(" --neighbor {name}"))
+                    }
+                };
+                let how = match state {
+                    Stop::Hold => "nothing new is announced",
+                    Stop::Panic => "nothing is announced",
+                };
+                write!(
+                    f,
+                    "{by} said {state} for {what} at {since} ({reason}): {how} until a person says prefixdctl resume{option}"
+                )
+            }
             Self::SourceAction {
                 sources,
                 action,

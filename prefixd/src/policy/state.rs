@@ -6,7 +6,7 @@ use super::quarantine::PeerMemory;
 use super::starts::{Start, Starts, decrement, increment};
 use imbl::{HashMap, HashSet, OrdMap};
 use ipnet::IpNet;
-use prefixd_api::control::BreakerTripped;
+use prefixd_api::control::{BreakerTripped, ControlScope, Stopped};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Group, Mitigation, OriginKind, Scope, Suppression};
 use prefixd_api::peer::PeerDisabled;
@@ -32,6 +32,8 @@ pub struct State {
     pub quarantined: OrdMap<Arc<str>, Arc<PeerMemory>>,
     /// The breaker, while it is tripped: nothing new is announced.
     pub breaker: Option<Arc<BreakerTripped>>,
+    /// What people stopped, the whole POP first.
+    pub stopped: OrdMap<ControlScope, Arc<Stopped>>,
     /// Scopes that a mitigation holds in the store which could not be read at start: nothing new can begin there.
     pub unreadable: HashSet<Scope>,
     /// How many mitigations are live, in the ways quotas ask.
@@ -177,6 +179,14 @@ impl State {
                         .insert(Arc::clone(&change.neighbor), Arc::clone(&change.after));
                 }
                 Effect::Breaker(change) => self.breaker.clone_from(&change.after),
+                Effect::Control(change) => match &change.after {
+                    Some(stopped) => {
+                        self.stopped.insert(change.scope.clone(), Arc::clone(stopped));
+                    }
+                    None => {
+                        self.stopped.remove(&change.scope);
+                    }
+                },
                 Effect::Peer(change) => match &change.what {
                     PeerWhat::Disabled(disabled) => {
                         self.disabled

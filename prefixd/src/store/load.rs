@@ -2,8 +2,8 @@
 //!
 //! A row that cannot be read never goes unsaid, and never opens a door. A mitigation that cannot be read is
 //! reported and not announced; its scope stays taken in the database, so nothing takes its place unseen. A group
-//! is reported and begins anew with the next event. Safelist entries, suppressions, disabled neighbours and the breaker hold
-//! rules back, so without one of them nothing may be announced: loading fails.
+//! is reported and begins anew with the next event. Safelist entries, suppressions, disabled neighbours, the breaker and
+//! what people stopped hold rules back, so without one of them nothing may be announced: loading fails.
 
 use super::commit::BREAKER;
 use super::db::on_db;
@@ -11,7 +11,7 @@ use super::prefix::address;
 use super::{Store, StoreError};
 use crate::journal::Head;
 use crate::policy::PeerMemory;
-use prefixd_api::control::BreakerTripped;
+use prefixd_api::control::{BreakerTripped, Stopped};
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
 use prefixd_api::peer::PeerDisabled;
 use prefixd_api::resource::SafelistEntry;
@@ -43,6 +43,8 @@ pub struct Loaded {
     pub quarantined: Vec<(Arc<str>, PeerMemory)>,
     /// The breaker, when it is tripped.
     pub breaker: Option<BreakerTripped>,
+    /// What people stopped.
+    pub stopped: Vec<Stopped>,
     /// The end of the POP's journal.
     pub head: Head,
     /// Rows that could not be read: mitigations among them are not announced.
@@ -76,7 +78,8 @@ impl Store {
     /// Reads what a POP's engine starts from.
     ///
     /// # Errors
-    /// When the store fails, or a safelist entry, suppression, disabled neighbour or the breaker cannot be read.
+    /// When the store fails, or a safelist entry, suppression, disabled neighbour, the breaker or what people
+    /// stopped cannot be read.
     pub async fn load(&self, pop: &str, now: Timestamp) -> Result<Loaded, StoreError> {
         let mut unreadable = Vec::new();
         let rows: Vec<(Uuid, Vec<u8>, String, String)> = on_db!(patiently self, |db| {
@@ -131,14 +134,16 @@ impl Store {
                 .await?
         })?;
         let disabled = all_or_nothing("disabled neighbour", rows)?;
-        let rows: Vec<(String,)> = on_db!(patiently self, |db| {
-            sqlx::query_as("SELECT body FROM control WHERE pop = $1 AND name = $2")
+        let rows: Vec<(String, String)> = on_db!(patiently self, |db| {
+            sqlx::query_as("SELECT name, body FROM control WHERE pop = $1 ORDER BY name")
                 .bind(pop)
-                .bind(BREAKER)
                 .fetch_all(db)
                 .await?
         })?;
-        let breaker = all_or_nothing("breaker", rows)?.pop();
+        let (breaker, stopped): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(name, _)| name == BREAKER);
+        let bodies = |rows: Vec<(String, String)>| rows.into_iter().map(|(_, body)| (body,)).collect();
+        let breaker = all_or_nothing("breaker", bodies(breaker))?.pop();
+        let stopped = all_or_nothing("hold or panic", bodies(stopped))?;
         let rows: Vec<(String, String)> = on_db!(patiently self, |db| {
             sqlx::query_as("SELECT neighbor, body FROM parked WHERE pop = $1 ORDER BY neighbor")
                 .bind(pop)
@@ -160,6 +165,7 @@ impl Store {
         Ok(Loaded {
             breaker,
             quarantined,
+            stopped,
             disabled,
             mitigations,
             groups,

@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod breaker;
+mod control;
 mod crash;
 mod feed;
 mod forms;

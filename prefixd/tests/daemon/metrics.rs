@@ -145,6 +145,7 @@ async fn every_documented_metric_is_there_and_moves() -> anyhow::Result<()> {
         ("prefixd_rate_limited_total", 1.0),
         (r#"prefixd_mitigations{kind="active"}"#, 1.0),
         ("prefixd_journal_head", 3.0),
+        (r#"prefixd_control_stopped{scope="pop",state="panic"}"#, 0.0),
         ("prefixd_breaker_tripped", 0.0),
         ("prefixd_store_up", 1.0),
         (r#"prefixd_peer_up{neighbor="bird0"}"#, 1.0),

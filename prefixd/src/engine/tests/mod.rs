@@ -4,6 +4,7 @@ mod breaker;
 mod commits;
 mod history;
 mod panics;
+mod stops;
 mod time;
 
 use super::commit::outcome;

@@ -1,6 +1,7 @@
 //! A small world to decide in: a policy, a state, and a clock that stops at every deadline.
 
 mod breaker;
+mod control;
 mod properties;
 mod quarantine;
 

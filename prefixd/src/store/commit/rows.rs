@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use prefixd_api::event::StoredEvent;
 use prefixd_api::ids::{EventId, MitigationId};
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -23,11 +24,11 @@ pub(super) struct Rows<'a> {
     pub(super) peers_enabled: Vec<&'a str>,
     pub(super) parked: Vec<(&'a str, &'a str)>,
     pub(super) none_parked: Vec<&'a str>,
-    pub(super) held: Vec<(&'a str, &'a str)>,
-    pub(super) let_go: Vec<&'a str>,
+    pub(super) held: Vec<(Cow<'a, str>, &'a str)>,
+    pub(super) let_go: Vec<Cow<'a, str>>,
 }
 
-/// The breaker's name among what holds announcing back.
+/// The breaker's name among what holds announcing back; no scope of a person's word is called so.
 pub(in crate::store) const BREAKER: &str = "breaker";
 
 pub(super) struct EventRow<'a> {
@@ -96,7 +97,7 @@ impl<'a> Rows<'a> {
         let mut safelist: Last<IpNet, Option<&str>> = Last::with_capacity(0);
         let mut peers: BTreeMap<&str, Option<&str>> = BTreeMap::new();
         let mut quarantined: BTreeMap<&str, Option<&str>> = BTreeMap::new();
-        let mut breaker = None;
+        let mut control: BTreeMap<Cow<'a, str>, Option<&str>> = BTreeMap::new();
         let mut by_trace: HashMap<*const Trace, EventId> = HashMap::with_capacity(capacity);
         for (effect, Written { body, why: text }) in batch.effects.iter().zip(&batch.written) {
             match effect {
@@ -138,7 +139,15 @@ impl<'a> Rows<'a> {
                 Effect::Quarantine(change) => {
                     quarantined.insert(&change.neighbor, Some(&**body).filter(|body| !body.is_empty()));
                 }
-                Effect::Breaker(change) => breaker = Some(change.after.as_ref().map(|_| &**body)),
+                Effect::Breaker(change) => {
+                    control.insert(BREAKER.into(), change.after.as_ref().map(|_| &**body));
+                }
+                Effect::Control(change) => {
+                    control.insert(
+                        change.scope.to_string().into(),
+                        change.after.as_ref().map(|_| &**body),
+                    );
+                }
                 Effect::Peer(change) => match &change.what {
                     PeerWhat::Disabled(_) => {
                         peers.insert(&change.neighbor, Some(body));
@@ -166,16 +175,8 @@ impl<'a> Rows<'a> {
             peers_enabled: Vec::new(),
             parked: Vec::new(),
             none_parked: Vec::new(),
-            held: breaker
-                .flatten()
-                .map(|body| (BREAKER, body))
-                .into_iter()
-                .collect(),
-            let_go: breaker
-                .filter(Option::is_none)
-                .map(|_| BREAKER)
-                .into_iter()
-                .collect(),
+            held: Vec::new(),
+            let_go: Vec::new(),
         };
         for (scope, place) in &suppressions.places {
             match suppressions.values[*place] {
@@ -187,6 +188,12 @@ impl<'a> Rows<'a> {
             match safelist.values[*place] {
                 Some(Some(body)) => rows.safelist_added.push((Range::of(*prefix), body)),
                 _ => rows.safelist_removed.push(Range::of(*prefix)),
+            }
+        }
+        for (name, held) in control {
+            match held {
+                Some(body) => rows.held.push((name, body)),
+                None => rows.let_go.push(name),
             }
         }
         for (neighbor, disabled) in peers {

@@ -2,8 +2,10 @@
 
 use super::fixture::{Attack, START, host};
 use super::*;
-use crate::policy::{BreakerChange, ParkedRule, Parking, PeerMemory, QuarantineChange, SessionEnd};
-use prefixd_api::control::BreakerTripped;
+use crate::policy::{
+    BreakerChange, ControlChange, ParkedRule, Parking, PeerMemory, QuarantineChange, SessionEnd,
+};
+use prefixd_api::control::{BreakerTripped, ControlScope, Stop, Stopped};
 use prefixd_api::feed::{FeedBody, FeedMessage};
 use prefixd_api::mitigation::{MitigationStatus, Scope, Suppression};
 use prefixd_api::peer::PeerDisabled;
@@ -23,6 +25,7 @@ macro_rules! both {
 both!(what_is_committed_is_loaded a_culprit_fails_alone_and_the_head_fences lists_page_and_filter
       retention_keeps_the_chain_verifiable a_newer_schema_is_refused what_operators_change_comes_and_goes
       a_disabled_neighbour_stays_disabled_until_it_is_enabled what_is_parked_is_kept_for_each_neighbour a_tripped_breaker_stays_tripped_until_it_is_reset
+      what_people_stopped_stays_so_until_they_say_otherwise
       a_changed_entry_breaks_the_chain an_unreadable_row_is_named_and_the_others_load);
 
 async fn what_is_committed_is_loaded(place: Place) {
@@ -557,15 +560,7 @@ async fn a_tripped_breaker_stays_tripped_until_it_is_reset(place: Place) {
         .map(|entry| entry.feed_json().unwrap().unwrap())
         .map(|text| serde_json::from_str::<FeedMessage>(&text).unwrap().body)
         .collect();
-    assert_eq!(
-        told,
-        [
-            FeedBody::ControlChanged {
-                breaker: Some(tripped)
-            },
-            FeedBody::ControlChanged { breaker: None }
-        ]
-    );
+    assert_eq!(told, [of_breaker(Some(tripped)), of_breaker(None)]);
     // What cannot be read holds everything back: nothing is announced without it.
     place.commit(&[change(told_again(&told))]).await.unwrap();
     execute(&place, "UPDATE control SET body = 'x'").await;
@@ -573,11 +568,86 @@ async fn a_tripped_breaker_stays_tripped_until_it_is_reset(place: Place) {
     assert!(unreadable.to_string().contains("breaker"), "{unreadable}");
 }
 
+fn of_breaker(breaker: Option<BreakerTripped>) -> FeedBody {
+    FeedBody::ControlChanged {
+        breaker,
+        scope: None,
+        stopped: None,
+    }
+}
+
 fn told_again(told: &[FeedBody]) -> Option<&BreakerTripped> {
     told.iter().find_map(|body| match body {
-        FeedBody::ControlChanged { breaker } => breaker.as_ref(),
+        FeedBody::ControlChanged { breaker, .. } => breaker.as_ref(),
         _ => None,
     })
+}
+
+async fn what_people_stopped_stays_so_until_they_say_otherwise(place: Place) {
+    let scope = |text: &str| text.parse::<ControlScope>().unwrap();
+    let stopped = |text: &str, state| Stopped {
+        scope: scope(text),
+        state,
+        reason: "INC-4711".to_owned(),
+        set_by: "token:noc".to_owned(),
+        set_at: at(1),
+        recorded: true,
+    };
+    let change = |text: &str, after: Option<Stopped>| {
+        vec![Effect::Control(ControlChange {
+            scope: scope(text),
+            after: after.map(Arc::new),
+            actor: "token:noc".to_owned(),
+            reason: "INC-4711".to_owned(),
+        })]
+    };
+    let (pop, acme) = (stopped("pop", Stop::Hold), stopped("customer:acme", Stop::Panic));
+    let decisions = [
+        change("pop", Some(stopped("pop", Stop::Panic))),
+        change("customer:acme", Some(acme.clone())),
+        change("pop", Some(pop.clone())),
+    ];
+    place.commit(&decisions).await.unwrap();
+    let loaded = place.store.load(POP, at(2)).await.unwrap();
+    assert_eq!(loaded.stopped, [acme.clone(), pop.clone()]);
+    assert_eq!(loaded.breaker, None);
+    assert!(
+        place
+            .store
+            .load("elsewhere", at(2))
+            .await
+            .unwrap()
+            .stopped
+            .is_empty()
+    );
+    place.commit(&[change("pop", None)]).await.unwrap();
+    assert_eq!(place.store.load(POP, at(2)).await.unwrap().stopped, [acme]);
+
+    let entries = &batch(
+        Head::default(),
+        at(1),
+        &[change("pop", Some(pop.clone())), change("pop", None)],
+    )
+    .entries;
+    assert_eq!(
+        (entries[0].kind, &*entries[0].actor, &*entries[0].subject),
+        (Kind::Control, "token:noc", "pop")
+    );
+    let told: Vec<FeedBody> = entries
+        .iter()
+        .map(|entry| entry.feed_json().unwrap().unwrap())
+        .map(|text| serde_json::from_str::<FeedMessage>(&text).unwrap().body)
+        .collect();
+    let changed = |stopped| FeedBody::ControlChanged {
+        breaker: None,
+        scope: Some(ControlScope::Pop),
+        stopped,
+    };
+    assert_eq!(told, [changed(Some(pop)), changed(None)]);
+    // What cannot be read may be a panic: nothing is announced without it.
+    execute(&place, "UPDATE control SET body = 'x'").await;
+    let unreadable = place.store.load(POP, at(5)).await.unwrap_err();
+    assert!(unreadable.to_string().contains("hold or panic"), "{unreadable}");
 }
 
 async fn a_changed_entry_breaks_the_chain(place: Place) {

@@ -1,0 +1,152 @@
+//! Panic waits for nothing: not for the store, not for what waits before it.
+
+use super::*;
+use crate::policy::SetControl;
+use prefixd_api::control::{ControlState, Stop};
+use prefixd_api::mitigation::EndReason;
+
+fn say(state: ControlState, scope: &str) -> Command {
+    Command::Control(SetControl {
+        scope: scope.parse().unwrap(),
+        state,
+        actor: "token:noc".to_owned(),
+        reason: "INC-4711".to_owned(),
+    })
+}
+
+impl Bench {
+    /// As the engine's loop hears it.
+    fn urgently(&mut self, command: Command) -> Told {
+        let (reply, told) = oneshot::channel();
+        self.engine.at_once(Request::Command { command, reply });
+        told
+    }
+
+    async fn settle(&mut self) {
+        while !self.engine.own.is_empty()
+            || !self.engine.waiting.is_empty()
+            || self.engine.draft.is_some()
+            || self.engine.commit.is_some()
+        {
+            self.decide().await;
+            if self.engine.commit.is_some() {
+                self.committed().await;
+            }
+        }
+    }
+}
+
+on_both_stores!(
+    a_panic_is_in_force_before_it_is_recorded
+    what_a_panic_ends_does_not_come_back_when_it_is_over_at_once
+);
+
+async fn a_panic_is_in_force_before_it_is_recorded(place: Place) {
+    let mut bench = Bench::new(place).await;
+    let _first = bench.ban(10);
+    bench.decide().await;
+    bench.committed().await;
+    assert_eq!(bench.announced(), [10].into());
+    // One is on its way into the store, one waits.
+    let _late = bench.ban(11);
+    bench.decide().await;
+    let mut behind = bench.ban(12);
+    let mut said = bench.urgently(say(ControlState::Panic, "pop"));
+    assert!(bench.announced().is_empty(), "gone before anything is recorded");
+    let snapshot = bench.handle.snapshot();
+    assert_eq!(snapshot.stops_unrecorded[0].state, Stop::Panic);
+    assert!(!snapshot.stops_unrecorded[0].recorded);
+    bench.committed().await;
+    assert!(bench.announced().is_empty(), "the late one never goes out");
+    bench.announcer.reconcile(&bench.engine.state);
+    assert!(
+        bench.announced().is_empty(),
+        "nor does reconciliation bring it back"
+    );
+
+    bench.break_store().await;
+    bench.decide().await;
+    bench.committed().await;
+    assert!(matches!(said.try_recv().unwrap(), Err(SubmitError::Store)));
+    assert_eq!(told(&mut behind), failed(&SubmitError::Store));
+    assert!(bench.engine.state.stopped.is_empty() && bench.announced().is_empty());
+    bench.mend_store().await;
+    bench.engine.retry_at = None;
+    bench.settle().await;
+    assert_eq!(
+        bench.engine.state.stopped.len(),
+        1,
+        "its record followed by itself"
+    );
+    assert!(bench.engine.state.mitigations.is_empty() && bench.engine.owed.is_empty());
+    assert!(bench.handle.snapshot().stops_unrecorded.is_empty());
+    bench.assert_durable().await;
+    let mut refused = bench.ban(13);
+    bench.settle().await;
+    assert_eq!(told(&mut refused), Ok((EventOutcome::RejectedGuardrail, false)));
+}
+
+async fn what_a_panic_ends_does_not_come_back_when_it_is_over_at_once(place: Place) {
+    let mut bench = Bench::new(place).await;
+    for last in [10, 11] {
+        let _told = bench.ban(last);
+    }
+    bench.settle().await;
+    let _resumed = bench.ask(say(ControlState::Running, "customer:acme"));
+    let _said = bench.urgently(say(ControlState::Panic, "customer:acme"));
+    bench.settle().await;
+    assert!(bench.engine.state.stopped.is_empty(), "both were said");
+    assert!(bench.live().is_empty() && bench.announced().is_empty());
+    let store = &bench.engine.parts.store;
+    for mitigation in store
+        .list_mitigations(&crate::store::MitigationFilter::default(), page())
+        .await
+        .unwrap()
+        .items
+    {
+        assert_eq!(mitigation.end_reason, Some(EndReason::Panic));
+    }
+    let mut again = bench.ban(10);
+    bench.settle().await;
+    assert_eq!(told(&mut again), accepted());
+    assert_eq!(bench.announced(), [10].into(), "and nothing holds it back");
+}
+
+fn page() -> crate::store::PageRequest {
+    crate::store::PageRequest {
+        cursor: None,
+        limit: 10,
+    }
+}
+
+/// The next start must not announce what a panic took off: a stop waits for the store, as long as it may.
+#[tokio::test]
+async fn a_stop_records_a_panic_first() {
+    let mut bench = Bench::new(crate::store::tests::sqlite().await).await;
+    let _first = bench.ban(10);
+    bench.settle().await;
+    bench.break_store().await;
+    let store = Arc::clone(&bench.engine.parts.store);
+    let now = bench.clock.now();
+    let Bench {
+        engine,
+        handle,
+        connection,
+        _directory,
+        ..
+    } = bench;
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let running = tokio::spawn(engine.run(shutdown.clone()));
+    let said = handle.submit(say(ControlState::Panic, "pop")).await;
+    assert!(matches!(said, Err(SubmitError::Store)), "{said:?}");
+    shutdown.cancel();
+    let mut other = SqliteConnection::connect(&connection).await.unwrap();
+    other.execute("DROP TRIGGER broken").await.unwrap();
+    tokio::time::timeout(PATIENCE, running)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    let loaded = store.load(POP, now).await.unwrap();
+    assert_eq!(loaded.stopped.len(), 1);
+}

@@ -1,0 +1,97 @@
+//! What people stop: hold (nothing new) and panic (nothing at all), for the POP, a customer or a neighbour.
+//!
+//! The decision is recorded here; what it takes off the routers is taken before that, and each mitigation ends by a new
+//! judgement, in batches, so that a panic costs one small commit however much is live.
+
+use super::command::SetControl;
+use super::effect::{ControlChange, Decision, Effect, Outcome};
+use super::reason::Reason;
+use super::turn::Turn;
+use prefixd_api::control::{ControlScope, Stop, Stopped};
+use prefixd_api::mitigation::Mitigation;
+use std::sync::Arc;
+
+impl SetControl {
+    /// Whether it takes something off routers: then it waits for nothing.
+    #[must_use]
+    pub fn is_panic(&self) -> bool {
+        self.state.stop() == Some(Stop::Panic)
+    }
+
+    /// Whether a panic takes the rules of this mitigation off every router.
+    #[must_use]
+    pub fn ends(&self, mitigation: &Mitigation) -> bool {
+        self.is_panic() && mitigation.enforced && covers(&self.scope, mitigation.customer_id.as_deref())
+    }
+}
+
+/// Whether mitigations of this customer are in the scope. A neighbour's is about where rules go, not which there are.
+fn covers(scope: &ControlScope, customer: Option<&str>) -> bool {
+    match scope {
+        ControlScope::Pop => true,
+        ControlScope::Customer(id) => customer == Some(id),
+        ControlScope::Neighbor(_) => false,
+    }
+}
+
+impl Turn<'_> {
+    /// What is said twice is recorded twice, with its new reason; it is in force since the first time. What runs already
+    /// has nothing to record.
+    pub(super) fn set_control(mut self, command: &SetControl) -> Decision {
+        let before = self.state.stopped.get(&command.scope);
+        let after = command.state.stop().map(|state| {
+            Arc::new(Stopped {
+                scope: command.scope.clone(),
+                state,
+                reason: command.reason.clone(),
+                set_by: command.actor.clone(),
+                set_at: before
+                    .filter(|before| before.state == state)
+                    .map_or(self.now, |before| before.set_at),
+                recorded: true,
+            })
+        });
+        if before.is_some() || after.is_some() {
+            self.effects.push(Effect::Control(ControlChange {
+                scope: command.scope.clone(),
+                after,
+                actor: command.actor.clone(),
+                reason: command.reason.clone(),
+            }));
+        }
+        Decision {
+            outcome: Outcome::ControlChanged,
+            effects: self.effects,
+        }
+    }
+
+    /// What a person stopped that a mitigation of this customer is part of; panic before hold.
+    pub(super) fn stopped(&self, customer: Option<&str>) -> Option<&Stopped> {
+        self.state
+            .stopped
+            .values()
+            .filter(|stopped| covers(&stopped.scope, customer))
+            .max_by_key(|stopped| stopped.state)
+            .map(|stopped| &**stopped)
+    }
+
+    /// Whether a person lets anything new be announced.
+    pub(super) fn guard_stopped(&self, enforced: bool, customer: Option<&str>) -> Result<(), Reason> {
+        match self.stopped(customer) {
+            Some(stopped) if enforced => Err(Reason::from(stopped)),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl From<&Stopped> for Reason {
+    fn from(stopped: &Stopped) -> Self {
+        Self::Stopped {
+            scope: stopped.scope.clone(),
+            state: stopped.state,
+            by: stopped.set_by.clone(),
+            since: stopped.set_at,
+            reason: stopped.reason.clone(),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What decisions refuse while a person has stopped announcing, and what goes on all the same.
+
+use super::super::command::SetControl;
+use super::*;
+use prefixd_api::control::{ControlScope, ControlState, Stop};
+use prefixd_api::mitigation::{EndReason, MitigationStatus};
+
+const OTHERS: &str = "198.51.100.3";
+
+fn say(world: &mut World, state: ControlState, scope: &str) -> Decision {
+    let command = SetControl {
+        scope: scope.parse().unwrap(),
+        state,
+        actor: "token:noc".to_owned(),
+        reason: "INC-4711".to_owned(),
+    };
+    world.run(&Command::Control(command), None)
+}
+
+fn refused(decision: &Decision) -> Option<&str> {
+    match &decision.outcome {
+        Outcome::Event { refused, .. } => refused.as_ref().map(|(guardrail, _)| guardrail.code()),
+        Outcome::Refused(problem) => Some(&problem.code),
+        _ => None,
+    }
+}
+
+fn flood(world: &mut World, victim: &str) -> Decision {
+    world.event(ban("once", victim, "ntp_amplification"))
+}
+
+fn create(world: &mut World, victim: &str) -> Decision {
+    let create = asked(
+        victim,
+        ActionType::Police,
+        &format!("dst {victim}/32 proto udp dport 53"),
+    );
+    world.run(&Command::Create(Box::new(create)), None)
+}
+
+#[test]
+fn hold_lets_go_on_what_is_there_and_nothing_new() {
+    let mut world = World::new(policy());
+    flood(&mut world, "203.0.113.3");
+    say(&mut world, ControlState::Hold, "pop");
+    for decision in [flood(&mut world, OTHERS), create(&mut world, OTHERS)] {
+        assert_eq!(refused(&decision), Some("guardrail.panic"));
+    }
+    let before = world.live()[0].clone();
+    world.now = world.now.saturating_add(seconds(5));
+    flood(&mut world, "203.0.113.3");
+    assert!(
+        world.live()[0].expires_at > before.expires_at,
+        "its lease goes on"
+    );
+    // Its next step would be due on the way.
+    world.pass(seconds(200));
+    assert_eq!(world.live()[0].rules, before.rules, "no later step");
+    world.pass(seconds(3600));
+    assert!(world.live().is_empty(), "it ends on time");
+    say(&mut world, ControlState::Running, "pop");
+    assert_eq!(refused(&flood(&mut world, OTHERS)), None);
+}
+
+#[test]
+fn rules_do_not_grow_on_hold() {
+    let mut world = World::new(policy());
+    let with_port = |port: u16| EventRequest {
+        event_id: Some(port.to_string()),
+        top_dst_ports: vec![port],
+        ..ban("once", "203.0.113.3", "udp_flood")
+    };
+    world.event(with_port(27015));
+    let before = world.live()[0].rules.clone();
+    say(&mut world, ControlState::Hold, "customer:acme");
+    world.event(with_port(27016));
+    assert_eq!(world.live()[0].rules, before);
+    say(&mut world, ControlState::Running, "customer:acme");
+    world.event(with_port(27017));
+    assert_ne!(world.live()[0].rules, before, "the test can fail");
+}
+
+#[test]
+fn a_panic_ends_what_it_is_about() {
+    for (scope, left) in [("pop", 0), ("customer:acme", 1), ("neighbor:edge1", 2)] {
+        let mut world = World::new(policy());
+        flood(&mut world, "203.0.113.3");
+        flood(&mut world, OTHERS);
+        say(&mut world, ControlState::Panic, scope);
+        let scopes: Vec<Scope> = world.live().iter().map(|live| live.scope()).collect();
+        for scope in &scopes {
+            let judged = world.run(&Command::Judge(scope.clone()), Some(scope));
+            for effect in &judged.effects {
+                let Effect::Mitigation { after, why, .. } = effect else {
+                    panic!("{effect:?}");
+                };
+                assert_eq!(
+                    (after.status, &after.end_reason, after.ended_by.as_deref()),
+                    (
+                        MitigationStatus::Withdrawn,
+                        &Some(EndReason::Panic),
+                        Some("token:noc")
+                    )
+                );
+                assert!(after.why_summary.contains("INC-4711") && why.is_some());
+            }
+        }
+        assert_eq!(world.live().len(), left, "{scope}");
+        let again = [
+            flood(&mut world, "203.0.113.5"),
+            create(&mut world, "203.0.113.6"),
+        ];
+        let refuses = scope != "neighbor:edge1";
+        for decision in again {
+            assert_eq!(
+                refused(&decision),
+                refuses.then_some("guardrail.panic"),
+                "{scope}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_said_twice_is_in_force_since_the_first_time() {
+    let mut world = World::new(policy());
+    let begun = world.now;
+    say(&mut world, ControlState::Panic, "pop");
+    world.now = world.now.saturating_add(seconds(5));
+    assert_eq!(say(&mut world, ControlState::Panic, "pop").effects.len(), 1);
+    let stopped = world.state.stopped.get(&ControlScope::Pop).cloned().unwrap();
+    assert_eq!((stopped.state, stopped.set_at), (Stop::Panic, begun));
+    say(&mut world, ControlState::Hold, "pop");
+    let stopped = world.state.stopped.get(&ControlScope::Pop).cloned().unwrap();
+    assert_eq!((stopped.state, stopped.set_at), (Stop::Hold, world.now));
+    assert_eq!(say(&mut world, ControlState::Running, "pop").effects.len(), 1);
+    assert!(say(&mut world, ControlState::Running, "pop").effects.is_empty());
+}
+
+#[test]
+fn dry_run_and_withdrawing_go_on() {
+    let mut dry = policy();
+    dry.mode = Mode::DryRun;
+    let mut world = World::new(dry);
+    say(&mut world, ControlState::Panic, "pop");
+    flood(&mut world, "203.0.113.3");
+    assert_eq!(world.live().len(), 1);
+    let mut world = World::new(policy());
+    flood(&mut world, "203.0.113.3");
+    say(&mut world, ControlState::Hold, "pop");
+    let id = world.live()[0].mitigation_id;
+    world.run(&withdraw(id), None);
+    assert!(world.live().is_empty());
+}
+
+fn withdraw(mitigation: prefixd_api::ids::MitigationId) -> Command {
+    Command::Withdraw(super::super::command::WithdrawCommand {
+        ids: FreshIds::new(),
+        mitigation,
+        reason: "over".to_owned(),
+        suppress: None,
+        expected_revision: None,
+        actor: "token:noc".to_owned(),
+    })
+}
