@@ -177,15 +177,9 @@ impl MitigationChange {
     /// # Errors
     /// When a mitigation cannot be written as JSON, which is a defect.
     pub fn between(old: &Mitigation, new: &Mitigation) -> Result<Self, serde_json::Error> {
-        let (Value::Object(before), Value::Object(after)) =
-            (serde_json::to_value(old)?, serde_json::to_value(new)?)
-        else {
-            return Err(serde::ser::Error::custom("a mitigation is an object"));
+        let Value::Object(changes) = serde_json::to_value(new.changes_since(old))? else {
+            return Err(serde::ser::Error::custom("changes are an object"));
         };
-        let changes = after
-            .into_iter()
-            .filter(|(field, value)| field != "revision" && before.get(field) != Some(value))
-            .collect();
         Ok(Self {
             mitigation_id: new.mitigation_id,
             revision: new.revision,

@@ -7,7 +7,8 @@ use crate::resource::{Announcement, Mode};
 use crate::rule::{ActionType, Rule};
 use crate::time::Timestamp;
 use crate::victim::Victim;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -351,6 +352,79 @@ impl Mitigation {
     pub fn leaves_at(&self) -> Timestamp {
         self.ends_at
             .map_or(self.expires_at, |ends_at| ends_at.min(self.expires_at))
+    }
+}
+
+/// The fields in which a revision of a mitigation differs from an earlier one, as the JSON object of a
+/// [`crate::feed::MitigationChange`].
+#[derive(Clone, Copy, Debug)]
+pub struct Changes<'a> {
+    before: &'a Mitigation,
+    after: &'a Mitigation,
+}
+
+impl Mitigation {
+    /// What changed since `before`; neither the revision nor how the rules stand at the neighbours counts.
+    #[must_use]
+    pub fn changes_since<'a>(&'a self, before: &'a Self) -> Changes<'a> {
+        Changes { before, after: self }
+    }
+}
+
+impl Serialize for Changes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(None)?;
+        // Taken apart by name, so that a field that is added does not compile until it is told here.
+        macro_rules! tell {
+            ($($field:ident),* $(,)?) => {
+                let Mitigation { mitigation_id: _, revision: _, delivery: _, $($field),* } = self.after;
+                $(if self.before.$field != *$field {
+                    object.serialize_entry(stringify!($field), $field)?;
+                })*
+            };
+        }
+        tell!(
+            status,
+            customer_id,
+            service_id,
+            pop,
+            victim_ip,
+            vector,
+            action_type,
+            rate_bps,
+            rules,
+            allow_rtbh,
+            claims,
+            ending_since,
+            ends_at,
+            enforced,
+            external_ref,
+            observed,
+            previous_id,
+            playbook,
+            step,
+            confidence,
+            severity,
+            created_at,
+            updated_at,
+            expires_at,
+            ttl_seconds,
+            advertised_at,
+            evidence_since,
+            evidence_at,
+            ended_at,
+            ended_by,
+            end_reason,
+            end_note,
+            origin,
+            group_id,
+            triggering_event_id,
+            last_event_id,
+            acknowledged_at,
+            acknowledged_by,
+            why_summary,
+        );
+        object.end()
     }
 }
 

@@ -7,12 +7,11 @@ use crate::policy::{Effect, MitigationEvent};
 use crate::store::Written;
 use prefixd_api::event::StoredEvent;
 use prefixd_api::ids::MitigationId;
-use prefixd_api::mitigation::Mitigation;
+use prefixd_api::mitigation::{Changes, Mitigation};
 use prefixd_api::time::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The actor of what nobody asked for: deadlines, and what a reload changes.
@@ -228,7 +227,7 @@ impl Writer {
                 } => {
                     let body = match before {
                         None => format!(r#"{{"mitigation":{json}}}"#),
-                        Some(before) => change_body(before, after, json)?,
+                        Some(before) => change_body(before, after)?,
                     };
                     self.append(at, actor, (*what).into(), after.mitigation_id.to_string(), body);
                 }
@@ -299,24 +298,18 @@ impl Writer {
     }
 }
 
-/// A [`prefixd_api::feed::MitigationChange`] from the JSON of both: what did not change is not taken apart.
-fn change_body(before: &Mitigation, after: &Mitigation, json: &str) -> Result<String, serde_json::Error> {
+/// A [`prefixd_api::feed::MitigationChange`].
+fn change_body(before: &Mitigation, after: &Mitigation) -> Result<String, serde_json::Error> {
     #[derive(Serialize)]
     struct Body<'a> {
         mitigation_id: MitigationId,
         revision: u64,
-        changes: BTreeMap<&'a str, &'a RawValue>,
+        changes: Changes<'a>,
     }
-    let before = serde_json::to_string(before)?;
-    let before: BTreeMap<&str, &RawValue> = serde_json::from_str(&before)?;
-    let mut changes: BTreeMap<&str, &RawValue> = serde_json::from_str(json)?;
-    changes.retain(|field, value| {
-        *field != "revision" && before.get(field).map(|before| before.get()) != Some(value.get())
-    });
     serde_json::to_string(&Body {
         mitigation_id: after.mitigation_id,
         revision: after.revision,
-        changes,
+        changes: after.changes_since(before),
     })
 }
 
@@ -411,13 +404,11 @@ impl Entry {
 /// Lower-case hex of bytes.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value & 0xf)]);
     bytes
         .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        .flat_map(|byte| [digit(byte >> 4), digit(*byte)])
+        .collect()
 }
 
 #[cfg(test)]
@@ -459,10 +450,14 @@ mod tests {
         after.expires_at = at;
         after.external_ref = Some("INC-\"4711\"".to_owned());
         after.claims.clear();
-        let body = change_body(&before, &after, &serde_json::to_string(&after).unwrap()).unwrap();
+        let body = change_body(&before, &after).unwrap();
         let change: MitigationChange = serde_json::from_str(&body).unwrap();
-        assert_eq!(change, MitigationChange::between(&before, &after).unwrap());
-        assert_eq!(change.changes.len(), 3);
+        let [old, new] = [&*before, &after].map(|revision| serde_json::to_value(revision).unwrap());
+        let mut expected = new.as_object().unwrap().clone();
+        expected.retain(|field, value| field != "revision" && old[field.as_str()] != *value);
+        assert_eq!(expected.len(), 3);
+        assert_eq!(change.changes, expected);
+        assert_eq!(change.apply_to(&before), Some(after));
     }
 
     #[test]

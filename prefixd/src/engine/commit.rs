@@ -100,7 +100,9 @@ impl Engine {
 
     fn commit_sealed(&mut self, sealed: Sealed) {
         if sealed.content.entries.is_empty() {
-            self.rearm(&sealed);
+            for scope in sealed.looked_at() {
+                self.rearm(scope, sealed.at);
+            }
             for item in sealed.items {
                 item.answer(self.head.seq);
             }
@@ -395,9 +397,10 @@ impl Engine {
         self.publish();
     }
 
-    fn adopt(&mut self, batch: Sealed) {
+    fn adopt(&mut self, mut batch: Sealed) {
         self.store_works(batch.at);
         let changed: HashSet<Scope> = batch.changed().collect();
+        let looked_at: Vec<Scope> = batch.looked_at().collect();
         self.state = batch.working.clone();
         self.head = batch.head;
         let late = self.watch_announcements(&batch.content.effects);
@@ -419,21 +422,24 @@ impl Engine {
         for trip in late {
             self.trip(trip);
         }
+        self.publish();
+        // Callers are told as soon as what they may ask next shows it; the rest nobody waits for.
+        for item in std::mem::take(&mut batch.items) {
+            item.answer(batch.head.seq);
+        }
         for scope in changed {
             let at = next_deadline(&self.state, &self.parts.policy, &scope);
             self.deadlines.set(scope, at);
         }
-        self.rearm(&batch);
-        self.publish();
+        for scope in looked_at {
+            self.rearm(scope, batch.at);
+        }
         for entry in Arc::unwrap_or_clone(batch.content).entries {
             // Nobody may be listening.
             let _ = self.feed.send(Arc::new(entry));
         }
         for (key, answer) in batch.answers {
             self.known.insert(key, answer);
-        }
-        for item in batch.items {
-            item.answer(batch.head.seq);
         }
     }
 
@@ -463,16 +469,14 @@ impl Engine {
 
     /// A scope that was looked at and did not change has its deadline still before it. One that has passed all the
     /// same would be looked at for ever: it waits.
-    fn rearm(&mut self, batch: &Sealed) {
-        for scope in batch.looked_at() {
-            if let Some(at) = next_deadline(&self.state, &self.parts.policy, &scope) {
-                let at = if at <= batch.at {
-                    batch.at.saturating_add(LOOK_AGAIN)
-                } else {
-                    at
-                };
-                self.deadlines.at_latest(scope, at);
-            }
+    fn rearm(&mut self, scope: Scope, looked_at: Timestamp) {
+        if let Some(at) = next_deadline(&self.state, &self.parts.policy, &scope) {
+            let at = if at <= looked_at {
+                looked_at.saturating_add(LOOK_AGAIN)
+            } else {
+                at
+            };
+            self.deadlines.at_latest(scope, at);
         }
     }
 }

@@ -2,9 +2,17 @@
 //!
 //! The writing connection would do it after the commit that fills the log, with everybody waiting for the copy and
 //! its sync. A passive checkpoint on a connection of its own blocks neither writers nor readers.
+//!
+//! SQLite syncs the file only by a checkpoint that reaches the log's end, which one beside commits never does: all that
+//! was moved since would be written to the disk at once, and every commit waits for a busy disk. So each step is synced
+//! here. A log that is never moved to its end grows as well, and writing over what a file has is cheaper than making it
+//! longer: once it is long, the little that is left is moved between two commits, and the log begins anew.
 
+use super::commit::Committer;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
@@ -12,7 +20,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// How long commits gather in the log before it is moved: a page that several of them changed is moved once.
-const GATHER: Duration = Duration::from_millis(250);
+const GATHER: Duration = Duration::from_millis(100);
+/// From this length on, in pages (80 MB), the log is to begin anew.
+const LONG: i64 = 20_000;
+/// How often a long log is moved before what came meanwhile is little: each step takes a tenth of the one before.
+const STEPS: usize = 3;
 
 /// Moves the log while it lives.
 #[derive(Debug)]
@@ -23,14 +35,21 @@ pub(super) struct Checkpointer {
 }
 
 impl Checkpointer {
-    pub(super) fn start(options: SqliteConnectOptions) -> Self {
+    pub(super) fn start(options: SqliteConnectOptions, committer: Arc<Committer>) -> io::Result<Self> {
         let (written, stop) = (Arc::new(Notify::new()), CancellationToken::new());
-        let task = tokio::spawn(run(options, Arc::clone(&written), stop.clone()));
-        Self {
+        let file = Arc::new(File::open(options.get_filename())?);
+        let mover = Mover {
+            options,
+            connection: None,
+            file,
+            committer,
+        };
+        let task = tokio::spawn(run(mover, Arc::clone(&written), stop.clone()));
+        Ok(Self {
             written,
             stop,
             task: Mutex::new(Some(task)),
-        }
+        })
     }
 
     /// There is something in the log.
@@ -38,7 +57,7 @@ impl Checkpointer {
         self.written.notify_one();
     }
 
-    /// Ends it, and waits until its connection is closed.
+    /// Ends it, and waits until its connection is closed. After all others: see [`Mover::file`].
     pub(super) async fn close(&self) {
         self.stop.cancel();
         if let Some(task) = self.task.lock().await.take()
@@ -55,34 +74,61 @@ impl Drop for Checkpointer {
     }
 }
 
-async fn run(options: SqliteConnectOptions, written: Arc<Notify>, stop: CancellationToken) {
-    let mut connection = None;
+async fn run(mut mover: Mover, written: Arc<Notify>, stop: CancellationToken) {
     let work = async {
         loop {
             written.notified().await;
             tokio::time::sleep(GATHER).await;
-            if let Err(error) = checkpoint(&options, &mut connection).await {
-                connection = None;
+            if let Err(error) = mover.move_log().await {
+                mover.connection = None;
                 tracing::warn!(%error, "the database's log was not moved into its file; the next commit that finds it full does it");
             }
         }
     };
     stop.run_until_cancelled(work).await;
-    if let Some(connection) = connection
+    if let Some(connection) = mover.connection
         && let Err(error) = connection.close().await
     {
         tracing::debug!(%error, "closing the checkpoint's connection");
     }
 }
 
-async fn checkpoint(
-    options: &SqliteConnectOptions,
-    slot: &mut Option<SqliteConnection>,
-) -> Result<(), sqlx::Error> {
-    let connection = match slot {
-        Some(connection) => connection,
-        None => slot.insert(options.connect().await?),
-    };
-    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").await?;
-    Ok(())
+struct Mover {
+    options: SqliteConnectOptions,
+    connection: Option<SqliteConnection>,
+    /// The database, to sync it. Closing a second descriptor of it drops the locks that SQLite holds (POSIX record
+    /// locks belong to the process), so it is open for as long as any connection is.
+    file: Arc<File>,
+    committer: Arc<Committer>,
+}
+
+impl Mover {
+    async fn move_log(&mut self) -> Result<(), sqlx::Error> {
+        for _ in 0..STEPS {
+            let length = self.step().await?;
+            self.sync().await?;
+            if length < LONG {
+                return Ok(());
+            }
+        }
+        self.committer.move_log().await;
+        Ok(())
+    }
+
+    /// Moves what is in the log now, and answers how long the log is.
+    async fn step(&mut self) -> Result<i64, sqlx::Error> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            slot @ None => slot.insert(self.options.connect().await?),
+        };
+        let (_busy, length, _moved): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)")
+            .fetch_one(connection)
+            .await?;
+        Ok(length)
+    }
+
+    async fn sync(&self) -> io::Result<()> {
+        let file = Arc::clone(&self.file);
+        tokio::task::spawn_blocking(move || file.sync_data()).await?
+    }
 }

@@ -11,6 +11,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
@@ -31,7 +32,7 @@ pub(super) enum Db {
 #[derive(Debug)]
 pub(super) struct Sqlite {
     pub(super) readers: SqlitePool,
-    committer: Committer,
+    committer: Arc<Committer>,
     /// Absent after a failure that left the connection in doubt; the next writer opens a new one. Who commits holds
     /// it as well: waiting here costs less than waiting for the file's lock.
     writer: Mutex<Option<SqliteConnection>>,
@@ -90,13 +91,13 @@ impl Db {
         match self {
             Self::Sqlite(sqlite) => {
                 sqlite.committer.close().await;
-                sqlite.checkpointer.close().await;
                 sqlite.readers.close().await;
                 if let Some(writer) = sqlite.writer.lock().await.take()
                     && let Err(error) = writer.close().await
                 {
                     tracing::warn!(%error, "the database file was not closed cleanly; its log is replayed at the next start");
                 }
+                sqlite.checkpointer.close().await;
             }
             Self::Postgres(postgres) => postgres.close().await,
         }
@@ -163,20 +164,22 @@ impl Sqlite {
             .test_before_acquire(false)
             .connect_with(options.clone().read_only(true))
             .await?;
-        let committer = Committer::start(Setup {
-            path,
-            pragmas: PRAGMAS
-                .iter()
-                .map(|(name, value)| format!("PRAGMA {name} = {value};"))
-                .collect(),
-            busy_timeout: SQLITE_BUSY,
-        })
-        .map_err(StoreError::Thread)?;
+        let committer = Arc::new(
+            Committer::start(Setup {
+                path,
+                pragmas: PRAGMAS
+                    .iter()
+                    .map(|(name, value)| format!("PRAGMA {name} = {value};"))
+                    .collect(),
+                busy_timeout: SQLITE_BUSY,
+            })
+            .map_err(StoreError::Thread)?,
+        );
         Ok(Self {
             readers,
+            checkpointer: Checkpointer::start(options.clone(), Arc::clone(&committer)).map_err(file)?,
             committer,
             writer: Mutex::new(Some(writer)),
-            checkpointer: Checkpointer::start(options.clone()),
             options,
             _lock: lock,
         })
@@ -195,6 +198,13 @@ impl Sqlite {
     /// There is something in the log.
     pub(super) fn written(&self) {
         self.checkpointer.written();
+    }
+
+    /// Ends what moves the log beside the commits, and moves it between two of them.
+    #[cfg(test)]
+    pub(super) async fn move_log_between_commits(&self) {
+        self.checkpointer.close().await;
+        self.committer.move_log().await;
     }
 
     /// The writing connection, taken out: whoever is sure of its state puts it back with [`Writer::put_back`].

@@ -36,10 +36,15 @@ pub(in crate::store) struct Committer {
 }
 
 #[derive(Debug)]
-struct Job {
-    batch: Arc<Batch>,
-    claim: Arc<Claim>,
-    done: oneshot::Sender<Result<(), CommitError>>,
+enum Job {
+    Commit {
+        batch: Arc<Batch>,
+        claim: Arc<Claim>,
+        done: oneshot::Sender<Result<(), CommitError>>,
+    },
+    MoveLog {
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// Whether a batch was begun or given up: one of both, whichever comes first. Once begun it holds the file's write
@@ -87,6 +92,15 @@ impl Committer {
         }
     }
 
+    /// Moves what is in the log into the file while nobody commits, so that the next commit begins it anew.
+    pub(in crate::store) async fn move_log(&self) {
+        let (done, moved) = oneshot::channel();
+        if self.submit(Job::MoveLog { done }).is_ok() {
+            // It only fails by a panic: then the log is moved next time.
+            let _ = moved.await;
+        }
+    }
+
     /// Finishes what it has and closes its connection.
     pub(in crate::store) async fn close(&self) {
         drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -107,7 +121,7 @@ impl Sqlite {
         };
         let claim = Arc::new(Claim::default());
         let (done, outcome) = oneshot::channel();
-        self.committer().submit(Job {
+        self.committer().submit(Job::Commit {
             batch,
             claim: Arc::clone(&claim),
             done,
@@ -130,7 +144,15 @@ impl Sqlite {
 
 fn work(setup: &Setup, queue: &Receiver<Job>) {
     let mut slot = None;
-    for Job { batch, claim, done } in queue {
+    for job in queue {
+        let (batch, claim, done) = match job {
+            Job::Commit { batch, claim, done } => (batch, claim, done),
+            Job::MoveLog { done } => {
+                move_log(slot.as_ref());
+                let _ = done.send(());
+                continue;
+            }
+        };
         let result = catch_unwind(AssertUnwindSafe(|| commit(setup, &mut slot, &batch, &claim)));
         // Before the answer: the engine takes the batch apart.
         drop(batch);
@@ -142,6 +164,14 @@ fn work(setup: &Setup, queue: &Receiver<Job>) {
     }
     if let Some(Err((_, error))) = slot.map(Connection::close) {
         tracing::warn!(%error, "the database file was not closed cleanly; its log is replayed at the next start");
+    }
+}
+
+/// The log of a connection that does not work is moved by whoever finds it full.
+fn move_log(slot: Option<&Connection>) {
+    let moved = slot.map(|connection| connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())));
+    if let Some(Err(error)) = moved {
+        tracing::debug!(%error, "the end of the database's log was not moved");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::fixture::{Attack, host};
 use super::*;
+use crate::store::db::Db;
 use sqlx::{Connection, Executor, SqliteConnection};
 use std::os::unix::fs::PermissionsExt;
 
@@ -101,19 +102,42 @@ async fn the_log_moves_into_the_file_without_a_further_commit() {
     let place = sqlite().await;
     let attack = Attack::new(host(1), "udp_flood", at(1));
     place.commit(&[attack.effects().to_vec()]).await.unwrap();
-    let name = attack.event.external_event_id.clone().unwrap();
-    let path = place.connection.strip_prefix("sqlite:").unwrap();
     let moved = async {
         let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
-        loop {
+        while !is_in_the_file(&place, &attack) {
             look.tick().await;
-            let file = std::fs::read(path).unwrap();
-            if file.windows(name.len()).any(|bytes| bytes == name.as_bytes()) {
-                break;
-            }
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), moved)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn what_is_left_of_the_log_moves_between_two_commits_and_the_next_begins_it_anew() {
+    let place = sqlite().await;
+    let Db::Sqlite(sqlite) = &place.store.db else {
+        unreachable!("the fixture is a SQLite file")
+    };
+    sqlite.move_log_between_commits().await;
+    let [first, second] = [1, 2].map(|number| Attack::new(host(number), "udp_flood", at(1)));
+    place.commit(&[first.effects().to_vec()]).await.unwrap();
+    assert!(!is_in_the_file(&place, &first));
+    let log = format!("{}-wal", path(&place));
+    let length = std::fs::metadata(&log).unwrap().len();
+    sqlite.move_log_between_commits().await;
+    assert!(is_in_the_file(&place, &first));
+    place.commit(&[second.effects().to_vec()]).await.unwrap();
+    assert!(!is_in_the_file(&place, &second));
+    assert_eq!(std::fs::metadata(&log).unwrap().len(), length);
+}
+
+fn path(place: &Place) -> &str {
+    place.connection.strip_prefix("sqlite:").unwrap()
+}
+
+fn is_in_the_file(place: &Place, attack: &Attack) -> bool {
+    let name = attack.event.external_event_id.as_deref().unwrap().as_bytes();
+    let file = std::fs::read(path(place)).unwrap();
+    file.windows(name.len()).any(|bytes| bytes == name)
 }
