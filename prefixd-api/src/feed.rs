@@ -64,6 +64,8 @@ pub enum FeedBody {
     MitigationExpired(MitigationChange),
     /// A guardrail refused it at promotion.
     MitigationRejected(MitigationChange),
+    /// A person acknowledged it, or took that back.
+    MitigationAcknowledged(MitigationChange),
     /// An event was stored.
     EventIngested {
         /// The event.
@@ -148,6 +150,7 @@ impl FeedBody {
         "mitigation_withdrawn",
         "mitigation_expired",
         "mitigation_rejected",
+        "mitigation_acknowledged",
         "event_ingested",
         "safelist_changed",
         "control_changed",
@@ -169,6 +172,9 @@ pub struct MitigationChange {
     /// The changed fields with their new values.
     #[cfg_attr(feature = "server", schema(value_type = Object))]
     pub changes: Map<String, Value>,
+    /// A person's words, where the mitigation does not keep them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 impl MitigationChange {
@@ -184,6 +190,7 @@ impl MitigationChange {
             mitigation_id: new.mitigation_id,
             revision: new.revision,
             changes,
+            reason: None,
         })
     }
 

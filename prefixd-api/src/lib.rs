@@ -33,6 +33,7 @@ pub mod fuzzing;
 pub mod guardrail;
 pub mod ids;
 pub mod mitigation;
+pub mod operation;
 pub mod peer;
 pub mod prefix;
 pub mod preview;

@@ -234,6 +234,28 @@ pub struct Delivery {
     pub unsupported: u32,
 }
 
+/// The person who works on a mitigation. It keeps nobody from anything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Claimed {
+    /// Who.
+    pub by: String,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// What a person wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Note {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub by: String,
+    /// The words.
+    pub text: String,
+}
+
 /// Highest rates that any report carried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
@@ -329,6 +351,12 @@ pub struct Mitigation {
     pub acknowledged_at: Option<Timestamp>,
     /// Who acknowledged it.
     pub acknowledged_by: Option<String>,
+    /// Who works on it.
+    #[serde(default)]
+    pub claimed: Option<Claimed>,
+    /// What people wrote about it, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
     /// How the rules stand at the neighbours; only in answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
@@ -422,6 +450,8 @@ impl Serialize for Changes<'_> {
             last_event_id,
             acknowledged_at,
             acknowledged_by,
+            claimed,
+            notes,
             why_summary,
         );
         object.end()

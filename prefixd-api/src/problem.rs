@@ -112,6 +112,8 @@ codes! {
     ConflictRevision = "conflict.revision", 409, "It changed meanwhile";
     /// More or fewer are affected than expected.
     ConflictExpectCount = "conflict.expect_count", 409, "Another number is affected";
+    /// Another person works on it.
+    ConflictClaimed = "conflict.claimed", 409, "Somebody else works on it";
     /// The neighbour is disabled.
     ConflictDisabled = "conflict.disabled", 409, "The neighbour is disabled";
     /// The entry belongs to the configuration.

@@ -89,6 +89,10 @@ kinds! {
     MitigationWithdrawn = "mitigation.withdrawn", Some("mitigation_withdrawn");
     /// It ended with its lease.
     MitigationExpired = "mitigation.expired", Some("mitigation_expired");
+    /// A person acknowledged it, or took that back.
+    MitigationAcknowledged = "mitigation.acknowledged", Some("mitigation_acknowledged");
+    /// A person wrote something about it.
+    MitigationNoted = "mitigation.noted", Some("mitigation_updated");
     /// The safelist changed.
     Safelist = "safelist", Some("safelist_changed");
     /// A suppression came or went.
@@ -113,6 +117,8 @@ impl From<MitigationEvent> for Kind {
             MitigationEvent::Escalated => Self::MitigationEscalated,
             MitigationEvent::Withdrawn => Self::MitigationWithdrawn,
             MitigationEvent::Expired => Self::MitigationExpired,
+            MitigationEvent::Acknowledged => Self::MitigationAcknowledged,
+            MitigationEvent::Noted => Self::MitigationNoted,
         }
     }
 }
@@ -223,11 +229,12 @@ impl Writer {
                     actor,
                     before,
                     after,
+                    said,
                     ..
                 } => {
                     let body = match before {
                         None => format!(r#"{{"mitigation":{json}}}"#),
-                        Some(before) => change_body(before, after)?,
+                        Some(before) => change_body(before, after, said.as_deref())?,
                     };
                     self.append(at, actor, (*what).into(), after.mitigation_id.to_string(), body);
                 }
@@ -299,17 +306,24 @@ impl Writer {
 }
 
 /// A [`prefixd_api::feed::MitigationChange`].
-fn change_body(before: &Mitigation, after: &Mitigation) -> Result<String, serde_json::Error> {
+fn change_body(
+    before: &Mitigation,
+    after: &Mitigation,
+    said: Option<&str>,
+) -> Result<String, serde_json::Error> {
     #[derive(Serialize)]
     struct Body<'a> {
         mitigation_id: MitigationId,
         revision: u64,
         changes: Changes<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
     }
     serde_json::to_string(&Body {
         mitigation_id: after.mitigation_id,
         revision: after.revision,
         changes: after.changes_since(before),
+        reason: said,
     })
 }
 
@@ -450,7 +464,7 @@ mod tests {
         after.expires_at = at;
         after.external_ref = Some("INC-\"4711\"".to_owned());
         after.claims.clear();
-        let body = change_body(&before, &after).unwrap();
+        let body = change_body(&before, &after, None).unwrap();
         let change: MitigationChange = serde_json::from_str(&body).unwrap();
         let [old, new] = [&*before, &after].map(|revision| serde_json::to_value(revision).unwrap());
         let mut expected = new.as_object().unwrap().clone();

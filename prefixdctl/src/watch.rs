@@ -137,6 +137,7 @@ fn describe(message: &FeedMessage, view: View) -> Result<String, Failure> {
             )
         }
         FeedBody::MitigationUpdated(change)
+        | FeedBody::MitigationAcknowledged(change)
         | FeedBody::MitigationEscalated(change)
         | FeedBody::MitigationWithdrawn(change)
         | FeedBody::MitigationExpired(change)

@@ -7,6 +7,9 @@ use crate::control::{BreakerResetRequest, Control, ControlRequest};
 use crate::event::{EventAnswer, EventBatch, EventBatchAnswer, EventList, EventRequest, StoredEvent};
 use crate::ids::{EventId, MitigationId};
 use crate::mitigation::{Mitigation, MitigationDetail, MitigationList, MitigationRequest, WithdrawRequest};
+use crate::operation::{
+    AcknowledgeRequest, BulkWithdrawRequest, ClaimRequest, ExtendRequest, NoteRequest, OperationResults,
+};
 use crate::peer::{PeerDetail, PeerOrder, PeerOrderRequest, RibList};
 use crate::preview::MitigationPreview;
 use crate::resource::{Health, HealthDetail, PeerList, SafelistAnswer, SafelistList, SafelistRequest, Stats};
@@ -91,6 +94,46 @@ impl Client {
             Repeat::WhenUnsent,
         )
         .await
+    }
+
+    /// Has a mitigation last longer.
+    pub async fn extend_mitigation(
+        &self,
+        id: MitigationId,
+        request: &ExtendRequest,
+    ) -> Result<Mitigation, Error> {
+        let path = format!("/v1/mitigations/{id}/extend");
+        self.change(&path, request, Repeat::WhenUnsent).await
+    }
+
+    /// Acknowledges mitigations, or takes that back.
+    pub async fn acknowledge(&self, request: &AcknowledgeRequest) -> Result<OperationResults, Error> {
+        self.change("/v1/mitigations/acknowledge", request, Repeat::WhenSafe)
+            .await
+    }
+
+    /// Writes about a mitigation.
+    pub async fn note(&self, id: MitigationId, request: &NoteRequest) -> Result<Mitigation, Error> {
+        let path = format!("/v1/mitigations/{id}/notes");
+        self.change(&path, request, Repeat::WhenUnsent).await
+    }
+
+    /// Takes a mitigation in hand.
+    pub async fn claim(&self, id: MitigationId, request: &ClaimRequest) -> Result<Mitigation, Error> {
+        let path = format!("/v1/mitigations/{id}/claim");
+        self.change(&path, request, Repeat::WhenUnsent).await
+    }
+
+    /// Lets a mitigation go.
+    pub async fn release(&self, id: MitigationId, request: &ClaimRequest) -> Result<Mitigation, Error> {
+        let path = format!("/v1/mitigations/{id}/release");
+        self.change(&path, request, Repeat::WhenUnsent).await
+    }
+
+    /// Takes several mitigations back at once.
+    pub async fn withdraw_many(&self, request: &BulkWithdrawRequest) -> Result<OperationResults, Error> {
+        self.change("/v1/mitigations/withdraw", request, Repeat::WhenUnsent)
+            .await
     }
 
     /// The safelist, by prefix.

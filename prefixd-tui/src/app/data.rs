@@ -265,6 +265,7 @@ impl App {
                 None
             }
             FeedBody::MitigationUpdated(change)
+            | FeedBody::MitigationAcknowledged(change)
             | FeedBody::MitigationEscalated(change)
             | FeedBody::MitigationWithdrawn(change)
             | FeedBody::MitigationExpired(change)
@@ -552,6 +553,10 @@ impl App {
             FeedBody::MitigationExpired(change) => {
                 (Meaning::Low, format!("exp {}", victim(change.mitigation_id)))
             }
+            FeedBody::MitigationAcknowledged(change) => (
+                Meaning::Low,
+                format!("ack {}{actor}", victim(change.mitigation_id)),
+            ),
             FeedBody::MitigationRejected(change) => (
                 Meaning::Warn,
                 format!(

@@ -676,6 +676,7 @@ async fn a_neighbour_on_hold_keeps_what_it_has_until_that_ends() {
         actor: "token:noc".to_owned(),
         before: Some(Arc::new(all[0].clone())),
         after: Arc::new(widened),
+        said: None,
         why: None,
     }]);
     announcer.project(&now, ids(&all));

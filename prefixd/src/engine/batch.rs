@@ -184,6 +184,7 @@ impl Batch {
             actor: DAEMON.to_owned(),
             before: Some(live),
             after: Arc::new(ended),
+            said: None,
             why: None,
         };
         let taken = self.take(Decision {

@@ -2,6 +2,7 @@
 
 use crate::policy::State;
 use crate::store::Loaded;
+use prefixd_api::mitigation::OriginKind;
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,15 @@ pub(super) fn restore(state: &mut State, loaded: &Loaded, now: Timestamp) -> u64
             (Some(since), Some(ends_at)) => ends_at.since(since),
             _ => Duration::ZERO,
         };
-        let longest = now.saturating_add(ttl.max(hold_down));
+        // An operator's lease may be longer than the step's.
+        let extended = mitigation
+            .claims
+            .iter()
+            .filter(|claim| claim.kind == OriginKind::Operator)
+            .filter_map(|claim| Some(claim.lives_until?.since(claim.since)))
+            .max()
+            .unwrap_or_default();
+        let longest = now.saturating_add(ttl.max(hold_down).max(extended));
         let mut mitigation = mitigation.clone();
         mitigation.expires_at = mitigation.expires_at.min(longest);
         state.restore(Arc::new(mitigation));

@@ -76,6 +76,11 @@ impl Failure {
         self
     }
 
+    /// What is answered.
+    pub(super) fn into_problem(self) -> Problem {
+        self.0.problem
+    }
+
     /// What is answered and logged.
     pub(super) fn into_told(self) -> Told {
         *self.0

@@ -210,7 +210,10 @@ pub(super) fn create_command(request: MitigationRequest, actor: String) -> Resul
         .parse()
         .map_err(|error: VictimError| Failure::field("victim_ip", error.to_string()))?;
     reason(&request.reason)?;
-    names(&request)?;
+    names(&[
+        ("vector", &request.vector),
+        ("external_ref", &request.external_ref),
+    ])?;
     one_match(&request, victim)?;
     own_fields(&request)?;
     Ok(CreateCommand {
@@ -262,7 +265,7 @@ fn one_match(request: &MitigationRequest, victim: Victim) -> Result<(), Failure>
     }
 }
 
-fn with_delivery(app: &App, mitigation: &Arc<Mitigation>) -> Mitigation {
+pub(super) fn with_delivery(app: &App, mitigation: &Arc<Mitigation>) -> Mitigation {
     let mut mitigation = Mitigation::clone(mitigation);
     mitigation.delivery = Some(app.announcer.deliveries().of(&mitigation));
     mitigation
@@ -277,12 +280,9 @@ fn guardrail_of(problem: &Problem) -> Option<Guardrail> {
 }
 
 /// Names are kept, listed and sent to every subscriber: they are bounded as those of events are.
-fn names(request: &MitigationRequest) -> Result<(), Failure> {
+pub(super) fn names(given: &[(&str, &Option<String>)]) -> Result<(), Failure> {
     let mut errors = Vec::new();
-    for (field, name) in [
-        ("vector", &request.vector),
-        ("external_ref", &request.external_ref),
-    ] {
+    for (field, name) in given {
         if let Some(name) = name {
             check_name(&mut errors, field, name);
         }
@@ -374,44 +374,63 @@ pub(super) async fn withdraw(
 ) -> Result<Response, Failure> {
     let mitigation: MitigationId = path(&id, "mitigation")?;
     reason(&request.reason)?;
-    if request
-        .suppress_seconds
-        .is_some_and(|seconds| seconds > MAX_SUPPRESS)
-    {
-        return Err(Failure::field(
-            "suppress_seconds",
-            format!("must be at most {MAX_SUPPRESS} (a day)"),
-        ));
-    }
+    let suppress = suppress(request.suppress_seconds)?;
     let command = WithdrawCommand {
         ids: FreshIds::new(),
         mitigation,
         reason: request.reason,
-        suppress: request
-            .suppress_seconds
-            .map(|seconds| Duration::from_secs(seconds.into())),
+        suppress,
         expected_revision: request.expected_revision,
         actor: principal.actor,
     };
     match app.engine.submit(Command::Withdraw(command)).await?.outcome {
         Outcome::Withdrawn(mitigation) => ok(&with_delivery(&app, &mitigation)),
-        // The engine knows the live ones; whether it ended or never was, the store knows.
-        Outcome::Refused(problem)
-            if [Code::ConflictEnded, Code::NotFound]
-                .iter()
-                .any(|code| problem.code == code.as_str()) =>
-        {
-            let ended = app.store.get_mitigation(mitigation).await?;
-            let ended = ended.ok_or_else(|| Failure::not_found("mitigation"))?;
-            let why = ended
-                .end_reason
-                .map_or_else(|| ended.status.to_string(), |why| why.to_string());
-            Err(Failure::new(
-                Code::ConflictEnded,
-                format!("it ended already: {why}; there is nothing left to withdraw"),
-            ))
-        }
-        Outcome::Refused(problem) => Err(problem.into()),
+        Outcome::Refused(problem) => Err(refusal(&app, mitigation, problem).await),
         other => Err(Failure::internal(&format_args!("a withdrawal came to {other:?}"))),
     }
+}
+
+/// How long bans are suppressed.
+pub(super) fn suppress(seconds: Option<u32>) -> Result<Option<Duration>, Failure> {
+    if seconds.is_some_and(|seconds| seconds > MAX_SUPPRESS) {
+        return Err(Failure::field(
+            "suppress_seconds",
+            format!("must be at most {MAX_SUPPRESS} (a day)"),
+        ));
+    }
+    Ok(seconds.map(|seconds| Duration::from_secs(seconds.into())))
+}
+
+/// Why a request about a live mitigation was refused. The engine knows the live ones; whether another ended or never was,
+/// the store knows.
+pub(super) async fn refusal(app: &App, mitigation: MitigationId, problem: Box<Problem>) -> Failure {
+    if problem.code != Code::NotFound.as_str() {
+        if let Some(guardrail) = guardrail_of(&problem) {
+            app.metrics.count_refusal(guardrail);
+        }
+        return problem.into();
+    }
+    match app.store.get_mitigation(mitigation).await {
+        Ok(Some(known)) => has_ended(app, &known),
+        Ok(None) => Failure::not_found("mitigation"),
+        Err(error) => error.into(),
+    }
+}
+
+/// It is not live here, and it is known.
+fn has_ended(app: &App, known: &Mitigation) -> Failure {
+    if known.status.is_live() && known.pop != app.pop {
+        return Failure::new(
+            Code::NotFound,
+            format!("it is of POP {}: ask the prefixd there", known.pop),
+        );
+    }
+    let why = match &known.end_reason {
+        Some(why) => why.to_string(),
+        None => known.status.to_string(),
+    };
+    Failure::new(
+        Code::ConflictEnded,
+        format!("it has ended already ({why}): there is nothing left to change"),
+    )
 }

@@ -8,7 +8,7 @@
 //! | `live` | the settings that a reload changes |
 //! | `server` | listeners, connections, the end in order |
 //! | `error`, `extract` | the one error shape; bodies and queries |
-//! | `events`, `mitigations`, `safelist`, `status`, `config`, `feed` | one resource each |
+//! | `events`, `mitigations`, `operations`, `safelist`, `status`, `config`, `feed` | one resource each |
 //!
 //! Handlers parse, ask the engine or the store, and answer. They decide nothing.
 
@@ -22,6 +22,7 @@ mod gate;
 mod identity;
 mod live;
 mod mitigations;
+mod operations;
 mod peers;
 mod preview;
 mod routes;

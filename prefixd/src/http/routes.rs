@@ -1,7 +1,9 @@
 //! The one table of routes. From it come the router, the role a request needs, and the OpenAPI document.
 
 use super::gate::{self, Gate};
-use super::{App, Failure, config, control, events, feed, mitigations, peers, preview, safelist, status};
+use super::{
+    App, Failure, config, control, events, feed, mitigations, operations, peers, preview, safelist, status,
+};
 use axum::Router;
 use axum::http::Method;
 use axum::middleware::from_fn_with_state;
@@ -83,6 +85,12 @@ fn table() -> Table {
     .add(Is(Role::Viewer), routes!(mitigations::get))
     .add(Is(Role::Viewer), routes!(mitigations::why))
     .add(Is(Role::Operator), routes!(mitigations::withdraw))
+    .add(Is(Role::Operator), routes!(operations::withdraw))
+    .add(Is(Role::Operator), routes!(operations::extend))
+    .add(Is(Role::Operator), routes!(operations::acknowledge))
+    .add(Is(Role::Operator), routes!(operations::note))
+    .add(Is(Role::Operator), routes!(operations::claim))
+    .add(Is(Role::Operator), routes!(operations::release))
     .add(Is(Role::Viewer), routes!(safelist::list))
     .add(Is(Role::Admin), routes!(safelist::add))
     .add(Is(Role::Admin), routes!(safelist::remove))
@@ -193,8 +201,14 @@ mod tests {
                 "/v1/health/ready GET public",
                 "/v1/mitigations GET viewer",
                 "/v1/mitigations POST operator",
+                "/v1/mitigations/acknowledge POST operator",
                 "/v1/mitigations/preview POST operator",
+                "/v1/mitigations/withdraw POST operator",
                 "/v1/mitigations/{id} GET viewer",
+                "/v1/mitigations/{id}/claim POST operator",
+                "/v1/mitigations/{id}/extend POST operator",
+                "/v1/mitigations/{id}/notes POST operator",
+                "/v1/mitigations/{id}/release POST operator",
                 "/v1/mitigations/{id}/why GET viewer",
                 "/v1/mitigations/{id}/withdraw POST operator",
                 "/v1/openapi.json GET viewer",

@@ -224,6 +224,8 @@ impl Turn<'_> {
             last_event_id: Some(command.ids.event),
             acknowledged_at: None,
             acknowledged_by: None,
+            claimed: None,
+            notes: Vec::new(),
             delivery: None,
             why_summary: String::new(),
         };
@@ -344,7 +346,7 @@ impl Turn<'_> {
         }
         let ttl = lease::renewal_ttl(self.policy, &next);
         let granted = lease::extend(self.policy, &mut next, since, self.now, ttl);
-        if operator {
+        if lease::is_pinned(&next) {
             self.trace.note(Reason::OperatorHeld { mitigation_id: id });
         } else if widens {
             self.widen(&mut next, owner);

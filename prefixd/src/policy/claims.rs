@@ -18,7 +18,7 @@ pub(super) const MAX_CLAIMS: usize = 64;
 /// than this are refused at the edge.
 pub(super) const CLEARED_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// The source of an operator's claim.
-pub(super) const OPERATOR: &str = "operator";
+const OPERATOR: &str = "operator";
 
 /// What the group knows more after a report.
 pub(super) struct Held {
@@ -244,11 +244,30 @@ pub(super) fn settle(group: &mut Group, now: Timestamp) -> bool {
 }
 
 /// The operator's claims of a mitigation, which no event and no unban ends.
-pub(super) fn of_operators(mitigation: &Mitigation) -> impl Iterator<Item = &Claim> {
+pub(super) fn of_operators(mitigation: &Mitigation, now: Timestamp) -> impl Iterator<Item = &Claim> {
     mitigation
         .claims
         .iter()
-        .filter(|claim| claim.kind == OriginKind::Operator)
+        .filter(move |claim| claim.kind == OriginKind::Operator && is_live(claim, now))
+}
+
+/// An operator's claim; without an end it ends with the lease.
+pub(super) fn operators(now: Timestamp, lives_until: Option<Timestamp>) -> Claim {
+    Claim {
+        source: OPERATOR.to_owned(),
+        event_id: None,
+        kind: OriginKind::Operator,
+        since: now,
+        last_report_at: now,
+        lives_until,
+        cleared_at: None,
+        confidence: None,
+        bps: None,
+        pps: None,
+        dst_ports: Vec::new(),
+        src_ports: Vec::new(),
+        protocol: None,
+    }
 }
 
 /// Whether a source sees the attack although it is filtered.

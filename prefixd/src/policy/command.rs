@@ -5,7 +5,8 @@ use ipnet::IpNet;
 use prefixd_api::control::{ControlScope, ControlState};
 use prefixd_api::event::Event;
 use prefixd_api::ids::{EventId, GroupId, MitigationId, SuppressionId};
-use prefixd_api::mitigation::{MitigationRequest, Scope};
+use prefixd_api::mitigation::{Mitigation, MitigationRequest, Scope};
+use prefixd_api::operation::LiveFilter;
 use prefixd_api::peer::PeerOrder;
 use prefixd_api::time::Timestamp;
 use prefixd_api::victim::Victim;
@@ -21,6 +22,12 @@ pub enum Command {
     Create(Box<CreateCommand>),
     /// Take a mitigation back.
     Withdraw(WithdrawCommand),
+    /// Have a mitigation last longer.
+    Extend(ExtendCommand),
+    /// Take several back at once.
+    WithdrawMany(WithdrawMany),
+    /// Acknowledge mitigations, write about one, or take one in hand; ended ones too.
+    Annotate(AnnotateCommand),
     /// Protect a prefix from every rule.
     SafelistAdd(SafelistAdd),
     /// Stop protecting it.
@@ -159,6 +166,85 @@ pub struct WithdrawCommand {
     pub reason: String,
     /// How long automatic bans of the scope are not acted on; absent: as configured.
     pub suppress: Option<Duration>,
+    /// Only at this revision.
+    pub expected_revision: Option<u64>,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// An operator's request to take several mitigations back.
+#[derive(Clone, Debug)]
+pub struct WithdrawMany {
+    /// Which.
+    pub which: Which,
+    /// Names for the suppressions, one a mitigation.
+    pub suppressions: Vec<SuppressionId>,
+    /// The operator's words.
+    pub reason: String,
+    /// How long automatic bans of the scopes are not acted on; absent: as configured.
+    pub suppress: Option<Duration>,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// See [`WithdrawMany`].
+#[derive(Clone, Debug)]
+pub enum Which {
+    /// These.
+    Named(Vec<MitigationId>),
+    /// Those that are like this, if there are so many.
+    Like(Box<LiveFilter>, u64),
+}
+
+/// What a person notes down about mitigations. It changes nothing that they do.
+#[derive(Clone, Debug)]
+pub struct AnnotateCommand {
+    /// About which.
+    pub about: Vec<About>,
+    /// What.
+    pub what: Annotation,
+    /// Only at this revision.
+    pub expected_revision: Option<u64>,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// A mitigation that something is noted down about.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Which one.
+    pub mitigation: MitigationId,
+    /// As the store has it, when it has ended.
+    pub ended: Option<Arc<Mitigation>>,
+}
+
+/// See [`AnnotateCommand`].
+#[derive(Clone, Debug)]
+pub enum Annotation {
+    /// A person has seen it; false takes that back.
+    Acknowledge(bool),
+    /// A person's words, and the name it has outside.
+    Note {
+        /// The words.
+        text: Option<String>,
+        /// The name.
+        external_ref: Option<String>,
+    },
+    /// A person works on it; by force also when another does.
+    Claim(bool),
+    /// Nobody works on it any more.
+    Release(bool),
+}
+
+/// An operator's request that a mitigation lasts longer.
+#[derive(Clone, Debug)]
+pub struct ExtendCommand {
+    /// Which one.
+    pub mitigation: MitigationId,
+    /// How long from now on, at least.
+    pub ttl: Duration,
+    /// The operator's words.
+    pub reason: String,
     /// Only at this revision.
     pub expected_revision: Option<u64>,
     /// Who asks.

@@ -1,6 +1,6 @@
 //! An operator says: mitigate now. Guardrails apply; what the request leaves out comes from the playbook.
 
-use super::claims::OPERATOR;
+use super::claims;
 use super::command::CreateCommand;
 use super::effect::{Decision, MitigationEvent, Outcome};
 use super::guard::Subject;
@@ -11,8 +11,8 @@ use super::playbooks::{OnAllowedPort, Step};
 use super::reason::Reason;
 use super::turn::{Turn, refused_with};
 use prefixd_api::mitigation::{
-    Claim, EndReason, Group, Mitigation, MitigationRequest, MitigationStatus, Observed, Origin, OriginKind,
-    Scope, Severity,
+    EndReason, Group, Mitigation, MitigationRequest, MitigationStatus, Observed, Origin, OriginKind, Scope,
+    Severity,
 };
 use prefixd_api::problem::Code;
 use prefixd_api::resource::Mode;
@@ -111,7 +111,7 @@ impl Turn<'_> {
             None => self.operators_own(command, target, group, enforced, live),
         };
         next.claims.retain(|claim| claim.kind != OriginKind::Operator);
-        next.claims.insert(0, self.operator_claim());
+        next.claims.insert(0, claims::operators(self.now, None));
         next.ending_since = None;
         next.ends_at = None;
         next.playbook = playbook.ok().map(|playbook| playbook.name.to_string());
@@ -311,7 +311,7 @@ impl Turn<'_> {
             rate_bps: None,
             rules: Vec::new(),
             allow_rtbh: false,
-            claims: super::claims::holding(self.policy, group, enforced, self.now)
+            claims: claims::holding(self.policy, group, enforced, self.now)
                 .cloned()
                 .collect(),
             ending_since: None,
@@ -344,27 +344,10 @@ impl Turn<'_> {
             last_event_id: None,
             acknowledged_at: None,
             acknowledged_by: None,
+            claimed: None,
+            notes: Vec::new(),
             delivery: None,
             why_summary: String::new(),
-        }
-    }
-
-    /// No event and no unban ends it: it ends with the lease.
-    fn operator_claim(&self) -> Claim {
-        Claim {
-            source: OPERATOR.to_owned(),
-            event_id: None,
-            kind: OriginKind::Operator,
-            since: self.now,
-            last_report_at: self.now,
-            lives_until: None,
-            cleared_at: None,
-            confidence: None,
-            bps: None,
-            pps: None,
-            dst_ports: Vec::new(),
-            src_ports: Vec::new(),
-            protocol: None,
         }
     }
 }

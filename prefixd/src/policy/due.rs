@@ -9,7 +9,7 @@ use super::settings::Policy;
 use super::state::State;
 use super::turn::Turn;
 use crate::journal::DAEMON;
-use prefixd_api::mitigation::{EndReason, Group, Mitigation, Scope};
+use prefixd_api::mitigation::{EndReason, Group, Mitigation, OriginKind, Scope};
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
 
@@ -54,7 +54,14 @@ fn mitigation_deadline(policy: &Policy, live: &Mitigation, group: &Group) -> Tim
     let renews =
         lease::renewing(policy, live, live.updated_at).and_then(|_| lease::renew_at(policy, live, since));
     let escalates = evidence::due_at(policy, live);
-    [Some(live.expires_at), live.ends_at, renews, escalates]
+    // Those of events are the group's.
+    let lets_go = live
+        .claims
+        .iter()
+        .filter(|claim| claim.kind == OriginKind::Operator)
+        .filter_map(|claim| claim.lives_until)
+        .min();
+    [Some(live.expires_at), live.ends_at, renews, escalates, lets_go]
         .into_iter()
         .flatten()
         .min()
@@ -117,6 +124,12 @@ impl Turn<'_> {
     fn mitigation_due(&mut self, live: &Arc<Mitigation>, group: &Group) -> bool {
         let since = group.filtered_since.unwrap_or(live.created_at);
         let mut next = self.touched(live, group);
+        if lease::is_operators(live) && !lease::is_operators(&next) {
+            // The operator's longer lifetime was granted for as long as the operator claimed it.
+            next.expires_at = next
+                .expires_at
+                .min(lease::lifetime_end(self.policy, since, false));
+        }
         let owner = self.policy.inventory.owner(live.victim_ip);
         if let Some(reason) = self.escalate_when_due(&mut next, owner, since) {
             next.severity = self.severity(&next, owner);

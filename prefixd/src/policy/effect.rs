@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use prefixd_api::control::{BreakerTripped, ControlScope, Stopped};
 use prefixd_api::event::{EventAnswer, StoredEvent};
 use prefixd_api::guardrail::Guardrail;
+use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
 use prefixd_api::peer::{PeerDisabled, PeerOrder};
 use prefixd_api::problem::Problem;
@@ -33,8 +34,12 @@ pub enum Outcome {
     },
     /// A mitigation was made or revised by an operator.
     Created(Arc<Mitigation>),
+    /// A mitigation was changed by an operator.
+    Changed(Arc<Mitigation>),
     /// A mitigation was withdrawn.
     Withdrawn(Arc<Mitigation>),
+    /// What became of each of several.
+    Many(Vec<One>),
     /// A safelist entry was added; the mitigations it withdrew are among the effects.
     SafelistAdded(SafelistAnswer),
     /// A safelist entry was removed.
@@ -48,6 +53,9 @@ pub enum Outcome {
     /// Nothing changed; this is why.
     Refused(Box<Problem>),
 }
+
+/// One of several mitigations, and what became of it.
+pub type One = (MitigationId, Result<Arc<Mitigation>, Box<Problem>>);
 
 /// One change. Each carries the whole new value, so that the store and the state need no other source.
 #[derive(Clone, Debug)]
@@ -66,6 +74,8 @@ pub enum Effect {
         before: Option<Arc<Mitigation>>,
         /// As it is now; no longer live when it ended.
         after: Arc<Mitigation>,
+        /// A person's words, where the mitigation does not keep them.
+        said: Option<String>,
         /// The trace, where this change was a decision of its own.
         why: Option<Arc<Trace>>,
     },
@@ -174,4 +184,8 @@ pub enum MitigationEvent {
     Withdrawn,
     /// It ended with its lease.
     Expired,
+    /// A person acknowledged it, or took that back.
+    Acknowledged,
+    /// A person wrote something about it.
+    Noted,
 }

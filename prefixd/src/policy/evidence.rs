@@ -1,7 +1,7 @@
 //! Evidence that the attack goes on, and the next step when there is enough of it.
 
 use super::claims::witnesses;
-use super::lease::is_operators;
+use super::lease::is_pinned;
 use super::playbooks::Step;
 use super::reason::Reason;
 use super::settings::Policy;
@@ -57,7 +57,7 @@ pub(super) fn next<'p>(policy: &'p Policy, mitigation: &Mitigation, now: Timesta
         .as_deref()
         .and_then(|name| policy.playbooks.named(name))
         .and_then(|playbook| playbook.step(number));
-    let Some(step) = step.filter(|_| policy.escalation.enabled && !is_operators(mitigation)) else {
+    let Some(step) = step.filter(|_| policy.escalation.enabled && !is_pinned(mitigation)) else {
         return Next::None;
     };
     if mitigation.claims.is_empty() {

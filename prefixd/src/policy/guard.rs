@@ -2,6 +2,7 @@
 
 use super::check::check;
 use super::inventory::Owner;
+use super::lease;
 use super::reason::Reason;
 use super::safelist;
 use super::state::Tally;
@@ -218,8 +219,11 @@ impl Turn<'_> {
         let mut max_action = None;
         let mut sources = Vec::new();
         for claim in claims {
-            if claim.kind == OriginKind::Operator {
+            if lease::pins(claim) {
                 return Ok(());
+            }
+            if claim.kind == OriginKind::Operator {
+                continue;
             }
             max_action = max_action.max(Some(self.policy.sources.get(&claim.source).max_action));
             sources.push(claim.source.clone());

@@ -51,12 +51,17 @@ impl Turn<'_> {
         match (self.policy.mode, live.enforced) {
             (Mode::DryRun, true) => return Some("the daemon is in dry-run mode now"),
             (Mode::DryRun, false) => return None,
-            (Mode::Enforced, _) if live.claims.is_empty() => return None,
             (Mode::Enforced, _) => {}
         }
-        let enforced = live.claims.iter().any(|claim| {
-            claim.kind == OriginKind::Operator || self.policy.sources.get(&claim.source).enforce
-        });
+        // Who extends a lease says nothing of the mode.
+        let mut holding = live
+            .claims
+            .iter()
+            .filter(|claim| claim.kind == OriginKind::Event || lease::pins(claim))
+            .peekable();
+        holding.peek()?;
+        let enforced =
+            holding.any(|claim| lease::pins(claim) || self.policy.sources.get(&claim.source).enforce);
         match (live.enforced, enforced) {
             (true, false) => Some("no source that holds it is enforced now"),
             (false, true) => Some("it would be enforced now; the next ban makes an enforced one"),
@@ -82,7 +87,7 @@ impl Turn<'_> {
             });
         }
         self.guard_rules(&live.rules, owner)?;
-        if !lease::is_operators(live) {
+        if !lease::is_pinned(live) {
             self.guard_allowed(&live.rules, owner)?;
         }
         self.guard_sources(&live.rules, &live.claims)

@@ -98,12 +98,22 @@ pub(super) fn hold_down(policy: &Policy, group: &Group, now: Timestamp) -> (Dura
     (doubled.min(longest), recurrences)
 }
 
-/// Whether an operator holds it: then the operator's bounds count.
+/// Whether an operator holds it, by making or by extending it: then the operator's bounds count.
 pub(super) fn is_operators(mitigation: &Mitigation) -> bool {
     mitigation
         .claims
         .iter()
         .any(|claim| claim.kind == OriginKind::Operator)
+}
+
+/// Whether an operator said what it does: then nothing else changes its action or step.
+pub(super) fn is_pinned(mitigation: &Mitigation) -> bool {
+    mitigation.claims.iter().any(pins)
+}
+
+/// An operator's claim on what it does has no end of its own; one that extends the lease has.
+pub(super) fn pins(claim: &Claim) -> bool {
+    claim.kind == OriginKind::Operator && claim.lives_until.is_none()
 }
 
 /// Extends the lease to `now + ttl`, never shortens it, and never beyond the lifetime.

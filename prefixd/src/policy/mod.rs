@@ -10,10 +10,11 @@
 //! | `inventory`, `safelist`, `sources`, `playbooks`, `templates` | its parts, each with its look-up |
 //! | `state`, `starts` | what is live and what is remembered |
 //! | `decide`, `turn` | one command; a decision while it is made |
-//! | `ban`, `unban`, `create`, `withdraw`, `protect`, `control`, `breaker`, `neighbor`, `due`, `judge`, `quarantine` | one command each |
+//! | `ban`, `unban`, `create`, `extend`, `annotate`, `withdraw`, `protect`, `control`, `breaker`, `neighbor`, `due`, `judge`, `quarantine` | one command each |
 //! | `claims`, `evidence`, `lease`, `guard`, `check`, `plan`, `fallback`, `widen`, `ports`, `severity` | the rules they share |
 //! | `reason`, `trace` | why: every reason is a value |
 
+mod annotate;
 mod ban;
 mod breaker;
 mod check;
@@ -26,6 +27,7 @@ mod decide;
 mod due;
 mod effect;
 mod evidence;
+mod extend;
 mod fallback;
 mod guard;
 mod inventory;
@@ -55,15 +57,15 @@ mod withdraw;
 mod tests;
 
 pub use command::{
-    Command, CreateCommand, EventCommand, FreshIds, PeerCommand, ResetBreaker, SafelistAdd, SetControl, Trip,
-    WithdrawCommand,
+    About, AnnotateCommand, Annotation, Command, CreateCommand, EventCommand, ExtendCommand, FreshIds,
+    PeerCommand, ResetBreaker, SafelistAdd, SetControl, Trip, Which, WithdrawCommand, WithdrawMany,
 };
 pub use compile::Implicit;
 pub(crate) use create::requested;
 pub use decide::decide;
 pub use due::next_deadline;
 pub use effect::{
-    BreakerChange, ControlChange, Decision, Effect, MitigationEvent, Outcome, PeerChange, PeerWhat,
+    BreakerChange, ControlChange, Decision, Effect, MitigationEvent, One, Outcome, PeerChange, PeerWhat,
 };
 pub(crate) use ports::{join, split};
 pub use quarantine::{ParkedRule, ParkedShape, Parking, PeerMemory, QuarantineChange, SessionEnd};

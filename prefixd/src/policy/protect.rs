@@ -75,9 +75,7 @@ impl Turn<'_> {
             notes.note(because);
             let trace = notes.conclude(self.now, "withdrawn", summary.clone());
             self.end(live, ended, EndReason::Safelisted, &command.actor, summary);
-            if let Some(Effect::Mitigation { why, .. }) = self.effects.last_mut() {
-                *why = Some(trace);
-            }
+            self.explain_last(trace);
         }
         let answer = SafelistAnswer {
             entry,

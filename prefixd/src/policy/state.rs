@@ -15,6 +15,9 @@ use prefixd_api::time::Timestamp;
 use prefixd_api::victim::Victim;
 use std::sync::Arc;
 
+/// Many more than people write about between two reads of the store.
+const MAX_ANNOTATED: usize = 4_096;
+
 /// The committed state, or a working copy of it.
 #[derive(Clone, Debug, Default)]
 pub struct State {
@@ -34,6 +37,8 @@ pub struct State {
     pub breaker: Option<Arc<BreakerTripped>>,
     /// What people stopped, the whole POP first.
     pub stopped: OrdMap<ControlScope, Arc<Stopped>>,
+    /// Ended mitigations that something was noted down about lately: the store may not have the last of it yet.
+    annotated: OrdMap<MitigationId, Arc<Mitigation>>,
     /// Scopes that a mitigation holds in the store which could not be read at start: nothing new can begin there.
     pub unreadable: HashSet<Scope>,
     /// How many mitigations are live, in the ways quotas ask.
@@ -263,8 +268,30 @@ impl State {
                 self.forget(&after.scope(), |known| known.live = None);
                 self.mitigations.remove(&after.mitigation_id);
             }
-            (false, false) => {}
+            (false, false) => {
+                self.annotated.insert(after.mitigation_id, Arc::clone(after));
+                if self.annotated.len() > MAX_ANNOTATED
+                    && let Some(oldest) = self.annotated.get_min().map(|(id, _)| *id)
+                {
+                    self.annotated.remove(&oldest);
+                }
+            }
         }
+    }
+
+    /// A mitigation as it is by the last decision: live, or ended as the store has it unless that is older.
+    #[must_use]
+    pub fn newest(&self, id: MitigationId, stored: Option<&Arc<Mitigation>>) -> Option<Arc<Mitigation>> {
+        if let Some(live) = self.mitigations.get(&id) {
+            return Some(Arc::clone(live));
+        }
+        let stored = stored.filter(|stored| !stored.status.is_live());
+        let annotated = self.annotated.get(&id);
+        [annotated, stored]
+            .into_iter()
+            .flatten()
+            .max_by_key(|known| known.revision)
+            .map(Arc::clone)
     }
 }
 

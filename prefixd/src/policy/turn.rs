@@ -6,7 +6,7 @@ use super::effect::{Decision, Effect, MitigationEvent, Outcome};
 use super::reason::Reason;
 use super::settings::Policy;
 use super::state::State;
-use super::trace::Notes;
+use super::trace::{Notes, Trace};
 use prefixd_api::event::{EventOutcome, StoredEvent};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{EndReason, Group, Mitigation, MitigationStatus, Scope};
@@ -120,9 +120,49 @@ impl<'a> Turn<'a> {
             actor: actor.to_owned(),
             before: before.map(Arc::clone),
             after: Arc::clone(&after),
+            said: None,
             why: None,
         });
         after
+    }
+
+    /// A change that an operator asked for, with the operator's words. What the mitigation is stays explained by the
+    /// decision that made it so.
+    pub(super) fn change_by_operator(
+        &mut self,
+        what: MitigationEvent,
+        actor: &str,
+        words: &str,
+        before: &Arc<Mitigation>,
+        after: Mitigation,
+    ) -> Arc<Mitigation> {
+        let after = self.change(what, actor, Some(before), after);
+        if let Some(Effect::Mitigation { said, .. }) = self.effects.last_mut() {
+            *said = Some(words.to_owned());
+        }
+        after
+    }
+
+    /// Gives the last change of a mitigation a trace of its own.
+    pub(super) fn explain_last(&mut self, trace: Arc<Trace>) {
+        if let Some(Effect::Mitigation { why, .. }) = self.effects.last_mut() {
+            *why = Some(trace);
+        }
+    }
+
+    /// The live mitigation of this name, at the revision that is expected.
+    pub(super) fn named(
+        &self,
+        mitigation: MitigationId,
+        expected_revision: Option<u64>,
+    ) -> Result<&'a Arc<Mitigation>, Problem> {
+        let Some(live) = self.state.mitigations.get(&mitigation) else {
+            // Whether it ended or never was, the store knows.
+            let detail = format!("no live mitigation is called {mitigation}");
+            return Err(Problem::new(Code::NotFound, detail));
+        };
+        at_revision(live, expected_revision)?;
+        Ok(live)
     }
 
     /// Ends a mitigation.
@@ -249,6 +289,20 @@ fn is_reshaped(before: &Mitigation, after: &Mitigation) -> bool {
         || before.step != after.step
         || before.status != after.status
         || before.ending_since != after.ending_since
+}
+
+/// Refuses what was meant for another revision.
+pub(super) fn at_revision(mitigation: &Mitigation, expected: Option<u64>) -> Result<(), Problem> {
+    match expected.filter(|expected| *expected != mitigation.revision) {
+        None => Ok(()),
+        Some(expected) => Err(Problem::new(
+            Code::ConflictRevision,
+            format!(
+                "{} is at revision {}, not {expected}: read it again before you change it",
+                mitigation.mitigation_id, mitigation.revision
+            ),
+        )),
+    }
 }
 
 /// A request that was not understood or came too late: nothing changes.

@@ -117,7 +117,7 @@ impl Turn<'_> {
         let mut next = Mitigation::clone(live);
         next.advertised_at = next.advertised_at.or(self.facts.advertised_at);
         evidence::witness(self.policy, &mut next, self.now, false);
-        next.claims = claims::of_operators(live)
+        next.claims = claims::of_operators(live, self.now)
             .chain(claims::holding(self.policy, group, live.enforced, self.now))
             .cloned()
             .collect();

@@ -1,10 +1,13 @@
 //! An operator takes a mitigation back. Needs nothing that making one needs.
 
-use super::command::WithdrawCommand;
-use super::effect::{Decision, Effect, Outcome};
-use super::turn::{Turn, refused_with};
+use super::command::{Which, WithdrawCommand, WithdrawMany};
+use super::effect::{Decision, Effect, One, Outcome};
+use super::trace::Notes;
+use super::turn::{Turn, refused};
+use prefixd_api::ids::{MitigationId, SuppressionId};
 use prefixd_api::mitigation::{EndReason, Mitigation, Suppression};
-use prefixd_api::problem::Code;
+use prefixd_api::operation::MAX_NAMED;
+use prefixd_api::problem::{Code, Problem};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,38 +16,117 @@ const MAX_SUPPRESS: Duration = Duration::from_secs(86_400);
 
 impl Turn<'_> {
     pub(super) fn withdraw(mut self, command: &WithdrawCommand) -> Decision {
-        let Some(live) = self.state.mitigations.get(&command.mitigation) else {
-            // Whether it ended or never was, the store knows.
-            let detail = format!("no live mitigation is called {}", command.mitigation);
-            return refused_with(Code::NotFound, detail);
+        let live = match self.named(command.mitigation, command.expected_revision) {
+            Ok(live) => live,
+            Err(problem) => return refused(problem),
         };
-        if let Some(expected) = command.expected_revision
-            && expected != live.revision
-        {
-            let detail = format!(
-                "{} is at revision {}, not {expected}: read it again before you withdraw it",
-                live.mitigation_id, live.revision
-            );
-            return refused_with(Code::ConflictRevision, detail);
+        let ended = self.take_back(live, command.ids.suppression, &command.into());
+        self.settle(Outcome::Withdrawn(ended), "withdrawn")
+    }
+
+    /// All of them, or with another number than expected none.
+    pub(super) fn withdraw_many(mut self, command: &WithdrawMany) -> Decision {
+        let named = match &command.which {
+            Which::Named(ids) => ids.clone(),
+            Which::Like(filter, expected) => {
+                let newest_first = self.state.mitigations.values().rev();
+                let meant: Vec<MitigationId> = newest_first
+                    .filter(|live| filter.matches(live))
+                    .map(|live| live.mitigation_id)
+                    .collect();
+                if let Err(problem) = expect(meant.len(), *expected) {
+                    return refused(problem);
+                }
+                meant
+            }
+        };
+        let mut results: Vec<One> = Vec::with_capacity(named.len());
+        for (id, suppression) in named.into_iter().zip(&command.suppressions) {
+            let result = match self.named(id, None) {
+                Ok(live) => {
+                    let ended = self.take_back(live, *suppression, &command.into());
+                    let trace = Notes::default().conclude(self.now, "withdrawn", ended.why_summary.clone());
+                    self.explain_last(trace);
+                    Ok(ended)
+                }
+                Err(problem) => Err(Box::new(problem)),
+            };
+            results.push((id, result));
         }
+        Decision {
+            outcome: Outcome::Many(results),
+            effects: self.effects,
+        }
+    }
+
+    fn take_back(
+        &mut self,
+        live: &Arc<Mitigation>,
+        suppression: SuppressionId,
+        asked: &Asked<'_>,
+    ) -> Arc<Mitigation> {
         let mut ended = Mitigation::clone(live);
-        ended.end_note = Some(command.reason.clone());
-        let because = format!("{} withdrew it: {}", command.actor, command.reason);
-        let ended = self.end(live, ended, EndReason::Operator, &command.actor, because);
-        let suppress = command
+        ended.end_note = Some(asked.reason.to_owned());
+        let because = format!("{} withdrew it: {}", asked.actor, asked.reason);
+        let suppress = asked
             .suppress
             .unwrap_or(self.policy.timers.suppress)
             .min(MAX_SUPPRESS);
         if !suppress.is_zero() {
             self.effects.push(Effect::Suppressed(Arc::new(Suppression {
-                suppression_id: command.ids.suppression,
+                suppression_id: suppression,
                 scope: live.scope(),
-                created_by: command.actor.clone(),
+                created_by: asked.actor.to_owned(),
                 created_at: self.now,
                 expires_at: self.now.saturating_add(suppress),
-                reason: command.reason.clone(),
+                reason: asked.reason.to_owned(),
             })));
         }
-        self.settle(Outcome::Withdrawn(ended), "withdrawn")
+        self.end(live, ended, EndReason::Operator, asked.actor, because)
     }
+}
+
+/// How a withdrawal was asked for.
+struct Asked<'a> {
+    reason: &'a str,
+    actor: &'a str,
+    suppress: Option<Duration>,
+}
+
+impl<'a> From<&'a WithdrawCommand> for Asked<'a> {
+    fn from(command: &'a WithdrawCommand) -> Self {
+        Self {
+            reason: &command.reason,
+            actor: &command.actor,
+            suppress: command.suppress,
+        }
+    }
+}
+
+impl<'a> From<&'a WithdrawMany> for Asked<'a> {
+    fn from(command: &'a WithdrawMany) -> Self {
+        Self {
+            reason: &command.reason,
+            actor: &command.actor,
+            suppress: command.suppress,
+        }
+    }
+}
+
+fn expect(meant: usize, expected: u64) -> Result<(), Problem> {
+    if meant as u64 != expected {
+        return Err(Problem::new(
+            Code::ConflictExpectCount,
+            format!("the filter means {meant} mitigations, not {expected}; nothing was withdrawn"),
+        ));
+    }
+    if meant > MAX_NAMED {
+        return Err(Problem::new(
+            Code::ConflictExpectCount,
+            format!(
+                "the filter means {meant} mitigations, more than the {MAX_NAMED} of one request; narrow it, or say panic"
+            ),
+        ));
+    }
+    Ok(())
 }

@@ -12,6 +12,7 @@ mod forms;
 mod graceful;
 mod lists;
 mod metrics;
+mod operations;
 mod path;
 mod peers;
 mod preview;

@@ -1,6 +1,9 @@
 //! Mitigations: what is filtered, why, and taking it back.
 
 mod create;
+mod extend;
+mod many;
+mod notes;
 mod rows;
 mod sheet;
 mod watch;
@@ -38,6 +41,13 @@ enum Command {
     Preview(create::PreviewArgs),
     Create(create::CreateArgs),
     Withdraw(withdraw::WithdrawArgs),
+    WithdrawAll(many::WithdrawAllArgs),
+    Extend(extend::ExtendArgs),
+    Ack(notes::AckArgs),
+    Unack(notes::UnackArgs),
+    Note(notes::NoteArgs),
+    Claim(notes::ClaimArgs),
+    Release(notes::ReleaseArgs),
     Watch(watch::WatchArgs),
 }
 
@@ -50,6 +60,13 @@ impl MitigationsArgs {
             Command::Preview(args) => args.run(session).await,
             Command::Create(args) => args.run(session).await,
             Command::Withdraw(args) => args.run(session).await,
+            Command::WithdrawAll(args) => args.run(session).await,
+            Command::Extend(args) => args.run(session).await,
+            Command::Ack(args) => args.run(session).await,
+            Command::Unack(args) => args.run(session).await,
+            Command::Note(args) => args.run(session).await,
+            Command::Claim(args) => args.run(session).await,
+            Command::Release(args) => args.run(session).await,
             Command::Watch(args) => args.run(session).await,
         }
     }
@@ -190,6 +207,16 @@ impl WhyArgs {
         let why = session.client.mitigation_why(id).await?.value;
         session.out.sheet(&why, |view| events::why_sheet(&why, view))
     }
+}
+
+/// A person's words, which the journal keeps.
+fn said(reason: &str) -> Result<(), Failure> {
+    if reason.trim().is_empty() {
+        return Err(Failure::Input(
+            "the reason is empty: say why, for the journal".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// An address as its host prefix, or a prefix.

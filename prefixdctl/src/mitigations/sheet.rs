@@ -217,6 +217,16 @@ fn head(m: &Mitigation, names: [Option<&str>; 2], view: View) -> String {
             format!("{} by {by}", both(at, view.now, view.zone)),
         ));
     }
+    if let Some(claimed) = &m.claimed {
+        pairs.push((
+            "In hand of",
+            format!("{} since {}", claimed.by, both(claimed.at, view.now, view.zone)),
+        ));
+    }
+    for note in &m.notes {
+        let at = both(note.at, view.now, view.zone);
+        pairs.push(("Noted", format!("{at} {}: {}", note.by, note.text)));
+    }
     pairs.push(("Why", m.why_summary.clone()));
     sheet_of(&pairs)
 }

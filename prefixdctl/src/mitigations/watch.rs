@@ -142,7 +142,9 @@ async fn follow(
             true => return Ok(Vec::new()),
             false => (Change::Created, *mitigation),
         },
-        FeedBody::MitigationUpdated(change) | FeedBody::MitigationEscalated(change) => {
+        FeedBody::MitigationUpdated(change)
+        | FeedBody::MitigationAcknowledged(change)
+        | FeedBody::MitigationEscalated(change) => {
             let Some(mitigation) = apply(session, known, &change).await? else {
                 return Ok(Vec::new());
             };

@@ -62,11 +62,7 @@ struct Outcome {
 impl WithdrawArgs {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         session.may_change()?;
-        if self.reason.trim().is_empty() {
-            return Err(Failure::Input(
-                "the reason is empty: say why, for the journal".to_owned(),
-            ));
-        }
+        super::said(&self.reason)?;
         let ids = self.targets(session).await?;
         if self.if_revision.is_some() && ids.len() > 1 {
             return Err(Failure::Usage(

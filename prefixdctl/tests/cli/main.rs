@@ -6,6 +6,7 @@ mod commands;
 mod control;
 mod import;
 mod man;
+mod operations;
 mod peers;
 mod scripted;
 mod terminal;

@@ -1,7 +1,9 @@
 //! A small world to decide in: a policy, a state, and a clock that stops at every deadline.
 
+mod annotate;
 mod breaker;
 mod control;
+mod extend;
 mod properties;
 mod quarantine;
 

@@ -87,6 +87,7 @@ impl Attack {
                 actor: "token:fastnetmon".to_owned(),
                 before: None,
                 after: Arc::clone(&self.mitigation),
+                said: None,
                 why: Some(Arc::clone(&self.why)),
             },
         ]
@@ -105,6 +106,7 @@ impl Attack {
             actor: "anna".to_owned(),
             before: Some(Arc::clone(&self.mitigation)),
             after: Arc::new(after),
+            said: None,
             why: None,
         }
     }

@@ -1,0 +1,180 @@
+//! What people do with mitigations that exist: longer, acknowledged, with a note, in somebody's hands.
+
+use crate::ids::MitigationId;
+use crate::mitigation::{Mitigation, MitigationStatus};
+use crate::problem::Problem;
+use crate::rule::ActionType;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// Mitigations that one request may name or mean.
+pub const MAX_NAMED: usize = 500;
+/// Notes that one mitigation keeps.
+pub const MAX_NOTES: usize = 50;
+
+/// The body of `POST /v1/mitigations/{id}/extend`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ExtendRequest {
+    /// How long it is to last from now on, at least.
+    pub ttl_seconds: u32,
+    /// Why, for the journal.
+    pub reason: String,
+    /// Only when the mitigation still has this revision; otherwise 409.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_revision: Option<u64>,
+}
+
+/// The body of `POST /v1/mitigations/acknowledge`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AcknowledgeRequest {
+    /// Which, live or ended.
+    pub ids: Vec<MitigationId>,
+    /// Whether they are; false takes it back.
+    #[serde(default = "yes")]
+    pub acknowledged: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// The body of `POST /v1/mitigations/{id}/notes`: one of both at least.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NoteRequest {
+    /// What is to be known of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Its ticket or other name outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_ref: Option<String>,
+    /// Only when the mitigation still has this revision; otherwise 409.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_revision: Option<u64>,
+}
+
+/// The body of `POST /v1/mitigations/{id}/claim` and `/release`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ClaimRequest {
+    /// Also when somebody else has claimed it.
+    #[serde(default)]
+    pub force: bool,
+    /// Only when the mitigation still has this revision; otherwise 409.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_revision: Option<u64>,
+}
+
+/// Which live mitigations: those that every given field matches.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LiveFilter {
+    /// In one of these states.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub status: Vec<MitigationStatus>,
+    /// Of this customer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<String>,
+    /// Of this service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_id: Option<String>,
+    /// Of an address in this prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "server", schema(value_type = Option<String>))]
+    pub victim_prefix: Option<IpNet>,
+    /// Against this kind of attack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector: Option<String>,
+    /// Held by a claim of this source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// With this action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action_type: Option<ActionType>,
+    /// Acknowledged by a person, or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<bool>,
+}
+
+impl LiveFilter {
+    /// Whether it means this one.
+    #[must_use]
+    pub fn matches(&self, mitigation: &Mitigation) -> bool {
+        let is =
+            |wanted: &Option<String>, value: Option<&str>| wanted.is_none() || wanted.as_deref() == value;
+        mitigation.status.is_live()
+            && (self.status.is_empty() || self.status.contains(&mitigation.status))
+            && is(&self.customer_id, mitigation.customer_id.as_deref())
+            && is(&self.service_id, mitigation.service_id.as_deref())
+            && is(&self.vector, Some(&mitigation.vector))
+            && self
+                .victim_prefix
+                .is_none_or(|prefix| prefix.contains(&mitigation.victim_ip.address()))
+            && self
+                .source
+                .as_ref()
+                .is_none_or(|source| mitigation.claims.iter().any(|claim| claim.source == *source))
+            && self
+                .action_type
+                .is_none_or(|action| action == mitigation.action_type)
+            && self
+                .acknowledged
+                .is_none_or(|wanted| wanted == mitigation.acknowledged_at.is_some())
+    }
+}
+
+/// The body of `POST /v1/mitigations/withdraw`: `ids`, or `filter` with `expect_count`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct BulkWithdrawRequest {
+    /// Which, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<MitigationId>>,
+    /// Which, by what they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<LiveFilter>,
+    /// How many that is; with another number nothing is withdrawn (409). Required with `filter`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect_count: Option<u64>,
+    /// Why, for the journal.
+    pub reason: String,
+    /// How long automatic bans of the same are not acted on (0 to 86400); the configured time when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suppress_seconds: Option<u32>,
+}
+
+/// What became of one of several.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct OperationResult {
+    /// Which one.
+    pub mitigation_id: MitigationId,
+    /// Whether it was done.
+    pub done: bool,
+    /// As it is now, when it was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mitigation: Option<Mitigation>,
+    /// Why not, otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+}
+
+/// What became of each.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct OperationResults {
+    /// In the order named; newest first for a filter.
+    pub results: Vec<OperationResult>,
+    /// How many.
+    pub count: usize,
+    /// How many of them were not done.
+    pub failed: usize,
+}

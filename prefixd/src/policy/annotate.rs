@@ -1,0 +1,102 @@
+//! What people note down about mitigations, live or ended: seen, said, in hand. It changes nothing that they do, so no
+//! guardrail has a word.
+
+use super::command::{About, AnnotateCommand, Annotation};
+use super::effect::{Decision, MitigationEvent, One, Outcome};
+use super::turn::{Turn, at_revision};
+use prefixd_api::mitigation::{Claimed, Mitigation, Note};
+use prefixd_api::operation::MAX_NOTES;
+use prefixd_api::problem::{Code, FieldError, Problem};
+use std::sync::Arc;
+
+impl Turn<'_> {
+    pub(super) fn annotate(mut self, command: &AnnotateCommand) -> Decision {
+        let results: Vec<One> = command
+            .about
+            .iter()
+            .map(|about| {
+                let result = self.annotate_one(command, about);
+                (about.mitigation, result.map_err(Box::new))
+            })
+            .collect();
+        Decision {
+            outcome: Outcome::Many(results),
+            effects: self.effects,
+        }
+    }
+
+    fn annotate_one(&mut self, command: &AnnotateCommand, about: &About) -> Result<Arc<Mitigation>, Problem> {
+        let Some(known) = self.state.newest(about.mitigation, about.ended.as_ref()) else {
+            let detail = format!("no mitigation is called {}", about.mitigation);
+            return Err(Problem::new(Code::NotFound, detail));
+        };
+        at_revision(&known, command.expected_revision)?;
+        let mut next = Mitigation::clone(&known);
+        let what = self.write(command, &mut next)?;
+        if next == *known {
+            return Ok(known);
+        }
+        Ok(self.change(what, &command.actor, Some(&known), next))
+    }
+
+    /// What is so already stays as it was said first.
+    fn write(&self, command: &AnnotateCommand, next: &mut Mitigation) -> Result<MitigationEvent, Problem> {
+        let actor = &command.actor;
+        match &command.what {
+            Annotation::Acknowledge(true) => {
+                if next.acknowledged_at.is_none() {
+                    next.acknowledged_at = Some(self.now);
+                    next.acknowledged_by = Some(actor.clone());
+                }
+                Ok(MitigationEvent::Acknowledged)
+            }
+            Annotation::Acknowledge(false) => {
+                next.acknowledged_at = None;
+                next.acknowledged_by = None;
+                Ok(MitigationEvent::Acknowledged)
+            }
+            Annotation::Note { text, external_ref } => {
+                if text.is_some() && next.notes.len() >= MAX_NOTES {
+                    let message = format!("there are {MAX_NOTES} notes already; write it into the ticket");
+                    return Err(Problem::new(Code::RequestField, format!("text: {message}"))
+                        .with_errors(vec![FieldError::new("text", message)]));
+                }
+                next.notes.extend(text.iter().map(|text| Note {
+                    at: self.now,
+                    by: actor.clone(),
+                    text: text.clone(),
+                }));
+                next.external_ref = external_ref.clone().or(next.external_ref.take());
+                Ok(MitigationEvent::Noted)
+            }
+            Annotation::Claim(force) => {
+                unless_others(next, actor, *force)?;
+                if next.claimed.as_ref().is_none_or(|claimed| claimed.by != *actor) {
+                    next.claimed = Some(Claimed {
+                        by: actor.clone(),
+                        at: self.now,
+                    });
+                }
+                Ok(MitigationEvent::Updated)
+            }
+            Annotation::Release(force) => {
+                unless_others(next, actor, *force)?;
+                next.claimed = None;
+                Ok(MitigationEvent::Updated)
+            }
+        }
+    }
+}
+
+fn unless_others(mitigation: &Mitigation, actor: &str, force: bool) -> Result<(), Problem> {
+    match &mitigation.claimed {
+        Some(claimed) if claimed.by != actor && !force => Err(Problem::new(
+            Code::ConflictClaimed,
+            format!(
+                "{} works on it since {}: ask there, or say force",
+                claimed.by, claimed.at
+            ),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}

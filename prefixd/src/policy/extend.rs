@@ -1,0 +1,72 @@
+//! An operator has a mitigation last longer. It adds no rule, so neither hold nor breaker keeps it from that.
+
+use super::claims;
+use super::command::ExtendCommand;
+use super::effect::{Decision, MitigationEvent, Outcome};
+use super::lease;
+use super::reason::Reason;
+use super::turn::{Turn, refused};
+use prefixd_api::mitigation::{Mitigation, OriginKind};
+use std::sync::Arc;
+
+impl Turn<'_> {
+    pub(super) fn extend(mut self, command: &ExtendCommand) -> Decision {
+        let live = match self.named(command.mitigation, command.expected_revision) {
+            Ok(live) => live,
+            Err(problem) => return refused(problem),
+        };
+        self.trace.note(Reason::OperatorAsked {
+            actor: command.actor.clone(),
+            reason: command.reason.clone(),
+        });
+        match self.try_extend(command, live) {
+            Ok(next) => {
+                let after = self.change_by_operator(
+                    MitigationEvent::Updated,
+                    &command.actor,
+                    &command.reason,
+                    live,
+                    next,
+                );
+                Decision {
+                    outcome: Outcome::Changed(after),
+                    effects: self.effects,
+                }
+            }
+            Err(reason) => self.refuse(reason),
+        }
+    }
+
+    /// The operator claims it until then: a hold-down that runs is over, and no unban ends it. What it does stays as its
+    /// claims and its playbook say.
+    fn try_extend(&mut self, command: &ExtendCommand, live: &Arc<Mitigation>) -> Result<Mitigation, Reason> {
+        if let Some((reason, _)) = self.judged(live) {
+            return Err(reason);
+        }
+        self.guard_ttl(command.ttl, true)?;
+        let group = self.state.group(&live.scope());
+        let since = group
+            .and_then(|group| group.filtered_since)
+            .unwrap_or(live.created_at);
+        let mut next = match group {
+            Some(group) => self.touched(live, group),
+            None => Mitigation::clone(live),
+        };
+        if !lease::is_pinned(&next) {
+            next.claims.retain(|claim| claim.kind != OriginKind::Operator);
+            let until = self.now.saturating_add(command.ttl);
+            next.claims.insert(0, claims::operators(self.now, Some(until)));
+        }
+        if lease::lifetime_end(self.policy, since, true) <= self.now {
+            return Err(Reason::LifetimeReached {
+                filtered_since: since,
+                max_lifetime_seconds: lease::max_lifetime(self.policy, true).as_secs(),
+            });
+        }
+        next.ending_since = None;
+        next.ends_at = None;
+        let granted = lease::extend(self.policy, &mut next, since, self.now, command.ttl);
+        self.trace.note(granted);
+        Ok(next)
+    }
+}

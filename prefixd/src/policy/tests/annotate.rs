@@ -1,0 +1,208 @@
+//! What people note down, and what they take back together.
+
+use super::super::command::{About, AnnotateCommand, Annotation, Which, WithdrawMany};
+use super::*;
+use prefixd_api::ids::{MitigationId, SuppressionId};
+use prefixd_api::mitigation::EndReason;
+use prefixd_api::operation::{LiveFilter, MAX_NOTES};
+
+fn annotate(
+    world: &mut World,
+    id: MitigationId,
+    what: Annotation,
+    actor: &str,
+) -> Result<Arc<Mitigation>, String> {
+    about(world, id, None, what, actor)
+}
+
+fn about(
+    world: &mut World,
+    id: MitigationId,
+    ended: Option<Arc<Mitigation>>,
+    what: Annotation,
+    actor: &str,
+) -> Result<Arc<Mitigation>, String> {
+    let command = AnnotateCommand {
+        about: vec![About {
+            mitigation: id,
+            ended,
+        }],
+        what,
+        expected_revision: None,
+        actor: actor.to_owned(),
+    };
+    let decision = world.run(&Command::Annotate(command), None);
+    match decision.outcome {
+        Outcome::Many(results) => {
+            let (_, result) = results.into_iter().next().unwrap();
+            result.map_err(|problem| problem.code)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn note(text: &str) -> Annotation {
+    Annotation::Note {
+        text: Some(text.to_owned()),
+        external_ref: None,
+    }
+}
+
+fn flooded(victims: &[&str]) -> World {
+    let mut world = World::new(policy());
+    for victim in victims {
+        world.event(ban("once", victim, "ntp_amplification"));
+    }
+    world
+}
+
+#[test]
+fn who_saw_it_first_stays() {
+    let mut world = flooded(&["203.0.113.3"]);
+    let id = world.live()[0].mitigation_id;
+    let seen = annotate(&mut world, id, Annotation::Acknowledge(true), "anna").unwrap();
+    assert_eq!(
+        (
+            seen.acknowledged_by.as_deref(),
+            seen.acknowledged_at,
+            seen.revision
+        ),
+        (Some("anna"), Some(world.now), 2)
+    );
+    let again = annotate(&mut world, id, Annotation::Acknowledge(true), "bob").unwrap();
+    assert_eq!(
+        (again.acknowledged_by.as_deref(), again.revision),
+        (Some("anna"), 2)
+    );
+    let back = annotate(&mut world, id, Annotation::Acknowledge(false), "bob").unwrap();
+    assert_eq!((back.acknowledged_by.as_deref(), back.revision), (None, 3));
+}
+
+#[test]
+fn it_is_in_the_hands_of_one() {
+    let mut world = flooded(&["203.0.113.3"]);
+    let id = world.live()[0].mitigation_id;
+    annotate(&mut world, id, Annotation::Claim(false), "anna").unwrap();
+    for what in [Annotation::Claim(false), Annotation::Release(false)] {
+        assert_eq!(
+            annotate(&mut world, id, what, "bob").unwrap_err(),
+            "conflict.claimed"
+        );
+    }
+    let taken = annotate(&mut world, id, Annotation::Claim(true), "bob").unwrap();
+    assert_eq!(taken.claimed.as_ref().unwrap().by, "bob");
+    assert!(
+        annotate(&mut world, id, Annotation::Release(false), "bob")
+            .unwrap()
+            .claimed
+            .is_none()
+    );
+}
+
+#[test]
+fn what_is_written_about_an_ended_one_adds_up() {
+    let mut world = flooded(&["203.0.113.3"]);
+    let id = world.live()[0].mitigation_id;
+    world.pass(seconds(10_000));
+    assert!(world.live().is_empty());
+    assert_eq!(
+        annotate(&mut world, id, note("x"), "anna").unwrap_err(),
+        "not_found"
+    );
+    // As the store had it when both asked.
+    let stored = {
+        let mut other = flooded(&["203.0.113.3"]);
+        let mut ended = Mitigation::clone(other.live()[0]);
+        other.now = world.now;
+        ended.mitigation_id = id;
+        ended.status = prefixd_api::mitigation::MitigationStatus::Expired;
+        ended.ended_at = Some(world.now);
+        Arc::new(ended)
+    };
+    about(&mut world, id, Some(Arc::clone(&stored)), note("one"), "anna").unwrap();
+    let both = about(&mut world, id, Some(stored), note("two"), "bob").unwrap();
+    let texts: Vec<&str> = both.notes.iter().map(|note| note.text.as_str()).collect();
+    assert_eq!(texts, ["one", "two"], "the second does not undo the first");
+    assert!(world.live().is_empty(), "and nothing comes back by it");
+    world.check();
+}
+
+#[test]
+fn notes_are_bounded_and_tickets_replaced() {
+    let mut world = flooded(&["203.0.113.3"]);
+    let id = world.live()[0].mitigation_id;
+    for _ in 0..MAX_NOTES {
+        annotate(&mut world, id, note("x"), "anna").unwrap();
+    }
+    assert_eq!(
+        annotate(&mut world, id, note("x"), "anna").unwrap_err(),
+        "request.field"
+    );
+    let ticket = |name: &str| Annotation::Note {
+        text: None,
+        external_ref: Some(name.to_owned()),
+    };
+    annotate(&mut world, id, ticket("INC-1"), "anna").unwrap();
+    let named = annotate(&mut world, id, ticket("INC-2"), "anna").unwrap();
+    assert_eq!(
+        (named.external_ref.as_deref(), named.notes.len()),
+        (Some("INC-2"), MAX_NOTES)
+    );
+}
+
+fn withdraw(world: &mut World, which: Which) -> Result<Vec<Option<String>>, String> {
+    let command = WithdrawMany {
+        which,
+        suppressions: std::iter::repeat_with(SuppressionId::new).take(10).collect(),
+        reason: "misfire".to_owned(),
+        suppress: None,
+        actor: "anna".to_owned(),
+    };
+    let decision = world.run(&Command::WithdrawMany(command), None);
+    for effect in &decision.effects {
+        if let Effect::Mitigation { after, why, .. } = effect {
+            assert_eq!(after.end_reason, Some(EndReason::Operator));
+            assert!(why.is_some(), "each says why");
+        }
+    }
+    match decision.outcome {
+        Outcome::Many(results) => Ok(results
+            .into_iter()
+            .map(|(_, result)| result.err().map(|problem| problem.code))
+            .collect()),
+        Outcome::Refused(problem) => Err(problem.code),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_filter_takes_what_it_was_expected_to_take() {
+    let like = |victims: &str| {
+        Box::new(LiveFilter {
+            victim_prefix: Some(victims.parse().unwrap()),
+            source: Some("once".to_owned()),
+            ..LiveFilter::default()
+        })
+    };
+    let mut world = flooded(&["203.0.113.3", "203.0.113.5", "198.51.100.3"]);
+    let wrong = withdraw(&mut world, Which::Like(like("203.0.113.0/24"), 3));
+    assert_eq!(wrong.unwrap_err(), "conflict.expect_count");
+    assert_eq!(world.live().len(), 3, "nothing was withdrawn");
+    let done = withdraw(&mut world, Which::Like(like("203.0.113.0/24"), 2));
+    assert_eq!(done.unwrap(), [None, None]);
+    assert_eq!(world.live().len(), 1);
+    assert_eq!(world.state.suppressions.len(), 2);
+    assert_eq!(
+        withdraw(&mut world, Which::Like(like("203.0.113.0/24"), 0)).unwrap(),
+        []
+    );
+}
+
+#[test]
+fn names_are_judged_one_by_one() {
+    let mut world = flooded(&["203.0.113.3"]);
+    let ids = vec![MitigationId::new(), world.live()[0].mitigation_id];
+    let done = withdraw(&mut world, Which::Named(ids)).unwrap();
+    assert_eq!(done, [Some("not_found".to_owned()), None]);
+    assert!(world.live().is_empty());
+}

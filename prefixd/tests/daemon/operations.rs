@@ -1,0 +1,234 @@
+//! What people do with mitigations that exist.
+
+use crate::support::{Backend, Daemon, PATIENCE, Setup, ban, on_both_stores, wait_for};
+use anyhow::Context;
+use lab::routers::{Family, Kind, Router, RouterConfig, RouterRule};
+use prefixd_api::client::{Error, MitigationQuery};
+use prefixd_api::event::{EventAction, EventRequest};
+use prefixd_api::ids::MitigationId;
+use prefixd_api::mitigation::MitigationStatus;
+use prefixd_api::operation::{
+    AcknowledgeRequest, BulkWithdrawRequest, ClaimRequest, ExtendRequest, LiveFilter, NoteRequest,
+};
+use prefixd_api::time::Timestamp;
+use std::time::Duration;
+
+on_both_stores!(
+    an_extended_one_outlives_its_lease_and_a_restart
+    what_is_noted_down_stays
+    many_are_taken_back_at_once
+);
+
+fn code<T>(result: Result<T, Error>) -> Option<String> {
+    result.err()?.code().map(str::to_owned)
+}
+
+async fn made(daemon: &Daemon, victim: &str) -> anyhow::Result<MitigationId> {
+    daemon.ban(victim, 27015).await?.mitigation_id.context("accepted")
+}
+
+async fn an_extended_one_outlives_its_lease_and_a_restart(store: Backend) -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let setup = Setup {
+        playbook_ttl: 300,
+        ..Setup::on(store).await?
+    };
+    let mut daemon = Daemon::start(setup, &[&bird]).await?;
+    daemon.wait_established(1).await?;
+    let id = made(&daemon, "203.0.113.10").await?;
+    let extend = |ttl_seconds, expected_revision| ExtendRequest {
+        ttl_seconds,
+        reason: "INC-4711".to_owned(),
+        expected_revision,
+    };
+    let before = daemon.client.mitigation(id).await?.value.mitigation;
+    assert_eq!(
+        code(
+            daemon
+                .client
+                .extend_mitigation(id, &extend(600, Some(before.revision + 1)))
+                .await
+        )
+        .as_deref(),
+        Some("conflict.revision")
+    );
+    for (ttl, refused) in [(0, "guardrail.ttl"), (1_000_000, "guardrail.ttl")] {
+        assert_eq!(
+            code(daemon.client.extend_mitigation(id, &extend(ttl, None)).await).as_deref(),
+            Some(refused)
+        );
+    }
+    let extended = daemon
+        .client
+        .extend_mitigation(id, &extend(3600, Some(before.revision)))
+        .await?;
+    let in_an_hour = Timestamp::wall_clock().saturating_add(Duration::from_secs(3500));
+    assert!(extended.expires_at > in_an_hour, "{}", extended.expires_at);
+    assert_eq!(extended.why_summary, before.why_summary, "what it is for stays");
+    let detail = daemon.client.mitigation(id).await?.value;
+    let told = detail.timeline.last().context("it is in the timeline")?;
+    assert_eq!(told.body["reason"], "INC-4711");
+    // Its detector says that it is over; the operator said otherwise.
+    let unban = EventRequest {
+        action: EventAction::Unban,
+        ..ban("203.0.113.10", 27015)
+    };
+    daemon.client.send_event(&unban).await?;
+    daemon.stop().await?;
+    daemon.boot().await?;
+    daemon.wait_established(1).await?;
+    let after = daemon.client.mitigation(id).await?.value.mitigation;
+    assert!(after.status == MitigationStatus::Active && after.expires_at > in_an_hour);
+    bird.wait_rules(Family::Ipv4Flow, |rules| !rules.is_empty(), PATIENCE)
+        .await?;
+    let id = MitigationId::new();
+    assert_eq!(
+        code(daemon.client.extend_mitigation(id, &extend(600, None)).await).as_deref(),
+        Some("not_found")
+    );
+    Ok(())
+}
+
+async fn what_is_noted_down_stays(store: Backend) -> anyhow::Result<()> {
+    let mut daemon = Daemon::start(Setup::on(store).await?, &[]).await?;
+    let (live, ended) = (
+        made(&daemon, "203.0.113.10").await?,
+        made(&daemon, "203.0.113.11").await?,
+    );
+    let withdraw = BulkWithdrawRequest {
+        ids: Some(vec![ended]),
+        reason: "over".to_owned(),
+        ..BulkWithdrawRequest::default()
+    };
+    assert_eq!(daemon.client.withdraw_many(&withdraw).await?.failed, 0);
+    let unknown = MitigationId::new();
+    let request = AcknowledgeRequest {
+        ids: vec![live, ended, unknown],
+        acknowledged: true,
+    };
+    let told = daemon.client.acknowledge(&request).await?;
+    assert_eq!((told.count, told.failed), (3, 1));
+    let codes: Vec<_> = told
+        .results
+        .iter()
+        .map(|result| result.problem.as_ref().map(|problem| problem.code.as_str()))
+        .collect();
+    assert_eq!(codes, [None, None, Some("not_found")]);
+    let acknowledged = MitigationQuery {
+        acknowledged: Some(true),
+        ..MitigationQuery::default()
+    };
+    assert_eq!(daemon.client.mitigations(&acknowledged).await?.value.count, 2);
+    let note = NoteRequest {
+        text: Some("the customer knows".to_owned()),
+        external_ref: Some("INC-4711".to_owned()),
+        expected_revision: None,
+    };
+    for id in [live, ended] {
+        daemon.client.note(id, &note).await?;
+        daemon.client.claim(id, &ClaimRequest::default()).await?;
+    }
+    let nothing = NoteRequest::default();
+    assert_eq!(
+        code(daemon.client.note(live, &nothing).await).as_deref(),
+        Some("request.field")
+    );
+    daemon.stop().await?;
+    daemon.boot().await?;
+    for (id, status) in [
+        (live, MitigationStatus::Active),
+        (ended, MitigationStatus::Withdrawn),
+    ] {
+        let detail = daemon.client.mitigation(id).await?.value;
+        let known = &detail.mitigation;
+        assert_eq!(known.status, status, "a note changes nothing else");
+        assert_eq!(known.acknowledged_by.as_deref(), Some("anonymous"));
+        assert_eq!(known.external_ref.as_deref(), Some("INC-4711"));
+        assert_eq!(known.notes[0].text, "the customer knows");
+        assert_eq!(known.claimed.as_ref().context("claimed")?.by, "anonymous");
+        let kinds: Vec<&str> = detail.timeline.iter().map(|entry| entry.kind.as_str()).collect();
+        assert!(
+            kinds.ends_with(&[
+                "mitigation.acknowledged",
+                "mitigation.noted",
+                "mitigation.updated"
+            ]),
+            "{kinds:?}"
+        );
+        assert!(
+            daemon
+                .client
+                .release(id, &ClaimRequest::default())
+                .await?
+                .claimed
+                .is_none()
+        );
+    }
+    Ok(())
+}
+
+async fn many_are_taken_back_at_once(store: Backend) -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
+    daemon.wait_established(1).await?;
+    for last in 10..30 {
+        made(&daemon, &format!("203.0.113.{last}")).await?;
+    }
+    bird.wait_rules(Family::Ipv4Flow, |rules| rules.len() >= 20, PATIENCE)
+        .await?;
+    let like = |expect_count| BulkWithdrawRequest {
+        filter: Some(LiveFilter {
+            source: Some("fastnetmon".to_owned()),
+            victim_prefix: "203.0.113.16/28".parse().ok(),
+            ..LiveFilter::default()
+        }),
+        expect_count,
+        reason: "misfire".to_owned(),
+        ..BulkWithdrawRequest::default()
+    };
+    for (expect_count, refused) in [(None, "request.field"), (Some(13), "conflict.expect_count")] {
+        let refusal = daemon.client.withdraw_many(&like(expect_count)).await;
+        assert_eq!(code(refusal).as_deref(), Some(refused));
+    }
+    assert_eq!(daemon.live().await?.len(), 20, "nothing is half done");
+    let done = daemon.client.withdraw_many(&like(Some(14))).await?;
+    assert_eq!((done.count, done.failed), (14, 0));
+    bird.wait_rules(
+        Family::Ipv4Flow,
+        |rules: &[RouterRule]| is_for(rules, 10..16),
+        PATIENCE,
+    )
+    .await?;
+    // Their next report is not acted on; by name, what has ended says so.
+    let suppressed = daemon.ban("203.0.113.20", 27015).await?;
+    assert_eq!(suppressed.status, prefixd_api::event::EventOutcome::Suppressed);
+    let mut ids: Vec<_> = daemon
+        .live()
+        .await?
+        .iter()
+        .map(|live| live.mitigation_id)
+        .collect();
+    ids.push(done.results[0].mitigation_id);
+    let named = BulkWithdrawRequest {
+        ids: Some(ids),
+        reason: "over".to_owned(),
+        ..BulkWithdrawRequest::default()
+    };
+    let done = daemon.client.withdraw_many(&named).await?;
+    assert_eq!((done.count, done.failed), (7, 1));
+    let problem = done.results[6].problem.as_ref().context("it had ended")?;
+    assert_eq!(problem.code, "conflict.ended");
+    wait_for("nothing is live", || async {
+        Ok(daemon.live().await?.is_empty().then_some(()))
+    })
+    .await
+}
+
+fn is_for(rules: &[RouterRule], lasts: std::ops::Range<u8>) -> bool {
+    let victims: std::collections::BTreeSet<_> =
+        rules.iter().filter_map(|rule| rule.matches.destination).collect();
+    let expected = lasts
+        .filter_map(|last| format!("203.0.113.{last}/32").parse().ok())
+        .collect();
+    victims == expected
+}
