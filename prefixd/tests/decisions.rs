@@ -483,7 +483,9 @@ impl Told {
                 answer.status.as_str()
             }
             Outcome::Created(_) => "created",
+            Outcome::Changed(_) => "changed",
             Outcome::Withdrawn(_) => "withdrawn",
+            Outcome::Many(_) => "many",
             Outcome::SafelistAdded(_) => "safelist_added",
             Outcome::SafelistRemoved => "safelist_removed",
             Outcome::PeerOrdered => "peer_ordered",
