@@ -211,8 +211,9 @@ mod tests {
         assert!(announcer.changed_memories().is_empty(), "it is recorded already");
         let parked = announcer.peer_detail("a").unwrap().parked;
         assert_eq!(parked.len(), 2);
+        let refused = parked.iter().find(|one| one.nlri == "060120cb007101").unwrap();
         assert!(
-            parked[0].why.contains("3/9") && parked[0].why.contains("no"),
+            refused.why.contains("3/9") && refused.why.contains("no"),
             "{parked:?}"
         );
 
