@@ -49,6 +49,8 @@ pub(super) struct MitigationRow<'a> {
     pub(super) why: Option<&'a str>,
     /// The event whose trace explains it.
     pub(super) why_event: Option<EventId>,
+    /// It has a row, and nothing that an index holds changes: it was live and is, or had ended before.
+    pub(super) keeps_place: bool,
 }
 
 /// Of several effects on one key the last, at the place of the last: what ends a scope's mitigation stays before
@@ -85,6 +87,8 @@ struct Change<'a> {
     body: &'a str,
     why: Option<(&'a Arc<Trace>, Option<&'a str>)>,
     is_new: bool,
+    /// Whether it was live before the batch.
+    was_live: bool,
 }
 
 impl<'a> Rows<'a> {
@@ -117,10 +121,12 @@ impl<'a> Rows<'a> {
                         body,
                         why: why.as_ref().map(|trace| (trace, text.as_deref())),
                         is_new: before.is_none(),
+                        was_live: before.as_ref().is_some_and(|before| before.status.is_live()),
                     };
                     if let Some(earlier) = changes.put(after.mitigation_id, change) {
                         change.why = change.why.or(earlier.why);
                         change.is_new |= earlier.is_new;
+                        change.was_live = earlier.was_live;
                         changes.put(after.mitigation_id, change);
                     }
                 }
@@ -243,6 +249,7 @@ impl<'a> MitigationRow<'a> {
             body: change.body,
             why,
             why_event,
+            keeps_place: !change.is_new && change.was_live == mitigation.status.is_live(),
         }
     }
 

@@ -242,6 +242,11 @@ const MITIGATION: &str = "INSERT INTO mitigations AS stored (id, pop, live, stat
      action_type = excluded.action_type, acknowledged = excluded.acknowledged, ended_at = excluded.ended_at, \
      body = excluded.body, why_event = COALESCE(excluded.why_event, stored.why_event), \
      why = CASE WHEN excluded.why IS NULL AND excluded.why_event IS NULL THEN stored.why ELSE excluded.why END";
+/// SQLite deletes and inserts the entries of every index whose columns a statement names, also when they stay the same:
+/// a row that keeps its place in the indexes is changed by naming none of theirs.
+const CHANGED_MITIGATION: &str = "UPDATE mitigations SET status = ?2, action_type = ?3, acknowledged = ?4, body = ?5, \
+     why = CASE WHEN ?6 IS NULL AND ?7 IS NULL THEN why ELSE ?6 END, why_event = COALESCE(?7, why_event) \
+     WHERE id = ?1";
 const ENTRY: &str = "INSERT INTO journal (pop, seq, at, actor, kind, subject, body, previous_hash, hash) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 const SUPPRESS: &str = "INSERT INTO suppressions (pop, af, victim, vector, expires_at, body) \
@@ -298,6 +303,22 @@ fn write(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
     }
     for row in &rows.mitigations {
         let (mitigation, victim) = (row.mitigation, row.mitigation.victim_ip.address());
+        let why_event = row.why_event.as_ref().map(|event| event.0.as_bytes());
+        if row.keeps_place {
+            let values = params![
+                mitigation.mitigation_id.0.as_bytes(),
+                mitigation.status.as_str(),
+                mitigation.action_type.as_str(),
+                mitigation.acknowledged_at.is_some(),
+                row.body,
+                row.why,
+                why_event,
+            ];
+            if connection.prepare_cached(CHANGED_MITIGATION)?.execute(values)? > 0 {
+                continue;
+            }
+            // The row went with old history: it is written whole.
+        }
         let values = params![
             mitigation.mitigation_id.0.as_bytes(),
             pop,
@@ -314,7 +335,7 @@ fn write(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
             row.ended_at(),
             row.body,
             row.why,
-            row.why_event.as_ref().map(|event| event.0.as_bytes()),
+            why_event,
         ];
         run(connection, MITIGATION, values)?;
     }
