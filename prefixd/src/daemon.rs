@@ -173,6 +173,10 @@ async fn start(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<
     )
     .await
     .context("the store cannot be opened")?;
+    store
+        .take_pop(&settings.pop)
+        .await
+        .context("the POP cannot be run by this daemon")?;
     let store = Arc::new(store);
     let clock = Arc::new(Clock::starting_at(Timestamp::wall_clock()));
     let loaded = store

@@ -589,6 +589,9 @@ impl Engine {
 
     pub(super) async fn tick(&mut self) -> Result<(), EngineError> {
         (self.parts.alive)();
+        if let Some(by) = self.parts.store.overtaken_by() {
+            return Err(EngineError::Overtaken(by.to_owned()));
+        }
         let away = self.parts.clock.follow(Timestamp::wall_clock());
         if (away > STEP) != self.clock_stepped {
             self.clock_stepped = away > STEP;

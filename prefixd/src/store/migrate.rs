@@ -16,6 +16,7 @@ const STEPS: &[(i64, &str, &str)] = &[
     ),
     (3, "control", include_str!("../../../migrations/0003_control.sql")),
     (4, "parked", include_str!("../../../migrations/0004_parked.sql")),
+    (7, "pops", include_str!("../../../migrations/0007_pops.sql")),
 ];
 
 /// What the tokens stand for.

@@ -9,6 +9,7 @@
 //! | [`list`], [`read`] | pages, single objects, replays |
 //! | [`chain`] | the journal: reading, its end, verification |
 //! | [`prune`] | retention |
+//! | `tenure` | which daemon runs a POP, on PostgreSQL |
 //!
 //! Only the engine commits. Everybody may read.
 
@@ -23,6 +24,7 @@ mod postgres;
 mod prefix;
 pub mod prune;
 pub mod read;
+mod tenure;
 
 pub use chain::Verification;
 pub use commit::{Batch, COMMIT_DEADLINE, CommitError, Written};
@@ -60,6 +62,17 @@ pub enum StoreError {
     InUse {
         /// Which file.
         path: String,
+    },
+    /// Another daemon runs the POP.
+    #[error(
+        "POP {pop} is run by another prefixd ({by}): one daemon runs one POP; stop that one first, or give this one a \
+         `pop` of its own"
+    )]
+    PopTaken {
+        /// Which POP.
+        pop: String,
+        /// Who runs it.
+        by: String,
     },
     /// The schema was written by a newer version.
     #[error(
@@ -101,6 +114,27 @@ impl Store {
             db,
             deadline: COMMIT_DEADLINE,
         })
+    }
+
+    /// Makes this daemon the one that runs a POP: nobody else may decide or announce for it. A SQLite file belongs to
+    /// the daemon that opened it anyway.
+    ///
+    /// # Errors
+    /// [`StoreError::PopTaken`] when another daemon runs it and does not end within 5 s.
+    pub async fn take_pop(&self, pop: &str) -> Result<(), StoreError> {
+        match &self.db {
+            Db::Sqlite(_) => Ok(()),
+            Db::Postgres(server) => server.take_pop(pop).await,
+        }
+    }
+
+    /// Who took the POP from this daemon, if somebody did: then it may neither decide nor announce.
+    #[must_use]
+    pub fn overtaken_by(&self) -> Option<&str> {
+        match &self.db {
+            Db::Sqlite(_) => None,
+            Db::Postgres(server) => server.overtaken_by(),
+        }
     }
 
     /// The engine's name: `sqlite` or `postgresql`.

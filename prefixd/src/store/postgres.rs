@@ -1,10 +1,13 @@
 //! PostgreSQL: one connection that writes, a pool for everybody else, so that readers never keep a commit waiting.
 
+use super::commit::Statements;
 use super::db::ACQUIRE;
+use super::tenure::Tenure;
 use super::{StoreError, migrate};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection};
+use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -29,6 +32,8 @@ pub(super) struct Postgres {
     pool: PgPool,
     options: PgConnectOptions,
     writer: Mutex<Slot>,
+    tenure: OnceLock<Tenure>,
+    statements: OnceLock<Statements>,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +46,25 @@ struct Slot {
 
 /// A process of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
-struct Backend(i32, i64);
+pub(super) struct Backend(i32, i64);
+
+impl Backend {
+    /// The one behind a connection.
+    pub(super) async fn of(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        sqlx::query_as(IDENTITY).fetch_one(connection).await
+    }
+
+    /// Has the server end it, if it is there.
+    pub(super) async fn terminate(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let Self(pid, started) = self;
+        sqlx::query(TERMINATE)
+            .bind(pid)
+            .bind(started)
+            .execute(connection)
+            .await
+            .map(drop)
+    }
+}
 
 impl Postgres {
     pub(super) async fn open(options: PgConnectOptions, max_connections: u32) -> Result<Self, StoreError> {
@@ -65,7 +88,29 @@ impl Postgres {
             pool,
             options,
             writer: Mutex::default(),
+            tenure: OnceLock::new(),
+            statements: OnceLock::new(),
         })
+    }
+
+    /// Makes this daemon the one that runs a POP, once.
+    pub(super) async fn take_pop(&self, pop: &str) -> Result<(), StoreError> {
+        let tenure = Tenure::take(&self.options, pop).await?;
+        self.tenure.set(tenure).map_err(|_| StoreError::PopTaken {
+            pop: pop.to_owned(),
+            by: "this process".to_owned(),
+        })
+    }
+
+    /// What commits say; a POP is taken before the first.
+    pub(super) fn statements(&self) -> &Statements {
+        let fence = self.tenure.get().map(|tenure| tenure.fence);
+        self.statements.get_or_init(|| Statements::under(fence))
+    }
+
+    /// Who took the POP from this daemon, if somebody did.
+    pub(super) fn overtaken_by(&self) -> Option<&str> {
+        self.tenure.get()?.overtaken_by()
     }
 
     /// A connection for a reader.
@@ -84,7 +129,7 @@ impl Postgres {
             Some(idle) => idle,
             None => {
                 let mut connection = self.options.connect().await?;
-                let backend = sqlx::query_as(IDENTITY).fetch_one(&mut connection).await?;
+                let backend = Backend::of(&mut connection).await?;
                 (connection, backend)
             }
         };
@@ -127,12 +172,9 @@ impl Writer<'_> {
 
     /// Has the server end what was given up, so that no late commit can change what is read after this.
     pub(super) async fn end_what_is_in_doubt(&mut self) -> Result<(), StoreError> {
-        while let Some(Backend(pid, started)) = self.slot.in_doubt.last().copied() {
-            sqlx::query(TERMINATE)
-                .bind(pid)
-                .bind(started)
-                .execute(&mut self.connection)
-                .await?;
+        while let Some(backend) = self.slot.in_doubt.last().copied() {
+            backend.terminate(&mut self.connection).await?;
+            let Backend(pid, started) = backend;
             let is_there: bool = sqlx::query_scalar(IS_THERE)
                 .bind(pid)
                 .bind(started)

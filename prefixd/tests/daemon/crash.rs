@@ -18,6 +18,7 @@ on_both_stores!(
     a_replay_is_known_after_a_restart
     a_stop_breaks_no_promise
     what_cannot_be_read_after_a_restart_keeps_its_scope
+    a_second_daemon_for_a_pop_refuses_to_start_until_the_first_has_ended
 );
 
 async fn a_stop_withdraws_and_a_start_announces_what_is_left_of_the_lease(
@@ -194,24 +195,6 @@ async fn what_cannot_be_read_after_a_restart_keeps_its_scope(store: Backend) -> 
 }
 
 #[tokio::test]
-async fn a_second_daemon_on_the_same_database_refuses_to_start() -> anyhow::Result<()> {
-    let daemon = Daemon::start(Setup::default(), &[]).await?;
-    let database = format!("sqlite:{}", daemon.dir.path().join("prefixd.db").display());
-    let second = Daemon::start(
-        Setup {
-            database: Some(database),
-            ..Setup::default()
-        },
-        &[],
-    )
-    .await;
-    let error = second.err().context("the second daemon started")?.to_string();
-    assert!(error.contains("another"), "{error}");
-    assert!(daemon.ban("203.0.113.10", 27015).await.is_ok());
-    Ok(())
-}
-
-#[tokio::test]
 async fn a_neighbour_that_is_down_does_not_stop_the_daemon() -> anyhow::Result<()> {
     let mut bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
     bird.stop().await?;
@@ -269,5 +252,31 @@ async fn half_a_request_does_not_hold_a_stop() -> anyhow::Result<()> {
         answer.contains("503 Service Unavailable") && answer.contains("\"stopping\""),
         "{answer}"
     );
+    Ok(())
+}
+
+async fn a_second_daemon_for_a_pop_refuses_to_start_until_the_first_has_ended(
+    store: Backend,
+) -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let mut first = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
+    first.wait_established(1).await?;
+    first.ban("203.0.113.10", 27015).await?;
+    let setup = Setup {
+        database: Some(first.database()),
+        ..Setup::default()
+    };
+    let mut second = Daemon::configured(setup, &[])?;
+
+    let status = second.spawn()?.wait(PATIENCE).await?.context("it runs")?;
+    assert_eq!(status.code(), Some(1));
+    let log = second.log();
+    assert!(log.contains("one daemon") && log.contains("prefixd"), "{log}");
+    assert_eq!(first.live().await?.len(), 1);
+    first.ban("203.0.113.11", 27015).await?;
+
+    first.kill().await?;
+    second.boot().await?;
+    assert_eq!(second.live().await?.len(), 2);
     Ok(())
 }

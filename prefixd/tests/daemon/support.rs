@@ -235,6 +235,12 @@ impl Daemon {
     }
 
     /// Somebody else opens the daemon's database.
+    /// The connection string, for another daemon.
+    pub(crate) fn database(&self) -> String {
+        let file = || format!("sqlite:{}", self.dir.path().join("prefixd.db").display());
+        self.database.clone().unwrap_or_else(file)
+    }
+
     pub(crate) async fn other(&self) -> anyhow::Result<Other> {
         Ok(match &self.database {
             Some(url) => Other::Postgres(PgConnection::connect(url).await?),

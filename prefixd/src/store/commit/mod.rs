@@ -5,7 +5,7 @@ mod rows;
 mod sqlite;
 mod written;
 
-pub(super) use postgres::LOCK_POP;
+pub(super) use postgres::{LOCK_POP, Statements};
 pub(super) use rows::BREAKER;
 pub(super) use sqlite::{Committer, Setup};
 pub use written::Written;

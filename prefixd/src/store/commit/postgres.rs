@@ -5,26 +5,49 @@ use super::{Batch, CommitError, journal_number};
 use crate::store::postgres::Postgres;
 use crate::store::prefix::{bytes, family};
 use prefixd_api::time::Timestamp;
-use sqlx::PgConnection;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, PgConnection, SqlSafeStr, SqlStr};
 use tokio::time::{Instant, timeout_at};
 
 /// Taken by every commit of a POP and by whoever asks for its journal's end: the answer waits for a commit whose
 /// connection was given up.
 pub(in crate::store) const LOCK_POP: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
 
-/// What detectors' events touch. The SELECT at the end runs first: the lock is held before anything is written.
-const PLAIN: &str = concat!(
-    include_str!("postgres.sql"),
-    "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
-);
+/// What detectors' events touch.
+const PLAIN: &str = include_str!("postgres.sql");
 /// What operators touch besides.
-const WHOLE: &str = concat!(
-    include_str!("postgres.sql"),
-    include_str!("postgres_whole.sql"),
-    "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
-);
+const WHOLE: &str = concat!(include_str!("postgres.sql"), include_str!("postgres_whole.sql"));
+
+/// The statement of a commit. The SELECT at the end runs first: the lock is held before anything is written, and
+/// whoever has lost the POP divides by zero. The number is part of the text because it is the same for a lifetime.
+fn statement(plain: bool, fence: Option<i64>) -> SqlStr {
+    let rows = if plain { PLAIN } else { WHOLE };
+    let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
+    let text = match fence {
+        None => format!("{rows}{lock}"),
+        Some(fence) => {
+            format!("{rows}{lock}, 1 / (SELECT count(*) FROM pops WHERE pop = $1 AND fence = {fence})")
+        }
+    };
+    AssertSqlSafe(text).into_sql_str()
+}
+
+/// The statements of a daemon.
+#[derive(Debug)]
+pub(in crate::store) struct Statements {
+    plain: SqlStr,
+    whole: SqlStr,
+}
+
+impl Statements {
+    pub(in crate::store) fn under(fence: Option<i64>) -> Self {
+        Self {
+            plain: statement(true, fence),
+            whole: statement(false, fence),
+        }
+    }
+}
 
 pub(super) async fn commit(
     server: &Postgres,
@@ -38,7 +61,12 @@ pub(super) async fn commit(
         Err(_) => return Err(CommitError::Failed("it could not be reached in time".to_owned())),
     };
     writer.begins_to_write();
-    let failure = match timeout_at(deadline, write(&mut writer.connection, batch, rows)).await {
+    let failure = match timeout_at(
+        deadline,
+        write(&mut writer.connection, server.statements(), batch, rows),
+    )
+    .await
+    {
         Ok(Ok(())) => {
             writer.put_back();
             return Ok(());
@@ -52,9 +80,19 @@ pub(super) async fn commit(
     Err(failure)
 }
 
-async fn write(connection: &mut PgConnection, batch: &Batch, rows: &Rows<'_>) -> Result<(), sqlx::Error> {
+async fn write(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    batch: &Batch,
+    rows: &Rows<'_>,
+) -> Result<(), sqlx::Error> {
     let plain = rows.is_plain();
-    let query = bind_plain(sqlx::query(if plain { PLAIN } else { WHOLE }), batch, rows);
+    let text = if plain {
+        &statements.plain
+    } else {
+        &statements.whole
+    };
+    let query = bind_plain(sqlx::query(text.clone()), batch, rows);
     let query = if plain { query } else { bind_rest(query, rows) };
     query.execute(connection).await?;
     Ok(())
@@ -180,6 +218,8 @@ fn classify(error: &sqlx::Error) -> CommitError {
         return CommitError::Overtaken(text);
     }
     match refusal.code().as_deref() {
+        // The fence: nothing else here divides.
+        Some("22012") => CommitError::Overtaken("another prefixd has taken this POP".to_owned()),
         // Integrity constraints, and values no column can hold.
         Some(code) if code.starts_with("23") || code.starts_with("22") => CommitError::Constraint(text),
         // The server is going down with the statement.

@@ -194,3 +194,92 @@ async fn readers_keep_no_commit_waiting() {
         .into_iter()
         .for_each(super::super::postgres::Lease::give_back);
 }
+
+#[tokio::test]
+async fn one_daemon_runs_a_pop() {
+    if !lab::postgres::available().unwrap() {
+        return;
+    }
+    let connection = Postgres::shared().await.unwrap().database().await.unwrap();
+    let open = async || Store::open(&connection, 2).await.unwrap();
+    let (one, two) = (open().await, open().await);
+    one.take_pop("a").await.unwrap();
+    let taken = two.take_pop("a").await.unwrap_err();
+    assert!(matches!(taken, StoreError::PopTaken { .. }), "{taken}");
+    let pid = std::process::id().to_string();
+    assert!(taken.to_string().contains(&pid), "{taken}");
+    two.take_pop("b").await.unwrap();
+    // The server learns of the end by the connection; nobody has to give anything back.
+    drop(one);
+    open().await.take_pop("a").await.unwrap();
+}
+
+const PASSED: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted";
+
+#[tokio::test]
+async fn a_daemon_that_was_followed_writes_nothing_more_and_learns_of_it() {
+    let Some((server, proxy, cut_off)) = behind_a_proxy(2).await else {
+        return;
+    };
+    cut_off.store.take_pop(POP).await.unwrap();
+    let [first, late] = [1, 2].map(|n| Attack::new(host(n), "udp_flood", at(n.into())));
+    let before = cut_off.commit(&[first.effects().to_vec()]).await.unwrap();
+    proxy.stall();
+    server.sql(PASSED).await.unwrap();
+    let address = server.tcp().unwrap().to_string();
+    let direct = cut_off.connection.replace(&proxy.address().to_string(), &address);
+    let follower = Store::open(&direct, 2).await.unwrap();
+    follower.take_pop(POP).await.unwrap();
+    proxy.pass();
+    let refused = loop {
+        match cut_off
+            .store
+            .commit(batch(before, at(2), &[late.effects().to_vec()]))
+            .await
+        {
+            // Connections that were closed meanwhile.
+            Err(CommitError::Failed(_) | CommitError::Unknown(_)) => {}
+            result => break result.unwrap_err(),
+        }
+    };
+    assert!(matches!(refused, CommitError::Overtaken(_)), "{refused}");
+    assert_eq!(follower.journal_head(POP).await.unwrap(), before);
+    let told = async {
+        let mut look = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            look.tick().await;
+            if let Some(by) = cut_off.store.overtaken_by() {
+                break by.to_owned();
+            }
+        }
+    };
+    let by = tokio::time::timeout(Duration::from_secs(20), told).await.unwrap();
+    assert!(by.contains("process"), "{by}");
+    assert_eq!(follower.overtaken_by(), None);
+}
+
+#[tokio::test]
+async fn a_daemon_keeps_its_pop_when_its_connection_is_lost_or_the_server_restarts() {
+    if !lab::postgres::available().unwrap() {
+        return;
+    }
+    let mut server = Postgres::start(Options::default()).await.unwrap();
+    let connection = server.database().await.unwrap();
+    let store = Store::open(&connection, 2).await.unwrap();
+    store.take_pop(POP).await.unwrap();
+    let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted";
+    let is_held_again = async |server: &Postgres| {
+        let again = async { while server.sql(held).await.unwrap().trim() != "1" {} };
+        tokio::time::timeout(Duration::from_secs(20), again)
+            .await
+            .unwrap();
+    };
+    server.sql(PASSED).await.unwrap();
+    is_held_again(&server).await;
+    server.crash().await.unwrap();
+    server.start_again().await.unwrap();
+    is_held_again(&server).await;
+    assert_eq!(store.overtaken_by(), None);
+    let other = Store::open(&connection, 2).await.unwrap();
+    assert!(other.take_pop(POP).await.is_err());
+}
