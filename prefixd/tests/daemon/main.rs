@@ -22,3 +22,4 @@ mod reload;
 mod rtbh;
 mod store_away;
 mod support;
+mod upgrade;

@@ -1,0 +1,92 @@
+//! A database that an earlier version left behind.
+
+use crate::support::{Daemon, PATIENCE, Setup, ban};
+use anyhow::Context;
+use lab::routers::{Family, Kind, Router, RouterConfig};
+use prefixd_api::client::{EventQuery, MitigationQuery};
+use prefixd_api::event::EventOutcome;
+use prefixd_api::mitigation::{EndReason, MitigationStatus};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
+
+/// Two live mitigations of detectors, one of an operator, one that ended by an unban and one by an operator, who
+/// suppressed its scope; a report on a safelisted address and one on somebody else's; a safelist entry.
+const FIRST_SLICE: &str = include_str!("first_slice.sql");
+/// Whatever the time is: the leases of the detectors are over, the operator's is not.
+const LEASES: &str = "
+    UPDATE mitigations SET body = json_set(body, '$.expires_at', CASE hex(victim)
+        WHEN 'CB007128' THEN '2099-01-01T00:00:00.000000Z' ELSE '2020-01-01T00:00:00.000000Z' END) WHERE live = 1;
+    UPDATE signal_groups SET body = replace(body, 'lives_until\":\"2026', 'lives_until\":\"2020')
+        WHERE body NOT LIKE '%203.0.113.40%';
+";
+
+#[tokio::test]
+async fn a_database_of_the_first_slice_is_taken_over() -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let mut daemon = Daemon::configured(Setup::default(), &[&bird])?;
+    let mut database = SqliteConnectOptions::new()
+        .filename(daemon.dir.path().join("prefixd.db"))
+        .create_if_missing(true)
+        .connect()
+        .await?;
+    sqlx::raw_sql(FIRST_SLICE).execute(&mut database).await?;
+    sqlx::raw_sql(LEASES).execute(&mut database).await?;
+    database.close().await?;
+
+    daemon.boot().await?;
+    let live = daemon.live().await?;
+    let [manual] = &*live else {
+        anyhow::bail!("one is live: {live:?}")
+    };
+    assert_eq!(manual.victim_ip.to_string(), "203.0.113.40");
+    bird.wait_rules(Family::Ipv4Flow, |rules| rules.len() == 1, PATIENCE)
+        .await?;
+    let ended = daemon
+        .client
+        .mitigations(&MitigationQuery::default())
+        .await?
+        .value
+        .mitigations;
+    assert_eq!(ended.len(), 5);
+    let of = |victim: &str| {
+        let found = ended.iter().find(|one| one.victim_ip.to_string() == victim);
+        found.map(|one| (one.status.clone(), one.end_reason.clone()))
+    };
+    for victim in ["203.0.113.10", "2001:db8:acce::7"] {
+        assert_eq!(of(victim).context("it is listed")?.0, MitigationStatus::Expired);
+    }
+    assert_eq!(
+        of("203.0.113.30").context("it is listed")?.1,
+        Some(EndReason::Operator)
+    );
+    for mitigation in &ended {
+        let why = daemon.client.mitigation_why(mitigation.mitigation_id).await?;
+        assert!(!why.value.summary.is_empty(), "{why:?}");
+    }
+    let events = daemon.client.events(&EventQuery::default()).await?.value.events;
+    assert_eq!(events.len(), 8);
+    let safelist = daemon.client.safelist().await?.value.entries;
+    assert!(
+        safelist
+            .iter()
+            .any(|entry| entry.prefix.to_string() == "203.0.113.99/32")
+    );
+
+    let known = events
+        .iter()
+        .find(|event| event.timestamp.is_some())
+        .context("one has a key")?;
+    let mut replay = ban("203.0.113.10", 27015);
+    replay.event_id = known.external_event_id.clone();
+    replay.timestamp = known.timestamp;
+    let replayed = daemon.client.send_event(&replay).await?;
+    assert_eq!(
+        (replayed.event_id, replayed.status),
+        (known.event_id, EventOutcome::Accepted)
+    );
+    assert_eq!(
+        daemon.ban("203.0.113.50", 27015).await?.status,
+        EventOutcome::Accepted
+    );
+    Ok(())
+}
