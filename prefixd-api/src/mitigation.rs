@@ -357,6 +357,9 @@ pub struct Mitigation {
     /// What people wrote about it, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
+    /// When its withdrawal is undone unless a person confirms it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_by: Option<Timestamp>,
     /// How the rules stand at the neighbours; only in answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
@@ -452,6 +455,7 @@ impl Serialize for Changes<'_> {
             acknowledged_by,
             claimed,
             notes,
+            confirm_by,
             why_summary,
         );
         object.end()
@@ -646,6 +650,9 @@ pub struct WithdrawRequest {
     /// How long automatic bans of this scope are not acted on (0 to 86400); the configured time when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suppress_seconds: Option<u32>,
+    /// Undo the withdrawal after so long (10 to 86400) unless it is confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_within_seconds: Option<u32>,
     /// Only when the mitigation still has this revision; otherwise 409.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_revision: Option<u64>,

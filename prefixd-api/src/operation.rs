@@ -149,6 +149,21 @@ pub struct BulkWithdrawRequest {
     /// How long automatic bans of the same are not acted on (0 to 86400); the configured time when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suppress_seconds: Option<u32>,
+    /// Undo each withdrawal after so long (10 to 86400) unless it is confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_within_seconds: Option<u32>,
+}
+
+/// The body of `POST /v1/mitigations/{id}/undo` and `/confirm`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct UndoRequest {
+    /// Why, for the journal.
+    pub reason: String,
+    /// Only when the mitigation still has this revision; otherwise 409.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_revision: Option<u64>,
 }
 
 /// What became of one of several.

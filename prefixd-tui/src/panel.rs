@@ -355,6 +355,7 @@ impl WithdrawPanel {
         let request = |target: &Target| WithdrawRequest {
             reason: reason.to_owned(),
             suppress_seconds: Some(self.suppression.seconds()),
+            confirm_within_seconds: None,
             expected_revision: Some(target.shown.revision),
         };
         self.targets

@@ -257,6 +257,8 @@ impl Writer {
                         r#"{"suppression":null}"#.to_owned(),
                     );
                 }
+                // The entry of the mitigation tells of them.
+                Effect::Unconfirmed(_) | Effect::Confirmed { .. } => {}
                 Effect::SafelistAdded(entry) => {
                     let actor = entry.created_by.as_deref().unwrap_or(DAEMON);
                     let body = serde_json::to_string(&serde_json::json!({

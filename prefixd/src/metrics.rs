@@ -433,6 +433,8 @@ impl Metrics {
             Effect::Group(_)
             | Effect::Suppressed(_)
             | Effect::Unsuppressed(_)
+            | Effect::Unconfirmed(_)
+            | Effect::Confirmed { .. }
             | Effect::SafelistAdded(_)
             | Effect::SafelistRemoved { .. }
             | Effect::Peer(_)

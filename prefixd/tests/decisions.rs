@@ -308,6 +308,7 @@ impl World {
                 mitigation,
                 reason: "false alarm".to_owned(),
                 suppress: withdraw.suppress.map(Duration::from_secs),
+                confirm_within: None,
                 expected_revision: withdraw.revision,
                 actor,
             };

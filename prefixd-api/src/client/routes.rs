@@ -9,6 +9,7 @@ use crate::ids::{EventId, MitigationId};
 use crate::mitigation::{Mitigation, MitigationDetail, MitigationList, MitigationRequest, WithdrawRequest};
 use crate::operation::{
     AcknowledgeRequest, BulkWithdrawRequest, ClaimRequest, ExtendRequest, NoteRequest, OperationResults,
+    UndoRequest,
 };
 use crate::peer::{PeerDetail, PeerOrder, PeerOrderRequest, RibList};
 use crate::preview::MitigationPreview;
@@ -127,6 +128,18 @@ impl Client {
     /// Lets a mitigation go.
     pub async fn release(&self, id: MitigationId, request: &ClaimRequest) -> Result<Mitigation, Error> {
         let path = format!("/v1/mitigations/{id}/release");
+        self.change(&path, request, Repeat::WhenUnsent).await
+    }
+
+    /// Puts a withdrawn mitigation back; answers the successor.
+    pub async fn undo(&self, id: MitigationId, request: &UndoRequest) -> Result<Mitigation, Error> {
+        let path = format!("/v1/mitigations/{id}/undo");
+        self.change(&path, request, Repeat::WhenUnsent).await
+    }
+
+    /// Confirms a withdrawal, so that it is not undone.
+    pub async fn confirm(&self, id: MitigationId, request: &UndoRequest) -> Result<Mitigation, Error> {
+        let path = format!("/v1/mitigations/{id}/confirm");
         self.change(&path, request, Repeat::WhenUnsent).await
     }
 

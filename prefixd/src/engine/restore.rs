@@ -34,6 +34,11 @@ pub(super) fn restore(state: &mut State, loaded: &Loaded, now: Timestamp) -> u64
             .quarantined
             .insert(Arc::clone(neighbor), Arc::new(memory.clone()));
     }
+    for waits in &loaded.unconfirmed {
+        state
+            .unconfirmed
+            .insert(waits.ended.scope(), Arc::new(waits.clone()));
+    }
     for stopped in &loaded.stopped {
         state
             .stopped

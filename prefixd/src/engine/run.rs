@@ -574,6 +574,7 @@ impl Engine {
             .state
             .scopes()
             .chain(self.state.suppressions.keys())
+            .chain(self.state.unconfirmed.keys())
             .cloned()
             .collect();
         for scope in scopes {

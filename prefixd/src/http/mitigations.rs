@@ -26,6 +26,8 @@ use std::time::Duration;
 
 /// Longest text of a person, in bytes.
 pub(super) const MAX_REASON: usize = 1000;
+/// Seconds in which a withdrawal may be confirmed.
+const CONFIRM: std::ops::RangeInclusive<u32> = 10..=86_400;
 /// Longest suppression, in seconds.
 const MAX_SUPPRESS: u32 = 86_400;
 
@@ -375,11 +377,13 @@ pub(super) async fn withdraw(
     let mitigation: MitigationId = path(&id, "mitigation")?;
     reason(&request.reason)?;
     let suppress = suppress(request.suppress_seconds)?;
+    let confirm_within = confirm_within(request.confirm_within_seconds)?;
     let command = WithdrawCommand {
         ids: FreshIds::new(),
         mitigation,
         reason: request.reason,
         suppress,
+        confirm_within,
         expected_revision: request.expected_revision,
         actor: principal.actor,
     };
@@ -396,6 +400,18 @@ pub(super) fn suppress(seconds: Option<u32>) -> Result<Option<Duration>, Failure
         return Err(Failure::field(
             "suppress_seconds",
             format!("must be at most {MAX_SUPPRESS} (a day)"),
+        ));
+    }
+    Ok(seconds.map(|seconds| Duration::from_secs(seconds.into())))
+}
+
+/// How long a withdrawal waits to be confirmed.
+pub(super) fn confirm_within(seconds: Option<u32>) -> Result<Option<Duration>, Failure> {
+    if seconds.is_some_and(|seconds| !CONFIRM.contains(&seconds)) {
+        let (least, most) = (CONFIRM.start(), CONFIRM.end());
+        return Err(Failure::field(
+            "confirm_within_seconds",
+            format!("must be {least} to {most}"),
         ));
     }
     Ok(seconds.map(|seconds| Duration::from_secs(seconds.into())))

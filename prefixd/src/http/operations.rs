@@ -1,20 +1,21 @@
 //! What people do with mitigations that exist.
 
-use super::extract::{Json, PathText, ok, path};
+use super::extract::{Json, PathText, answer, ok, path};
 use super::identity::Principal;
-use super::mitigations::{names, reason, refusal, suppress, with_delivery};
+use super::mitigations::{confirm_within, names, reason, refusal, suppress, with_delivery};
 use super::{App, Failure};
 use crate::policy::{
-    About, AnnotateCommand, Annotation, Command, ExtendCommand, One, Outcome, Which, WithdrawMany,
+    About, AnnotateCommand, Annotation, Command, ConfirmCommand, ExtendCommand, FreshIds, One, Outcome,
+    UndoCommand, Which, WithdrawMany,
 };
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use prefixd_api::ids::{MitigationId, SuppressionId};
+use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
 use prefixd_api::operation::{
     AcknowledgeRequest, BulkWithdrawRequest, ClaimRequest, ExtendRequest, MAX_NAMED, NoteRequest,
-    OperationResult, OperationResults,
+    OperationResult, OperationResults, UndoRequest,
 };
 use prefixd_api::problem::{Code, Problem};
 use std::collections::HashSet;
@@ -184,9 +185,8 @@ pub(super) async fn withdraw(
     };
     let command = WithdrawMany {
         which,
-        suppressions: std::iter::repeat_with(SuppressionId::new)
-            .take(MAX_NAMED)
-            .collect(),
+        ids: std::iter::repeat_with(FreshIds::new).take(MAX_NAMED).collect(),
+        confirm_within: confirm_within(request.confirm_within_seconds)?,
         reason: request.reason,
         suppress,
         actor: principal.actor,
@@ -208,6 +208,76 @@ pub(super) async fn withdraw(
         Outcome::Refused(problem) => Err(problem.into()),
         other => Err(Failure::internal(&format_args!(
             "withdrawing several came to {other:?}"
+        ))),
+    }
+}
+
+/// Put a withdrawn mitigation back: a successor with the same rules, through all guardrails. It passes the suppression of the
+/// withdrawal, and ends it.
+#[utoipa::path(post, path = "/v1/mitigations/{id}/undo", tag = "mitigations", params(("id" = String, Path)),
+    request_body = UndoRequest, responses(
+    (status = 201, description = "The successor, committed", body = Mitigation), (status = 400, body = Problem),
+    (status = 404, body = Problem), (status = 409, description = "It is live, or another is, or it expired", body = Problem),
+    (status = 422, description = "A guardrail refused it", body = Problem), (status = 503, body = Problem),
+))]
+pub(super) async fn undo(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    PathText(id): PathText,
+    Json(request): Json<UndoRequest>,
+) -> Result<Response, Failure> {
+    let id: MitigationId = path(&id, "mitigation")?;
+    reason(&request.reason)?;
+    let live = app.engine.snapshot().state.mitigations.get(&id).map(Arc::clone);
+    let ended = match live {
+        Some(live) => live,
+        None => {
+            let stored = app
+                .store
+                .get_mitigation(id)
+                .await?
+                .filter(|known| known.pop == app.pop);
+            Arc::new(stored.ok_or_else(|| Failure::not_found("mitigation"))?)
+        }
+    };
+    let command = UndoCommand {
+        ids: FreshIds::new(),
+        ended,
+        reason: request.reason,
+        expected_revision: request.expected_revision,
+        actor: principal.actor,
+    };
+    match app.engine.submit(Command::Undo(command)).await?.outcome {
+        Outcome::Created(made) => answer(201, &with_delivery(&app, &made)),
+        Outcome::Refused(problem) => Err(refusal(&app, id, problem).await),
+        other => Err(Failure::internal(&format_args!("an undo came to {other:?}"))),
+    }
+}
+
+/// Confirm a withdrawal, so that it is not undone.
+#[utoipa::path(post, path = "/v1/mitigations/{id}/confirm", tag = "mitigations", params(("id" = String, Path)),
+    request_body = UndoRequest, responses(
+    (status = 200, description = "Confirmed, committed", body = Mitigation), (status = 400, body = Problem),
+    (status = 404, description = "No withdrawal of it waits to be confirmed", body = Problem), (status = 503, body = Problem),
+))]
+pub(super) async fn confirm(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    PathText(id): PathText,
+    Json(request): Json<UndoRequest>,
+) -> Result<Response, Failure> {
+    let mitigation: MitigationId = path(&id, "mitigation")?;
+    reason(&request.reason)?;
+    let command = ConfirmCommand {
+        mitigation,
+        reason: request.reason,
+        actor: principal.actor,
+    };
+    match app.engine.submit(Command::Confirm(command)).await?.outcome {
+        Outcome::Changed(ended) => ok(&with_delivery(&app, &ended)),
+        Outcome::Refused(problem) => Err(problem.into()),
+        other => Err(Failure::internal(&format_args!(
+            "a confirmation came to {other:?}"
         ))),
     }
 }

@@ -86,6 +86,8 @@ fn table() -> Table {
     .add(Is(Role::Viewer), routes!(mitigations::why))
     .add(Is(Role::Operator), routes!(mitigations::withdraw))
     .add(Is(Role::Operator), routes!(operations::withdraw))
+    .add(Is(Role::Operator), routes!(operations::undo))
+    .add(Is(Role::Operator), routes!(operations::confirm))
     .add(Is(Role::Operator), routes!(operations::extend))
     .add(Is(Role::Operator), routes!(operations::acknowledge))
     .add(Is(Role::Operator), routes!(operations::note))
@@ -206,9 +208,11 @@ mod tests {
                 "/v1/mitigations/withdraw POST operator",
                 "/v1/mitigations/{id} GET viewer",
                 "/v1/mitigations/{id}/claim POST operator",
+                "/v1/mitigations/{id}/confirm POST operator",
                 "/v1/mitigations/{id}/extend POST operator",
                 "/v1/mitigations/{id}/notes POST operator",
                 "/v1/mitigations/{id}/release POST operator",
+                "/v1/mitigations/{id}/undo POST operator",
                 "/v1/mitigations/{id}/why GET viewer",
                 "/v1/mitigations/{id}/withdraw POST operator",
                 "/v1/openapi.json GET viewer",

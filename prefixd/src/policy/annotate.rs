@@ -2,8 +2,9 @@
 //! guardrail has a word.
 
 use super::command::{About, AnnotateCommand, Annotation};
-use super::effect::{Decision, MitigationEvent, One, Outcome};
+use super::effect::{Decision, Effect, MitigationEvent, One, Outcome};
 use super::turn::{Turn, at_revision};
+use super::undo::Unconfirmed;
 use prefixd_api::mitigation::{Claimed, Mitigation, Note};
 use prefixd_api::operation::MAX_NOTES;
 use prefixd_api::problem::{Code, FieldError, Problem};
@@ -36,7 +37,18 @@ impl Turn<'_> {
         if next == *known {
             return Ok(known);
         }
-        Ok(self.change(what, &command.actor, Some(&known), next))
+        let after = self.change(what, &command.actor, Some(&known), next);
+        let waits = self.state.unconfirmed.get(&after.scope());
+        if let Some(waits) = waits.filter(|waits| waits.ended.mitigation_id == after.mitigation_id) {
+            // What is put back must not lose what was written since.
+            let waits = Unconfirmed {
+                ended: Mitigation::clone(&after),
+                ..Unconfirmed::clone(waits)
+            };
+            let at = self.effects.len() - 1;
+            self.effects.insert(at, Effect::Unconfirmed(Arc::new(waits)));
+        }
+        Ok(after)
     }
 
     /// What is so already stays as it was said first.

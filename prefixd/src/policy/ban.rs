@@ -46,7 +46,7 @@ impl Turn<'_> {
             }
             None => self.trace.note(Reason::NotOwnedAllowed { victim: event.victim }),
         }
-        let mut group = self.open_group(scope, &command.ids);
+        let mut group = self.open_group(scope, command.ids.group);
         let overtaken = claims::find(&group, command)
             .and_then(|claim| claim.cleared_at)
             .zip(seen_at)
@@ -226,6 +226,7 @@ impl Turn<'_> {
             acknowledged_by: None,
             claimed: None,
             notes: Vec::new(),
+            confirm_by: None,
             delivery: None,
             why_summary: String::new(),
         };

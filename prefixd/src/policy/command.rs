@@ -26,6 +26,10 @@ pub enum Command {
     Extend(ExtendCommand),
     /// Take several back at once.
     WithdrawMany(WithdrawMany),
+    /// Undo a withdrawal.
+    Undo(UndoCommand),
+    /// Confirm a withdrawal.
+    Confirm(ConfirmCommand),
     /// Acknowledge mitigations, write about one, or take one in hand; ended ones too.
     Annotate(AnnotateCommand),
     /// Protect a prefix from every rule.
@@ -166,6 +170,8 @@ pub struct WithdrawCommand {
     pub reason: String,
     /// How long automatic bans of the scope are not acted on; absent: as configured.
     pub suppress: Option<Duration>,
+    /// Undone after so long unless it is confirmed.
+    pub confirm_within: Option<Duration>,
     /// Only at this revision.
     pub expected_revision: Option<u64>,
     /// Who asks.
@@ -177,12 +183,14 @@ pub struct WithdrawCommand {
 pub struct WithdrawMany {
     /// Which.
     pub which: Which,
-    /// Names for the suppressions, one a mitigation.
-    pub suppressions: Vec<SuppressionId>,
+    /// Names for what each decision makes, one a mitigation.
+    pub ids: Vec<FreshIds>,
     /// The operator's words.
     pub reason: String,
     /// How long automatic bans of the scopes are not acted on; absent: as configured.
     pub suppress: Option<Duration>,
+    /// Undone after so long unless it is confirmed.
+    pub confirm_within: Option<Duration>,
     /// Who asks.
     pub actor: String,
 }
@@ -194,6 +202,32 @@ pub enum Which {
     Named(Vec<MitigationId>),
     /// Those that are like this, if there are so many.
     Like(Box<LiveFilter>, u64),
+}
+
+/// An operator's request to undo a withdrawal.
+#[derive(Clone, Debug)]
+pub struct UndoCommand {
+    /// Names for what the decision makes.
+    pub ids: FreshIds,
+    /// What was withdrawn, as the store has it.
+    pub ended: Arc<Mitigation>,
+    /// The operator's words.
+    pub reason: String,
+    /// Only at this revision.
+    pub expected_revision: Option<u64>,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// An operator confirms a withdrawal.
+#[derive(Clone, Debug)]
+pub struct ConfirmCommand {
+    /// What was withdrawn.
+    pub mitigation: MitigationId,
+    /// The operator's words.
+    pub reason: String,
+    /// Who asks.
+    pub actor: String,
 }
 
 /// What a person notes down about mitigations. It changes nothing that they do.

@@ -46,7 +46,7 @@ impl Turn<'_> {
             actor: command.actor.clone(),
             reason: request.reason.clone(),
         });
-        let mut group = self.open_group(&scope, &command.ids);
+        let mut group = self.open_group(&scope, command.ids.group);
         let owner = self.policy.inventory.owner(command.victim);
         let target = Target {
             victim: command.victim,
@@ -346,6 +346,7 @@ impl Turn<'_> {
             acknowledged_by: None,
             claimed: None,
             notes: Vec::new(),
+            confirm_by: None,
             delivery: None,
             why_summary: String::new(),
         }

@@ -25,7 +25,11 @@ pub fn next_deadline(state: &State, policy: &Policy, scope: &Scope) -> Option<Ti
         Some(group) => mitigation_deadline(policy, live, group),
         None => lonely_deadline(live),
     });
-    [suppression, of_group, of_mitigation].into_iter().flatten().min()
+    let confirm_by = state.unconfirmed.get(scope).map(|waits| waits.put_back_at);
+    [suppression, of_group, of_mitigation, confirm_by]
+        .into_iter()
+        .flatten()
+        .min()
 }
 
 fn group_deadline(policy: &Policy, group: &Group, is_mitigated: bool) -> Option<Timestamp> {
@@ -71,6 +75,12 @@ fn mitigation_deadline(policy: &Policy, live: &Mitigation, group: &Group) -> Tim
 impl Turn<'_> {
     /// Deals with every deadline of a scope that has come. Early or repeated calls change nothing.
     pub(super) fn due(mut self, scope: &Scope) -> Decision {
+        if let Some(waits) = self.state.unconfirmed.get(scope)
+            && waits.put_back_at <= self.now
+        {
+            // Alone: what else is due is looked at in the state that this makes.
+            return self.put_back(waits);
+        }
         if let Some(suppression) = self.state.suppressions.get(scope)
             && suppression.expires_at <= self.now
         {

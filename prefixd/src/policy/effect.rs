@@ -2,6 +2,7 @@
 
 use super::quarantine::QuarantineChange;
 use super::trace::Trace;
+use super::undo::Unconfirmed;
 use ipnet::IpNet;
 use prefixd_api::control::{BreakerTripped, ControlScope, Stopped};
 use prefixd_api::event::{EventAnswer, StoredEvent};
@@ -83,6 +84,15 @@ pub enum Effect {
     Suppressed(Arc<Suppression>),
     /// They are again.
     Unsuppressed(Scope),
+    /// A withdrawal waits for a person to confirm it. The entry of the mitigation tells of it.
+    Unconfirmed(Arc<Unconfirmed>),
+    /// It waits no longer.
+    Confirmed {
+        /// What it is about.
+        scope: Scope,
+        /// The mitigation that was withdrawn.
+        mitigation: MitigationId,
+    },
     /// A prefix is protected.
     SafelistAdded(Arc<SafelistEntry>),
     /// It no longer is.

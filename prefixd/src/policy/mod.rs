@@ -10,7 +10,7 @@
 //! | `inventory`, `safelist`, `sources`, `playbooks`, `templates` | its parts, each with its look-up |
 //! | `state`, `starts` | what is live and what is remembered |
 //! | `decide`, `turn` | one command; a decision while it is made |
-//! | `ban`, `unban`, `create`, `extend`, `annotate`, `withdraw`, `protect`, `control`, `breaker`, `neighbor`, `due`, `judge`, `quarantine` | one command each |
+//! | `ban`, `unban`, `create`, `extend`, `annotate`, `withdraw`, `undo`, `protect`, `control`, `breaker`, `neighbor`, `due`, `judge`, `quarantine` | one command each |
 //! | `claims`, `evidence`, `lease`, `guard`, `check`, `plan`, `fallback`, `widen`, `ports`, `severity` | the rules they share |
 //! | `reason`, `trace` | why: every reason is a value |
 
@@ -50,6 +50,7 @@ mod templates;
 mod trace;
 mod turn;
 mod unban;
+mod undo;
 mod widen;
 mod withdraw;
 
@@ -57,8 +58,9 @@ mod withdraw;
 mod tests;
 
 pub use command::{
-    About, AnnotateCommand, Annotation, Command, CreateCommand, EventCommand, ExtendCommand, FreshIds,
-    PeerCommand, ResetBreaker, SafelistAdd, SetControl, Trip, Which, WithdrawCommand, WithdrawMany,
+    About, AnnotateCommand, Annotation, Command, ConfirmCommand, CreateCommand, EventCommand, ExtendCommand,
+    FreshIds, PeerCommand, ResetBreaker, SafelistAdd, SetControl, Trip, UndoCommand, Which, WithdrawCommand,
+    WithdrawMany,
 };
 pub use compile::Implicit;
 pub(crate) use create::requested;
@@ -74,4 +76,5 @@ pub use starts::Starts;
 pub use state::{Counts, State, Tally};
 pub use trace::Trace;
 pub use turn::Facts;
+pub use undo::Unconfirmed;
 pub(crate) use widen::is_same_but_ports;

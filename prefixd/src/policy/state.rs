@@ -4,6 +4,7 @@
 use super::effect::{Effect, PeerWhat};
 use super::quarantine::PeerMemory;
 use super::starts::{Start, Starts, decrement, increment};
+use super::undo::Unconfirmed;
 use imbl::{HashMap, HashSet, OrdMap};
 use ipnet::IpNet;
 use prefixd_api::control::{BreakerTripped, ControlScope, Stopped};
@@ -37,6 +38,8 @@ pub struct State {
     pub breaker: Option<Arc<BreakerTripped>>,
     /// What people stopped, the whole POP first.
     pub stopped: OrdMap<ControlScope, Arc<Stopped>>,
+    /// Withdrawals that wait for a person to confirm them.
+    pub unconfirmed: HashMap<Scope, Arc<Unconfirmed>>,
     /// Ended mitigations that something was noted down about lately: the store may not have the last of it yet.
     annotated: OrdMap<MitigationId, Arc<Mitigation>>,
     /// Scopes that a mitigation holds in the store which could not be read at start: nothing new can begin there.
@@ -169,6 +172,12 @@ impl State {
                 }
                 Effect::Unsuppressed(scope) => {
                     self.suppressions.remove(scope);
+                }
+                Effect::Unconfirmed(waits) => {
+                    self.unconfirmed.insert(waits.ended.scope(), Arc::clone(waits));
+                }
+                Effect::Confirmed { scope, .. } => {
+                    self.unconfirmed.remove(scope);
                 }
                 Effect::SafelistAdded(entry) => {
                     self.safelist.insert(entry.prefix, Arc::clone(entry));

@@ -1,14 +1,14 @@
 //! One decision while it is being made: what it reads, what it has found, what it changes.
 
 use super::claims;
-use super::command::{EventCommand, FreshIds};
+use super::command::EventCommand;
 use super::effect::{Decision, Effect, MitigationEvent, Outcome};
 use super::reason::Reason;
 use super::settings::Policy;
 use super::state::State;
 use super::trace::{Notes, Trace};
 use prefixd_api::event::{EventOutcome, StoredEvent};
-use prefixd_api::ids::MitigationId;
+use prefixd_api::ids::{GroupId, MitigationId};
 use prefixd_api::mitigation::{EndReason, Group, Mitigation, MitigationStatus, Scope};
 use prefixd_api::problem::{Code, Problem};
 use prefixd_api::resource::Mode;
@@ -72,17 +72,17 @@ impl<'a> Turn<'a> {
     }
 
     /// The open group of a scope, or a new one that remembers what counts of the one before.
-    pub(super) fn open_group(&self, scope: &Scope, ids: &FreshIds) -> Group {
+    pub(super) fn open_group(&self, scope: &Scope, fresh: GroupId) -> Group {
         let mut group = match self.state.group(scope) {
             Some(group) if group.closed_at.is_none() => Group::clone(group),
             Some(closed) => Group {
-                group_id: ids.group,
+                group_id: fresh,
                 opened_at: self.now,
                 closed_at: None,
                 ..Group::clone(closed)
             },
             None => Group {
-                group_id: ids.group,
+                group_id: fresh,
                 pop: self.policy.pop.to_string(),
                 scope: scope.clone(),
                 claims: Vec::new(),

@@ -30,7 +30,7 @@ impl Turn<'_> {
             return self.conclude(command, None, end);
         }
         let before = self.state.group(scope);
-        let mut group = self.open_group(scope, &command.ids);
+        let mut group = self.open_group(scope, command.ids.group);
         let was_live = claims::clear(
             &mut group,
             command,

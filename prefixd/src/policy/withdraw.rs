@@ -1,10 +1,11 @@
 //! An operator takes a mitigation back. Needs nothing that making one needs.
 
-use super::command::{Which, WithdrawCommand, WithdrawMany};
+use super::command::{FreshIds, Which, WithdrawCommand, WithdrawMany};
 use super::effect::{Decision, Effect, One, Outcome};
 use super::trace::Notes;
 use super::turn::{Turn, refused};
-use prefixd_api::ids::{MitigationId, SuppressionId};
+use super::undo::Unconfirmed;
+use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{EndReason, Mitigation, Suppression};
 use prefixd_api::operation::MAX_NAMED;
 use prefixd_api::problem::{Code, Problem};
@@ -20,7 +21,7 @@ impl Turn<'_> {
             Ok(live) => live,
             Err(problem) => return refused(problem),
         };
-        let ended = self.take_back(live, command.ids.suppression, &command.into());
+        let ended = self.take_back(live, &command.ids, &command.into());
         self.settle(Outcome::Withdrawn(ended), "withdrawn")
     }
 
@@ -41,10 +42,10 @@ impl Turn<'_> {
             }
         };
         let mut results: Vec<One> = Vec::with_capacity(named.len());
-        for (id, suppression) in named.into_iter().zip(&command.suppressions) {
+        for (id, ids) in named.into_iter().zip(&command.ids) {
             let result = match self.named(id, None) {
                 Ok(live) => {
-                    let ended = self.take_back(live, *suppression, &command.into());
+                    let ended = self.take_back(live, ids, &command.into());
                     let trace = Notes::default().conclude(self.now, "withdrawn", ended.why_summary.clone());
                     self.explain_last(trace);
                     Ok(ended)
@@ -59,12 +60,7 @@ impl Turn<'_> {
         }
     }
 
-    fn take_back(
-        &mut self,
-        live: &Arc<Mitigation>,
-        suppression: SuppressionId,
-        asked: &Asked<'_>,
-    ) -> Arc<Mitigation> {
+    fn take_back(&mut self, live: &Arc<Mitigation>, ids: &FreshIds, asked: &Asked<'_>) -> Arc<Mitigation> {
         let mut ended = Mitigation::clone(live);
         ended.end_note = Some(asked.reason.to_owned());
         let because = format!("{} withdrew it: {}", asked.actor, asked.reason);
@@ -74,7 +70,7 @@ impl Turn<'_> {
             .min(MAX_SUPPRESS);
         if !suppress.is_zero() {
             self.effects.push(Effect::Suppressed(Arc::new(Suppression {
-                suppression_id: suppression,
+                suppression_id: ids.suppression,
                 scope: live.scope(),
                 created_by: asked.actor.to_owned(),
                 created_at: self.now,
@@ -82,7 +78,20 @@ impl Turn<'_> {
                 reason: asked.reason.to_owned(),
             })));
         }
-        self.end(live, ended, EndReason::Operator, asked.actor, because)
+        ended.confirm_by = asked.confirm_within.map(|within| self.now.saturating_add(within));
+        let ended = self.end(live, ended, EndReason::Operator, asked.actor, because);
+        if let Some(put_back_at) = ended.confirm_by {
+            let waits = Unconfirmed {
+                ended: Mitigation::clone(&ended),
+                put_back_at,
+                successor: ids.mitigation,
+                group: ids.group,
+            };
+            // Before the end, which is the last change of a mitigation.
+            let at = self.effects.len() - 1;
+            self.effects.insert(at, Effect::Unconfirmed(Arc::new(waits)));
+        }
+        ended
     }
 }
 
@@ -91,6 +100,7 @@ struct Asked<'a> {
     reason: &'a str,
     actor: &'a str,
     suppress: Option<Duration>,
+    confirm_within: Option<Duration>,
 }
 
 impl<'a> From<&'a WithdrawCommand> for Asked<'a> {
@@ -99,6 +109,7 @@ impl<'a> From<&'a WithdrawCommand> for Asked<'a> {
             reason: &command.reason,
             actor: &command.actor,
             suppress: command.suppress,
+            confirm_within: command.confirm_within,
         }
     }
 }
@@ -109,6 +120,7 @@ impl<'a> From<&'a WithdrawMany> for Asked<'a> {
             reason: &command.reason,
             actor: &command.actor,
             suppress: command.suppress,
+            confirm_within: command.confirm_within,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::db::on_db;
 use super::prefix::address;
 use super::{Store, StoreError};
 use crate::journal::Head;
-use crate::policy::PeerMemory;
+use crate::policy::{PeerMemory, Unconfirmed};
 use prefixd_api::control::{BreakerTripped, Stopped};
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
 use prefixd_api::peer::PeerDisabled;
@@ -43,6 +43,8 @@ pub struct Loaded {
     pub quarantined: Vec<(Arc<str>, PeerMemory)>,
     /// The breaker, when it is tripped.
     pub breaker: Option<BreakerTripped>,
+    /// Withdrawals that wait for a person to confirm them.
+    pub unconfirmed: Vec<Unconfirmed>,
     /// What people stopped.
     pub stopped: Vec<Stopped>,
     /// The end of the POP's journal.
@@ -162,7 +164,15 @@ impl Store {
                 }),
             }
         }
+        let rows: Vec<(Uuid, String)> = on_db!(patiently self, |db| {
+            sqlx::query_as("SELECT id, body FROM unconfirmed WHERE pop = $1 ORDER BY id")
+                .bind(pop)
+                .fetch_all(db)
+                .await?
+        })?;
+        let unconfirmed = readable("unconfirmed withdrawal", rows, &mut unreadable);
         Ok(Loaded {
+            unconfirmed,
             breaker,
             quarantined,
             stopped,

@@ -16,6 +16,11 @@ const STEPS: &[(i64, &str, &str)] = &[
     ),
     (3, "control", include_str!("../../../migrations/0003_control.sql")),
     (4, "parked", include_str!("../../../migrations/0004_parked.sql")),
+    (
+        5,
+        "unconfirmed",
+        include_str!("../../../migrations/0005_unconfirmed.sql"),
+    ),
     (7, "pops", include_str!("../../../migrations/0007_pops.sql")),
 ];
 

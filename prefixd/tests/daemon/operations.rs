@@ -6,9 +6,10 @@ use lab::routers::{Family, Kind, Router, RouterConfig, RouterRule};
 use prefixd_api::client::{Error, MitigationQuery};
 use prefixd_api::event::{EventAction, EventRequest};
 use prefixd_api::ids::MitigationId;
-use prefixd_api::mitigation::MitigationStatus;
+use prefixd_api::mitigation::{MitigationStatus, WithdrawRequest};
 use prefixd_api::operation::{
     AcknowledgeRequest, BulkWithdrawRequest, ClaimRequest, ExtendRequest, LiveFilter, NoteRequest,
+    UndoRequest,
 };
 use prefixd_api::time::Timestamp;
 use std::time::Duration;
@@ -17,6 +18,7 @@ on_both_stores!(
     an_extended_one_outlives_its_lease_and_a_restart
     what_is_noted_down_stays
     many_are_taken_back_at_once
+    a_withdrawal_is_undone_unless_it_is_confirmed
 );
 
 fn code<T>(result: Result<T, Error>) -> Option<String> {
@@ -222,6 +224,92 @@ async fn many_are_taken_back_at_once(store: Backend) -> anyhow::Result<()> {
         Ok(daemon.live().await?.is_empty().then_some(()))
     })
     .await
+}
+
+async fn a_withdrawal_is_undone_unless_it_is_confirmed(store: Backend) -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let mut daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
+    daemon.wait_established(1).await?;
+    let ids = [
+        made(&daemon, "203.0.113.10").await?,
+        made(&daemon, "203.0.113.11").await?,
+        made(&daemon, "203.0.113.12").await?,
+    ];
+    let words = UndoRequest {
+        reason: "INC-4711".to_owned(),
+        expected_revision: None,
+    };
+    assert_eq!(
+        code(daemon.client.undo(ids[0], &words).await).as_deref(),
+        Some("conflict.exists")
+    );
+    for id in ids {
+        let withdraw = WithdrawRequest {
+            reason: "no attack".to_owned(),
+            confirm_within_seconds: Some(if id == ids[2] { 86_400 } else { 10 }),
+            ..WithdrawRequest::default()
+        };
+        assert!(
+            daemon
+                .client
+                .withdraw_mitigation(id, &withdraw)
+                .await?
+                .confirm_by
+                .is_some()
+        );
+    }
+    assert!(daemon.client.confirm(ids[1], &words).await?.confirm_by.is_none());
+    // Nobody is there when its time comes.
+    daemon.kill().await?;
+    bird.wait_rules(Family::Ipv4Flow, <[RouterRule]>::is_empty, PATIENCE)
+        .await?;
+    daemon.boot().await?;
+    daemon.wait_established(1).await?;
+    bird.wait_rules(
+        Family::Ipv4Flow,
+        |rules: &[RouterRule]| is_for(rules, 10..11),
+        PATIENCE,
+    )
+    .await?;
+    let live = daemon.live().await?;
+    assert_eq!((live.len(), live[0].previous_id), (1, Some(ids[0])));
+    assert_eq!(
+        code(daemon.client.confirm(ids[0], &words).await).as_deref(),
+        Some("not_found")
+    );
+    // By hand, before its time.
+    let back = daemon.client.undo(ids[2], &words).await?;
+    assert_eq!(back.previous_id, Some(ids[2]));
+    assert!(
+        daemon
+            .client
+            .mitigation(ids[2])
+            .await?
+            .value
+            .mitigation
+            .confirm_by
+            .is_none()
+    );
+    bird.wait_rules(
+        Family::Ipv4Flow,
+        |rules| {
+            rules
+                .iter()
+                .any(|rule| rule.matches.destination == "203.0.113.12/32".parse().ok())
+        },
+        PATIENCE,
+    )
+    .await?;
+    assert_eq!(
+        code(daemon.client.undo(ids[2], &words).await).as_deref(),
+        Some("conflict.exists")
+    );
+    // Its next report is not suppressed: it attaches.
+    assert_eq!(
+        daemon.ban("203.0.113.12", 27015).await?.mitigation_id,
+        Some(back.mitigation_id)
+    );
+    Ok(())
 }
 
 fn is_for(rules: &[RouterRule], lasts: std::ops::Range<u8>) -> bool {

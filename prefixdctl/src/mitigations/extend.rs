@@ -12,8 +12,9 @@ use std::time::Duration;
 /// Have a mitigation last longer, whatever its detectors say
 #[derive(Args, Debug)]
 #[command(after_help = "\
-It lasts at least so long from now on: an unban or a detector that falls silent does not end it before, and a hold-down
-that runs is over. What it does goes on as its playbook says. Its lease never becomes shorter by this.
+It lasts at least so long from now on: an unban or a detector that falls silent does not end it
+before, and a hold-down that runs is over. What it does goes on as its playbook says. Its lease
+never becomes shorter by this.
 
 Examples:
   prefixdctl mitigations extend 9c01d3e4 --ttl 1h --reason \"customer asked for the night\"

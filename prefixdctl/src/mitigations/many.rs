@@ -82,6 +82,7 @@ impl WithdrawAllArgs {
             expect_count: Some(expect_count),
             reason: self.reason,
             suppress_seconds: self.suppress.map(seconds).transpose()?,
+            confirm_within_seconds: None,
         };
         let results = session.client.withdraw_many(&request).await.map_err(explain)?;
         show(session, results)

@@ -6,6 +6,7 @@ mod many;
 mod notes;
 mod rows;
 mod sheet;
+mod undo;
 mod watch;
 mod withdraw;
 
@@ -42,6 +43,8 @@ enum Command {
     Create(create::CreateArgs),
     Withdraw(withdraw::WithdrawArgs),
     WithdrawAll(many::WithdrawAllArgs),
+    Confirm(undo::ConfirmArgs),
+    Undo(undo::UndoArgs),
     Extend(extend::ExtendArgs),
     Ack(notes::AckArgs),
     Unack(notes::UnackArgs),
@@ -61,6 +64,8 @@ impl MitigationsArgs {
             Command::Create(args) => args.run(session).await,
             Command::Withdraw(args) => args.run(session).await,
             Command::WithdrawAll(args) => args.run(session).await,
+            Command::Confirm(args) => args.run(session).await,
+            Command::Undo(args) => args.run(session).await,
             Command::Extend(args) => args.run(session).await,
             Command::Ack(args) => args.run(session).await,
             Command::Unack(args) => args.run(session).await,

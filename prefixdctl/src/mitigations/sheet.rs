@@ -205,6 +205,12 @@ fn head(m: &Mitigation, names: [Option<&str>; 2], view: View) -> String {
             or_none(m.end_reason.as_ref().map(ToString::to_string)),
         ));
     }
+    if let Some(confirm_by) = m.confirm_by {
+        pairs.push((
+            "Put back",
+            format!("{} unless it is confirmed", both(confirm_by, view.now, view.zone)),
+        ));
+    }
     if let Some(note) = &m.end_note {
         pairs.push(("Note", note.clone()));
     }

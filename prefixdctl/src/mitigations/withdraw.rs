@@ -40,6 +40,9 @@ pub(super) struct WithdrawArgs {
     /// How long new reports of the same are not acted on; the daemon's usual time by default
     #[arg(long, value_parser = parse_span, value_name = "TIME")]
     suppress: Option<Duration>,
+    /// Put back after so long unless it is confirmed: prefixdctl mitigations confirm
+    #[arg(long, value_parser = parse_span, value_name = "TIME")]
+    confirm_within: Option<Duration>,
     /// Only while it has this revision
     #[arg(long, value_name = "N", conflicts_with = "from")]
     if_revision: Option<u64>,
@@ -81,6 +84,7 @@ impl WithdrawArgs {
         let request = WithdrawRequest {
             reason: self.reason,
             suppress_seconds: self.suppress.map(seconds).transpose()?,
+            confirm_within_seconds: self.confirm_within.map(seconds).transpose()?,
             expected_revision: self.if_revision,
         };
         match ids[..] {

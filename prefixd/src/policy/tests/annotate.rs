@@ -2,7 +2,7 @@
 
 use super::super::command::{About, AnnotateCommand, Annotation, Which, WithdrawMany};
 use super::*;
-use prefixd_api::ids::{MitigationId, SuppressionId};
+use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::EndReason;
 use prefixd_api::operation::{LiveFilter, MAX_NOTES};
 
@@ -153,7 +153,8 @@ fn notes_are_bounded_and_tickets_replaced() {
 fn withdraw(world: &mut World, which: Which) -> Result<Vec<Option<String>>, String> {
     let command = WithdrawMany {
         which,
-        suppressions: std::iter::repeat_with(SuppressionId::new).take(10).collect(),
+        ids: std::iter::repeat_with(FreshIds::new).take(10).collect(),
+        confirm_within: None,
         reason: "misfire".to_owned(),
         suppress: None,
         actor: "anna".to_owned(),

@@ -159,6 +159,7 @@ fn withdraw(mitigation: prefixd_api::ids::MitigationId) -> Command {
         mitigation,
         reason: "over".to_owned(),
         suppress: None,
+        confirm_within: None,
         expected_revision: None,
         actor: "token:noc".to_owned(),
     })

@@ -6,6 +6,7 @@ mod control;
 mod extend;
 mod properties;
 mod quarantine;
+mod undo;
 
 use super::inventory::{Asset, Customer, Inventory, Service};
 use super::playbooks::{Condition, OnAllowedPort, Playbook, Playbooks, Step};

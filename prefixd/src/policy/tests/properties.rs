@@ -185,6 +185,7 @@ impl World {
             mitigation,
             reason: "test".to_owned(),
             suppress: suppress.map(seconds),
+            confirm_within: None,
             expected_revision: None,
             actor: "anna".to_owned(),
         };

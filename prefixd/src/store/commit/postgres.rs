@@ -176,6 +176,8 @@ fn bind_rest<'q>(query: Statement<'q>, rows: &'q Rows<'q>) -> Statement<'q> {
         peers_enabled,
         parked,
         none_parked,
+        unconfirmed,
+        confirmed,
         held,
         let_go,
         ..
@@ -205,6 +207,9 @@ fn bind_rest<'q>(query: Statement<'q>, rows: &'q Rows<'q>) -> Statement<'q> {
         .bind(column(parked, |(neighbor, _)| *neighbor))
         .bind(column(parked, |(_, body)| *body))
         .bind(column(none_parked, |neighbor| *neighbor))
+        .bind(column(unconfirmed, |(id, _)| *id))
+        .bind(column(unconfirmed, |(_, body)| *body))
+        .bind(column(confirmed, |id| *id))
 }
 
 /// What an error says about the batch (PostgreSQL, appendix A: error codes).

@@ -41,4 +41,12 @@
     DELETE FROM parked t
     USING unnest($64::text[]) AS r (neighbor)
     WHERE t.pop = $1 AND t.neighbor = r.neighbor
+), unconfirmed_withdrawals AS (
+    INSERT INTO unconfirmed (pop, id, body)
+    SELECT $1, id, body FROM unnest($65::uuid[], $66::text[]) AS r (id, body)
+    ON CONFLICT (pop, id) DO UPDATE SET body = excluded.body
+), confirmed_withdrawals AS (
+    DELETE FROM unconfirmed t
+    USING unnest($67::uuid[]) AS r (id)
+    WHERE t.pop = $1 AND t.id = r.id
 )

@@ -10,6 +10,7 @@ use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// What a batch writes.
 pub(super) struct Rows<'a> {
@@ -24,6 +25,8 @@ pub(super) struct Rows<'a> {
     pub(super) peers_enabled: Vec<&'a str>,
     pub(super) parked: Vec<(&'a str, &'a str)>,
     pub(super) none_parked: Vec<&'a str>,
+    pub(super) unconfirmed: Vec<(Uuid, &'a str)>,
+    pub(super) confirmed: Vec<Uuid>,
     pub(super) held: Vec<(Cow<'a, str>, &'a str)>,
     pub(super) let_go: Vec<Cow<'a, str>>,
 }
@@ -100,6 +103,7 @@ impl<'a> Rows<'a> {
         let mut suppressions: Last<&Scope, Option<(&Suppression, &str)>> = Last::with_capacity(0);
         let mut safelist: Last<IpNet, Option<&str>> = Last::with_capacity(0);
         let mut peers: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+        let mut unconfirmed: BTreeMap<Uuid, Option<&str>> = BTreeMap::new();
         let mut quarantined: BTreeMap<&str, Option<&str>> = BTreeMap::new();
         let mut control: BTreeMap<Cow<'a, str>, Option<&str>> = BTreeMap::new();
         let mut by_trace: HashMap<*const Trace, EventId> = HashMap::with_capacity(capacity);
@@ -135,6 +139,12 @@ impl<'a> Rows<'a> {
                 }
                 Effect::Unsuppressed(scope) => {
                     suppressions.put(scope, None);
+                }
+                Effect::Unconfirmed(waits) => {
+                    unconfirmed.insert(waits.ended.mitigation_id.0, Some(body));
+                }
+                Effect::Confirmed { mitigation, .. } => {
+                    unconfirmed.insert(mitigation.0, None);
                 }
                 Effect::SafelistAdded(entry) => {
                     safelist.put(entry.prefix, Some(body));
@@ -181,6 +191,8 @@ impl<'a> Rows<'a> {
             peers_enabled: Vec::new(),
             parked: Vec::new(),
             none_parked: Vec::new(),
+            unconfirmed: Vec::new(),
+            confirmed: Vec::new(),
             held: Vec::new(),
             let_go: Vec::new(),
         };
@@ -194,6 +206,12 @@ impl<'a> Rows<'a> {
             match safelist.values[*place] {
                 Some(Some(body)) => rows.safelist_added.push((Range::of(*prefix), body)),
                 _ => rows.safelist_removed.push(Range::of(*prefix)),
+            }
+        }
+        for (id, waits) in unconfirmed {
+            match waits {
+                Some(body) => rows.unconfirmed.push((id, body)),
+                None => rows.confirmed.push(id),
             }
         }
         for (name, held) in control {
@@ -227,6 +245,8 @@ impl<'a> Rows<'a> {
             && self.peers_enabled.is_empty()
             && self.parked.is_empty()
             && self.none_parked.is_empty()
+            && self.unconfirmed.is_empty()
+            && self.confirmed.is_empty()
             && self.held.is_empty()
             && self.let_go.is_empty()
     }

@@ -263,6 +263,9 @@ const ENABLE_PEER: &str = "DELETE FROM disabled_peers WHERE pop = ?1 AND neighbo
 const PARK: &str = "INSERT INTO parked (pop, neighbor, body) VALUES (?1, ?2, ?3) \
      ON CONFLICT (pop, neighbor) DO UPDATE SET body = excluded.body";
 const UNPARK: &str = "DELETE FROM parked WHERE pop = ?1 AND neighbor = ?2";
+const WAIT: &str = "INSERT INTO unconfirmed (pop, id, body) VALUES (?1, ?2, ?3) \
+     ON CONFLICT (pop, id) DO UPDATE SET body = excluded.body";
+const CONFIRM: &str = "DELETE FROM unconfirmed WHERE pop = ?1 AND id = ?2";
 const HOLD: &str = "INSERT INTO control (pop, name, body) VALUES (?1, ?2, ?3) \
      ON CONFLICT (pop, name) DO UPDATE SET body = excluded.body";
 const LET_GO: &str = "DELETE FROM control WHERE pop = ?1 AND name = ?2";
@@ -395,6 +398,12 @@ fn write_rest(connection: &Connection, pop: &str, rows: &Rows<'_>) -> rusqlite::
     }
     for neighbor in &rows.none_parked {
         run(connection, UNPARK, params![pop, neighbor])?;
+    }
+    for (id, body) in &rows.unconfirmed {
+        run(connection, WAIT, params![pop, id.as_bytes(), body])?;
+    }
+    for id in &rows.confirmed {
+        run(connection, CONFIRM, params![pop, id.as_bytes()])?;
     }
     for (name, body) in &rows.held {
         run(connection, HOLD, params![pop, name, body])?;

@@ -46,6 +46,7 @@ fn body(effect: &Effect) -> Result<String, serde_json::Error> {
         Effect::Group(group) => json(group),
         Effect::Mitigation { after, .. } => json(after),
         Effect::Suppressed(suppression) => json(suppression),
+        Effect::Unconfirmed(waits) => json(waits),
         Effect::SafelistAdded(entry) => json(entry),
         Effect::Peer(change) => match &change.what {
             PeerWhat::Disabled(disabled) => json(disabled),
@@ -63,7 +64,9 @@ fn body(effect: &Effect) -> Result<String, serde_json::Error> {
             Some(stopped) => json(stopped),
             None => Ok(String::new()),
         },
-        Effect::Unsuppressed(_) | Effect::SafelistRemoved { .. } => Ok(String::new()),
+        Effect::Confirmed { .. } | Effect::Unsuppressed(_) | Effect::SafelistRemoved { .. } => {
+            Ok(String::new())
+        }
     }
 }
 

@@ -3,11 +3,11 @@
 use super::fixture::{Attack, START, host};
 use super::*;
 use crate::policy::{
-    BreakerChange, ControlChange, ParkedRule, Parking, PeerMemory, QuarantineChange, SessionEnd,
+    BreakerChange, ControlChange, ParkedRule, Parking, PeerMemory, QuarantineChange, SessionEnd, Unconfirmed,
 };
 use prefixd_api::control::{BreakerTripped, ControlScope, Stop, Stopped};
 use prefixd_api::feed::{FeedBody, FeedMessage};
-use prefixd_api::mitigation::{MitigationStatus, Scope, Suppression};
+use prefixd_api::mitigation::{Mitigation, MitigationStatus, Scope, Suppression};
 use prefixd_api::peer::PeerDisabled;
 use prefixd_api::resource::SafelistEntry;
 use prefixd_api::rule::ActionType;
@@ -25,7 +25,7 @@ macro_rules! both {
 both!(what_is_committed_is_loaded a_culprit_fails_alone_and_the_head_fences lists_page_and_filter
       retention_keeps_the_chain_verifiable a_newer_schema_is_refused what_operators_change_comes_and_goes
       a_disabled_neighbour_stays_disabled_until_it_is_enabled what_is_parked_is_kept_for_each_neighbour a_tripped_breaker_stays_tripped_until_it_is_reset
-      what_people_stopped_stays_so_until_they_say_otherwise
+      what_people_stopped_stays_so_until_they_say_otherwise a_withdrawal_waits_until_it_is_confirmed
       a_changed_entry_breaks_the_chain an_unreadable_row_is_named_and_the_others_load);
 
 async fn what_is_committed_is_loaded(place: Place) {
@@ -581,6 +581,48 @@ fn told_again(told: &[FeedBody]) -> Option<&BreakerTripped> {
         FeedBody::ControlChanged { breaker, .. } => breaker.as_ref(),
         _ => None,
     })
+}
+
+async fn a_withdrawal_waits_until_it_is_confirmed(place: Place) {
+    let attack = Attack::new(host(1), "udp_flood", at(1));
+    let mut ended = Mitigation::clone(&attack.mitigation);
+    ended.confirm_by = Some(at(60));
+    let waits = Unconfirmed {
+        ended,
+        put_back_at: at(60),
+        successor: prefixd_api::ids::MitigationId::new(),
+        group: prefixd_api::ids::GroupId::new(),
+    };
+    let begins = [
+        attack.effects().to_vec(),
+        vec![
+            attack.withdrawal(at(2)),
+            Effect::Unconfirmed(Arc::new(waits.clone())),
+        ],
+    ];
+    place.commit(&begins).await.unwrap();
+    assert_eq!(
+        place.store.load(POP, at(3)).await.unwrap().unconfirmed,
+        [waits.clone()]
+    );
+    assert!(
+        place
+            .store
+            .load("elsewhere", at(3))
+            .await
+            .unwrap()
+            .unconfirmed
+            .is_empty()
+    );
+    let confirmed = Effect::Confirmed {
+        scope: waits.ended.scope(),
+        mitigation: waits.ended.mitigation_id,
+    };
+    place
+        .commit(&[vec![attack.withdrawal(at(4)), confirmed]])
+        .await
+        .unwrap();
+    assert!(place.store.load(POP, at(5)).await.unwrap().unconfirmed.is_empty());
 }
 
 async fn what_people_stopped_stays_so_until_they_say_otherwise(place: Place) {

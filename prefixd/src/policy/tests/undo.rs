@@ -1,0 +1,199 @@
+//! Withdrawals that are undone, by an operator or because nobody confirmed them.
+
+use super::super::command::{
+    About, AnnotateCommand, Annotation, ConfirmCommand, SetControl, UndoCommand, WithdrawCommand,
+};
+use super::*;
+use prefixd_api::control::ControlState;
+use prefixd_api::mitigation::{EndReason, MitigationStatus};
+
+fn withdraw(world: &mut World, confirm_within: Option<u64>) -> Arc<Mitigation> {
+    let command = WithdrawCommand {
+        ids: FreshIds::new(),
+        mitigation: world.live()[0].mitigation_id,
+        reason: "no attack".to_owned(),
+        suppress: None,
+        confirm_within: confirm_within.map(seconds),
+        expected_revision: None,
+        actor: "anna".to_owned(),
+    };
+    match world.run(&Command::Withdraw(command), None).outcome {
+        Outcome::Withdrawn(ended) => ended,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn undo(world: &mut World, ended: &Arc<Mitigation>) -> Result<Arc<Mitigation>, String> {
+    let command = UndoCommand {
+        ids: FreshIds::new(),
+        ended: Arc::clone(ended),
+        reason: "it was one".to_owned(),
+        expected_revision: None,
+        actor: "bob".to_owned(),
+    };
+    let decision = world.run(&Command::Undo(command), None);
+    world.check();
+    match decision.outcome {
+        Outcome::Created(made) => Ok(made),
+        Outcome::Refused(problem) => Err(problem.code),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn flooded() -> World {
+    let mut world = World::new(policy());
+    world.event(ban("once", "203.0.113.3", "ntp_amplification"));
+    world
+}
+
+#[test]
+fn an_undo_is_a_successor_with_the_same_rules() {
+    let mut world = flooded();
+    world.pass(seconds(200));
+    let before = world.live()[0].clone();
+    assert_eq!(before.status, MitigationStatus::Escalated);
+    let ended = withdraw(&mut world, None);
+    assert_eq!(world.state.suppressions.len(), 1);
+    let made = undo(&mut world, &ended).unwrap();
+    assert_eq!(
+        (made.previous_id, &made.rules, made.step, made.status),
+        (
+            Some(ended.mitigation_id),
+            &before.rules,
+            2,
+            MitigationStatus::Escalated
+        )
+    );
+    assert_eq!((made.enforced, made.end_reason.clone()), (true, None));
+    assert!(
+        world.state.suppressions.is_empty(),
+        "it passes the suppression, and ends it"
+    );
+    assert_eq!(undo(&mut world, &ended).unwrap_err(), "conflict.exists");
+    // The claim of the source lives on, and with it the mitigation.
+    world.pass(seconds(100));
+    assert_eq!(world.live().len(), 1);
+    world.pass(seconds(10_000));
+    assert!(world.live().is_empty());
+}
+
+#[test]
+fn the_guardrails_judge_it_like_a_new_one() {
+    let mut world = flooded();
+    let ended = withdraw(&mut world, None);
+    let say = |state| {
+        Command::Control(SetControl {
+            scope: "pop".parse().unwrap(),
+            state,
+            actor: "anna".to_owned(),
+            reason: "test".to_owned(),
+        })
+    };
+    world.run(&say(ControlState::Hold), None);
+    assert_eq!(undo(&mut world, &ended).unwrap_err(), "guardrail.panic");
+    world.run(&say(ControlState::Running), None);
+    world.policy.quotas.per_customer = 0;
+    assert_eq!(undo(&mut world, &ended).unwrap_err(), "guardrail.quota_customer");
+    world.policy.quotas.per_customer = 3;
+    world.policy.safelist.add(SafelistEntry {
+        prefix: "203.0.113.0/24".parse().unwrap(),
+        reason: "a router".to_owned(),
+        origin: SafelistOrigin::Config,
+        created_by: None,
+        created_at: None,
+        expires_at: None,
+    });
+    assert_eq!(undo(&mut world, &ended).unwrap_err(), "guardrail.safelist");
+    assert!(world.live().is_empty());
+}
+
+#[test]
+fn what_expired_is_not_put_back() {
+    let mut world = flooded();
+    let live = Arc::new(world.live()[0].clone());
+    assert_eq!(undo(&mut world, &live).unwrap_err(), "conflict.exists");
+    world.pass(seconds(10_000));
+    let mut expired = Mitigation::clone(&live);
+    expired.status = MitigationStatus::Expired;
+    assert_eq!(
+        undo(&mut world, &Arc::new(expired)).unwrap_err(),
+        "conflict.ended"
+    );
+}
+
+#[test]
+fn what_nobody_confirms_comes_back_on_time() {
+    let mut world = flooded();
+    let ended = withdraw(&mut world, Some(300));
+    assert_eq!(ended.confirm_by, Some(world.now.saturating_add(seconds(300))));
+    // What is written meanwhile is not lost.
+    let note = AnnotateCommand {
+        about: vec![About {
+            mitigation: ended.mitigation_id,
+            ended: Some(Arc::clone(&ended)),
+        }],
+        what: Annotation::Acknowledge(true),
+        expected_revision: None,
+        actor: "bob".to_owned(),
+    };
+    world.run(&Command::Annotate(note), None);
+    let waits = world.state.unconfirmed.values().next().unwrap();
+    assert_eq!(waits.ended.acknowledged_by.as_deref(), Some("bob"));
+    world.pass(seconds(299));
+    assert!(world.live().is_empty());
+    world.pass(seconds(1));
+    let back = world.live()[0].clone();
+    assert_eq!(
+        (back.previous_id, back.origin.actor.as_str(), &back.rules),
+        (Some(ended.mitigation_id), "prefixd", &ended.rules)
+    );
+    assert!(world.state.unconfirmed.is_empty() && world.state.suppressions.is_empty());
+    world.check();
+}
+
+#[test]
+fn what_is_confirmed_stays_away() {
+    let mut world = flooded();
+    let ended = withdraw(&mut world, Some(300));
+    let confirm = || {
+        Command::Confirm(ConfirmCommand {
+            mitigation: ended.mitigation_id,
+            reason: "the link is fine".to_owned(),
+            actor: "bob".to_owned(),
+        })
+    };
+    let decision = world.run(&confirm(), None);
+    let Outcome::Changed(confirmed) = &decision.outcome else {
+        panic!("{decision:?}");
+    };
+    assert_eq!(
+        (confirmed.confirm_by, confirmed.revision),
+        (None, ended.revision + 1)
+    );
+    world.pass(seconds(600));
+    assert!(world.live().is_empty());
+    let Outcome::Refused(problem) = world.run(&confirm(), None).outcome else {
+        panic!();
+    };
+    assert_eq!(problem.code, "not_found");
+}
+
+#[test]
+fn what_may_not_come_back_says_why() {
+    let mut world = flooded();
+    let ended = withdraw(&mut world, Some(300));
+    world.policy.quotas.per_pop = 0;
+    let until = world.now.saturating_add(seconds(300));
+    world.now = until;
+    let scope = ended.scope();
+    let decision = world.run(&Command::Due(scope.clone()), Some(&scope));
+    let told = decision.effects.iter().find_map(|effect| match effect {
+        Effect::Mitigation { after, .. } => Some(after),
+        _ => None,
+    });
+    let told = told.expect("the ended one says so");
+    assert_eq!(told.end_reason, Some(EndReason::Operator));
+    assert!(told.notes[0].text.contains("not put back"), "{:?}", told.notes);
+    assert!(told.confirm_by.is_none() && world.state.unconfirmed.is_empty());
+    assert!(world.live().is_empty());
+}

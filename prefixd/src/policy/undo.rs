@@ -1,0 +1,283 @@
+//! Undoing a withdrawal: a successor with the same rules, through all guardrails. An operator asks for it, or nobody
+//! confirmed the withdrawal in time.
+
+use super::claims;
+use super::command::{ConfirmCommand, UndoCommand};
+use super::effect::{Decision, Effect, MitigationEvent, Outcome};
+use super::guard::Subject;
+use super::inventory::Owner;
+use super::lease;
+use super::plan::{set_rules, texts};
+use super::reason::Reason;
+use super::turn::{Turn, at_revision, refused, refused_with};
+use crate::journal::DAEMON;
+use prefixd_api::ids::{GroupId, MitigationId};
+use prefixd_api::mitigation::{Claim, Group, Mitigation, MitigationStatus, Note, Origin, OriginKind};
+use prefixd_api::problem::{Code, Problem};
+use prefixd_api::resource::Mode;
+use prefixd_api::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A withdrawal that is undone unless a person confirms it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unconfirmed {
+    /// What was withdrawn.
+    pub ended: Mitigation,
+    /// When it is undone.
+    pub put_back_at: Timestamp,
+    /// The name of the successor.
+    pub successor: MitigationId,
+    /// The name of its group, if there is none by then.
+    pub group: GroupId,
+}
+
+/// How a successor comes about.
+struct Undone<'a> {
+    successor: MitigationId,
+    group: GroupId,
+    actor: &'a str,
+    because: String,
+}
+
+impl Turn<'_> {
+    pub(super) fn undo(mut self, command: &UndoCommand) -> Decision {
+        let ended = self
+            .state
+            .newest(command.ended.mitigation_id, Some(&command.ended))
+            .unwrap_or_else(|| Arc::clone(&command.ended));
+        if let Err(problem) = self.may_undo(&ended, command.expected_revision) {
+            return refused(problem);
+        }
+        self.trace.note(Reason::OperatorAsked {
+            actor: command.actor.clone(),
+            reason: command.reason.clone(),
+        });
+        let undone = Undone {
+            successor: command.ids.mitigation,
+            group: command.ids.group,
+            actor: &command.actor,
+            because: format!(
+                "{} undid the end of {} ({})",
+                command.actor, ended.mitigation_id, command.reason
+            ),
+        };
+        match self.succeed(&ended, &undone) {
+            Ok((group, next)) => {
+                if ended.confirm_by.is_some() {
+                    self.waits_no_longer(&ended, &command.actor, &command.reason);
+                }
+                let made = self.begin_again(&ended, group, next, &command.actor);
+                self.settle(Outcome::Created(made), "accepted")
+            }
+            Err(reason) => self.refuse(reason),
+        }
+    }
+
+    fn may_undo(&self, ended: &Arc<Mitigation>, expected_revision: Option<u64>) -> Result<(), Problem> {
+        at_revision(ended, expected_revision)?;
+        let scope = ended.scope();
+        if let Some(live) = self.state.mitigation_of(&scope) {
+            let detail = if live.mitigation_id == ended.mitigation_id {
+                format!("{} is live: there is nothing to undo", live.mitigation_id)
+            } else {
+                format!("{} holds {scope} already", live.mitigation_id)
+            };
+            return Err(Problem::new(Code::ConflictExists, detail));
+        }
+        if ended.status != MitigationStatus::Withdrawn {
+            return Err(Problem::new(
+                Code::ConflictEnded,
+                format!(
+                    "it {}: only what was withdrawn can be put back; make a new one",
+                    ended.status
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn confirm(mut self, command: &ConfirmCommand) -> Decision {
+        let waiting = self.state.unconfirmed.values();
+        let Some(waits) = waiting
+            .map(Arc::clone)
+            .find(|waits| waits.ended.mitigation_id == command.mitigation)
+        else {
+            return refused_with(
+                Code::NotFound,
+                "no withdrawal of it waits to be confirmed: it was confirmed, undone, or never asked to be",
+            );
+        };
+        let ended = Arc::new(waits.ended.clone());
+        let ended = self.waits_no_longer(&ended, &command.actor, &command.reason);
+        Decision {
+            outcome: Outcome::Changed(ended),
+            effects: self.effects,
+        }
+    }
+
+    /// Nobody confirmed it in time. Where a guardrail keeps it from coming back, it says so.
+    pub(super) fn put_back(mut self, waits: &Unconfirmed) -> Decision {
+        let known = Arc::new(waits.ended.clone());
+        let ended = self
+            .state
+            .newest(known.mitigation_id, Some(&known))
+            .unwrap_or(known);
+        let undone = Undone {
+            successor: waits.successor,
+            group: waits.group,
+            actor: DAEMON,
+            because: format!(
+                "nobody confirmed the withdrawal of {} by {}",
+                ended.mitigation_id, waits.put_back_at
+            ),
+        };
+        let result = match self.may_undo(&ended, None) {
+            Ok(()) => self.succeed(&ended, &undone).map_err(|reason| reason.to_string()),
+            Err(problem) => Err(problem.detail),
+        };
+        match result {
+            Ok((group, next)) => {
+                self.waits_no_longer(&ended, DAEMON, &undone.because);
+                self.begin_again(&ended, group, next, DAEMON);
+            }
+            Err(why) => {
+                let note = Note {
+                    at: self.now,
+                    by: DAEMON.to_owned(),
+                    text: format!("nobody confirmed the withdrawal, and it is not put back: {why}"),
+                };
+                let with_note = Mitigation {
+                    notes: ended.notes.iter().cloned().chain([note]).collect(),
+                    ..Mitigation::clone(&ended)
+                };
+                self.confirmed(&ended);
+                let after = Mitigation {
+                    confirm_by: None,
+                    ..with_note
+                };
+                self.change(MitigationEvent::Noted, DAEMON, Some(&ended), after);
+            }
+        }
+        self.settle(Outcome::Settled, "settled")
+    }
+
+    fn confirmed(&mut self, ended: &Mitigation) {
+        self.effects.push(Effect::Confirmed {
+            scope: ended.scope(),
+            mitigation: ended.mitigation_id,
+        });
+    }
+
+    fn waits_no_longer(&mut self, ended: &Arc<Mitigation>, actor: &str, words: &str) -> Arc<Mitigation> {
+        self.confirmed(ended);
+        let known = self
+            .state
+            .newest(ended.mitigation_id, Some(ended))
+            .unwrap_or_else(|| Arc::clone(ended));
+        let after = Mitigation {
+            confirm_by: None,
+            ..Mitigation::clone(&known)
+        };
+        self.change_by_operator(MitigationEvent::Updated, actor, words, &known, after)
+    }
+
+    /// The successor, and the group with it. Whatever a new mitigation has to pass, it passes.
+    fn succeed(&mut self, ended: &Mitigation, undone: &Undone<'_>) -> Result<(Group, Mitigation), Reason> {
+        let victim = ended.victim_ip;
+        let owner: Option<Owner<'_>> = self.policy.inventory.owner(victim);
+        self.guard_scope(victim, &ended.vector)?;
+        let clear = self.guard_destination(victim, owner)?;
+        self.trace.note(clear);
+        let within = self.guard_rules(&ended.rules, owner)?;
+        self.trace.note(within);
+        let pinned = lease::is_pinned(ended);
+        if !pinned {
+            self.guard_allowed(&ended.rules, owner)?;
+        }
+        let limits = &self.policy.limits;
+        let ttl = Duration::from_secs(ended.ttl_seconds.into())
+            .max(limits.min_ttl)
+            .min(limits.max_ttl_operator);
+        let enforced = ended.enforced && self.policy.mode == Mode::Enforced;
+        let mut group = self.open_group(&ended.scope(), undone.group);
+        // Whoever still reports it holds it; the operator does for one lease at least.
+        let mut holding: Vec<Claim> = claims::holding(self.policy, &group, enforced, self.now)
+            .cloned()
+            .collect();
+        let until = (!pinned).then(|| self.now.saturating_add(ttl));
+        holding.insert(0, claims::operators(self.now, until));
+        self.guard_sources(&ended.rules, &holding)?;
+        self.guard_new(Subject {
+            victim,
+            owner,
+            enforced,
+            source: None,
+        })?;
+        let mut next = Mitigation {
+            mitigation_id: undone.successor,
+            revision: 1,
+            status: if ended.step > 1 {
+                MitigationStatus::Escalated
+            } else {
+                MitigationStatus::Active
+            },
+            customer_id: owner.map(|owner| owner.customer.id.to_string()),
+            service_id: owner
+                .and_then(|owner| owner.service)
+                .map(|service| service.id.clone()),
+            claims: holding,
+            ending_since: None,
+            ends_at: None,
+            enforced,
+            previous_id: Some(ended.mitigation_id),
+            created_at: self.now,
+            updated_at: self.now,
+            expires_at: self.now,
+            advertised_at: None,
+            evidence_since: None,
+            evidence_at: None,
+            ended_at: None,
+            ended_by: None,
+            end_reason: None,
+            end_note: None,
+            origin: Origin {
+                kind: OriginKind::Operator,
+                actor: undone.actor.to_owned(),
+            },
+            group_id: group.group_id,
+            acknowledged_at: None,
+            acknowledged_by: None,
+            claimed: None,
+            notes: Vec::new(),
+            confirm_by: None,
+            why_summary: format!("{}: {}", undone.because, texts(&ended.rules).join("; ")),
+            ..ended.clone()
+        };
+        let last_ban_at = group.last_ban_at;
+        self.start_lease(&mut next, &mut group, last_ban_at, ttl)?;
+        set_rules(&mut next, ended.rules.clone());
+        next.severity = self.severity(&next, owner);
+        self.trace.note(Reason::Rules {
+            rules: texts(&next.rules),
+        });
+        Ok((group, next))
+    }
+
+    /// The suppression of the withdrawal goes with it.
+    fn begin_again(
+        &mut self,
+        ended: &Mitigation,
+        group: Group,
+        next: Mitigation,
+        actor: &str,
+    ) -> Arc<Mitigation> {
+        let scope = ended.scope();
+        if self.state.suppressions.contains_key(&scope) {
+            self.effects.push(Effect::Unsuppressed(scope));
+        }
+        self.change_group(group);
+        self.change(MitigationEvent::Created, actor, None, next)
+    }
+}
