@@ -11,7 +11,7 @@
 //! | [`problem`] | the one error shape (RFC 9457) and its codes |
 //! | [`feed`] | messages of the WebSocket feed |
 //! | [`resource`] | the remaining bodies: safelist, stats, peers, health |
-//! | [`peer`] | a neighbour in detail, and what an operator can do to it |
+//! | [`peer`], [`family`] | a neighbour in detail, and what an operator can do to it |
 //! | [`role`] | who may do what |
 //! | [`show`] | numbers, times, identifiers and outside text as people see them |
 //! | `config` (feature) | configuration documents and their validation |
@@ -27,6 +27,7 @@ pub mod client;
 pub mod config;
 pub mod control;
 pub mod event;
+pub mod family;
 pub mod feed;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

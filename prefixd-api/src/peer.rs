@@ -1,5 +1,6 @@
 //! A neighbour in detail, and what an operator can do to it.
 
+use crate::family::AfiSafi;
 use crate::ids::MitigationId;
 use crate::resource::{AnnouncementState, Peer};
 use crate::rule::Action;
@@ -59,6 +60,9 @@ pub struct PeerOrderRequest {
     /// The one rule to release, by its NLRI as hex; absent: all of them. Only release has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nlri: Option<String>,
+    /// The one family to send again; absent: all of them. Only resend has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub afi_safi: Option<AfiSafi>,
 }
 
 /// The answer of `GET /v1/peers/{name}`.

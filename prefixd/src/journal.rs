@@ -3,7 +3,7 @@
 //! The audit log, a mitigation's timeline and the feed are readings of it. An entry's body is the body of its
 //! feed message, hashed as the text that is stored: nothing is serialised twice.
 
-use crate::policy::{Effect, MitigationEvent};
+use crate::policy::{Effect, MitigationEvent, PeerChange, PeerWhat};
 use crate::store::Written;
 use prefixd_api::event::StoredEvent;
 use prefixd_api::ids::MitigationId;
@@ -272,9 +272,7 @@ impl Writer {
                     self.append(at, actor, Kind::Safelist, prefix.to_string(), body);
                 }
                 Effect::Peer(change) => {
-                    let body = serde_json::to_string(&serde_json::json!({
-                        "neighbor": change.neighbor, "order": change.what.order().as_str(), "reason": change.reason,
-                    }))?;
+                    let body = peer_body(change)?;
                     self.append(at, &change.actor, Kind::Peer, change.neighbor.to_string(), body);
                 }
                 Effect::Quarantine(change) => {
@@ -327,6 +325,19 @@ fn change_body(
         changes: after.changes_since(before),
         reason: said,
     })
+}
+
+/// An order with what it is about, where that is not the whole neighbour.
+fn peer_body(change: &PeerChange) -> Result<String, serde_json::Error> {
+    let mut body = serde_json::json!({
+        "neighbor": change.neighbor, "order": change.what.order().as_str(), "reason": change.reason,
+    });
+    match &change.what {
+        PeerWhat::Released { nlri: Some(nlri) } => body["nlri"] = nlri.as_str().into(),
+        PeerWhat::Resent { family: Some(family) } => body["afi_safi"] = family.as_str().into(),
+        _ => {}
+    }
+    serde_json::to_string(&body)
 }
 
 fn event_body(event: &StoredEvent, json: &str) -> Result<String, serde_json::Error> {

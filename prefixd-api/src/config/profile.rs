@@ -134,6 +134,8 @@ pub struct NeighborLimits {
     pub operators_per_component: Option<u32>,
     /// Longest NLRI in bytes, without its length field.
     pub nlri_bytes: Option<u32>,
+    /// Longest UPDATE in bytes, but for one that holds a single rule.
+    pub update_bytes: Option<u32>,
     /// Announcements a second.
     pub rules_per_second: Option<u32>,
 }
@@ -141,6 +143,10 @@ pub struct NeighborLimits {
 impl NeighborLimits {
     /// Longest NLRI that fits into one UPDATE beside all attributes.
     pub const MAX_NLRI_BYTES: u32 = 3800;
+    /// No UPDATE is longer (RFC 4271 section 4); extended messages (RFC 8654) are not offered.
+    pub const MAX_UPDATE_BYTES: u32 = 4096;
+    /// Below that hardly more than one rule fits beside the attributes.
+    pub const MIN_UPDATE_BYTES: u32 = 256;
     /// More operators no component needs.
     pub const MAX_OPERATORS: u32 = 64;
 }
@@ -157,6 +163,14 @@ impl Neighbor {
     #[must_use]
     pub fn nlri_bytes(&self) -> u32 {
         self.limits.nlri_bytes.unwrap_or(self.profile.nlri_bytes())
+    }
+
+    /// Longest UPDATE in bytes.
+    #[must_use]
+    pub fn update_bytes(&self) -> u32 {
+        self.limits
+            .update_bytes
+            .unwrap_or(NeighborLimits::MAX_UPDATE_BYTES)
     }
 
     /// Announcements a second; none: not paced.

@@ -1,6 +1,7 @@
 //! `prefixd.yaml`.
 
 pub use super::profile::{MeasuredRestart, NeighborLimits, Profile};
+pub use crate::family::AfiSafi;
 
 use super::secret::Secret;
 use crate::rate::BitsPerSecond;
@@ -286,20 +287,6 @@ const fn default_max_rules() -> u32 {
 
 const fn yes() -> bool {
     true
-}
-
-/// An address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AfiSafi {
-    /// AFI 1, SAFI 133.
-    Ipv4Flowspec,
-    /// AFI 2, SAFI 133.
-    Ipv6Flowspec,
-    /// AFI 1, SAFI 1: blackhole routes alone.
-    Ipv4Unicast,
-    /// AFI 2, SAFI 1: blackhole routes alone.
-    Ipv6Unicast,
 }
 
 /// What blackhole routes carry at a neighbour, beside NO_EXPORT, BLACKHOLE (65535:666) and the marker.

@@ -684,6 +684,8 @@ fn limits_of_a_neighbour_are_bounded_and_raised_ones_are_warned_of() {
         ("operators_per_component: 0", "must be 1 to 64"),
         ("operators_per_component: 65", "must be 1 to 64"),
         ("nlri_bytes: 3801", "must be 1 to 3800"),
+        ("update_bytes: 255", "must be 256 to 4096"),
+        ("update_bytes: 4097", "must be 256 to 4096"),
         ("rules_per_second: 0", "enforce: false"),
         ("operators: 5", "operators"),
     ] {

@@ -441,6 +441,14 @@ fn limits(neighbor: &Neighbor, report: &mut Report) {
         let fits = value.is_none_or(|value| (1..=max).contains(&value));
         report.require(key, fits, format!("must be 1 to {max}: {because}"));
     }
+    let (least, most) = (NeighborLimits::MIN_UPDATE_BYTES, NeighborLimits::MAX_UPDATE_BYTES);
+    report.require(
+        "limits.update_bytes",
+        given
+            .update_bytes
+            .is_none_or(|given| (least..=most).contains(&given)),
+        format!("must be {least} to {most}: attributes and a rule need room, and no BGP message is longer"),
+    );
     report.require(
         "limits.rules_per_second",
         given.rules_per_second != Some(0),

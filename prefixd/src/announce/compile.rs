@@ -1,5 +1,6 @@
 //! From the vocabulary's rules to the speaker's.
 
+use prefixd_api::family::AfiSafi;
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::rule::{self, Bits, FlowLabels, Match, Ranges, RouteTarget};
 use prefixd_bgp::flowspec::{
@@ -17,6 +18,16 @@ pub enum CompileError {
     /// The action has none.
     #[error(transparent)]
     Action(#[from] InvalidAction),
+}
+
+/// A family in the speaker's words.
+pub(crate) fn family(family: AfiSafi) -> Family {
+    match family {
+        AfiSafi::Ipv4Flowspec => Family::Ipv4,
+        AfiSafi::Ipv6Flowspec => Family::Ipv6,
+        AfiSafi::Ipv4Unicast => Family::Ipv4Unicast,
+        AfiSafi::Ipv6Unicast => Family::Ipv6Unicast,
+    }
 }
 
 /// The match as the speaker sends it. The speaker re-parses its bytes before it accepts them.

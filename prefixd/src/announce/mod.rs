@@ -4,7 +4,7 @@
 //! to it. Nothing here waits for a router.
 
 mod announcements;
-mod compile;
+pub(crate) mod compile;
 mod converge;
 mod deliveries;
 mod fit;

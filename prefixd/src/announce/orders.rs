@@ -1,7 +1,8 @@
 //! What operators order of single neighbours.
 
-use super::Announcer;
+use super::{Announcer, Neighbor, compile};
 use crate::policy::{PeerChange, PeerWhat, State};
+use prefixd_api::family::AfiSafi;
 use prefixd_api::feed::FeedBody;
 use prefixd_api::resource::PeerState;
 use prefixd_bgp::Delivery;
@@ -32,7 +33,7 @@ impl Announcer {
                 speaker.enable(neighbor)
             }
             PeerWhat::Reset => speaker.reset(neighbor, reason),
-            PeerWhat::Resent => speaker.resend(neighbor, None).map(drop),
+            PeerWhat::Resent { family } => speaker.resend(neighbor, family.map(compile::family)).map(drop),
             PeerWhat::Released { nlri: None } => speaker.release(neighbor, None).map(drop),
             PeerWhat::Released { nlri: Some(nlri) } => self
                 .held_back(neighbor, nlri)
@@ -52,7 +53,7 @@ impl Announcer {
             PeerWhat::Disabled(_) if speaker.is_established(neighbor) => return,
             PeerWhat::Disabled(_) => (PeerState::Disabled, format!("disabled by {actor}: {reason}")),
             PeerWhat::Enabled => (PeerState::Connect, format!("enabled by {actor}: {reason}")),
-            PeerWhat::Reset | PeerWhat::Resent | PeerWhat::Released { .. } => return,
+            PeerWhat::Reset | PeerWhat::Resent { .. } | PeerWhat::Released { .. } => return,
         };
         // Nobody may be listening.
         let _ = self.ephemeral.send(FeedBody::PeerChanged {
@@ -60,6 +61,15 @@ impl Announcer {
             state,
             reason: Some(reason),
         });
+    }
+
+    /// Whether a neighbour is configured for a family.
+    #[must_use]
+    pub fn has_family(&self, neighbor: &str, family: AfiSafi) -> bool {
+        let inner = self.inner();
+        let mut neighbors = inner.neighbors.iter();
+        let has = |known: &Neighbor| known.plan.families.contains(&compile::family(family));
+        neighbors.any(|known| &*known.name == neighbor && has(known))
     }
 
     /// The rules with these bytes that a neighbour is not told because its session ended: parked, or like parked ones. One

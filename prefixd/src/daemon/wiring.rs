@@ -1,12 +1,12 @@
 //! From the configuration documents to what each part is given.
 
-use crate::announce::{Neighbor, NeighborPlan};
+use crate::announce::{Neighbor, NeighborPlan, compile};
 use crate::engine;
 use crate::policy::Implicit;
 use anyhow::Context;
 use prefixd_api::config::Config;
 use prefixd_api::config::Settings;
-use prefixd_api::config::settings::{self, AfiSafi};
+use prefixd_api::config::settings;
 use prefixd_bgp::flowspec::Family;
 use prefixd_bgp::{
     HoldTime, LargeCommunity, Limits, Md5Key, NeighborConfig, RestartTime, Rtbh, SpeakerConfig,
@@ -109,13 +109,7 @@ fn rtbh(settings: &settings::Rtbh) -> anyhow::Result<Rtbh> {
 }
 
 fn families(neighbor: &settings::Neighbor) -> BTreeSet<Family> {
-    let family = |family: &AfiSafi| match family {
-        AfiSafi::Ipv4Flowspec => Family::Ipv4,
-        AfiSafi::Ipv6Flowspec => Family::Ipv6,
-        AfiSafi::Ipv4Unicast => Family::Ipv4Unicast,
-        AfiSafi::Ipv6Unicast => Family::Ipv6Unicast,
-    };
-    neighbor.afi_safi.iter().map(family).collect()
+    neighbor.afi_safi.iter().copied().map(compile::family).collect()
 }
 
 /// What rules are compiled to, and what the speaker refuses to send whatever it is given.
@@ -124,7 +118,7 @@ fn limits(neighbor: &settings::Neighbor) -> Limits {
     Limits {
         operators_per_component: size(neighbor.operators_per_component()),
         nlri_bytes: size(neighbor.nlri_bytes()),
-        ..Limits::default()
+        update_bytes: size(neighbor.update_bytes()),
     }
 }
 
@@ -245,13 +239,22 @@ mod tests {
 
     #[test]
     fn what_a_neighbour_takes_is_its_profile_s_unless_it_says_otherwise() {
-        let text = "pop: a\nmode: dry-run\nbgp:\n  local_asn: 1\n  router_id: 10.0.0.1\n  neighbors:\n    - { name: a, address: 192.0.2.1, peer_asn: 1, profile: iosxr }\n    - { name: b, address: 192.0.2.2, peer_asn: 1, profile: frr, afi_safi: [ipv6-flowspec], limits: { operators_per_component: 3, nlri_bytes: 100, rules_per_second: 50 } }\n";
+        let text = "pop: a\nmode: dry-run\nbgp:\n  local_asn: 1\n  router_id: 10.0.0.1\n  neighbors:\n    - { name: a, address: 192.0.2.1, peer_asn: 1, profile: iosxr }\n    - { name: b, address: 192.0.2.2, peer_asn: 1, profile: frr, afi_safi: [ipv6-flowspec], limits: { operators_per_component: 3, nlri_bytes: 100, update_bytes: 512, rules_per_second: 50 } }\n";
         let config = Config::from_texts(text, "{}", "{}").unwrap();
         let told = speaker(&config).unwrap().neighbors;
-        let costs = |limits: Limits| (limits.operators_per_component, limits.nlri_bytes);
+        let costs = |limits: Limits| {
+            (
+                limits.operators_per_component,
+                limits.nlri_bytes,
+                limits.update_bytes,
+            )
+        };
         let pace = |of: &NeighborConfig| of.pace.map(NonZeroU32::get);
-        assert_eq!((costs(told[0].limits), pace(&told[0])), ((5, 239), Some(200)));
-        assert_eq!((costs(told[1].limits), pace(&told[1])), ((3, 100), Some(50)));
+        assert_eq!(
+            (costs(told[0].limits), pace(&told[0])),
+            ((5, 239, 4096), Some(200))
+        );
+        assert_eq!((costs(told[1].limits), pace(&told[1])), ((3, 100, 512), Some(50)));
         // What is compiled and what the speaker takes are the same.
         for (compiled, told) in neighbors(&config).iter().zip(&told) {
             assert_eq!(compiled.plan.limits, told.limits);

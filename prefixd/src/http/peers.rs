@@ -8,6 +8,7 @@ use crate::policy::{Command, Outcome, PeerCommand};
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
+use prefixd_api::family::AfiSafi;
 use prefixd_api::peer::{PeerDetail, PeerOrder, PeerOrderRequest, RibList};
 use prefixd_api::problem::Problem;
 use prefixd_api::resource::PeerList;
@@ -48,7 +49,7 @@ pub(super) async fn rib(
     query.finish()?;
     let is_ours = |cursor: &str| {
         cursor.split_once(':').is_some_and(|(family, key)| {
-            family.ends_with("-flowspec") && key.bytes().all(|byte| byte.is_ascii_hexdigit())
+            family.parse::<AfiSafi>().is_ok() && key.bytes().all(|byte| byte.is_ascii_hexdigit())
         })
     };
     if cursor.as_deref().is_some_and(|cursor| !is_ours(cursor)) {
@@ -114,10 +115,20 @@ async fn order(
             ));
         }
     }
+    if let Some(family) = request.afi_safi {
+        if order != PeerOrder::Resend {
+            return Err(Failure::field("afi_safi", "belongs to resend alone"));
+        }
+        if !app.announcer.has_family(&neighbor, family) {
+            let what = format!("{neighbor} is not configured for {family}");
+            return Err(Failure::field("afi_safi", &what));
+        }
+    }
     let command = PeerCommand {
         neighbor: neighbor.clone(),
         order,
         nlri: request.nlri,
+        family: request.afi_safi,
         reason: request.reason,
         actor: principal.actor,
     };

@@ -4,6 +4,7 @@ use super::quarantine::PeerMemory;
 use ipnet::IpNet;
 use prefixd_api::control::{ControlScope, ControlState};
 use prefixd_api::event::Event;
+use prefixd_api::family::AfiSafi;
 use prefixd_api::ids::{EventId, GroupId, MitigationId, SuppressionId};
 use prefixd_api::mitigation::{Mitigation, MitigationRequest, Scope};
 use prefixd_api::operation::LiveFilter;
@@ -309,6 +310,8 @@ pub struct PeerCommand {
     pub order: PeerOrder,
     /// The one rule that is released, by its NLRI.
     pub nlri: Option<String>,
+    /// The one family that is sent again.
+    pub family: Option<AfiSafi>,
     /// The operator's words.
     pub reason: String,
     /// Who asks.

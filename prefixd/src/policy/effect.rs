@@ -6,6 +6,7 @@ use super::undo::Unconfirmed;
 use ipnet::IpNet;
 use prefixd_api::control::{BreakerTripped, ControlScope, Stopped};
 use prefixd_api::event::{EventAnswer, StoredEvent};
+use prefixd_api::family::AfiSafi;
 use prefixd_api::guardrail::Guardrail;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
@@ -159,7 +160,10 @@ pub enum PeerWhat {
     /// Its session is made anew.
     Reset,
     /// It is sent everything again.
-    Resent,
+    Resent {
+        /// The one family; absent: all of them.
+        family: Option<AfiSafi>,
+    },
     /// Rules that ended its session are tried again.
     Released {
         /// The NLRI of the one; absent: all of them.
@@ -175,7 +179,7 @@ impl PeerWhat {
             Self::Disabled(_) => PeerOrder::Disable,
             Self::Enabled => PeerOrder::Enable,
             Self::Reset => PeerOrder::Reset,
-            Self::Resent => PeerOrder::Resend,
+            Self::Resent { .. } => PeerOrder::Resend,
             Self::Released { .. } => PeerOrder::Release,
         }
     }

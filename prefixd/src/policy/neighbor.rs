@@ -41,7 +41,9 @@ impl Turn<'_> {
                 );
             }
             (PeerOrder::Reset, None) => PeerWhat::Reset,
-            (PeerOrder::Resend, None) => PeerWhat::Resent,
+            (PeerOrder::Resend, None) => PeerWhat::Resent {
+                family: command.family,
+            },
             (PeerOrder::Release, _) => PeerWhat::Released {
                 nlri: command.nlri.clone(),
             },

@@ -209,7 +209,7 @@ impl State {
                     PeerWhat::Enabled => {
                         self.disabled.remove(&change.neighbor);
                     }
-                    PeerWhat::Reset | PeerWhat::Resent | PeerWhat::Released { .. } => {}
+                    PeerWhat::Reset | PeerWhat::Resent { .. } | PeerWhat::Released { .. } => {}
                 },
             }
         }

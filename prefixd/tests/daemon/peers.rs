@@ -2,6 +2,7 @@
 
 use crate::support::{Daemon, PATIENCE, Setup, wait_for};
 use lab::routers::{Family, Kind, Router, RouterConfig, RouterRule};
+use prefixd_api::family::AfiSafi;
 use prefixd_api::peer::{PeerDetail, PeerOrder, PeerOrderRequest, RibRoute};
 use prefixd_api::resource::{AnnouncementState, PeerState};
 use std::collections::BTreeSet;
@@ -43,7 +44,7 @@ async fn a_key_from_a_file_and_ttl_security_come_with_a_reload() -> anyhow::Resu
 fn because(reason: &str) -> PeerOrderRequest {
     PeerOrderRequest {
         reason: reason.to_owned(),
-        nlri: None,
+        ..PeerOrderRequest::default()
     }
 }
 
@@ -220,6 +221,99 @@ async fn a_reset_makes_the_session_anew_and_a_resend_does_not() -> anyhow::Resul
         .filter(|entry| entry.what.contains("INC-4711"))
         .collect();
     assert!(!told.is_empty(), "{:#?}", detail.history);
+    Ok(())
+}
+
+/// UPDATEs that a neighbour was sent for an order to send again, once that is over.
+async fn updates_of_resend(daemon: &Daemon, name: &str, family: Option<AfiSafi>) -> anyhow::Result<u64> {
+    let sent = async || {
+        let peer = peer(daemon, name).await?.peer;
+        anyhow::Ok((
+            peer.counters["updates_sent"],
+            peer.counters["route_refreshes_sent"],
+            peer.rules_queued,
+        ))
+    };
+    let (before, framed, _) = sent().await?;
+    let request = PeerOrderRequest {
+        afi_safi: family,
+        ..because("to be sure")
+    };
+    daemon
+        .client
+        .order_peer(name, PeerOrder::Resend, &request)
+        .await?;
+    // BIRD agrees to frames, so the end of what is sent again is seen: two for each family.
+    let frames = if family.is_some() { 2 } else { 4 };
+    wait_for("everything was sent again", || async {
+        let (after, refreshes, queued) = sent().await?;
+        Ok((refreshes == framed + frames && queued == 0).then_some(after - before))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn updates_are_as_short_as_is_configured_and_one_family_is_sent_again() -> anyhow::Result<()> {
+    let long = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let short = Router::start(Kind::Bird, RouterConfig::new(65002, 65010)).await?;
+    let mut daemon = Daemon::configured(Setup::default(), &[&long, &short])?;
+    daemon.boot().await?;
+    daemon.wait_established(2).await?;
+    for host in 0..60 {
+        daemon.ban(&format!("203.0.113.{}", 10 + host), 27015).await?;
+        if host < 3 {
+            daemon.ban(&format!("2001:db8:acce::{host}"), 27015).await?;
+        }
+    }
+    for router in [&long, &short] {
+        wait_victims(router, 60).await?;
+    }
+    // Each victim has a rule and its companion, one action for all: what fits shares a message.
+    let as_it_is = updates_of_resend(&daemon, "bird1", None).await?;
+    daemon.edit(
+        "prefixd.yaml",
+        "peer_asn: 65002, local_address: 127.0.0.1,",
+        "peer_asn: 65002, local_address: 127.0.0.1, limits: { update_bytes: 256 },",
+    )?;
+    daemon.client.reload().await?;
+    let shorter = updates_of_resend(&daemon, "bird1", None).await?;
+    assert!(shorter > 4 * as_it_is, "{as_it_is} became {shorter}");
+    assert_eq!(updates_of_resend(&daemon, "bird0", None).await?, as_it_is);
+    assert_eq!(peer(&daemon, "bird1").await?.peer.established_total, 1);
+
+    let one = updates_of_resend(&daemon, "bird1", Some(AfiSafi::Ipv6Flowspec)).await?;
+    assert!(one > 0 && one < shorter / 2, "{one} of {shorter}");
+    let history = peer(&daemon, "bird1").await?.history;
+    assert!(
+        history.iter().any(|entry| entry.what.contains("ipv6-flowspec")),
+        "{history:#?}"
+    );
+    let journal = daemon
+        .other()
+        .await?
+        .texts("SELECT body FROM journal WHERE kind = 'peer'")
+        .await?;
+    assert!(
+        journal
+            .iter()
+            .any(|body| body.contains(r#""afi_safi":"ipv6-flowspec""#)),
+        "{journal:?}"
+    );
+    for (order, family) in [
+        (PeerOrder::Reset, AfiSafi::Ipv6Flowspec),
+        (PeerOrder::Resend, AfiSafi::Ipv4Unicast),
+    ] {
+        let request = PeerOrderRequest {
+            afi_safi: Some(family),
+            ..because("x")
+        };
+        let refused = daemon
+            .client
+            .order_peer("bird1", order, &request)
+            .await
+            .unwrap_err();
+        assert_eq!(refused.code(), Some("request.field"));
+    }
     Ok(())
 }
 

@@ -75,6 +75,7 @@ async fn a_rule_that_ends_the_session_is_held_back_and_the_operator_sees_why() -
     let release = PeerOrderRequest {
         reason: "to see whether it still does".to_owned(),
         nlri: Some(found.nlri.clone()),
+        ..PeerOrderRequest::default()
     };
     daemon
         .client

@@ -50,6 +50,16 @@ async fn an_operator_gives_an_address_up_where_routers_take_blackholes() -> anyh
     let second = Some(("bird1", AnnouncementState::Refused, Some(not_configured)));
     assert_eq!(at.next(), second);
 
+    // Routes of every family are listed page by page.
+    let rib = async |cursor: Option<&str>| daemon.client.peer_rib("bird0", Some(1), cursor).await;
+    let first = rib(None).await?.value;
+    assert_eq!(
+        (first.routes[0].afi_safi.as_str(), &first.next_cursor),
+        ("ipv4-unicast", &None)
+    );
+    let after = format!("ipv4-unicast:{}", first.routes[0].nlri);
+    assert_eq!(rib(Some(&after)).await?.value.count, 0);
+
     let wide = MitigationRequest {
         protocol: Some(17),
         victim_ip: "203.0.113.11".into(),

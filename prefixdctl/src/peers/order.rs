@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::mitigations::explain;
 use crate::session::Session;
 use clap::Args;
+use prefixd_api::family::AfiSafi;
 use prefixd_api::peer::{PeerOrder, PeerOrderRequest};
 use prefixd_api::resource::PeerState;
 use prefixd_api::show::count;
@@ -23,7 +24,11 @@ macro_rules! orders {
 
         impl $name {
             pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
-                order(session, &self.name, $order, self.reason, None).await
+                let request = PeerOrderRequest {
+                    reason: self.reason,
+                    ..PeerOrderRequest::default()
+                };
+                order(session, &self.name, $order, request).await
             }
         }
     )*};
@@ -52,12 +57,34 @@ Examples:
   prefixdctl peers reset edge1 --reason \"maximum-prefix was raised\"
   prefixdctl peers reset edge1 --reason INC-4711 --yes")]
     ResetArgs = PeerOrder::Reset;
-    /// Send a neighbour every rule again, without touching the session
-    #[command(after_help = "\
+}
+
+/// Send a neighbour every rule again, without touching the session
+#[derive(Args, Debug)]
+#[command(after_help = "\
 Examples:
   prefixdctl peers resend edge1 --reason \"rules are missing on the router\"
-  prefixdctl peers resend edge1 --reason INC-4711 -o json")]
-    ResendArgs = PeerOrder::Resend;
+  prefixdctl peers resend edge1 --family ipv6-flowspec --reason INC-4711 -o json")]
+pub(super) struct ResendArgs {
+    /// Its name in the configuration
+    name: String,
+    /// The one family, as afi_safi has it; all of them when absent
+    #[arg(long, value_name = "FAMILY")]
+    family: Option<AfiSafi>,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+impl ResendArgs {
+    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let request = PeerOrderRequest {
+            reason: self.reason,
+            afi_safi: self.family,
+            ..PeerOrderRequest::default()
+        };
+        order(session, &self.name, PeerOrder::Resend, request).await
+    }
 }
 
 /// Try rules again that are held back because they ended the session
@@ -82,7 +109,12 @@ pub(super) struct ReleaseArgs {
 
 impl ReleaseArgs {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
-        order(session, &self.name, PeerOrder::Release, self.reason, self.nlri).await
+        let request = PeerOrderRequest {
+            reason: self.reason,
+            nlri: self.nlri,
+            ..PeerOrderRequest::default()
+        };
+        order(session, &self.name, PeerOrder::Release, request).await
     }
 }
 
@@ -90,11 +122,10 @@ async fn order(
     session: &Session,
     name: &str,
     order: PeerOrder,
-    reason: String,
-    nlri: Option<String>,
+    request: PeerOrderRequest,
 ) -> Result<(), Failure> {
     session.may_change()?;
-    if reason.trim().is_empty() {
+    if request.reason.trim().is_empty() {
         return Err(Failure::Input(
             "the reason is empty: say why, for the journal".to_owned(),
         ));
@@ -112,7 +143,6 @@ async fn order(
             session.confirm(&format!("{name} is {} with {rules} rules. {what}", peer.state), 1)?;
         }
     }
-    let request = PeerOrderRequest { reason, nlri };
     let detail = session
         .client
         .order_peer(name, order, &request)
@@ -128,7 +158,13 @@ async fn order(
         PeerOrder::Reset => format!("{name}: the session is made anew"),
         PeerOrder::Release if is_up => format!("{name}: the rules are tried again, after everything else"),
         PeerOrder::Release => format!("{name} has no session: the rules are tried when it comes up"),
-        PeerOrder::Resend if is_up => format!("{name}: every rule is sent again"),
+        PeerOrder::Resend if is_up => match request.afi_safi {
+            Some(family) if !detail.peer.families.contains(&family.to_string()) => {
+                format!("{name} did not agree on {family} in this session: nothing is sent")
+            }
+            Some(family) => format!("{name}: every rule of {family} is sent again"),
+            None => format!("{name}: every rule is sent again"),
+        },
         PeerOrder::Resend => format!("{name} has no session: every rule is sent when it comes up"),
     });
     show(session, &detail)

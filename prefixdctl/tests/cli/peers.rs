@@ -54,6 +54,35 @@ fn each_order_goes_to_its_route_with_its_reason() {
 }
 
 #[test]
+fn one_family_is_sent_again() {
+    let resend = |families: Value, family: &str| {
+        let mut answer = peer("established", &Value::Null);
+        answer["families"] = families;
+        let daemon = Daemon::new([(post(&path("resend")), ok(&answer))]);
+        let output = daemon.ctl(&["peers", "resend", "edge1", "--family", family, "--reason", "r"]);
+        (
+            output.status.code(),
+            text(&output.stderr),
+            daemon.bodies(&format!("POST {}", path("resend"))),
+        )
+    };
+    let (exit, said, bodies) = resend(json!(["ipv6-flowspec"]), "ipv6-flowspec");
+    assert_eq!(
+        (exit, bodies),
+        (Some(0), vec![json!({"reason": "r", "afi_safi": "ipv6-flowspec"})])
+    );
+    assert!(
+        said.contains("every rule of ipv6-flowspec is sent again"),
+        "{said}"
+    );
+    let (_, said, _) = resend(json!(["ipv4-flowspec"]), "ipv6-flowspec");
+    assert!(said.contains("did not agree on ipv6-flowspec"), "{said}");
+    let (exit, said, bodies) = resend(json!([]), "ipv6");
+    assert_eq!((exit, bodies.len()), (Some(64), 0));
+    assert!(said.contains("known: ipv4-flowspec"), "{said}");
+}
+
+#[test]
 fn only_what_takes_rules_away_asks() {
     for (order, asks) in [
         ("disable", true),

@@ -49,6 +49,7 @@ fn release(world: &mut World, nlri: Option<&str>) -> Vec<Effect> {
         neighbor: "edge1".to_owned(),
         order: PeerOrder::Release,
         nlri: nlri.map(str::to_owned),
+        family: None,
         reason: "upgraded".to_owned(),
         actor: "token:noc".to_owned(),
     };

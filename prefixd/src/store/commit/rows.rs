@@ -172,7 +172,7 @@ impl<'a> Rows<'a> {
                         peers.insert(&change.neighbor, None);
                     }
                     // They last no longer than the session: the journal has them.
-                    PeerWhat::Reset | PeerWhat::Resent | PeerWhat::Released { .. } => {}
+                    PeerWhat::Reset | PeerWhat::Resent { .. } | PeerWhat::Released { .. } => {}
                 },
             }
         }

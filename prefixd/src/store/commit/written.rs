@@ -50,7 +50,7 @@ fn body(effect: &Effect) -> Result<String, serde_json::Error> {
         Effect::SafelistAdded(entry) => json(entry),
         Effect::Peer(change) => match &change.what {
             PeerWhat::Disabled(disabled) => json(disabled),
-            PeerWhat::Enabled | PeerWhat::Reset | PeerWhat::Resent | PeerWhat::Released { .. } => {
+            PeerWhat::Enabled | PeerWhat::Reset | PeerWhat::Resent { .. } | PeerWhat::Released { .. } => {
                 Ok(String::new())
             }
         },

@@ -438,7 +438,7 @@ async fn a_disabled_neighbour_stays_disabled_until_it_is_enabled(place: Place) {
         off(&disabled("edge4", "x")),
         order("edge4", PeerWhat::Enabled),
         order("edge2", PeerWhat::Reset),
-        order("edge2", PeerWhat::Resent),
+        order("edge2", PeerWhat::Resent { family: None }),
     ];
     place.commit(&decisions).await.unwrap();
     assert_eq!(place.store.load(POP, at(3)).await.unwrap().disabled, [again]);
