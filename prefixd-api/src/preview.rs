@@ -1,6 +1,7 @@
 //! What a request would do, and does not: the answer of `POST /v1/mitigations/preview`.
 
 use crate::event::open_names;
+use crate::ids::MitigationId;
 use crate::mitigation::{Mitigation, RulePreview};
 use crate::problem::Problem;
 use crate::resource::{Announcement, PeerState};
@@ -56,6 +57,9 @@ pub struct NeighborPreview {
     pub announcements: Vec<Announcement>,
     /// How full it is, and would be.
     pub budget: Budget,
+    /// Mitigations that would lose the place of a rule there, because these rules are more important.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub displaces: Vec<MitigationId>,
 }
 
 /// Rules that a neighbour may hold. A rule in parts counts each part.

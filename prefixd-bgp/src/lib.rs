@@ -95,8 +95,8 @@ pub use config::{
 pub use history::{HistoryEntry, Occurrence};
 pub use restart::{RestartTime, Retention};
 pub use rib::{
-    LATENCY_BUCKETS_SECONDS, Latency, NotAShape, Parked, Remembered, RememberedRule, RibCounts, RibTotals,
-    Shape,
+    Foreseen, LATENCY_BUCKETS_SECONDS, Latency, NotAShape, Parked, Remembered, RememberedRule, RibCounts,
+    RibTotals, Shape, WhatIf,
 };
 pub use route::{Bound, Change, Delivery, Priority, Refusal, Route, RouteStatus, Target};
 pub use socket::Md5Key;

@@ -17,6 +17,7 @@
 mod batch;
 mod budget;
 mod entry;
+mod foresee;
 mod latency;
 mod pace;
 mod policy;
@@ -35,6 +36,7 @@ use tokio::time::{Duration, Instant};
 
 pub(crate) use batch::{BATCH_BYTES, Batch, MESSAGE_BYTES, Pull};
 use entry::{Admission, Desired, Entry, Queue, Rank, Turn};
+pub use foresee::{Foreseen, WhatIf};
 pub use latency::{LATENCY_BUCKETS_SECONDS, Latency};
 use pace::Pace;
 use policy::Policy;
@@ -78,6 +80,7 @@ pub struct RibCounts {
     pub probation: usize,
 }
 
+#[derive(Clone)]
 pub(crate) struct Rib {
     policy: Policy,
     quarantine: Quarantine,
@@ -119,6 +122,7 @@ pub struct RibTotals {
     pub time_to_end_of_rib: Option<Duration>,
 }
 
+#[derive(Clone)]
 struct Session {
     generation: Generation,
     kind: SessionKind,
@@ -129,7 +133,7 @@ struct Session {
 }
 
 /// What frames the resynchronisation of one family.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Marks {
     /// Entries of the family still in the resynchronisation queue.
     left: usize,

@@ -21,7 +21,7 @@ use crate::config::{ConfigError, LargeCommunity, NeighborConfig, SpeakerConfig};
 use crate::flowspec::NlriKey;
 use crate::listener::Listening;
 use crate::peer::{Order, PeerContext, StopReason};
-use crate::rib::RibCounts;
+use crate::rib::{Foreseen, RibCounts, WhatIf};
 use crate::route::{Change, Delivery, Route, RouteStatus, Target};
 use crate::shared::{NeighborShared, lock};
 use crate::status::{PeerStatus, SessionEvent, SessionPhase};
@@ -271,6 +271,14 @@ impl Speaker {
     #[must_use]
     pub fn route(&self, neighbor: &str, key: &NlriKey) -> Option<RouteStatus> {
         self.inner.neighbors().get(neighbor)?.shared.rib().route(key)
+    }
+
+    /// What changes would come to at a neighbour: how the announced would stand, and whose places they would take. Nothing
+    /// is changed. `None` for an unknown neighbour.
+    #[must_use]
+    pub fn foresee(&self, neighbor: &str, changes: WhatIf) -> Option<Foreseen> {
+        let copy = self.inner.neighbors().get(neighbor)?.shared.rib().clone();
+        Some(copy.foresee(changes, Instant::now()))
     }
 
     /// Whether the session with a neighbour is established. Cheap.

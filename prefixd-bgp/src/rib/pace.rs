@@ -9,6 +9,7 @@ const BURST: f64 = 0.1;
 /// After waiting for its turn, this much of a second goes out together.
 const COALESCE: f64 = 0.01;
 
+#[derive(Clone)]
 pub(super) struct Pace {
     per_second: f64,
     tokens: f64,

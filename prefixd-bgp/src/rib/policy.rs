@@ -15,6 +15,7 @@ const MAX_GUESS_HOLDS: Duration = Duration::from_secs(24 * 3600);
 const FEW: usize = 10;
 
 /// The part of the configuration, and of what the router has said, that decides what is sent.
+#[derive(Clone)]
 pub(super) struct Policy {
     families: BTreeSet<Family>,
     operators: usize,
@@ -25,7 +26,7 @@ pub(super) struct Policy {
 }
 
 /// What the router is told at most after it said that it holds as many rules as it takes (Cease/1).
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Ceiling {
     total: Option<usize>,
     families: [Option<usize>; Family::COUNT],

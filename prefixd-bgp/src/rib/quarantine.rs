@@ -123,7 +123,7 @@ pub(super) struct Verdict {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Quarantine {
     records: HashMap<NlriKey, Record>,
     shapes: HashMap<Shape, Arc<Parked>>,
@@ -144,7 +144,7 @@ pub(super) struct Quarantine {
     version: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Record {
     parked: Arc<Parked>,
     shape: Shape,
@@ -153,7 +153,7 @@ struct Record {
 }
 
 /// How the suspects are told.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Trial {
     /// Those that an earlier trial has left come first, so many at once: a loss before their turn came adds others, and
     /// what is known of these must not be lost among them.

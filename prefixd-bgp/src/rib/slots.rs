@@ -23,7 +23,7 @@ pub(super) struct Id(u32);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Tick(i64);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Slots {
     slots: Vec<Slot>,
     free: Vec<Id>,
@@ -32,6 +32,7 @@ pub(super) struct Slots {
     base: Option<Instant>,
 }
 
+#[derive(Clone)]
 struct Slot {
     /// None: free.
     rule: Option<Arc<CanonicalRule>>,

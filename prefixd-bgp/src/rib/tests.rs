@@ -602,6 +602,57 @@ fn what_was_never_displaced_takes_every_free_place() {
     assert_eq!(state(&rib, 3), Some(Delivery::Advertised));
 }
 
+#[test]
+fn what_would_be_displaced_is_what_then_is() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&NeighborConfig {
+        max_rules: Some(3),
+        ..config()
+    });
+    let generation = up(&mut rib, now);
+    for n in 0..3 {
+        rib.announce(important(n, 1, now), now + Duration::from_secs(n.into()));
+    }
+    drain(&mut rib, generation, now);
+    let key = |n| discard(n, now).rule.key().clone();
+    let what_if = |announced: &[(u32, u8)], before: &[u32], after: &[u32]| {
+        let route = |(n, level): &(u32, u8)| important(*n, *level, now);
+        let changes = WhatIf {
+            ends_before: before.iter().copied().map(key).collect(),
+            announced: announced.iter().map(route).collect(),
+            ends_after: after.iter().copied().map(key).collect(),
+        };
+        rib.clone().foresee(changes, now)
+    };
+    let full = Bound::MaxRules(3);
+    let one = what_if(&[(4, 2)], &[], &[]);
+    assert_eq!(
+        (one.deliveries, one.displaced),
+        (vec![Delivery::Queued], vec![key(2)])
+    );
+    let equal = what_if(&[(4, 1)], &[], &[]);
+    assert_eq!(
+        (equal.deliveries, equal.displaced),
+        (vec![Delivery::OverBudget(full)], vec![])
+    );
+    let room = what_if(&[(4, 1)], &[0], &[]);
+    assert_eq!(
+        (room.deliveries, room.displaced),
+        (vec![Delivery::Queued], vec![])
+    );
+    // What it replaces stays a moment beside it; what gives way for that moment alone is not displaced.
+    let revised = what_if(&[(4, 2), (5, 0)], &[], &[0]);
+    assert_eq!(revised.deliveries, [Delivery::Queued, Delivery::OverBudget(full)]);
+    assert_eq!(revised.displaced, []);
+    assert_eq!(what_if(&[(1, 2)], &[], &[]).displaced, []);
+    // Nothing was changed.
+    assert_eq!(rib.counts().advertised, 3);
+
+    let mut then = rib.clone();
+    then.announce(important(4, 2, now), now);
+    assert_eq!(then.delivery(&key(2)), Some(Delivery::Displaced(full)));
+}
+
 fn notification(code: u8) -> Loss {
     Loss::NotificationReceived(NotificationInfo {
         code,

@@ -2,16 +2,12 @@
 
 use super::fit::{Fitted, Form};
 use super::groups::{Compiled, compile};
-use super::peers::{state, state_of};
+use super::peers::state_of;
 use super::{Announcer, Neighbor, compile as wire, is_announced};
-use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
-use prefixd_api::preview::{Budget, NeighborPreview};
 use prefixd_api::resource::{Announcement, AnnouncementForm, AnnouncementState};
 use prefixd_api::rule::Rule;
 use prefixd_bgp::flowspec::NlriKey;
-use prefixd_bgp::{Delivery as At, PeerStatus, Refusal};
-use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A state and why.
@@ -61,7 +57,7 @@ impl Announcer {
     }
 
     /// What each neighbour gets of a mitigation, in the order of the configuration.
-    fn compiled(&self, mitigation: &Mitigation) -> Vec<(Neighbor, Arc<Compiled>)> {
+    pub(super) fn compiled(&self, mitigation: &Mitigation) -> Vec<(Neighbor, Arc<Compiled>)> {
         let (neighbors, policy) = {
             let inner = self.inner();
             let known = |neighbor: &Neighbor| {
@@ -87,84 +83,14 @@ impl Announcer {
     }
 }
 
-impl Announcer {
-    /// What each neighbour would get of a mitigation that does not exist yet, or not in this form; those in `ending`
-    /// would end by the same decision.
-    #[must_use]
-    pub fn foresee(&self, mitigation: &Mitigation, ending: &[MitigationId]) -> Vec<NeighborPreview> {
-        let is_live = is_announced(mitigation);
-        let compiled = self.compiled(mitigation);
-        let statuses = self.speaker.peers();
-        let stopped = self.stopped_neighbors();
-        let mut replaced = vec![mitigation.mitigation_id];
-        replaced.extend_from_slice(ending);
-        let foresee = |(neighbor, compiled): (Neighbor, Arc<Compiled>)| {
-            let status = statuses.iter().find(|status| status.name == neighbor.name)?;
-            let first = |key: &NlriKey| {
-                Some(match self.speaker.route(&neighbor.name, key) {
-                    _ if !is_live => dry_run(),
-                    _ if !neighbor.enforce => not_enforced(),
-                    // Another mitigation has put it there.
-                    Some(route) => state_of(&route.delivery),
-                    None if stopped.contains_key(&neighbor.name) => stopped.get(&neighbor.name).cloned()?,
-                    None => first_standing(status, key),
-                })
-            };
-            let rules = mitigation.rules.iter().zip(&compiled.fitted);
-            let announcements = rules.flat_map(|(rule, fitted)| told(&neighbor, rule, fitted, first));
-            Some(NeighborPreview {
-                neighbor: neighbor.name.to_string(),
-                session: state(status),
-                announcements: announcements.collect(),
-                budget: Budget {
-                    max: status
-                        .rules
-                        .budget
-                        .map_or(neighbor.max_rules, |bound| bound as u64),
-                    ..self.budget(&neighbor, is_live.then_some(&*compiled), &replaced)
-                },
-            })
-        };
-        compiled.into_iter().filter_map(foresee).collect()
-    }
-
-    fn budget(&self, neighbor: &Neighbor, compiled: Option<&Compiled>, replaced: &[MitigationId]) -> Budget {
-        let inner = self.inner();
-        let mut budget = Budget {
-            max: neighbor.max_rules,
-            ..Budget::default()
-        };
-        if let Some(group) = inner.group_of(&neighbor.name) {
-            let parts = compiled.into_iter().flat_map(Compiled::parts);
-            let keys: HashSet<&NlriKey> = parts.map(|part| part.canonical.key()).collect();
-            budget.used = group.table.len() as u64;
-            budget.after = group.table.len_with(replaced, &keys) as u64;
-        }
-        budget
-    }
-}
-
-/// How a route that nobody has asked for yet would stand at first.
-fn first_standing(status: &PeerStatus, key: &NlriKey) -> Standing {
-    let family = key.family();
-    match &status.session {
-        _ if status.admin.is_disabled() => state_of(&At::Disabled),
-        Some(session) if !session.families.contains(&family) => {
-            state_of(&At::Refused(Refusal::FamilyNotNegotiated))
-        }
-        Some(_) => state_of(&At::Queued),
-        None => state_of(&At::SessionDown),
-    }
-}
-
-fn dry_run() -> Standing {
+pub(super) fn dry_run() -> Standing {
     (
         AnnouncementState::Refused,
         Some("it is a dry run: nothing is sent".to_owned()),
     )
 }
 
-fn not_enforced() -> Standing {
+pub(super) fn not_enforced() -> Standing {
     (
         AnnouncementState::Refused,
         Some("enforce is false for this neighbour".to_owned()),
@@ -172,7 +98,7 @@ fn not_enforced() -> Standing {
 }
 
 /// One rule at one neighbour: a line for each part that stands somewhere, or one that says why there is none.
-fn told(
+pub(super) fn told(
     neighbor: &Neighbor,
     rule: &Rule,
     fitted: &Fitted,

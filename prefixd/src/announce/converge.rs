@@ -156,7 +156,7 @@ impl Announcer {
         }
     }
 
-    fn route(&self, desired: &Desired) -> Option<Route> {
+    pub(super) fn route(&self, desired: &Desired) -> Option<Route> {
         // Checked when the rule was compiled.
         let action = compile::action(desired.action, desired.sample).ok()?;
         Some(Route {

@@ -69,7 +69,7 @@ pub(super) fn compile(mitigation: &Mitigation, policy: &Policy, plan: &NeighborP
 }
 
 /// Where a router has no room for every rule, what an operator asked for goes first, then the more severe.
-fn priority(mitigation: &Mitigation) -> Priority {
+pub(super) fn priority(mitigation: &Mitigation) -> Priority {
     const OPERATOR: u8 = 8;
     let severity = match mitigation.severity {
         Severity::Low => 0,
@@ -108,7 +108,7 @@ impl Compiled {
     }
 
     /// One blackhole may stand for several rules.
-    fn wanted(&self, priority: Priority) -> Vec<Wanted> {
+    pub(super) fn wanted(&self, priority: Priority) -> Vec<Wanted> {
         let mut seen = HashSet::new();
         self.parts()
             .filter(|part| seen.insert(part.canonical.key()))

@@ -8,6 +8,7 @@ pub(crate) mod compile;
 mod converge;
 mod deliveries;
 mod fit;
+mod foresee;
 mod groups;
 mod memory;
 mod on_loss;

@@ -147,6 +147,43 @@ impl Table {
         })
     }
 
+    /// What a route would be if a mitigation wanted it until then, and some others nothing any more.
+    pub(super) fn foresee(
+        &self,
+        wanted: Wanted,
+        mitigation: MitigationId,
+        until: Timestamp,
+        gone: &[MitigationId],
+    ) -> Option<Desired> {
+        let Wanted {
+            rule,
+            action,
+            sample,
+            priority,
+        } = wanted;
+        let owners = self.slots.get(rule.key()).map_or(&[][..], |slot| &slot.owners);
+        let stays = |owner: &&Owner| owner.mitigation != mitigation && !gone.contains(&owner.mitigation);
+        let mut owners: Vec<Owner> = owners.iter().filter(stays).copied().collect();
+        owners.push(Owner {
+            mitigation,
+            action,
+            sample,
+            priority,
+            until,
+        });
+        Slot { rule, owners }.desired()
+    }
+
+    /// The routes that would end with these mitigations.
+    pub(super) fn keys_of_alone(&self, gone: &[MitigationId]) -> Vec<NlriKey> {
+        let keys: HashSet<&NlriKey> = gone.iter().flat_map(|id| self.keys_of(*id)).collect();
+        let ends = |key: &&&NlriKey| {
+            let owners = self.slots.get(**key).map_or(&[][..], |slot| &slot.owners);
+            owners.iter().all(|owner| gone.contains(&owner.mitigation))
+        };
+        keys.iter().filter(ends).map(|key| (*key).clone()).collect()
+    }
+
     /// The routes of a mitigation.
     pub(super) fn keys_of(&self, mitigation: MitigationId) -> &[NlriKey] {
         self.keys.get(&mitigation).map_or(&[], Vec::as_slice)
@@ -163,16 +200,9 @@ impl Table {
             .iter()
             .filter(|key| !self.slots.contains_key(**key))
             .count();
-        let left: HashSet<&NlriKey> = gone
-            .iter()
-            .flat_map(|mitigation| self.keys_of(*mitigation))
-            .filter(|key| !wanted.contains(key))
-            .filter(|key| {
-                let owners = self.slots.get(key).map_or(&[][..], |slot| &slot.owners);
-                owners.iter().all(|owner| gone.contains(&owner.mitigation))
-            })
-            .collect();
-        (self.slots.len() + added).saturating_sub(left.len())
+        let ends = self.keys_of_alone(gone);
+        let left = ends.iter().filter(|key| !wanted.contains(key)).count();
+        (self.slots.len() + added).saturating_sub(left)
     }
 
     fn put(&mut self, rule: &Arc<CanonicalRule>, owner: Owner, steps: &mut Vec<Step>) {

@@ -4,7 +4,7 @@ use crate::support::{Daemon, Setup};
 use prefixd_api::client::Error;
 use prefixd_api::mitigation::MitigationRequest;
 use prefixd_api::preview::{MitigationPreview, PreviewOutcome};
-use prefixd_api::resource::AnnouncementForm;
+use prefixd_api::resource::{Announcement, AnnouncementForm};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -145,13 +145,6 @@ async fn what_is_previewed_is_what_then_happens() -> anyhow::Result<()> {
                 forms.extend(told.iter().map(|one| one.form.to_string()));
                 for list in [&mut foreseen, &mut told] {
                     list.sort_by_key(|one| (one.neighbor.clone(), one.original.clone(), one.part));
-                    for one in list.iter_mut() {
-                        // Which rules a full budget leaves out is the speaker's to say.
-                        if one.neighbor == "plain" && one.form != AnnouncementForm::Refused {
-                            one.state = prefixd_api::resource::AnnouncementState::SessionDown;
-                            one.reason = None;
-                        }
-                    }
                 }
                 assert_eq!(foreseen, told, "{number}: {request:?}");
             }
@@ -216,10 +209,59 @@ async fn a_budget_is_shown_before_and_after() -> anyhow::Result<()> {
         .create_mitigation(&request("203.0.113.30", &six))
         .await?;
     assert_eq!(budgets("203.0.113.40", &six).await?[0], (5, 4, 6), "over it");
+    // An operator's rules are worth the same whoever asks for them: none is displaced, and one part waits.
+    let preview = daemon
+        .client
+        .preview_mitigation(&request("203.0.113.40", &six))
+        .await?;
+    let plain = &preview.neighbors[0];
+    let states: Vec<_> = plain.announcements.iter().map(|one| one.state.as_str()).collect();
+    assert_eq!(
+        (states, &plain.displaces),
+        (vec!["session_down", "over_budget"], &vec![])
+    );
     assert_eq!(
         budgets("203.0.113.20", &[80]).await?[0],
         (5, 4, 3),
         "a revision replaces"
     );
-    Ok(())
+
+    // Detectors' are worth less: the youngest of the least important gives its place away.
+    let mut detectors = self::daemon().await?;
+    let mut made = Vec::new();
+    for host in 50..53 {
+        let answer = detectors.ban(&format!("203.0.113.{host}"), 27015).await?;
+        made.extend(answer.mitigation_id);
+    }
+    let preview = detectors
+        .client
+        .preview_mitigation(&request("203.0.113.40", &six))
+        .await?;
+    let displaced: Vec<_> = preview
+        .neighbors
+        .iter()
+        .map(|one| one.displaces.clone())
+        .collect();
+    detectors
+        .client
+        .create_mitigation(&request("203.0.113.40", &six))
+        .await?;
+    let mut lost = Vec::new();
+    for id in made {
+        let detail = detectors.client.mitigation(id).await?.value;
+        let gave_way = |one: &Announcement| {
+            one.neighbor == "plain"
+                && one
+                    .reason
+                    .as_deref()
+                    .is_some_and(|why| why.contains("more important"))
+        };
+        if detail.announcements.iter().any(gave_way) {
+            lost.push(id);
+        }
+    }
+    assert!(!lost.is_empty(), "the test can fail");
+    assert_eq!(displaced[0], lost);
+    assert!(displaced[1..].iter().all(Vec::is_empty), "{displaced:?}");
+    detectors.stop().await
 }

@@ -102,7 +102,11 @@ pub(super) fn preview(preview: &MitigationPreview, view: View) -> String {
             one.neighbor, one.session
         );
         let rules = announcements(&one.announcements).map(|line| format!("  {line}"));
-        std::iter::once(head).chain(rules).collect()
+        let displaces = one
+            .displaces
+            .iter()
+            .map(|id| format!("  takes the place of {id}, which is less important"));
+        std::iter::once(head).chain(rules).chain(displaces).collect()
     };
     section(
         &mut text,

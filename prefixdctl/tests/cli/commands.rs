@@ -210,7 +210,7 @@ fn a_preview_asks_nobody_and_says_what_create_would() {
             {"neighbor": "edge1", "session": "established", "announcements": [announcements()[2]],
              "budget": {"max": 10, "used": 9, "after": 10}},
             {"neighbor": "edge2", "session": "idle", "announcements": [announcements()[1]],
-             "budget": {"max": 10, "used": 9, "after": 11}},
+             "budget": {"max": 10, "used": 9, "after": 11}, "displaces": ["0194f2c0-0000-7000-8000-000000000001"]},
         ],
     });
     let route = || post("/v1/mitigations/preview");
@@ -233,6 +233,7 @@ fn a_preview_asks_nobody_and_says_what_create_would() {
             "would be made; nothing was changed",
             "  edge1  established, 9 of 10 rules now, 10 then\n    edge3  advertised, widened  the wide rule\n",
             "        warning: dport 1,3 widened to 1-3\n",
+            "    takes the place of 0194f2c0-0000-7000-8000-000000000001, which is less important\n",
             "  edge2  idle, 9 of 10 rules now, 11 then: OVER its budget, the least important wait\n",
             "  2 of 20  [quotas]\n",
         ] {
