@@ -28,7 +28,6 @@ mod suspects;
 mod tests;
 mod view;
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -277,8 +276,34 @@ impl Rib {
             since: now,
             marks,
         });
-        self.requeue(None);
+        self.queue_all();
         generation
+    }
+
+    /// Everything is to be told by a session that has told nothing yet. Like [`Rib::requeue`], at a tenth of the price:
+    /// nobody may change a rule meanwhile.
+    fn queue_all(&mut self) {
+        let Some(session) = self.session.as_mut().filter(|_| !self.suspended) else {
+            return;
+        };
+        let (mut rest, mut suspects) = (Vec::new(), Vec::new());
+        for id in self.slots.by_rank() {
+            let told = self.slots.to_tell(id);
+            let Some((family, trust)) = told.filter(|(family, _)| session.families.contains(family)) else {
+                continue;
+            };
+            let (queue, turns) = match trust {
+                Trust::Suspect => (Queue::Suspect, &mut suspects),
+                _ => (Queue::Resync, &mut rest),
+            };
+            let turn = Turn::next(queue, &mut self.last_turn);
+            self.slots.set_turn(id, turn);
+            turns.push((turn, id));
+            session.marks[family.index()].left += usize::from(queue == Queue::Resync);
+        }
+        self.counts.dirty = rest.len();
+        // In order already, which is how a tree is built fast.
+        self.turns = rest.into_iter().chain(suspects).collect();
     }
 
     /// The neighbour asked for a family again (RFC 2918).
@@ -386,16 +411,8 @@ impl Rib {
         }
     }
 
-    /// Every entry: what is only being withdrawn first, then the most important, among equals the oldest wish.
+    /// See [`Slots::by_rank`].
     fn by_rank(&self) -> Vec<Id> {
-        let rank = |(id, _, entry): (Id, _, Entry)| {
-            let wish = entry
-                .desired
-                .map(|desired| (Reverse(desired.priority), desired.since));
-            (wish, id)
-        };
-        let mut ranks: Vec<_> = self.slots.iter().map(rank).collect();
-        ranks.sort_unstable();
-        ranks.into_iter().map(|(_, id)| id).collect()
+        self.slots.by_rank()
     }
 }

@@ -70,7 +70,7 @@ impl Rib {
 
     /// Decides again for every desired rule.
     pub(super) fn readmit(&mut self) {
-        self.is_bounded = self.policy.is_bounded();
+        let was_bounded = std::mem::replace(&mut self.is_bounded, self.policy.is_bounded());
         let mut admitted = [0; Family::COUNT];
         for id in self.by_rank() {
             let (Some(rule), Some(desired)) = (
@@ -89,7 +89,12 @@ impl Rib {
                     displaced: desired.admission == Admission::OverBudget { displaced: true },
                 },
             };
-            self.admit(id, admission, Queue::Fresh);
+            if admission != desired.admission {
+                self.admit(id, admission, Queue::Fresh);
+            }
+        }
+        if self.is_bounded && was_bounded {
+            return;
         }
         self.ranked = Default::default();
         if self.is_bounded {

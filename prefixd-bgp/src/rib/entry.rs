@@ -72,6 +72,13 @@ impl Turn {
         Self(number | (queue as u64) << TURN_BITS)
     }
 
+    /// The next of all.
+    pub(super) fn next(queue: Queue, last: &mut u64) -> Self {
+        let number = NonZeroU64::MIN.saturating_add(*last);
+        *last = number.get();
+        Self::new(queue, number)
+    }
+
     pub(super) fn queue(self) -> Queue {
         match self.0.get() >> TURN_BITS {
             0 => Queue::Withdraw,
@@ -188,9 +195,7 @@ impl Rib {
             }
         }
         if let Some(queue) = wanted {
-            let number = NonZeroU64::MIN.saturating_add(self.last_turn);
-            self.last_turn = number.get();
-            let turn = Turn::new(queue, number);
+            let turn = Turn::next(queue, &mut self.last_turn);
             self.turns.insert(turn, id);
             entry.turn = Some(turn);
             if queue == Queue::Resync {

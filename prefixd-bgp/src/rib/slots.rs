@@ -3,6 +3,7 @@
 //! The code thinks in [`Entry`]; memory holds a [`Slot`]. Times are counted from one moment, and whatever puts entries in
 //! an order holds the number of the slot instead of the key.
 
+use std::cmp::Reverse;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use hashbrown::HashTable;
 use tokio::time::{Duration, Instant};
 
 use super::entry::{Admission, Desired, Entry, Turn};
-use super::quarantine::Trust;
-use crate::flowspec::{Action, CanonicalRule, NlriKey};
+use super::quarantine::{Seen, Trust};
+use crate::flowspec::{Action, CanonicalRule, Family, NlriKey};
 use crate::route::{Priority, Route};
 
 /// The number of a slot, for as long as its entry lives.
@@ -165,6 +166,68 @@ impl Slots {
             let rule = slot.rule.as_ref()?;
             Some((id, rule, self.unpack(slot)))
         })
+    }
+
+    /// Every entry: what is only being withdrawn first, then the most important, among equals the oldest wish. Not by way
+    /// of [`Entry`], because all of them are looked at while the lock is held.
+    pub(super) fn by_rank(&self) -> Vec<Id> {
+        let rank = |(id, slot): (Id, &Slot)| {
+            slot.rule.as_ref()?;
+            let wish = slot.desired.map(|_| (Reverse(slot.priority), slot.since));
+            Some((wish, id))
+        };
+        let all = (0..).map(Id).zip(&self.slots);
+        let mut ranks: Vec<_> = all.filter_map(rank).collect();
+        ranks.sort_unstable();
+        ranks.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// The entry at the end of a session.
+    pub(super) fn seen(&self, id: Id, now: Instant) -> Option<Seen> {
+        let slot = self.slots.get(id.index())?;
+        let written = if slot.in_flight {
+            Some(now)
+        } else {
+            self.instant(slot.written_at).filter(|_| slot.is_written)
+        };
+        Some(Seen {
+            key: slot.key()?.clone(),
+            trust: slot.trust,
+            told: slot.told.and(written).map(|at| now.saturating_duration_since(at)),
+            named: false,
+        })
+    }
+
+    /// The router has forgotten what it was told. An entry that nobody wishes goes; true if the other has a place.
+    pub(super) fn forget_session(&mut self, id: Id, trust: Trust) -> bool {
+        let Some(slot) = self.slots.get_mut(id.index()) else {
+            return false;
+        };
+        if slot.desired.is_none() {
+            self.remove(id);
+            return false;
+        }
+        slot.told = None;
+        slot.is_written = false;
+        slot.in_flight = false;
+        slot.resend = false;
+        slot.turn = None;
+        slot.trust = trust;
+        slot.admission == Admission::Admitted
+    }
+
+    /// What decides whether and how a session that begins is told the entry; none for one that has no place.
+    pub(super) fn to_tell(&self, id: Id) -> Option<(Family, Trust)> {
+        let slot = self.slots.get(id.index())?;
+        let family = slot.key()?.family();
+        let has_place = slot.desired.is_some() && slot.admission == Admission::Admitted;
+        has_place.then_some((family, slot.trust))
+    }
+
+    pub(super) fn set_turn(&mut self, id: Id, turn: Turn) {
+        if let Some(slot) = self.slots.get_mut(id.index()) {
+            slot.turn = Some(turn.pack());
+        }
     }
 
     pub(super) fn tick(&mut self, at: Instant) -> Tick {

@@ -8,6 +8,7 @@ use tokio::time::{Duration, Instant};
 use super::Rib;
 use super::entry::{Admission, Entry, Queue};
 use super::quarantine::{Next, Parked, Remembered, Seen, Shape, Trust};
+use super::slots::Id;
 use crate::flowspec::{Family, NlriKey};
 use crate::route::Route;
 use crate::status::{Loss, Suspicion};
@@ -29,9 +30,9 @@ impl Rib {
         let Some(session) = self.session.take() else {
             return;
         };
-        let mut seen = self.seen(&HashSet::new(), session.since);
+        let (ids, mut seen) = self.seen(&HashSet::new(), session.since);
         self.quarantine.pause(&mut seen);
-        self.forget_session(&seen);
+        self.forget_session(&ids, &seen);
     }
 
     /// The session is lost. `data` came with the router's NOTIFICATION; `hold` is the hold time of the session.
@@ -45,19 +46,21 @@ impl Rib {
         } else {
             HashSet::new()
         };
-        let mut seen = self.seen(&named, now);
+        let (ids, mut seen) = self.seen(&named, now);
         let verdict = self.quarantine.judge(loss, hold, lasted, &mut seen, now);
         let mut parked = Vec::new();
-        for one in verdict.parked.iter().map(|index| &seen[*index]) {
+        for index in verdict.parked {
+            let one = &seen[index];
             // One that was being withdrawn at that moment is not wanted any more.
-            if let Some(route) = self.slots.find(&one.key).and_then(|id| self.slots.route(id)) {
+            if let Some(route) = self.slots.route(ids[index]) {
                 let shape = Shape::of(&route.rule, route.action);
-                let kept = seen.iter().any(|other| self.is_kept(other, shape));
+                let mut others = ids.iter().zip(&seen);
+                let kept = others.any(|(id, other)| self.is_kept(*id, other, shape));
                 let record = self.quarantine.park(&route, loss, kept, now);
                 parked.push((one.key.clone(), record));
             }
         }
-        self.forget_session(&seen);
+        self.forget_session(&ids, &seen);
         if !parked.is_empty() {
             self.readmit();
         }
@@ -72,38 +75,31 @@ impl Rib {
         }
     }
 
-    fn forget_session(&mut self, seen: &[Seen]) {
-        for one in seen {
-            self.change(&one.key, |entry| {
-                entry.told = None;
-                entry.written_at = None;
-                entry.in_flight = false;
-                entry.resend = false;
-                entry.trust = one.trust;
-            });
+    /// All at once, and not by [`Rib::update`], because nobody may change a rule meanwhile.
+    fn forget_session(&mut self, ids: &[Id], seen: &[Seen]) {
+        self.turns.clear();
+        self.counts.advertised = 0;
+        self.counts.dirty = 0;
+        self.counts.probation = 0;
+        self.on_trial = 0;
+        for (id, one) in ids.iter().zip(seen) {
+            if self.slots.forget_session(*id, one.trust) {
+                self.counts.probation += usize::from(one.trust == Trust::Suspect);
+                self.on_trial += usize::from(one.trust == Trust::OnTrial);
+            }
         }
         // What waited to be withdrawn for want of room may have room by now.
         self.settle(None);
     }
 
     /// Every rule, the most important first.
-    fn seen(&self, named: &HashSet<NlriKey>, now: Instant) -> Vec<Seen> {
+    fn seen(&self, named: &HashSet<NlriKey>, now: Instant) -> (Vec<Id>, Vec<Seen>) {
         let see = |id| {
-            let (key, entry) = (self.slots.key(id)?.clone(), self.slots.get(id)?);
-            let written = if entry.in_flight {
-                Some(now)
-            } else {
-                entry.written_at
-            };
-            let told = entry.told.and(written);
-            Some(Seen {
-                trust: entry.trust,
-                told: told.map(|at| now.saturating_duration_since(at)),
-                named: named.contains(&key),
-                key,
-            })
+            let seen = self.slots.seen(id, now)?;
+            let named = !named.is_empty() && named.contains(&seen.key);
+            Some((id, Seen { named, ..seen }))
         };
-        self.by_rank().into_iter().filter_map(see).collect()
+        self.by_rank().into_iter().filter_map(see).unzip()
     }
 
     /// The rules that stand in the data of a NOTIFICATION. An UPDATE error carries the attribute that was wrong (RFC
@@ -128,16 +124,11 @@ impl Rib {
         named
     }
 
-    fn is_kept(&self, other: &Seen, shape: Shape) -> bool {
+    fn is_kept(&self, id: Id, other: &Seen, shape: Shape) -> bool {
         let of = |route: Route| Shape::of(&route.rule, route.action);
         matches!(other.trust, Trust::Tried | Trust::Good)
             && other.told.is_some()
-            && self
-                .slots
-                .find(&other.key)
-                .and_then(|id| self.slots.route(id))
-                .map(of)
-                == Some(shape)
+            && self.slots.route(id).map(of) == Some(shape)
     }
 
     /// Those under trial with whom the session has lived long enough.
