@@ -5,6 +5,9 @@ use crate::why::Why;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// The media type of a refusal (RFC 9457, section 3).
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
 /// An answer that is not 2xx, also for unknown routes, wrong methods and internal errors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]

@@ -5,7 +5,7 @@ use crate::store::{CursorError, StoreError};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prefixd_api::event::{EventAnswer, RefusedEvent};
-use prefixd_api::problem::{Code, FieldError, Problem};
+use prefixd_api::problem::{Code, FieldError, PROBLEM_JSON, Problem};
 
 /// Seconds after which a retry makes sense when the store or the queue is the reason.
 const RETRY_AFTER: u32 = 1;
@@ -175,10 +175,7 @@ impl IntoResponse for Failure {
         let status = StatusCode::from_u16(told.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, told.body()).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(seconds) = told.problem.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }

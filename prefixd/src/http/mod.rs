@@ -14,6 +14,7 @@
 
 mod config;
 mod control;
+mod document;
 mod error;
 mod events;
 mod extract;

@@ -1,5 +1,6 @@
 //! The one table of routes. From it come the router, the role a request needs, and the OpenAPI document.
 
+use super::document;
 use super::gate::{self, Gate};
 use super::{
     App, Failure, config, control, events, feed, mitigations, operations, peers, preview, safelist, status,
@@ -13,7 +14,6 @@ use prefixd_api::role::Role;
 use std::collections::HashMap;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
-use utoipa::openapi::extensions::Extensions;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
@@ -52,14 +52,7 @@ impl Table {
                 (Method::DELETE, &mut item.delete),
             ] {
                 let Some(operation) = operation else { continue };
-                let text = match need {
-                    Need::Public => "public".to_owned(),
-                    Need::Role(role) => role.to_string(),
-                };
-                operation
-                    .extensions
-                    .get_or_insert_with(Extensions::default)
-                    .insert("x-role".to_owned(), text.into());
+                document::complete(operation, need);
                 self.needs.insert((method, path.clone()), need);
             }
         }
@@ -121,14 +114,15 @@ fn table() -> Table {
 /// The OpenAPI document.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    table().router.into_openapi()
+    document::finish(table().router.into_openapi())
 }
 
 /// All routes behind the gate.
 pub fn router(app: App) -> Router {
     let Table { router, mut needs } = table();
     let (router, document) = router.split_for_parts();
-    let viewer = utoipa_swagger_ui::SwaggerUi::new("/docs").url("/docs/openapi.json", document);
+    let viewer =
+        utoipa_swagger_ui::SwaggerUi::new("/docs").url("/docs/openapi.json", document::finish(document));
     for path in ["/docs", "/docs/", "/docs/{*rest}", "/docs/openapi.json"] {
         needs.insert((Method::GET, path.to_owned()), Need::Role(Role::Viewer));
     }

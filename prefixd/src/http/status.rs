@@ -236,13 +236,15 @@ pub(super) async fn detail(
     })
 }
 
+/// The media type of what Prometheus reads.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// Prometheus text.
-#[utoipa::path(get, path = "/metrics", tag = "status", responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/metrics", tag = "status", responses((status = 200, body = String, content_type = OPENMETRICS)))]
 pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Failure> {
     set_gauges(&app);
     let text = app.metrics.encode().map_err(|error| Failure::internal(&error))?;
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }
 
 fn set_gauges(app: &App) {

@@ -1,0 +1,103 @@
+//! What the OpenAPI document says of every route alike, so that no route has to repeat it, or can forget it.
+
+use super::routes::Need;
+use prefixd_api::problem::PROBLEM_JSON;
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+
+/// Completes what a route says of itself: who may ask, how anything can be refused, and the form of a refusal.
+pub(super) fn complete(operation: &mut Operation, need: Need) {
+    let who = match need {
+        Need::Public => "public".to_owned(),
+        Need::Role(role) => role.to_string(),
+    };
+    operation
+        .extensions
+        .get_or_insert_with(Extensions::default)
+        .insert("x-role".to_owned(), who.into());
+    let mut refusals = vec![(
+        "500",
+        "A defect: nothing was done; the log has the cause under the request id",
+    )];
+    if matches!(need, Need::Role(_)) {
+        refusals.push(("401", "Nobody we know: no credentials, or wrong ones"));
+        refusals.push(("403", "Somebody who may not ask for this"));
+        refusals.push((
+            "503",
+            "The store is away or the daemon stops: nothing was done; ask again",
+        ));
+    }
+    if operation.request_body.is_some() {
+        refusals.push(("413", "The body is too long"));
+        refusals.push(("415", "The body is not application/json"));
+    }
+    let has_parameters = operation.parameters.as_ref().is_some_and(|all| !all.is_empty());
+    if operation.request_body.is_some() || has_parameters {
+        refusals.push(("400", "Not well formed, or a field out of range"));
+    }
+    let responses = &mut operation.responses.responses;
+    for (status, description) in refusals {
+        responses
+            .entry(status.to_owned())
+            .or_insert_with(|| RefOr::T(problem(description)));
+    }
+    for (status, response) in responses {
+        if let RefOr::T(response) = response
+            && !status.starts_with('2')
+            && let Some(content) = response.content.shift_remove("application/json")
+        {
+            response.content.insert(PROBLEM_JSON.to_owned(), content);
+        }
+    }
+}
+
+/// The router writes `{*rest}` for what may contain slashes; OpenAPI (3.1, 4.8.8) knows only `{rest}`.
+pub(super) fn finish(mut document: OpenApi) -> OpenApi {
+    document.paths.paths = std::mem::take(&mut document.paths.paths)
+        .into_iter()
+        .map(|(path, item)| (path.replace("{*", "{"), item))
+        .collect();
+    document
+}
+
+fn problem(description: &str) -> Response {
+    let schema = Ref::from_schema_name("Problem");
+    ResponseBuilder::new()
+        .description(description)
+        .content(PROBLEM_JSON, Content::new(Some(schema)))
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::http::routes::openapi;
+    use utoipa::openapi::RefOr;
+
+    #[test]
+    fn every_route_says_how_it_may_refuse_and_in_which_form() {
+        let document = openapi();
+        for (path, item) in &document.paths.paths {
+            assert!(!path.contains('*'), "{path}");
+            let operations = [&item.get, &item.post, &item.put, &item.delete];
+            for operation in operations.into_iter().flatten() {
+                let responses = &operation.responses.responses;
+                let known = |status: &str| responses.contains_key(status);
+                assert!(known("500"), "{path}");
+                assert_eq!(operation.request_body.is_some(), known("415"), "{path}");
+                for (status, response) in responses {
+                    let RefOr::T(response) = response else { continue };
+                    let is_problem = response.content.contains_key("application/problem+json");
+                    let has_body = !response.content.is_empty();
+                    assert_eq!(
+                        is_problem,
+                        has_body && !status.starts_with('2'),
+                        "{path} {status}"
+                    );
+                }
+            }
+        }
+        let switched = &document.paths.paths["/v1/safelist/{prefix}"].delete;
+        assert!(switched.is_some());
+    }
+}
