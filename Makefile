@@ -11,10 +11,10 @@ TEST_PACKAGES := bird2 frr gobgpd exabgp postgresql
 DEMO_PACKAGES := bird2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test bench interop demo install lab clean
+.PHONY: help setup lint test bench interop drive-api demo install lab clean
 
 help: ## List the commands
-	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make demo DEMO=plain       the demo without the console: prints each step, fails when a rule was wrong"
 	@echo "  PREFIXD_TEST_ALLOW_MISSING=bird,frr,gobgp,exabgp,postgresql make test"
@@ -41,6 +41,10 @@ bench: ## Measure and print the figures of docs/benchmarks.md (about 10 minutes;
 interop: setup ## Play the matrix of sessions with every router and write docs/interop.md (about 3 minutes)
 	$(CARGO) run --locked -p prefixd-bgp --example interop > docs/interop.md.new
 	mv docs/interop.md.new docs/interop.md
+
+drive-api: ## Drive the daemon by its OpenAPI document with schemathesis (needs python3-venv and PyPI; about a minute)
+	$(CARGO) build --locked -p prefixd
+	lab/drive-api target/debug/prefixd
 
 demo: ## Daemon, a real router, an attack wave, and the console on top (DEMO=plain: no console)
 	@lab/install-packages $(DEMO_PACKAGES)

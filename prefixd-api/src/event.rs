@@ -473,7 +473,20 @@ pub struct EventBatchResult {
     pub errors: Vec<FieldError>,
     /// The answer, when the event was stored; also when a guardrail refused it.
     #[serde(flatten)]
+    #[cfg_attr(feature = "server", schema(schema_with = answer_or_nothing))]
     pub answer: Option<EventAnswer>,
+}
+
+/// The fields of an answer beside the others, or none of them.
+#[cfg(feature = "server")]
+fn answer_or_nothing() -> utoipa::openapi::Schema {
+    use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder};
+    use utoipa::openapi::{Ref, Schema};
+    let either = AnyOfBuilder::new()
+        .item(Ref::from_schema_name("EventAnswer"))
+        .item(ObjectBuilder::new())
+        .build();
+    Schema::AnyOf(either)
 }
 
 #[cfg(test)]
