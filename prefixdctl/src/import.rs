@@ -18,11 +18,13 @@ use crate::cli::Global;
 use crate::failure::Failure;
 use crate::output::{Format, Output, print};
 use crate::session::read_text;
+use bgp::Rtbh;
 use clap::{Args, Subcommand, ValueEnum};
 use document::Finding;
 use gobgp::Imported;
 use prefixd_api::show::{MAX_TEXT_CHARS, clean};
 use std::io::Write;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 /// More than any configuration that a person keeps.
@@ -61,6 +63,7 @@ impl ImportArgs {
 #[command(after_help = "\
 Examples:
   prefixdctl import gobgp /etc/gobgp/gobgp.conf
+  prefixdctl import gobgp gobgpd.conf --rtbh-next-hop 192.0.2.254 --rtbh-next-hop-v6 100::1
   prefixdctl import gobgp --format yaml - -o json")]
 struct GobgpArgs {
     /// The configuration of gobgpd, or - for standard input
@@ -69,6 +72,12 @@ struct GobgpArgs {
     /// Its language; default: by the name of the file, otherwise toml, as gobgpd has it
     #[arg(long, value_enum, value_name = "LANG")]
     format: Option<Language>,
+    /// Where the routers discard IPv4: take ipv4-unicast over, for blackhole routes
+    #[arg(long, value_name = "IPV4")]
+    rtbh_next_hop: Option<Ipv4Addr>,
+    /// Where the routers discard IPv6: take ipv6-unicast over, for blackhole routes
+    #[arg(long, value_name = "IPV6")]
+    rtbh_next_hop_v6: Option<Ipv6Addr>,
 }
 
 /// What gobgpd reads.
@@ -98,8 +107,12 @@ impl GobgpArgs {
         }
         let text = read_text(&self.file, MAX_BYTES)?;
         let language = self.format.unwrap_or_else(|| Language::of(&self.file));
+        let rtbh = Rtbh {
+            next_hop: self.rtbh_next_hop,
+            next_hop_v6: self.rtbh_next_hop_v6,
+        };
         let imported = document::read(&text, language)
-            .and_then(gobgp::import)
+            .and_then(|document| gobgp::import(document, rtbh))
             .map_err(|reason| Failure::Input(format!("{}: {reason}", self.file.display())))?;
         match global.output {
             Format::Json | Format::Jsonl => Output::new(global).sheet(&imported, |_| String::new())?,

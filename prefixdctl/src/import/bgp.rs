@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The section. Only what is written here exists in it; everything else has prefixd's default.
 #[derive(Debug, PartialEq, Serialize)]
@@ -16,6 +16,38 @@ pub(super) struct Bgp {
     pub(super) marker_large_community: String,
     pub(super) neighbors: Vec<Neighbor>,
 }
+
+/// Where routers discard: GoBGP knows it from the routes alone, so a person says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(super) struct Rtbh {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) next_hop: Option<Ipv4Addr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) next_hop_v6: Option<Ipv6Addr>,
+}
+
+impl Rtbh {
+    /// The name of a unicast family, if its blackhole routes would have a next hop.
+    pub(super) fn family(self, name: &str) -> Option<&'static str> {
+        match name {
+            IPV4_UNICAST => self.next_hop.map(|_| IPV4_UNICAST),
+            IPV6_UNICAST => self.next_hop_v6.map(|_| IPV6_UNICAST),
+            _ => None,
+        }
+    }
+
+    /// What a neighbour with these families needs of it.
+    pub(super) fn of(self, families: &[&str]) -> Option<Self> {
+        let needed = Self {
+            next_hop: self.next_hop.filter(|_| families.contains(&IPV4_UNICAST)),
+            next_hop_v6: self.next_hop_v6.filter(|_| families.contains(&IPV6_UNICAST)),
+        };
+        Some(needed).filter(|needed| *needed != Self::default())
+    }
+}
+
+const IPV4_UNICAST: &str = "ipv4-unicast";
+const IPV6_UNICAST: &str = "ipv6-unicast";
 
 /// A neighbour in it.
 #[derive(Debug, PartialEq, Serialize)]
@@ -33,6 +65,8 @@ pub(super) struct Neighbor {
     #[serde(skip_serializing_if = "is_false")]
     pub(super) graceful_restart: bool,
     pub(super) afi_safi: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rtbh: Option<Rtbh>,
     pub(super) profile: &'static str,
     pub(super) enforce: bool,
 }
@@ -95,6 +129,7 @@ impl Neighbor {
             ttl_security,
             graceful_restart,
             afi_safi,
+            rtbh,
             profile,
             enforce,
         } = self;
@@ -111,10 +146,18 @@ impl Neighbor {
                 protection.push_str(&format!("      {key}: true\n"));
             }
         }
+        let rtbh = rtbh.map_or_else(String::new, |rtbh| {
+            let v4 = rtbh.next_hop.map(|address| format!("next_hop: \"{address}\""));
+            let v6 = rtbh
+                .next_hop_v6
+                .map(|address| format!("next_hop_v6: \"{address}\""));
+            let both: Vec<String> = v4.into_iter().chain(v6).collect();
+            format!("      rtbh: {{ {} }}\n", both.join(", "))
+        });
         let _ = write!(
             text,
             "    - name: \"{name}\"\n      address: \"{address}\"\n      port: {port}\n      peer_asn: {peer_asn}\n      \
-             local_address: {local}\n      passive: {passive}\n{protection}      afi_safi: [{}]\n      profile: {profile}\n      \
+             local_address: {local}\n      passive: {passive}\n{protection}      afi_safi: [{}]\n{rtbh}      profile: {profile}\n      \
              enforce: {enforce}\n",
             afi_safi.join(", ")
         );

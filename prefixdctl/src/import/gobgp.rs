@@ -1,8 +1,8 @@
 //! What the settings of gobgpd mean for prefixd.
 
-use super::bgp::{Bgp, Neighbor};
+use super::bgp::{Bgp, Neighbor, Rtbh};
 use super::document::{Finding, Findings, Section};
-use super::peer::Peer;
+use super::peer::{Peer, Takes};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -46,22 +46,25 @@ struct Member {
 ///
 /// # Errors
 /// What gobgpd would not start with either, or takes from its API alone.
-pub(super) fn import(mut document: Section) -> Result<Imported, String> {
+pub(super) fn import(mut document: Section, rtbh: Rtbh) -> Result<Imported, String> {
     let mut findings = Findings::default();
     let mut notes = Vec::new();
     let global = Global::read(document.table("global")?, &mut findings)?;
-    let listens = global.port.is_some();
+    let takes = Takes {
+        listens: global.port.is_some(),
+        rtbh,
+    };
 
     let mut groups = BTreeMap::new();
     for section in document.tables("peer-groups")? {
-        let (name, group) = group(section, listens)?;
+        let (name, group) = group(section, takes)?;
         groups.insert(name, group);
     }
     let mut members = Vec::new();
     let mut used = HashSet::new();
     let mut addresses = HashSet::new();
     for section in document.tables("neighbors")? {
-        let Some(member) = member(section, listens, &groups, &mut used, &mut findings)? else {
+        let Some(member) = member(section, takes, &groups, &mut used, &mut findings)? else {
             continue;
         };
         if addresses.insert(member.address.to_canonical()) {
@@ -87,7 +90,7 @@ pub(super) fn import(mut document: Section) -> Result<Imported, String> {
     let hold_time_seconds = hold_time(&members, &mut notes);
     let restart_time_seconds = restart_time(&members, &mut notes);
     let listen = global.listen(&members);
-    let neighbors = neighbors(members, &mut notes);
+    let neighbors = neighbors(members, rtbh, &mut notes);
     if neighbors.is_empty() {
         notes.push("no neighbour was taken over: prefixd would announce nothing".to_owned());
     }
@@ -181,14 +184,14 @@ impl Global {
     }
 }
 
-fn group(mut section: Section, listens: bool) -> Result<(String, Group), String> {
+fn group(mut section: Section, takes: Takes) -> Result<(String, Group), String> {
     let path = section.path().to_owned();
     let mut findings = Findings::default();
     let mut config = section.table("config")?;
     let name: Option<String> = config.take("peer-group-name")?;
     let name = name.ok_or_else(|| format!("{path}.config.peer-group-name is missing"))?;
     section.put_back("config", config.into_value());
-    let mut peer = Peer::read(&mut section, listens, &mut findings)?;
+    let mut peer = Peer::read(&mut section, takes, &mut findings)?;
     if let Some(description) = peer.description.take() {
         findings.add(&format!("{path}.config.description"), &description.into());
     }
@@ -199,7 +202,7 @@ fn group(mut section: Section, listens: bool) -> Result<(String, Group), String>
 /// None: prefixd cannot talk to it, and that was reported.
 fn member(
     mut section: Section,
-    listens: bool,
+    takes: Takes,
     groups: &BTreeMap<String, Group>,
     used: &mut HashSet<String>,
     findings: &mut Findings,
@@ -226,7 +229,7 @@ fn member(
     section.put_back("config", config.into_value());
     // What a neighbour says that is not taken over is said once, by the neighbour as a whole.
     let mut own = Findings::default();
-    let peer = Peer::read(&mut section, listens, &mut own)?;
+    let peer = Peer::read(&mut section, takes, &mut own)?;
     section.report(&mut own);
     let peer = match known {
         Some(known) => peer.in_group(&known.peer),
@@ -236,7 +239,9 @@ fn member(
     let missing = if peer.peer_as.is_none() {
         Some("it has no peer-as, and prefixd talks to an AS that it was told")
     } else if peer.families.as_ref().is_none_or(Vec::is_empty) {
-        Some("it has no IPv4 or IPv6 FlowSpec among its afi-safis, and prefixd announces nothing else")
+        Some(
+            "it has no family among its afi-safis that prefixd announces: IPv4 and IPv6 FlowSpec, and unicast with --rtbh-next-hop",
+        )
     } else {
         None
     };
@@ -311,7 +316,7 @@ fn restart_time(members: &[Member], notes: &mut Vec<String>) -> Option<u16> {
     Some(shortest)
 }
 
-fn neighbors(members: Vec<Member>, notes: &mut Vec<String>) -> Vec<Neighbor> {
+fn neighbors(members: Vec<Member>, rtbh: Rtbh, notes: &mut Vec<String>) -> Vec<Neighbor> {
     let mut names = HashSet::new();
     members
         .into_iter()
@@ -324,6 +329,11 @@ fn neighbors(members: Vec<Member>, notes: &mut Vec<String>) -> Vec<Neighbor> {
                 same
             });
             let graceful_restart = peer.asks_to_keep();
+            let afi_safi: Vec<&str> = peer.families.iter().flatten().map(|family| family.name).collect();
+            let rtbh = rtbh.of(&afi_safi);
+            if rtbh.is_some() {
+                notes.push(format!("{path}: of unicast prefixd announces blackhole routes alone; let the router discard at the next hop of rtbh, accept 65535:666, and export nothing to prefixd in the family"));
+            }
             let name = name(peer.description.as_deref(), address, &mut names);
             if let Some(description) = peer.description.filter(|text| !text.is_empty() && *text != name) {
                 notes.push(format!("{path}: {description:?} cannot be its name, or is taken: it is called {name}"));
@@ -338,7 +348,8 @@ fn neighbors(members: Vec<Member>, notes: &mut Vec<String>) -> Vec<Neighbor> {
                 peer_asn: peer.peer_as?,
                 local_address,
                 passive: peer.passive.unwrap_or(false),
-                afi_safi: peer.families?.iter().map(|family| family.name).collect(),
+                afi_safi,
+                rtbh,
                 profile: "generic",
                 enforce: peer.admin_down != Some(true),
             })

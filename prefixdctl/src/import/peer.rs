@@ -1,5 +1,6 @@
 //! A neighbour or a peer group of GoBGP.
 
+use super::bgp::Rtbh;
 use super::document::{Findings, Section};
 use std::net::IpAddr;
 
@@ -40,16 +41,21 @@ pub(super) struct Family {
 /// Families that prefixd announces, by their names in GoBGP, which are the names in prefixd.
 const FAMILIES: [&str; 2] = ["ipv4-flowspec", "ipv6-flowspec"];
 
-const UNICAST: &str = "prefixd announces nothing but blackhole routes in it. If that is what it was for, add it to afi_safi with rtbh of the neighbour (docs/configuration.md)";
+const UNICAST: &str = "prefixd announces nothing but blackhole routes in it. If that is what it was for, say where the routers discard with --rtbh-next-hop and --rtbh-next-hop-v6, or add it to afi_safi with rtbh of the neighbour (docs/configuration.md)";
 const OTHER_FAMILY: &str = "prefixd announces IPv4 and IPv6 FlowSpec of the global table alone";
 
+/// What this speaker can do for neighbours.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Takes {
+    /// Whether it takes connections at all.
+    pub(super) listens: bool,
+    /// Where its routers discard.
+    pub(super) rtbh: Rtbh,
+}
+
 impl Peer {
-    /// Takes what has an equivalent out of the section. `listens`: whether this speaker takes connections at all.
-    pub(super) fn read(
-        section: &mut Section,
-        listens: bool,
-        findings: &mut Findings,
-    ) -> Result<Self, String> {
+    /// Takes what has an equivalent out of the section.
+    pub(super) fn read(section: &mut Section, takes: Takes, findings: &mut Findings) -> Result<Self, String> {
         let mut peer = Self::default();
         let mut config = section.table("config")?;
         peer.peer_as = config.take("peer-as")?.filter(|asn| *asn != 0);
@@ -83,7 +89,7 @@ impl Peer {
         let mut transport = section.table("transport")?;
         let mut config = transport.table("config")?;
         peer.passive = config.take("passive-mode")?;
-        if peer.passive == Some(true) && !listens {
+        if peer.passive == Some(true) && !takes.listens {
             peer.passive = Some(false);
             config.put_back("passive-mode", true);
         }
@@ -100,7 +106,7 @@ impl Peer {
         if !families.is_empty() {
             let mut known = Vec::new();
             for family in families {
-                known.extend(family_of(family, findings)?);
+                known.extend(family_of(family, takes.rtbh, findings)?);
             }
             known.sort_unstable_by_key(|family: &Family| (family.name, !family.restart));
             known.dedup_by_key(|family| family.name);
@@ -201,7 +207,7 @@ fn port(config: &mut Section) -> Result<Option<u16>, String> {
 }
 
 /// The family, if prefixd announces it. The name stands in `config`, in older files beside it.
-fn family_of(mut section: Section, findings: &mut Findings) -> Result<Option<Family>, String> {
+fn family_of(mut section: Section, rtbh: Rtbh, findings: &mut Findings) -> Result<Option<Family>, String> {
     let outer: Option<String> = section.take("afi-safi-name")?;
     let outer_enabled: Option<bool> = section.take("enabled")?;
     let mut config = section.table("config")?;
@@ -221,7 +227,8 @@ fn family_of(mut section: Section, findings: &mut Findings) -> Result<Option<Fam
     let Some(name) = inner.or(outer) else {
         return Err(format!("{path}.afi-safi-name is missing"));
     };
-    if let Some(known) = FAMILIES.iter().find(|known| **known == name) {
+    let flowspec = FAMILIES.iter().copied().find(|known| *known == name);
+    if let Some(known) = flowspec.or(rtbh.family(&name)) {
         return Ok(Some(Family {
             name: known,
             restart: keeps,

@@ -439,3 +439,71 @@ fn names_are_such_that_prefixd_takes_them() {
         ]
     );
 }
+
+/// What GoBGP announced in a unicast family stands in no file; where the routers discard, a person says.
+#[test]
+fn unicast_families_are_taken_over_for_blackholes_once_their_next_hop_is_said() {
+    let conf = |families: &str| {
+        let families: String = families
+            .split(' ')
+            .map(|name| {
+                format!("[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{name}\"\n")
+            })
+            .collect();
+        format!(
+            "[global.config]\nas = 65010\nrouter-id = \"10.0.0.1\"\n[[neighbors]]\n[neighbors.config]\nneighbor-address = \"192.0.2.1\"\npeer-as = 65001\n{families}"
+        )
+    };
+    let v4 = ["--rtbh-next-hop", "192.0.2.254"];
+    let both = ["--rtbh-next-hop", "192.0.2.254", "--rtbh-next-hop-v6", "100::1"];
+    let all = "ipv4-flowspec ipv4-unicast ipv6-unicast";
+    for (families, options, taken, hops) in [
+        (all, &[][..], "[ipv4-flowspec]", ""),
+        (
+            all,
+            &v4,
+            "[ipv4-flowspec, ipv4-unicast]",
+            "rtbh: { next_hop: \"192.0.2.254\" }",
+        ),
+        (
+            all,
+            &both,
+            "[ipv4-flowspec, ipv4-unicast, ipv6-unicast]",
+            "rtbh: { next_hop: \"192.0.2.254\", next_hop_v6: \"100::1\" }",
+        ),
+        (
+            "ipv4-unicast",
+            &both,
+            "[ipv4-unicast]",
+            "rtbh: { next_hop: \"192.0.2.254\" }",
+        ),
+        ("ipv4-flowspec", &both, "[ipv4-flowspec]", ""),
+    ] {
+        let output = import_text(&conf(families), options);
+        let (section, said) = (text(&output.stdout), text(&output.stderr));
+        assert!(
+            section.contains(&format!("afi_safi: {taken}\n")),
+            "{section}{said}"
+        );
+        assert_eq!(section.contains("rtbh:"), !hops.is_empty(), "{section}");
+        assert!(section.contains(hops), "{section}");
+        let complete = options == both || families == "ipv4-flowspec";
+        assert_eq!(
+            output.status.code(),
+            Some(if complete { 0 } else { 10 }),
+            "{said}"
+        );
+        assert_eq!(
+            said.contains("say where the routers discard with --rtbh-next-hop"),
+            !complete
+        );
+        assert_eq!(said.contains("accept 65535:666"), !hops.is_empty(), "{said}");
+        let settings = format!("pop: a\nmode: dry-run\n{section}");
+        config::Config::from_texts(&settings, "{}", "{}").unwrap();
+    }
+    let nothing = import_text(&conf("ipv6-unicast"), &v4);
+    assert!(
+        text(&nothing.stderr).contains("and unicast with --rtbh-next-hop"),
+        "{nothing:?}"
+    );
+}
