@@ -11,6 +11,7 @@
 //! | [`problem`] | the one error shape (RFC 9457) and its codes |
 //! | [`feed`] | messages of the WebSocket feed |
 //! | [`resource`] | the remaining bodies: safelist, stats, peers, health |
+//! | [`group`], [`history`], [`audit`], [`traffic`], [`series`], [`drift`] | answers to questions: who says so, what was, who did what, what is dropped, how many, is all as it should be |
 //! | [`peer`], [`family`] | a neighbour in detail, and what an operator can do to it |
 //! | [`role`] | who may do what |
 //! | [`show`] | numbers, times, identifiers and outside text as people see them |
@@ -21,17 +22,21 @@
 //! Domain types serve as wire types. Clients keep what they do not know: statuses and codes of a newer
 //! daemon are carried as text, so that adding one is a compatible change.
 
+pub mod audit;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod control;
+pub mod drift;
 pub mod event;
 pub mod family;
 pub mod feed;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod group;
 pub mod guardrail;
+pub mod history;
 pub mod ids;
 pub mod mitigation;
 pub mod operation;
@@ -44,7 +49,9 @@ pub mod resource;
 pub mod role;
 pub mod rule;
 mod schema;
+pub mod series;
 pub mod show;
 pub mod time;
+pub mod traffic;
 pub mod victim;
 pub mod why;

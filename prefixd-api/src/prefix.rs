@@ -27,6 +27,16 @@ pub fn parse(text: &str) -> Result<IpNet, PrefixError> {
         .map_err(|_| PrefixError(text.to_owned()))
 }
 
+/// As people write it: a host prefix is an address.
+#[must_use]
+pub fn show(prefix: IpNet) -> String {
+    if prefix.prefix_len() == prefix.max_prefix_len() {
+        prefix.addr().to_string()
+    } else {
+        prefix.to_string()
+    }
+}
+
 fn canonical(prefix: IpNet) -> IpNet {
     let IpNet::V6(v6) = prefix else { return prefix };
     let length = v6.prefix_len().checked_sub(MAPPED.1);

@@ -11,6 +11,8 @@ mod canonical;
 mod key;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod meaning;
+mod order;
+mod packet;
 mod rule;
 mod terms;
 
@@ -20,6 +22,7 @@ use std::str::FromStr;
 pub use action::{Action, BytesPerSecond, Dscp, Effect, InvalidAction, PacketsPerSecond, Redirect};
 pub use canonical::{CanonicalRule, RuleError};
 pub use key::NlriKey;
+pub use packet::{Fit, Packet};
 pub use rule::{Component, Rule};
 pub use terms::{BitmaskTerm, Comparison, NumericTerm};
 

@@ -18,7 +18,7 @@ use tokio::time::{Duration, Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{ConfigError, LargeCommunity, NeighborConfig, SpeakerConfig};
-use crate::flowspec::NlriKey;
+use crate::flowspec::{Fit, NlriKey, Packet};
 use crate::listener::Listening;
 use crate::peer::{Order, PeerContext, StopReason};
 use crate::rib::{Foreseen, RibCounts, WhatIf};
@@ -245,6 +245,21 @@ impl Speaker {
             .neighbors()
             .get(neighbor)
             .map(|handle| handle.shared.rib().snapshot())
+    }
+
+    /// The rules at a neighbour that match such packets, or may match them, in the order in which the router asks them;
+    /// blackhole routes come last, because they are in another table. `None` for an unknown neighbour.
+    #[must_use]
+    pub fn matching(&self, neighbor: &str, packet: &Packet) -> Option<Vec<(RouteStatus, Fit)>> {
+        let mut matching = {
+            let neighbors = self.inner.neighbors();
+            neighbors.get(neighbor)?.shared.rib().matching(packet)
+        };
+        matching.sort_by(|(one, _), (two, _)| {
+            let order = one.key.family().cmp(&two.key.family());
+            order.then_with(|| one.key.precedence(&two.key))
+        });
+        Some(matching)
     }
 
     /// Figures of a neighbour's rules, without copying them.

@@ -21,6 +21,7 @@ pub use stop::Shutdown;
 
 use crate::announce::Announcer;
 use crate::clock::Clock;
+use crate::counting::keep_counting;
 use crate::engine::{Engine, EngineError, Handle, Parts};
 use crate::http::{self, Live};
 use crate::metrics::Metrics;
@@ -85,6 +86,7 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
             log,
         },
     );
+    let counted = (Arc::clone(&store), Arc::clone(&clock));
     let app = http::App::new(http::AppParts {
         config: &config,
         engine: handle,
@@ -108,6 +110,7 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
         let announcer = Arc::clone(&announcer);
         tokio::spawn(async move { announcer.watch_sessions().await })
     };
+    let counting = tokio::spawn(keep_counting(counted.0, config.settings.pop.clone(), counted.1));
     let reloads = tokio::spawn(reload_on_hangup(hangups, reloader.clone(), shutdown.clone()));
     notify(&[sd_notify::NotifyState::Ready]);
     info!(pop = %config.settings.pop, mode = %config.settings.mode, version = env!("CARGO_PKG_VERSION"), "ready");
@@ -145,6 +148,7 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
     stop.end_sessions(announcer.speaker(), settings, ended.is_none())
         .await;
     sessions.abort();
+    counting.abort();
     reloads.abort();
     ended.unwrap_or(Ok(()))
 }

@@ -63,6 +63,15 @@ macro_rules! kinds {
             #[must_use]
             pub const fn as_str(self) -> &'static str { match self { $(Self::$variant => $text,)* } }
 
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// What it happened to: the name up to the dot.
+            #[must_use]
+            pub fn target(self) -> &'static str {
+                self.as_str().split('.').next().unwrap_or_default()
+            }
+
             /// The kind with this name.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> { match text { $($text => Some(Self::$variant),)* _ => None } }
@@ -248,14 +257,9 @@ impl Writer {
                         body,
                     );
                 }
-                Effect::Unsuppressed(scope) => {
-                    self.append(
-                        at,
-                        DAEMON,
-                        Kind::Suppression,
-                        scope.to_string(),
-                        r#"{"suppression":null}"#.to_owned(),
-                    );
+                Effect::Unsuppressed { scope, actor } => {
+                    let body = r#"{"suppression":null}"#.to_owned();
+                    self.append(at, actor, Kind::Suppression, scope.to_string(), body);
                 }
                 // The entry of the mitigation tells of them.
                 Effect::Unconfirmed(_) | Effect::Confirmed { .. } => {}

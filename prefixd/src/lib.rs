@@ -16,6 +16,7 @@
 
 pub mod announce;
 pub mod clock;
+mod counting;
 pub mod daemon;
 pub mod engine;
 pub mod http;

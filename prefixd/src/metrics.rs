@@ -432,7 +432,7 @@ impl Metrics {
             }
             Effect::Group(_)
             | Effect::Suppressed(_)
-            | Effect::Unsuppressed(_)
+            | Effect::Unsuppressed { .. }
             | Effect::Unconfirmed(_)
             | Effect::Confirmed { .. }
             | Effect::SafelistAdded(_)

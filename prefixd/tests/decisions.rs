@@ -489,6 +489,8 @@ impl Told {
             Outcome::Many(_) => "many",
             Outcome::SafelistAdded(_) => "safelist_added",
             Outcome::SafelistRemoved => "safelist_removed",
+            Outcome::Suppressed(_) => "suppressed",
+            Outcome::Unsuppressed => "unsuppressed",
             Outcome::PeerOrdered => "peer_ordered",
             Outcome::ControlChanged => "control_changed",
             Outcome::Settled => "settled",

@@ -4,8 +4,8 @@ use crate::failure::Failure;
 use crate::output::{Color, Format};
 use crate::session::Session;
 use crate::{
-    breaker, completion, control, events, health, import, man, mitigations, peers, reload, safelist, stats,
-    status, version, watch,
+    audit, breaker, completion, control, drift, events, groups, health, history, import, man, mitigations, peers,
+    reload, safelist, series, stats, status, suppressions, traffic, version, watch,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use prefixd_api::client::Endpoint;
@@ -31,6 +31,7 @@ Exit codes:
    4 not found                13 not confirmed, or read-only
    5 input not valid          20 degraded, 21 down (status --exit-code)
    6 a guardrail said no      64 wrong usage, 70 defect
+  11 what should be the same differs (audit verify, drift --exit-code)
 
 Examples:
   prefixdctl status
@@ -154,11 +155,22 @@ enum Command {
     Events(events::EventsArgs),
     #[command(visible_alias = "sl")]
     Safelist(safelist::SafelistArgs),
+    Match(traffic::MatchArgs),
+    #[command(visible_alias = "grp")]
+    Groups(groups::GroupsArgs),
+    #[command(visible_alias = "ip")]
+    History(history::HistoryArgs),
+    Suppressions(suppressions::SuppressionsArgs),
+    Audit(audit::AuditArgs),
     Peers(peers::PeersArgs),
     Panic(control::PanicArgs),
     Hold(control::HoldArgs),
     Resume(control::ResumeArgs),
     Control(control::ControlArgs),
+    Drift(drift::DriftArgs),
+    Timeseries(series::TimeseriesArgs),
+    Pops(series::PopsArgs),
+    Migrations(series::MigrationsArgs),
     Breaker(breaker::BreakerArgs),
     Stats(stats::StatsArgs),
     Reload(reload::ReloadArgs),
@@ -178,11 +190,20 @@ impl Cli {
             Command::Mitigations(args) => args.run(&session()?).await,
             Command::Events(args) => args.run(&session()?).await,
             Command::Safelist(args) => args.run(&session()?).await,
+            Command::Match(args) => args.run(&session()?).await,
+            Command::Groups(args) => args.run(&session()?).await,
+            Command::History(args) => args.run(&session()?).await,
+            Command::Suppressions(args) => args.run(&session()?).await,
+            Command::Audit(args) => args.run(&session()?).await,
             Command::Peers(args) => args.run(&session()?).await,
             Command::Panic(args) => args.run(&session()?).await,
             Command::Hold(args) => args.run(&session()?).await,
             Command::Resume(args) => args.run(&session()?).await,
             Command::Control(args) => args.run(&session()?).await,
+            Command::Drift(args) => args.run(&session()?).await,
+            Command::Timeseries(args) => args.run(&session()?).await,
+            Command::Pops(args) => args.run(&session()?).await,
+            Command::Migrations(args) => args.run(&session()?).await,
             Command::Breaker(args) => args.run(&session()?).await,
             Command::Stats(args) => args.run(&session()?).await,
             Command::Reload(args) => args.run(&session()?).await,

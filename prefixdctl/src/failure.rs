@@ -21,6 +21,7 @@ pub(crate) enum Exit {
     Forbidden = 8,
     RateLimited = 9,
     Partial = 10,
+    Differs = 11,
     NotConfirmed = 13,
     Degraded = 20,
     Down = 21,
@@ -64,6 +65,9 @@ pub(crate) enum Failure {
          of prefixd announces again what is stored"
     )]
     Unrecorded,
+    /// What should be the same is not.
+    #[error("{0}")]
+    Differs(String),
     /// The daemon works, but not with all its parts.
     #[error("prefixd is degraded: {0}")]
     Degraded(String),
@@ -85,6 +89,7 @@ impl Failure {
             Self::Conflict(_) => Exit::Conflict,
             Self::NotConfirmed(_) => Exit::NotConfirmed,
             Self::Partial { .. } | Self::Incomplete { .. } | Self::Unrecorded => Exit::Partial,
+            Self::Differs(_) => Exit::Differs,
             Self::Degraded(_) => Exit::Degraded,
             Self::Down(_) => Exit::Down,
             Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Done,
@@ -149,6 +154,7 @@ impl Failure {
             Self::NotConfirmed(_) => "client.not_confirmed",
             Self::Partial { .. } | Self::Incomplete { .. } => "client.partial",
             Self::Unrecorded => "client.unrecorded",
+            Self::Differs(_) => "client.differs",
             Self::Degraded(_) => "client.degraded",
             Self::Output(_) => "client.output",
         }

@@ -2,8 +2,8 @@
 
 use crate::failure::Failure;
 use crate::session::Session;
-use prefixd_api::client::{EventQuery, MitigationQuery, Page};
-use prefixd_api::ids::{EventId, MitigationId};
+use prefixd_api::client::{EventQuery, GroupQuery, MitigationQuery, Page};
+use prefixd_api::ids::{EventId, GroupId, MitigationId, SuppressionId};
 use prefixd_api::mitigation::MitigationStatus;
 use prefixd_api::show::{MIN_ID_CHARS, id_matches};
 use std::fmt::Display;
@@ -48,6 +48,35 @@ pub(crate) async fn event(session: &Session, typed: &str) -> Result<EventId, Fai
     let list = session.client.events(&query).await?.value;
     only_match("event", typed, list.events.iter().map(|event| event.event_id))?
         .ok_or_else(|| not_found("event", typed))
+}
+
+/// The signal group a person means, among those that opened last.
+pub(crate) async fn group(session: &Session, typed: &str) -> Result<GroupId, Failure> {
+    if let Ok(id) = typed.parse() {
+        return Ok(id);
+    }
+    let query = GroupQuery {
+        page: newest(),
+        ..GroupQuery::default()
+    };
+    let list = session.client.groups(&query).await?.value;
+    only_match(
+        "group",
+        typed,
+        list.groups.iter().map(|group| group.group.group_id),
+    )?
+    .ok_or_else(|| not_found("group", typed))
+}
+
+/// The suppression a person means, among those in force.
+pub(crate) async fn suppression(session: &Session, typed: &str) -> Result<SuppressionId, Failure> {
+    if let Ok(id) = typed.parse() {
+        return Ok(id);
+    }
+    let list = session.client.suppressions().await?.value;
+    let ids = list.suppressions.iter().map(|one| one.suppression_id);
+    only_match("suppression", typed, ids)?
+        .ok_or_else(|| Failure::NotFound(format!("no suppression in force begins or ends with {typed:?}")))
 }
 
 fn newest() -> Page {

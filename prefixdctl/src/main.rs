@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cli`] | global options and the command tree |
 //! | [`mitigations`], [`events`], [`safelist`], [`peers`], [`stats`], [`status`], [`health`], [`reload`], [`watch`] | one resource each |
+//! | [`traffic`], [`groups`], [`suppressions`], [`audit`], [`history`], [`series`], [`drift`] | questions |
 //! | [`import`] | configurations of other speakers |
 //! | [`completion`], [`man`], [`version`] | about the program itself |
 //! | [`output`] | tables, JSON, CSV |
@@ -13,13 +14,17 @@
 //!
 //! Data goes to standard output, everything else to standard error.
 
+mod audit;
 mod breaker;
 mod cli;
 mod completion;
 mod control;
+mod drift;
 mod events;
 mod failure;
+mod groups;
 mod health;
+mod history;
 mod import;
 mod lookup;
 mod man;
@@ -29,9 +34,12 @@ mod page;
 mod peers;
 mod reload;
 mod safelist;
+mod series;
 mod session;
 mod stats;
 mod status;
+mod suppressions;
+mod traffic;
 mod version;
 mod watch;
 

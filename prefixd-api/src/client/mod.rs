@@ -16,6 +16,7 @@ mod endpoint;
 mod error;
 mod feed;
 mod query;
+mod questions;
 mod retry;
 mod routes;
 mod token;
@@ -24,6 +25,7 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use error::Error;
 pub use feed::{Feed, FeedItem, FeedOptions};
 pub use query::{EventQuery, MitigationQuery, Page};
+pub use questions::{AuditQuery, GroupQuery};
 pub use token::{TokenError, read_token};
 
 use crate::problem::Problem;

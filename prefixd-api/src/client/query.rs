@@ -2,6 +2,7 @@
 
 use crate::event::{EventAction, EventOutcome};
 use crate::mitigation::MitigationStatus;
+use crate::prefix;
 use crate::rule::ActionType;
 use crate::time::Timestamp;
 use ipnet::IpNet;
@@ -64,7 +65,7 @@ impl EventQuery {
         let mut path = PathBuilder::new("/v1/events");
         path.add("source", self.source.as_ref());
         path.add("vector", self.vector.as_ref());
-        path.add("victim_ip", self.victim_ip.map(address_or_prefix));
+        path.add("victim_ip", self.victim_ip.map(prefix::show));
         path.add("outcome", self.outcome.as_ref());
         path.add("action", self.action.map(EventAction::as_str));
         path.page(&self.page);
@@ -79,7 +80,7 @@ impl MitigationQuery {
         path.add("status", (!status.is_empty()).then(|| status.join(",")));
         path.add("customer_id", self.customer_id.as_ref());
         path.add("service_id", self.service_id.as_ref());
-        path.add("victim_ip", self.victim_ip.map(address_or_prefix));
+        path.add("victim_ip", self.victim_ip.map(prefix::show));
         path.add("vector", self.vector.as_ref());
         path.add("pop", self.pop.as_ref());
         path.add("acknowledged", self.acknowledged);
@@ -105,7 +106,7 @@ impl PathBuilder {
         push_encoded(&mut self.0, &value.to_string());
     }
 
-    fn page(&mut self, page: &Page) {
+    pub(super) fn page(&mut self, page: &Page) {
         self.add("limit", page.limit);
         self.add("cursor", page.cursor.as_ref());
         self.add("start", page.start);
@@ -120,14 +121,6 @@ pub(super) fn push_encoded(path: &mut String, value: &str) {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => path.push(byte.into()),
             _ => path.push_str(&format!("%{byte:02X}")),
         }
-    }
-}
-
-fn address_or_prefix(prefix: IpNet) -> String {
-    if prefix.prefix_len() == prefix.max_prefix_len() {
-        prefix.addr().to_string()
-    } else {
-        prefix.to_string()
     }
 }
 

@@ -36,6 +36,20 @@ pub mod protocol {
     pub const GRE: u8 = 47;
     /// ICMP for IPv6.
     pub const ICMPV6: u8 = 58;
+
+    /// The number of a protocol by name (`udp`) or number; what else it could be, when it is none.
+    ///
+    /// # Errors
+    /// A sentence that names what is known.
+    pub fn parse(text: &str) -> Result<u8, String> {
+        super::text::protocol(text)
+    }
+
+    /// The name of a protocol, or its number.
+    #[must_use]
+    pub fn name(number: u8) -> String {
+        super::text::protocol_name(number).map_or_else(|| number.to_string(), str::to_owned)
+    }
 }
 
 /// What a rule matches (RFC 8955 section 4, RFC 8956 section 3). Components that are empty match anything; the

@@ -166,17 +166,15 @@ fn prefix(text: &str) -> Result<IpNet, String> {
 }
 
 fn protocols(text: &str) -> Result<BTreeSet<u8>, String> {
-    text.split(',')
-        .map(|item| {
-            let named = PROTOCOLS.iter().find(|(name, _)| *name == item);
-            named
-                .map(|(_, number)| *number)
-                .or_else(|| item.parse().ok())
-                .ok_or_else(|| {
-                    format!("{item:?} is no protocol; known: icmp, tcp, udp, gre, icmpv6, 0 to 255")
-                })
-        })
-        .collect()
+    text.split(',').map(protocol).collect()
+}
+
+pub(super) fn protocol(text: &str) -> Result<u8, String> {
+    let named = PROTOCOLS.iter().find(|(name, _)| *name == text);
+    named
+        .map(|(_, number)| *number)
+        .or_else(|| text.parse().ok())
+        .ok_or_else(|| format!("{text:?} is no protocol; known: icmp, tcp, udp, gre, icmpv6, 0 to 255"))
 }
 
 impl FromStr for MatchRequest {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::entry::{Admission, Entry};
 use super::quarantine::Trust;
 use super::{Latency, Rib, RibCounts, RibTotals};
-use crate::flowspec::{CanonicalRule, Family, NlriKey};
+use crate::flowspec::{CanonicalRule, Family, Fit, NlriKey, Packet};
 use crate::route::{Delivery, Refusal, Route, RouteStatus};
 
 impl Rib {
@@ -44,6 +44,15 @@ impl Rib {
     pub(crate) fn snapshot(&self) -> Vec<RouteStatus> {
         let status = |(_, rule, entry): (_, &Arc<CanonicalRule>, Entry)| self.status_of(rule, &entry);
         self.slots.iter().map(status).collect()
+    }
+
+    /// The entries whose rules match such packets or may match them, in no order.
+    pub(crate) fn matching(&self, packet: &Packet) -> Vec<(RouteStatus, Fit)> {
+        let matching = |(_, rule, entry): (_, &Arc<CanonicalRule>, Entry)| match rule.fit(packet) {
+            Fit::No => None,
+            fit => Some((self.status_of(rule, &entry), fit)),
+        };
+        self.slots.iter().filter_map(matching).collect()
     }
 
     /// One entry.

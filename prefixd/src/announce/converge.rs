@@ -178,7 +178,7 @@ impl Announcer {
 }
 
 impl Leaving {
-    fn has(&self, neighbor: &Arc<str>, key: &NlriKey) -> bool {
+    pub(super) fn has(&self, neighbor: &Arc<str>, key: &NlriKey) -> bool {
         self.0.contains_key(&(Arc::clone(neighbor), key.clone()))
     }
 

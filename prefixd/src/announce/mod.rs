@@ -7,6 +7,7 @@ mod announcements;
 pub(crate) mod compile;
 mod converge;
 mod deliveries;
+mod drift;
 mod fit;
 mod foresee;
 mod groups;
@@ -19,6 +20,7 @@ mod preview;
 mod rib;
 mod stops;
 mod table;
+mod traffic;
 
 pub use compile::CompileError;
 pub use deliveries::Deliveries;

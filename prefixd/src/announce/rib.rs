@@ -2,6 +2,8 @@
 
 use super::Announcer;
 use super::peers::state_of;
+use super::table::Desired;
+use prefixd_api::ids::MitigationId;
 use prefixd_api::peer::{RibList, RibRoute};
 use prefixd_bgp::flowspec::NlriKey;
 use prefixd_bgp::{Delivery, RouteStatus};
@@ -33,18 +35,25 @@ impl Announcer {
         })
     }
 
-    fn rib_route(&self, neighbor: &str, route: &RouteStatus) -> RibRoute {
-        let (desired, mitigations, rule) = {
-            let inner = self.inner();
-            inner.group_of(neighbor).map_or_else(Default::default, |group| {
-                let (desired, mitigations) = group.table.explain(&route.key);
-                let compiled = mitigations.iter().filter_map(|id| group.compiled(*id));
-                let rule = compiled
-                    .filter_map(|compiled| compiled.rule_of(&route.key))
-                    .next();
-                (desired, mitigations, rule.map(ToString::to_string))
-            })
+    /// What a route at a neighbour should be, who wants it, and how it reads; empty when nobody wants it any more.
+    pub(super) fn explain(
+        &self,
+        neighbor: &str,
+        key: &NlriKey,
+    ) -> (Option<Desired>, Vec<MitigationId>, Option<String>) {
+        let inner = self.inner();
+        let Some(group) = inner.group_of(neighbor) else {
+            return Default::default();
         };
+        let (desired, mitigations) = group.table.explain(key);
+        let compiled = mitigations.iter().filter_map(|id| group.compiled(*id));
+        let rule = compiled.filter_map(|compiled| compiled.rule_of(key)).next();
+        let text = rule.map(ToString::to_string);
+        (desired, mitigations, text)
+    }
+
+    fn rib_route(&self, neighbor: &str, route: &RouteStatus) -> RibRoute {
+        let (desired, mitigations, rule) = self.explain(neighbor, &route.key);
         let (standing, reason) = state_of(&route.delivery);
         let is_withdrawn = route.desired.is_none() || route.delivery == Delivery::Withdrawing;
         RibRoute {

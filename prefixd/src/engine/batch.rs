@@ -257,7 +257,7 @@ impl Sealed {
             Effect::Group(group) => Some(group.scope.clone()),
             Effect::Mitigation { after, .. } => Some(after.scope()),
             Effect::Suppressed(suppression) => Some(suppression.scope.clone()),
-            Effect::Unsuppressed(scope) | Effect::Confirmed { scope, .. } => Some(scope.clone()),
+            Effect::Unsuppressed { scope, .. } | Effect::Confirmed { scope, .. } => Some(scope.clone()),
             Effect::Unconfirmed(waits) => Some(waits.ended.scope()),
             Effect::Event(..)
             | Effect::SafelistAdded(_)

@@ -294,6 +294,7 @@ impl Engine {
                     }
                 }
                 Request::Reload { reply, .. } => drop(reply.send(Err(SubmitError::Store))),
+                Request::Reconcile { reply } => drop(reply.send(Err(SubmitError::Store))),
             }
         }
     }

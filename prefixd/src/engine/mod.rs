@@ -19,6 +19,7 @@ mod tests;
 
 pub use run::{Engine, EngineError, Parts, Reload, Settings};
 
+use crate::announce::Drift;
 use crate::journal::Entry;
 use crate::policy::{Command, Outcome, Policy, State};
 use arc_swap::ArcSwap;
@@ -105,6 +106,9 @@ pub(crate) type Reply = oneshot::Sender<Result<Answer, SubmitError>>;
 /// Who waits for a configuration to come into force.
 pub(crate) type ReloadReply = oneshot::Sender<Result<u64, SubmitError>>;
 
+/// Who waits for what a reconciliation found.
+pub(crate) type ReconcileReply = oneshot::Sender<Result<Drift, SubmitError>>;
+
 /// What waits in the queue.
 #[derive(Debug)]
 pub(crate) enum Request {
@@ -116,6 +120,8 @@ pub(crate) enum Request {
         actor: String,
         reply: ReloadReply,
     },
+    /// Compare what is committed with what the speaker holds, and repair it.
+    Reconcile { reply: ReconcileReply },
 }
 
 impl Handle {
@@ -139,6 +145,16 @@ impl Handle {
     pub async fn reload(&self, next: Box<Reload>, actor: String) -> Result<u64, SubmitError> {
         let (reply, answer) = oneshot::channel();
         send(&self.requests, Request::Reload { next, actor, reply })?;
+        answer.await.unwrap_or(Err(SubmitError::Stopping))
+    }
+
+    /// Compares what is committed with what the speaker holds for each neighbour, repairs it and answers what differed.
+    ///
+    /// # Errors
+    /// See [`SubmitError`].
+    pub async fn reconcile(&self) -> Result<Drift, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        send(&self.requests, Request::Reconcile { reply })?;
         answer.await.unwrap_or(Err(SubmitError::Stopping))
     }
 

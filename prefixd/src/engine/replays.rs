@@ -54,7 +54,7 @@ impl Engine {
             .iter()
             .filter_map(|request| match request {
                 Request::Command { command, .. } => key_of(command),
-                Request::Reload { .. } => None,
+                Request::Reload { .. } | Request::Reconcile { .. } => None,
             })
             .filter(|key| self.known.needs_store(key))
             .take(MAX_KEYS)

@@ -12,7 +12,7 @@ use super::replays::{Replays, Seen};
 use super::restore::restore;
 use super::stops::{Unrecorded, is_owed, next_urgent};
 use super::{FEED_BACKLOG, Handle, QUEUE, ReloadReply, Request, Snapshot, SubmitError, URGENT};
-use crate::announce::{Announcer, Neighbor};
+use crate::announce::{Announcer, Drift, Neighbor};
 use crate::clock::{Clock, STEP};
 use crate::journal::{Head, Kind};
 use crate::metrics::Metrics;
@@ -443,6 +443,8 @@ impl Engine {
                     // What was asked before may have to be decided again; the store is asked about it again.
                     break;
                 }
+                // The one who asked may have gone; the repair is made all the same.
+                Some(Request::Reconcile { reply }) => drop(reply.send(Ok(self.reconcile()))),
                 None => break,
             }
         }
@@ -627,7 +629,7 @@ impl Engine {
         Ok(())
     }
 
-    fn reconcile(&self) {
+    fn reconcile(&self) -> Drift {
         let found = self.parts.announcer.reconcile(&self.state);
         self.parts.metrics.count_drift(&found);
         if found.missing + found.unexplained > 0 {
@@ -637,6 +639,7 @@ impl Engine {
                 "reconciliation repaired the RIB"
             );
         }
+        found
     }
 
     /// Nobody may ask for anything while the daemon says that it is not ready, so the engine asks by itself.

@@ -29,7 +29,7 @@ pub(super) const MAX_REASON: usize = 1000;
 /// Seconds in which a withdrawal may be confirmed.
 const CONFIRM: std::ops::RangeInclusive<u32> = 10..=86_400;
 /// Longest suppression, in seconds.
-const MAX_SUPPRESS: u32 = 86_400;
+pub(super) const MAX_SUPPRESS: u32 = 86_400;
 
 /// Mitigations, newest first.
 #[utoipa::path(get, path = "/v1/mitigations", tag = "mitigations", params(
@@ -167,13 +167,18 @@ pub(super) fn prefix(query: &mut Query) -> Result<Option<IpNet>, Failure> {
     let Some(text) = query.text("victim_ip")? else {
         return Ok(None);
     };
-    let wrong = |message: String| Failure::field("victim_ip", message);
-    let prefix = prefix::parse(&text).map_err(|error| wrong(error.to_string()))?;
+    exact_prefix("victim_ip", &text).map(Some)
+}
+
+/// An address or a prefix without host bits.
+pub(super) fn exact_prefix(field: &str, text: &str) -> Result<IpNet, Failure> {
+    let wrong = |message: String| Failure::field(field, message);
+    let prefix = prefix::parse(text).map_err(|error| wrong(error.to_string()))?;
     if prefix.trunc() != prefix {
         let meant = prefix.trunc();
         return Err(wrong(format!("{text} has host bits set; did you mean {meant}?")));
     }
-    Ok(Some(prefix))
+    Ok(prefix)
 }
 
 /// Mitigate now, inside the guardrails.

@@ -8,18 +8,23 @@
 //! | `live` | the settings that a reload changes |
 //! | `server` | listeners, connections, the end in order |
 //! | `error`, `extract` | the one error shape; bodies and queries |
-//! | `events`, `mitigations`, `operations`, `safelist`, `status`, `config`, `feed` | one resource each |
+//! | `events`, `mitigations`, `operations`, `safelist`, `suppressions`, `status`, `config`, `feed` | one resource each |
+//! | `traffic`, `groups`, `audit`, `history`, `series`, `drift` | questions of operators |
 //!
 //! Handlers parse, ask the engine or the store, and answer. They decide nothing.
 
+mod audit;
 mod config;
 mod control;
 mod document;
+mod drift;
 mod error;
 mod events;
 mod extract;
 mod feed;
 mod gate;
+mod groups;
+mod history;
 mod identity;
 mod live;
 mod mitigations;
@@ -28,8 +33,11 @@ mod peers;
 mod preview;
 mod routes;
 mod safelist;
+mod series;
 mod server;
 mod status;
+mod suppressions;
+mod traffic;
 
 pub use error::Failure;
 pub use identity::{Access, Tokens};

@@ -3,7 +3,8 @@
 use super::document;
 use super::gate::{self, Gate};
 use super::{
-    App, Failure, config, control, events, feed, mitigations, operations, peers, preview, safelist, status,
+    App, Failure, audit, config, control, drift, events, feed, groups, history, mitigations, operations,
+    peers, preview, safelist, series, status, suppressions, traffic,
 };
 use axum::Router;
 use axum::http::Method;
@@ -89,7 +90,21 @@ fn table() -> Table {
     .add(Is(Role::Viewer), routes!(safelist::list))
     .add(Is(Role::Admin), routes!(safelist::add))
     .add(Is(Role::Admin), routes!(safelist::remove))
+    .add(Is(Role::Viewer), routes!(traffic::matching))
+    .add(Is(Role::Viewer), routes!(groups::list))
+    .add(Is(Role::Viewer), routes!(groups::get))
+    .add(Is(Role::Viewer), routes!(history::get))
+    .add(Is(Role::Viewer), routes!(suppressions::list))
+    .add(Is(Role::Operator), routes!(suppressions::add))
+    .add(Is(Role::Operator), routes!(suppressions::end))
+    .add(Is(Role::Viewer), routes!(audit::list))
+    .add(Is(Role::Admin), routes!(audit::verify))
     .add(Is(Role::Viewer), routes!(status::stats))
+    .add(Is(Role::Viewer), routes!(series::timeseries))
+    .add(Is(Role::Viewer), routes!(series::pops))
+    .add(Is(Role::Viewer), routes!(series::migrations))
+    .add(Is(Role::Viewer), routes!(drift::get))
+    .add(Is(Role::Operator), routes!(drift::reconcile))
     .add(Is(Role::Viewer), routes!(peers::list))
     .add(Is(Role::Viewer), routes!(peers::get))
     .add(Is(Role::Viewer), routes!(peers::rib))
@@ -183,18 +198,26 @@ mod tests {
             lines,
             [
                 "/metrics GET viewer",
+                "/v1/audit GET viewer",
+                "/v1/audit/verify GET admin",
                 "/v1/breaker/reset POST admin",
                 "/v1/config/reload POST admin",
                 "/v1/control GET viewer",
                 "/v1/control PUT operator",
+                "/v1/drift GET viewer",
                 "/v1/events GET viewer",
                 "/v1/events POST detector",
                 "/v1/events/batch POST detector",
                 "/v1/events/{id} GET viewer",
                 "/v1/events/{id}/why GET viewer",
+                "/v1/groups GET viewer",
+                "/v1/groups/{id} GET viewer",
                 "/v1/health GET public",
                 "/v1/health/detail GET viewer",
                 "/v1/health/ready GET public",
+                "/v1/ip/{ip}/history GET viewer",
+                "/v1/match GET viewer",
+                "/v1/migrations GET viewer",
                 "/v1/mitigations GET viewer",
                 "/v1/mitigations POST operator",
                 "/v1/mitigations/acknowledge POST operator",
@@ -218,10 +241,16 @@ mod tests {
                 "/v1/peers/{name}/resend POST operator",
                 "/v1/peers/{name}/reset POST operator",
                 "/v1/peers/{name}/rib GET viewer",
+                "/v1/pops GET viewer",
+                "/v1/reconcile POST operator",
                 "/v1/safelist GET viewer",
                 "/v1/safelist POST admin",
                 "/v1/safelist/{*prefix} DELETE admin",
                 "/v1/stats GET viewer",
+                "/v1/stats/timeseries GET viewer",
+                "/v1/suppressions GET viewer",
+                "/v1/suppressions POST operator",
+                "/v1/suppressions/{id} DELETE operator",
                 "/v1/ws/feed GET viewer",
             ]
         );

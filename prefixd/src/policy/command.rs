@@ -42,6 +42,10 @@ pub enum Command {
         /// Who asks.
         actor: String,
     },
+    /// Do not act on bans of a scope for a time.
+    Suppress(SuppressCommand),
+    /// Act on them again.
+    Unsuppress(UnsuppressCommand),
     /// Disable, enable, reset a neighbour or send it everything again.
     Peer(PeerCommand),
     /// The speaker knows something else of what a neighbour ended sessions over.
@@ -196,6 +200,21 @@ pub struct WithdrawMany {
     pub actor: String,
 }
 
+/// An operator's request not to act on bans, authenticated.
+#[derive(Clone, Debug)]
+pub struct SuppressCommand {
+    /// The name of the suppression.
+    pub id: SuppressionId,
+    /// Whose bans.
+    pub scope: Scope,
+    /// For how long.
+    pub time: Duration,
+    /// The operator's words.
+    pub reason: String,
+    /// Who asks.
+    pub actor: String,
+}
+
 /// See [`WithdrawMany`].
 #[derive(Clone, Debug)]
 pub enum Which {
@@ -282,6 +301,15 @@ pub struct ExtendCommand {
     pub reason: String,
     /// Only at this revision.
     pub expected_revision: Option<u64>,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// An operator's request to act on bans again, authenticated.
+#[derive(Clone, Debug)]
+pub struct UnsuppressCommand {
+    /// Which suppression ends.
+    pub id: SuppressionId,
     /// Who asks.
     pub actor: String,
 }

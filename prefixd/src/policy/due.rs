@@ -84,7 +84,10 @@ impl Turn<'_> {
         if let Some(suppression) = self.state.suppressions.get(scope)
             && suppression.expires_at <= self.now
         {
-            self.effects.push(Effect::Unsuppressed(scope.clone()));
+            self.effects.push(Effect::Unsuppressed {
+                scope: scope.clone(),
+                actor: DAEMON.to_owned(),
+            });
         }
         let before = self.state.group(scope);
         let mut group = before.map(|group| Group::clone(group));

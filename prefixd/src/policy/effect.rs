@@ -46,6 +46,10 @@ pub enum Outcome {
     SafelistAdded(SafelistAnswer),
     /// A safelist entry was removed.
     SafelistRemoved,
+    /// A suppression was made.
+    Suppressed(Arc<Suppression>),
+    /// A suppression was ended.
+    Unsuppressed,
     /// An order to a neighbour was given, or there was nothing to do.
     PeerOrdered,
     /// What holds announcing back is as ordered.
@@ -84,7 +88,12 @@ pub enum Effect {
     /// Automatic bans of a scope are no longer acted on.
     Suppressed(Arc<Suppression>),
     /// They are again.
-    Unsuppressed(Scope),
+    Unsuppressed {
+        /// Whose.
+        scope: Scope,
+        /// Who ended the suppression; `prefixd` when its time was over.
+        actor: String,
+    },
     /// A withdrawal waits for a person to confirm it. The entry of the mitigation tells of it.
     Unconfirmed(Arc<Unconfirmed>),
     /// It waits no longer.

@@ -10,8 +10,9 @@
 //! | `inventory`, `safelist`, `sources`, `playbooks`, `templates` | its parts, each with its look-up |
 //! | `state`, `starts` | what is live and what is remembered |
 //! | `decide`, `turn` | one command; a decision while it is made |
-//! | `ban`, `unban`, `create`, `extend`, `annotate`, `withdraw`, `undo`, `protect`, `control`, `breaker`, `neighbor`, `due`, `judge`, `quarantine` | one command each |
+//! | `ban`, `unban`, `create`, `extend`, `annotate`, `withdraw`, `undo`, `suppress`, `protect`, `control`, `breaker`, `neighbor`, `due`, `judge`, `quarantine` | one command each |
 //! | `claims`, `evidence`, `lease`, `guard`, `check`, `plan`, `fallback`, `widen`, `ports`, `severity` | the rules they share |
+//! | `weights` | what each source adds to the confidence of a group |
 //! | `reason`, `trace` | why: every reason is a value |
 
 mod annotate;
@@ -46,11 +47,13 @@ mod severity;
 mod sources;
 mod starts;
 mod state;
+mod suppress;
 mod templates;
 mod trace;
 mod turn;
 mod unban;
 mod undo;
+mod weights;
 mod widen;
 mod withdraw;
 
@@ -59,8 +62,8 @@ mod tests;
 
 pub use command::{
     About, AnnotateCommand, Annotation, Command, ConfirmCommand, CreateCommand, EventCommand, ExtendCommand,
-    FreshIds, PeerCommand, ResetBreaker, SafelistAdd, SetControl, Trip, UndoCommand, Which, WithdrawCommand,
-    WithdrawMany,
+    FreshIds, PeerCommand, ResetBreaker, SafelistAdd, SetControl, SuppressCommand, Trip, UndoCommand,
+    UnsuppressCommand, Which, WithdrawCommand, WithdrawMany,
 };
 pub use compile::Implicit;
 pub(crate) use create::requested;
@@ -77,4 +80,5 @@ pub use state::{Counts, State, Tally};
 pub use trace::Trace;
 pub use turn::Facts;
 pub use undo::Unconfirmed;
+pub use weights::group_state;
 pub(crate) use widen::is_same_but_ports;

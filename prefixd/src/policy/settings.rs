@@ -138,4 +138,11 @@ impl Policy {
     pub fn customer_of(&self, victim: Victim) -> Option<&str> {
         self.inventory.owner(victim).map(|owner| &*owner.customer.id)
     }
+
+    /// The service at an address, of its most exact asset.
+    #[must_use]
+    pub fn service_of(&self, victim: Victim) -> Option<&str> {
+        let service = self.inventory.owner(victim)?.service?;
+        Some(&service.id)
+    }
 }

@@ -170,7 +170,7 @@ impl State {
                     self.suppressions
                         .insert(suppression.scope.clone(), Arc::clone(suppression));
                 }
-                Effect::Unsuppressed(scope) => {
+                Effect::Unsuppressed { scope, .. } => {
                     self.suppressions.remove(scope);
                 }
                 Effect::Unconfirmed(waits) => {

@@ -275,7 +275,10 @@ impl Turn<'_> {
     ) -> Arc<Mitigation> {
         let scope = ended.scope();
         if self.state.suppressions.contains_key(&scope) {
-            self.effects.push(Effect::Unsuppressed(scope));
+            self.effects.push(Effect::Unsuppressed {
+                scope,
+                actor: actor.to_owned(),
+            });
         }
         self.change_group(group);
         self.change(MitigationEvent::Created, actor, None, next)

@@ -22,8 +22,10 @@ pub enum Verification {
     Intact {
         /// What the walk began at: an entry, a checkpoint, or the beginning.
         from: Head,
-        /// The end of the chain.
+        /// Where it ended.
         to: Head,
+        /// The chain may go on from there: the walk went as far as it was allowed to.
+        goes_on: bool,
     },
     /// The chain does not hold at this number.
     Broken {
@@ -34,7 +36,7 @@ pub enum Verification {
     },
 }
 
-type Row = (i64, i64, String, String, String, String, Vec<u8>, Vec<u8>);
+pub(super) type Row = (i64, i64, String, String, String, String, Vec<u8>, Vec<u8>);
 
 impl Store {
     /// The end of a POP's journal. It waits for a commit in progress and ends one that was given up, so that after an
@@ -110,11 +112,17 @@ impl Store {
         rows.into_iter().map(|row| entry(&pop, row)).collect()
     }
 
-    /// Walks the chain of a POP from the entry after `from` (or from where pruning stopped) to its end.
+    /// Walks the chain of a POP from the entry after `from` (or from where pruning stopped) to its end, or over as many
+    /// chunks of a thousand entries as make `most`.
     ///
     /// # Errors
     /// When the store fails, or an entry cannot be read at all.
-    pub async fn verify_chain(&self, pop: &str, from: Option<u64>) -> Result<Verification, StoreError> {
+    pub async fn verify_chain(
+        &self,
+        pop: &str,
+        from: Option<u64>,
+        most: u64,
+    ) -> Result<Verification, StoreError> {
         let checkpoint: Option<(i64, Vec<u8>)> = on_db!(self, |db| {
             sqlx::query_as("SELECT seq, hash FROM journal_checkpoints WHERE pop = $1")
                 .bind(pop)
@@ -147,8 +155,12 @@ impl Store {
         let mut end = start;
         loop {
             let entries = self.entries(pop, end.seq, CHUNK).await?;
-            if entries.is_empty() {
-                return Ok(Verification::Intact { from: start, to: end });
+            if entries.is_empty() || end.seq - start.seq >= most {
+                return Ok(Verification::Intact {
+                    from: start,
+                    to: end,
+                    goes_on: !entries.is_empty(),
+                });
             }
             for entry in entries {
                 let what = if entry.seq != end.seq + 1 {
@@ -175,7 +187,7 @@ impl Store {
     }
 }
 
-fn entry(pop: &Arc<str>, row: Row) -> Result<Entry, StoreError> {
+pub(super) fn entry(pop: &Arc<str>, row: Row) -> Result<Entry, StoreError> {
     let (seq, at, actor, kind, subject, body, previous_hash, hash) = row;
     Ok(Entry {
         seq: number(seq)?,

@@ -22,11 +22,25 @@ use uuid::Uuid;
 /// Rows one page may look at.
 pub const SCAN_BUDGET: i64 = 10_000;
 
-/// Where the next page begins. Opaque to clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where the next page begins. Opaque to clients. Later is more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
     at: i64,
     id: Uuid,
+}
+
+impl Cursor {
+    pub(super) fn of(at: Timestamp, id: Uuid) -> Self {
+        Self {
+            at: at.as_micros(),
+            id,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn at(self) -> Timestamp {
+        Timestamp::from_micros(self.at)
+    }
 }
 
 /// The text is no cursor this store gave out.

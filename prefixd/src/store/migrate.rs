@@ -21,8 +21,14 @@ const STEPS: &[(i64, &str, &str)] = &[
         "unconfirmed",
         include_str!("../../../migrations/0005_unconfirmed.sql"),
     ),
+    (6, "counts", include_str!("../../../migrations/0006_counts.sql")),
     (7, "pops", include_str!("../../../migrations/0007_pops.sql")),
 ];
+
+/// Version and name of each step, oldest first.
+pub(super) fn steps() -> impl Iterator<Item = (i64, &'static str)> {
+    STEPS.iter().map(|(version, name, _)| (*version, *name))
+}
 
 /// What the tokens stand for.
 pub(super) type Tokens = [(&'static str, &'static str); 5];

@@ -6,17 +6,23 @@
 //! | [`migrate`] | the schema and its versions |
 //! | [`commit`] | a batch of effects as one transaction with a constant number of statements |
 //! | [`load`] | what a start needs |
-//! | [`list`], [`read`] | pages, single objects, replays |
-//! | [`chain`] | the journal: reading, its end, verification |
+//! | [`list`], [`read`], [`groups`], `history` | pages, single objects, replays |
+//! | [`chain`], [`audit`] | the journal: reading, its end, verification; looking for something in it |
+//! | [`counts`] | how many there were, by five minutes |
 //! | [`prune`] | retention |
 //! | `tenure` | which daemon runs a POP, on PostgreSQL |
+//! | `schema` | what the database is, for people |
 //!
 //! Only the engine commits. Everybody may read.
 
+pub mod audit;
 pub mod chain;
 mod checkpoint;
 pub mod commit;
+pub mod counts;
 mod db;
+pub mod groups;
+mod history;
 pub mod list;
 pub mod load;
 mod migrate;
@@ -25,9 +31,14 @@ mod prefix;
 pub mod prune;
 pub mod read;
 mod tenure;
+mod schema;
 
+pub use audit::AuditFilter;
 pub use chain::Verification;
 pub use commit::{Batch, COMMIT_DEADLINE, CommitError, Written};
+pub use counts::SourceCounts;
+pub use groups::GroupFilter;
+pub use history::Line;
 pub use list::{Cursor, CursorError, EventFilter, MitigationFilter, Page, PageRequest};
 pub use load::{Loaded, Unreadable};
 pub use prune::Pruned;

@@ -37,6 +37,7 @@ const EVENTS: &str = "DELETE FROM events WHERE id IN (SELECT id FROM events WHER
 const GROUPS: &str = "DELETE FROM signal_groups WHERE id IN (SELECT id FROM signal_groups \
      WHERE pop = $1 AND closed_at < $2 AND last_event_at < $2 LIMIT $3)";
 const SUPPRESSIONS: &str = "DELETE FROM suppressions WHERE pop = $1 AND expires_at < $2";
+const COUNTS: &str = "DELETE FROM counts WHERE pop = $1 AND metric IN ('events', 'mitigations') AND at < $2";
 /// Only a prefix of the chain, and never its last entry.
 const OLDEST: &str = "SELECT seq, at, hash FROM journal WHERE pop = $1 \
      AND seq < (SELECT MAX(seq) FROM journal WHERE pop = $1) ORDER BY seq LIMIT $2";
@@ -63,6 +64,11 @@ macro_rules! steps {
             .execute(&mut *$connection)
             .await?
             .rows_affected();
+        sqlx::query(COUNTS)
+            .bind($pop)
+            .bind($before)
+            .execute(&mut *$connection)
+            .await?;
         let oldest: Vec<(i64, i64, Vec<u8>)> = sqlx::query_as(OLDEST)
             .bind($pop)
             .bind($limit)

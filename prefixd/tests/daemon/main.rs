@@ -17,6 +17,7 @@ mod path;
 mod peers;
 mod preview;
 mod quarantine;
+mod questions;
 mod races;
 mod reload;
 mod rtbh;

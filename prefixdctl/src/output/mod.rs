@@ -141,6 +141,11 @@ impl Output {
         }
     }
 
+    /// Whether a person reads it.
+    pub(crate) fn is_for_people(&self) -> bool {
+        matches!(self.format, Format::Table | Format::Wide)
+    }
+
     /// Prints a list.
     pub(crate) fn list<T: Row>(&self, pages: &Pages<T>) -> Result<(), Failure> {
         let text = match self.format {

@@ -8,6 +8,7 @@ mod import;
 mod man;
 mod operations;
 mod peers;
+mod questions;
 mod scripted;
 mod terminal;
 mod watch;

@@ -132,6 +132,10 @@ pub(crate) fn post(path: &str) -> Route {
     ("POST", path.to_owned())
 }
 
+pub(crate) fn delete(path: &str) -> Route {
+    ("DELETE", path.to_owned())
+}
+
 fn wants_feed(stream: &TcpStream) -> bool {
     let start = b"GET /v1/ws/feed";
     let mut bytes = [0; 15];

@@ -274,7 +274,7 @@ impl Bench {
             loaded.head.seq, snapshot.head,
             "readers see the end of the journal"
         );
-        match store.verify_chain(POP, None).await.unwrap() {
+        match store.verify_chain(POP, None, u64::MAX).await.unwrap() {
             Verification::Intact { to, .. } => assert_eq!(to, loaded.head),
             broken @ Verification::Broken { .. } => panic!("{broken:?}"),
         }

@@ -137,7 +137,7 @@ impl<'a> Rows<'a> {
                 Effect::Suppressed(suppression) => {
                     suppressions.put(&suppression.scope, Some((&**suppression, body)));
                 }
-                Effect::Unsuppressed(scope) => {
+                Effect::Unsuppressed { scope, .. } => {
                     suppressions.put(scope, None);
                 }
                 Effect::Unconfirmed(waits) => {

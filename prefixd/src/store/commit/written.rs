@@ -64,7 +64,7 @@ fn body(effect: &Effect) -> Result<String, serde_json::Error> {
             Some(stopped) => json(stopped),
             None => Ok(String::new()),
         },
-        Effect::Confirmed { .. } | Effect::Unsuppressed(_) | Effect::SafelistRemoved { .. } => {
+        Effect::Confirmed { .. } | Effect::Unsuppressed { .. } | Effect::SafelistRemoved { .. } => {
             Ok(String::new())
         }
     }

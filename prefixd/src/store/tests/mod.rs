@@ -1,7 +1,21 @@
 //! One story on both engines.
 
+/// These tests with each engine.
+macro_rules! both {
+    ($($name:ident)*) => {
+        mod on_sqlite { $(#[tokio::test] async fn $name() { super::$name(super::sqlite().await).await; })* }
+        mod on_postgres {
+            $(#[tokio::test] async fn $name() {
+                if let Some(place) = super::postgres().await { super::$name(place).await; }
+            })*
+        }
+    };
+}
+
+mod counts;
 pub(crate) mod fixture;
 mod postgres;
+mod questions;
 mod sqlite;
 mod story;
 
@@ -53,8 +67,16 @@ pub(crate) async fn postgres() -> Option<Place> {
 
 impl Place {
     pub(crate) async fn commit(&self, decisions: &[Vec<Effect>]) -> Result<Head, CommitError> {
+        self.commit_at(fixture::START, decisions).await
+    }
+
+    pub(crate) async fn commit_at(
+        &self,
+        now: prefixd_api::time::Timestamp,
+        decisions: &[Vec<Effect>],
+    ) -> Result<Head, CommitError> {
         let head = self.store.journal_head(POP).await.unwrap();
-        let batch = batch(head, fixture::START, decisions);
+        let batch = batch(head, now, decisions);
         self.store.commit(Arc::clone(&batch)).await?;
         let last = batch.entries.last().unwrap();
         Ok(Head {

@@ -12,16 +12,6 @@ use prefixd_api::peer::PeerDisabled;
 use prefixd_api::resource::SafelistEntry;
 use prefixd_api::rule::ActionType;
 
-macro_rules! both {
-    ($($name:ident)*) => {
-        mod on_sqlite { $(#[tokio::test] async fn $name() { super::$name(super::sqlite().await).await; })* }
-        mod on_postgres {
-            $(#[tokio::test] async fn $name() {
-                if let Some(place) = super::postgres().await { super::$name(place).await; }
-            })*
-        }
-    };
-}
 both!(what_is_committed_is_loaded a_culprit_fails_alone_and_the_head_fences lists_page_and_filter
       retention_keeps_the_chain_verifiable a_newer_schema_is_refused what_operators_change_comes_and_goes
       a_disabled_neighbour_stays_disabled_until_it_is_enabled what_is_parked_is_kept_for_each_neighbour a_tripped_breaker_stays_tripped_until_it_is_reset
@@ -289,9 +279,9 @@ async fn retention_keeps_the_chain_verifiable(place: Place) {
             .unwrap()
             .is_none()
     );
-    let found = place.store.verify_chain(POP, None).await.unwrap();
+    let found = place.store.verify_chain(POP, None, u64::MAX).await.unwrap();
     assert!(
-        matches!(found, Verification::Intact { from, to } if from.seq + 1 == head.seq && to == head),
+        matches!(found, Verification::Intact { from, to, .. } if from.seq + 1 == head.seq && to == head),
         "{found:?}"
     );
     place
@@ -299,7 +289,7 @@ async fn retention_keeps_the_chain_verifiable(place: Place) {
         .await
         .unwrap();
     assert!(matches!(
-        place.store.verify_chain(POP, None).await.unwrap(),
+        place.store.verify_chain(POP, None, u64::MAX).await.unwrap(),
         Verification::Intact { .. }
     ));
 }
@@ -388,7 +378,10 @@ async fn what_operators_change_comes_and_goes(place: Place) {
         let scope: Scope = suppression.scope;
         place
             .commit(&[vec![
-                Effect::Unsuppressed(scope),
+                Effect::Unsuppressed {
+                    scope,
+                    actor: "kim".into(),
+                },
                 Effect::SafelistRemoved {
                     prefix: wide.prefix,
                     actor: "kim".into(),
@@ -699,10 +692,10 @@ async fn a_changed_entry_breaks_the_chain(place: Place) {
         .await
         .unwrap();
     execute(&place, "UPDATE journal SET actor = 'nobody' WHERE seq = 3").await;
-    let found = place.store.verify_chain(POP, None).await.unwrap();
+    let found = place.store.verify_chain(POP, None, u64::MAX).await.unwrap();
     assert!(matches!(found, Verification::Broken { seq: 3, .. }), "{found:?}");
     execute(&place, "DELETE FROM journal WHERE seq = 2").await;
-    let found = place.store.verify_chain(POP, None).await.unwrap();
+    let found = place.store.verify_chain(POP, None, u64::MAX).await.unwrap();
     assert!(matches!(found, Verification::Broken { seq: 2, .. }), "{found:?}");
 }
 

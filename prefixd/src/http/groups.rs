@@ -1,0 +1,148 @@
+//! Signal groups: who says that there is an attack, and how sure that makes prefixd.
+
+use super::extract::{PathText, Query, ok, path};
+use super::{App, Failure};
+use crate::policy::group_state;
+use crate::store::{CursorError, EventFilter, GroupFilter, MitigationFilter, PageRequest};
+use axum::extract::State;
+use axum::response::Response;
+use ipnet::IpNet;
+use prefixd_api::group::{GroupDetail, GroupList, GroupState, GroupView};
+use prefixd_api::ids::GroupId;
+use prefixd_api::mitigation::Group;
+use prefixd_api::problem::Problem;
+use prefixd_api::time::Timestamp;
+use std::time::Duration;
+
+/// Reports and mitigations that a group is shown with.
+const SHOWN: u16 = 100;
+
+/// Signal groups, the one that opened last first.
+#[utoipa::path(get, path = "/v1/groups", tag = "questions", params(
+    ("state" = Option<String>, Query, description = "open, quiet or closed"),
+    ("victim_ip" = Option<String>, Query, description = "About this address, or any in this prefix"),
+    ("vector" = Option<String>, Query),
+    ("limit" = Option<u16>, Query), ("cursor" = Option<String>, Query),
+    ("start" = Option<String>, Query, description = "Opened at or after"),
+    ("end" = Option<String>, Query, description = "Opened before"),
+), responses((status = 200, body = GroupList), (status = 400, body = Problem)))]
+pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Response, Failure> {
+    let paging = query.paging()?;
+    let state = query.one_of("state", &GroupState::ALL.map(|state| (state.as_str(), state)))?;
+    let filter = GroupFilter {
+        victim: super::mitigations::prefix(&mut query)?,
+        vector: query.text("vector")?,
+        closed: state == Some(GroupState::Closed),
+        start: paging.start,
+        end: paging.end,
+    };
+    query.finish()?;
+    let cursor = paging.cursor.as_deref().map(str::parse::<GroupId>).transpose();
+    let before = cursor.map_err(|_| CursorError)?;
+    let limit = usize::from(paging.limit);
+    let (groups, next) = match state {
+        // Those that are not closed are all in memory.
+        Some(state @ (GroupState::Open | GroupState::Quiet)) => {
+            in_memory(&app, &filter, state, before, limit)
+        }
+        Some(GroupState::Closed) | None => app.store.list_groups(&app.pop, &filter, before, limit).await?,
+    };
+    let groups: Vec<GroupView> = groups.into_iter().map(|group| view(&app, group)).collect();
+    ok(&GroupList {
+        count: groups.len(),
+        groups,
+        next_cursor: next.map(|id| id.to_string()),
+    })
+}
+
+fn in_memory(
+    app: &App,
+    filter: &GroupFilter,
+    state: GroupState,
+    before: Option<GroupId>,
+    limit: usize,
+) -> (Vec<Group>, Option<GroupId>) {
+    let (snapshot, now) = (app.engine.snapshot(), app.clock.now());
+    let mut groups: Vec<_> = snapshot
+        .state
+        .groups()
+        .filter(|group| before.is_none_or(|before| group.group_id < before))
+        .filter(|group| group_state(group, now) == state && filter.lets_through(group))
+        .collect();
+    groups.sort_unstable_by_key(|group| std::cmp::Reverse(group.group_id));
+    let more = groups.len() > limit;
+    groups.truncate(limit);
+    let next = groups.last().filter(|_| more).map(|group| group.group_id);
+    (
+        groups.into_iter().map(|group| Group::clone(group)).collect(),
+        next,
+    )
+}
+
+fn view(app: &App, group: Group) -> GroupView {
+    let (snapshot, now) = (app.engine.snapshot(), app.clock.now());
+    let live = snapshot.state.mitigation_of(&group.scope);
+    GroupView {
+        state: group_state(&group, now),
+        mitigation_id: live
+            .filter(|live| live.group_id == group.group_id)
+            .map(|live| live.mitigation_id),
+        sources: snapshot.policy.weigh(&group, now),
+        group,
+    }
+}
+
+/// One signal group with its reports and what came of them.
+#[utoipa::path(get, path = "/v1/groups/{id}", tag = "questions", params(("id" = String, Path)),
+    responses((status = 200, body = GroupDetail), (status = 404, body = Problem)))]
+pub(super) async fn get(
+    State(app): State<App>,
+    PathText(id): PathText,
+    query: Query,
+) -> Result<Response, Failure> {
+    query.finish()?;
+    let id: GroupId = path(&id, "group")?;
+    let group = app
+        .store
+        .get_group(id)
+        .await?
+        .ok_or_else(|| Failure::not_found("group"))?;
+    let page = PageRequest {
+        cursor: None,
+        limit: SHOWN,
+    };
+    let victim = Some(IpNet::from(group.scope.victim.address()));
+    let vector = Some(group.scope.vector.to_string());
+    let events = EventFilter {
+        victim,
+        vector: vector.clone(),
+        pop: Some(group.pop.clone()),
+        start: Some(group.opened_at),
+        end: Some(after(group.last_event_at)),
+        ..EventFilter::default()
+    };
+    let mut events = app.store.list_events(&events, page).await?.items;
+    events.retain(|event| event.group_id == Some(id));
+    let mitigations = MitigationFilter {
+        victim,
+        vector,
+        pop: Some(group.pop.clone()),
+        start: Some(group.opened_at),
+        ..MitigationFilter::default()
+    };
+    let mut mitigations = app.store.list_mitigations(&mitigations, page).await?.items;
+    mitigations.retain(|mitigation| mitigation.group_id == id);
+    let snapshot = app.engine.snapshot();
+    let customer = snapshot.policy.customer_of(group.scope.victim);
+    ok(&GroupDetail {
+        customer_id: customer.map(str::to_owned),
+        view: view(&app, group),
+        mitigations,
+        events,
+    })
+}
+
+/// Ends are exclusive.
+fn after(at: Timestamp) -> Timestamp {
+    at.saturating_add(Duration::from_micros(1))
+}

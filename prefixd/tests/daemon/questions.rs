@@ -1,0 +1,315 @@
+//! What operators ask, of the daemon as it runs.
+
+use crate::support::{Backend, Daemon, Setup, ban, on_both_stores, wait_for};
+use anyhow::Context;
+use lab::routers::{Kind, Router, RouterConfig};
+use prefixd_api::client::{AuditQuery, GroupQuery, Page};
+use prefixd_api::event::{EventOutcome, EventRequest};
+use prefixd_api::group::{GroupState, SuppressionRequest};
+use prefixd_api::history::HistoryKind;
+use prefixd_api::mitigation::WithdrawRequest;
+use prefixd_api::resource::AnnouncementState;
+use prefixd_api::series::{Metric, Span};
+use prefixd_api::traffic::{Traffic, TrafficVerdict};
+
+on_both_stores!(groups_suppressions_journal_and_history_tell_one_story);
+
+fn udp(dst: &str, dport: Option<u16>) -> anyhow::Result<Traffic> {
+    Ok(Traffic {
+        dst: dst.parse()?,
+        src: None,
+        proto: Some(17),
+        sport: None,
+        dport,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn match_tells_what_the_router_was_told() -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
+    daemon.wait_established(1).await?;
+    let id = daemon.ban("203.0.113.10", 27015).await?.mitigation_id;
+    let id = id.context("an accepted event names its mitigation")?;
+    let ask = async |traffic: Traffic| -> anyhow::Result<_> {
+        let mut answer = daemon.client.match_traffic(&traffic).await?.value;
+        assert_eq!(answer.neighbors.len(), 1);
+        answer.neighbors.pop().context("one neighbour")
+    };
+    let attacked = udp("203.0.113.10", Some(27015))?;
+    let at = wait_for("the router has the rule", || async {
+        let at = ask(attacked.clone()).await?;
+        Ok((at.verdict == TrafficVerdict::Matched).then_some(at))
+    })
+    .await?;
+    let rule = at.effective.context("matched by a rule")?;
+    assert_eq!(
+        (rule.mitigations, rule.state),
+        (vec![id], AnnouncementState::Advertised)
+    );
+    assert_eq!(
+        rule.rule.as_deref(),
+        Some("dst 203.0.113.10/32 proto udp dport 27015 then police 5 Mbit/s")
+    );
+    // What is not known of the traffic is named; what is on another port may still be a fragment.
+    let at = ask(udp("203.0.113.10", None)?).await?;
+    assert_eq!(at.verdict, TrafficVerdict::Depends, "{at:?}");
+    assert!(
+        at.before
+            .iter()
+            .any(|rule| rule.depends_on == ["destination port"]),
+        "{at:?}"
+    );
+    for other in [udp("203.0.113.11", Some(27015))?, udp("2001:db8:acce::1", None)?] {
+        assert_eq!(ask(other).await?.verdict, TrafficVerdict::Unmatched);
+    }
+    let tcp = Traffic {
+        proto: Some(6),
+        ..attacked.clone()
+    };
+    assert_eq!(ask(tcp).await?.verdict, TrafficVerdict::Unmatched);
+
+    drop(bird);
+    let at = wait_for("the session is lost", || async {
+        let at = ask(attacked.clone()).await?;
+        Ok((at.verdict == TrafficVerdict::Unknown).then_some(at))
+    })
+    .await?;
+    let depends: Vec<_> = at.missing.iter().map(|rule| rule.depends_on.join(" ")).collect();
+    assert!(at.effective.is_none() && depends == ["", "fragment"], "{at:?}");
+    Ok(())
+}
+
+async fn groups_suppressions_journal_and_history_tell_one_story(store: Backend) -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::on(store).await?, &[]).await?;
+    let client = &daemon.client;
+    let first = daemon.ban("203.0.113.10", 27015).await?;
+    let (id, group) = (
+        first.mitigation_id.context("accepted")?,
+        first.group_id.context("in a group")?,
+    );
+    let second = EventRequest {
+        source: "netflow".into(),
+        confidence: Some(0.5),
+        ..ban("203.0.113.10", 27015)
+    };
+    client.send_event(&second).await?;
+
+    // The group: two sources, the stronger first, and what they come to.
+    let open = GroupQuery {
+        state: Some(GroupState::Open),
+        victim_ip: Some("203.0.113.0/24".parse()?),
+        ..GroupQuery::default()
+    };
+    let groups = client.groups(&open).await?.value.groups;
+    assert_eq!(groups.len(), 1);
+    assert_eq!(
+        (groups[0].group.group_id, groups[0].mitigation_id),
+        (group, Some(id))
+    );
+    let detail = client.group(group).await?.value;
+    let weights: Vec<_> = detail
+        .view
+        .sources
+        .iter()
+        .map(|source| (source.source.as_str(), source.weighted))
+        .collect();
+    assert_eq!(weights, [("fastnetmon", Some(0.95)), ("netflow", Some(0.5))]);
+    let confidence = detail
+        .view
+        .group
+        .confidence
+        .context("they say how sure they are")?;
+    assert!((confidence - 0.975).abs() < 1e-9, "{confidence}");
+    assert_eq!((detail.events.len(), detail.mitigations.len()), (2, 1));
+    assert_eq!(detail.customer_id.as_deref(), Some("acme"));
+
+    // A suppression: not of what is live; then bans are stored only, over a restart too, until it is ended.
+    let request = SuppressionRequest {
+        victim_ip: "203.0.113.10".into(),
+        vector: "udp_flood".into(),
+        seconds: 600,
+        reason: "game night".into(),
+    };
+    let refused = client.suppress(&request).await.err().context("it is live")?;
+    assert_eq!(refused.code(), Some("conflict.exists"));
+    let withdraw = WithdrawRequest {
+        reason: "false positive".into(),
+        suppress_seconds: Some(0),
+        ..WithdrawRequest::default()
+    };
+    client.withdraw_mitigation(id, &withdraw).await?;
+    let made = client.suppress(&request).await?;
+    assert_eq!(client.suppressions().await?.value.suppressions, [made.clone()]);
+    let stored = daemon.ban("203.0.113.10", 27015).await?;
+    assert_eq!(stored.status, EventOutcome::Suppressed);
+    client.end_suppression(made.suppression_id).await?;
+    let again = client
+        .end_suppression(made.suppression_id)
+        .await
+        .err()
+        .context("it has ended")?;
+    assert_eq!(again.code(), Some("not_found"));
+    assert_eq!(
+        daemon.ban("203.0.113.10", 27015).await?.status,
+        EventOutcome::Accepted
+    );
+
+    // The journal: who did it, and that nobody changed it.
+    let suppressions = AuditQuery {
+        target_type: Some("suppression".into()),
+        ..AuditQuery::default()
+    };
+    let entries = client.audit(&suppressions).await?.value.entries;
+    assert_eq!(entries.len(), 2);
+    assert!(
+        entries
+            .iter()
+            .all(|entry| entry.target_id == "203.0.113.10 udp_flood" && entry.actor != "prefixd")
+    );
+    let one = AuditQuery {
+        action: Some("mitigation.withdrawn".into()),
+        target_type: Some("mitigation".into()),
+        target_id: Some(id.to_string()),
+        q: Some("False Positive".into()),
+        ..AuditQuery::default()
+    };
+    let entries = client.audit(&one).await?.value.entries;
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    assert_eq!(entries[0].body["changes"]["end_note"], "false positive");
+    let walked = client.verify_audit(None).await?;
+    assert!(walked.intact && walked.next_from.is_none());
+    let head = client.stats().await?.head;
+    assert_eq!(Some(walked.entries), head);
+
+    // What happened is in the graph at once, in the bucket that goes on.
+    for (metric, number) in [(Metric::Events, 4), (Metric::Mitigations, 2)] {
+        for span in Span::ALL {
+            let series = client.timeseries(metric, span).await?.value;
+            assert_eq!(series.points.len(), span.buckets() as usize);
+            // A bucket may end while the test runs.
+            let newest: u64 = series.points.iter().rev().take(2).map(|point| point.count).sum();
+            assert_eq!(newest, number, "{metric} {span}");
+        }
+    }
+    let pops = client.pops().await?.value.pops;
+    assert_eq!(
+        pops.iter()
+            .map(|pop| (pop.name.as_str(), pop.own, pop.live))
+            .collect::<Vec<_>>(),
+        [("test1", true, 1)]
+    );
+    let schema = client.migrations().await?.value;
+    assert!(schema.version == schema.known && schema.count > 0);
+
+    // The history: both kinds, page by page.
+    let mut page = Page {
+        limit: Some(3),
+        ..Page::default()
+    };
+    let mut kinds = Vec::new();
+    loop {
+        let history = client.history("203.0.113.10/32".parse()?, &page).await?.value;
+        assert_eq!(history.context.customer_name.as_deref(), Some("ACME Corp"));
+        assert_eq!((history.ip.as_str(), history.context.live), ("203.0.113.10", 1));
+        kinds.extend(history.items.iter().map(|item| item.kind));
+        match history.next_cursor {
+            Some(cursor) => page.cursor = Some(cursor),
+            None => break,
+        }
+    }
+    let events = kinds.iter().filter(|kind| **kind == HistoryKind::Event).count();
+    assert_eq!((events, kinds.len() - events), (4, 2));
+    let prefix = client
+        .history("203.0.113.0/24".parse()?, &Page::default())
+        .await?
+        .value;
+    assert_eq!((prefix.count, prefix.next_cursor), (6, None));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_is_what_the_router_does_not_have() -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
+    daemon.wait_established(1).await?;
+    daemon.ban("203.0.113.10", 27015).await?;
+    let drift = wait_for("the router has both rules", || async {
+        let drift = daemon.client.drift().await?.value;
+        Ok(drift
+            .in_sync
+            .then_some(drift)
+            .filter(|drift| drift.mitigations == 1))
+    })
+    .await?;
+    let at = &drift.neighbors[0];
+    assert_eq!(
+        (at.desired, at.advertised, at.missing, at.unexplained),
+        (2, 2, 0, 0)
+    );
+    let repaired = daemon.client.reconcile().await?;
+    assert_eq!((repaired.repaired, repaired.in_sync), (Some(0), true));
+    drop(bird);
+    let drift = wait_for("the session is lost", || async {
+        let drift = daemon.client.drift().await?.value;
+        Ok((!drift.in_sync).then_some(drift))
+    })
+    .await?;
+    // What the speaker holds is right; what the router has is not.
+    let at = &drift.neighbors[0];
+    assert_eq!(
+        (at.missing, at.unexplained, at.not_advertised["session_down"]),
+        (0, 0, 2)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bad_filter_is_refused_with_the_good_ones() -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::default(), &[]).await?;
+    let http = reqwest::Client::builder().tls_certs_only([]).build()?;
+    for (path, field, hint) in [
+        ("match", "dst", "missing"),
+        ("match?dst=203.0.113.0/24", "dst", "203.0.113.10"),
+        ("match?dst=203.0.113.10&src=2001:db8::1", "src", "family"),
+        (
+            "match?dst=203.0.113.10&proto=upd",
+            "proto",
+            "known: icmp, tcp, udp",
+        ),
+        ("match?dst=203.0.113.10&proto=icmp&dport=53", "dport", "no ports"),
+        (
+            "match?dst=203.0.113.10&port=53",
+            "port",
+            "known: dst, src, proto, sport, dport",
+        ),
+        ("groups?state=pending", "state", "known: open, quiet, closed"),
+        ("groups?victim_ip=203.0.113.1/24", "victim_ip", "203.0.113.0/24"),
+        ("groups?cursor=x", "cursor", "next_cursor"),
+        ("audit?action=withdrawn", "action", "mitigation.withdrawn"),
+        ("audit?target_type=mitigations", "target_type", "mitigation"),
+        ("audit?action=config&target_type=peer", "target_type", "config"),
+        ("audit?start=yesterday", "start", "RFC 3339"),
+        ("audit/verify?from=-1", "from", "digit"),
+        (
+            "stats/timeseries?metric=packets",
+            "metric",
+            "known: mitigations, events",
+        ),
+        ("stats/timeseries?range=2h", "range", "known: 1h, 6h, 24h, 7d"),
+        ("ip/203.0.113.1%2F24/history", "ip", "203.0.113.0/24"),
+        ("ip/acme/history", "ip", "prefix"),
+        ("ip/203.0.113.1/history?limit=0", "limit", "1000"),
+    ] {
+        let response = http
+            .get(format!("http://{}/v1/{path}", daemon.address))
+            .send()
+            .await?;
+        assert_eq!(response.status(), 400, "{path}");
+        let problem: serde_json::Value = serde_json::from_str(&response.text().await?)?;
+        assert_eq!(problem["errors"][0]["field"], field, "{path}: {problem}");
+        let message = problem["errors"][0]["message"].as_str().unwrap_or_default();
+        assert!(message.contains(hint), "{path}: {message}");
+    }
+    Ok(())
+}
