@@ -11,7 +11,7 @@
 //! | [`problem`] | the one error shape (RFC 9457) and its codes |
 //! | [`feed`] | messages of the WebSocket feed |
 //! | [`resource`] | the remaining bodies: safelist, stats, peers, health |
-//! | [`group`], [`history`], [`audit`], [`traffic`], [`series`], [`drift`] | answers to questions: who says so, what was, who did what, what is dropped, how many, is all as it should be |
+//! | [`group`], [`history`], [`audit`], [`traffic`], [`series`], [`drift`], [`report`] | answers to questions: who says so, what was, who did what, what is dropped, how many, is all as it should be, what happened |
 //! | [`peer`], [`family`] | a neighbour in detail, and what an operator can do to it |
 //! | [`role`] | who may do what |
 //! | [`show`] | numbers, times, identifiers and outside text as people see them |
@@ -45,6 +45,7 @@ pub mod prefix;
 pub mod preview;
 pub mod problem;
 pub mod rate;
+pub mod report;
 pub mod resource;
 pub mod role;
 pub mod rule;

@@ -23,4 +23,5 @@ pub mod http;
 pub mod journal;
 pub mod metrics;
 pub mod policy;
+mod report;
 pub mod store;

@@ -22,7 +22,7 @@ pub(crate) struct AuditArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    List(ListArgs),
+    List(Box<ListArgs>),
     Verify(VerifyArgs),
 }
 

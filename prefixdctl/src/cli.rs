@@ -4,8 +4,8 @@ use crate::failure::Failure;
 use crate::output::{Color, Format};
 use crate::session::Session;
 use crate::{
-    audit, breaker, completion, control, drift, events, groups, health, history, import, man, mitigations, peers,
-    reload, safelist, series, stats, status, suppressions, traffic, version, watch,
+    audit, breaker, completion, control, drift, events, groups, health, history, import, man, mitigations,
+    peers, reload, report, safelist, series, stats, status, suppressions, traffic, version, watch,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use prefixd_api::client::Endpoint;
@@ -168,6 +168,7 @@ enum Command {
     Resume(control::ResumeArgs),
     Control(control::ControlArgs),
     Drift(drift::DriftArgs),
+    Report(report::ReportArgs),
     Timeseries(series::TimeseriesArgs),
     Pops(series::PopsArgs),
     Migrations(series::MigrationsArgs),
@@ -201,6 +202,7 @@ impl Cli {
             Command::Resume(args) => args.run(&session()?).await,
             Command::Control(args) => args.run(&session()?).await,
             Command::Drift(args) => args.run(&session()?).await,
+            Command::Report(args) => args.run(&session()?).await,
             Command::Timeseries(args) => args.run(&session()?).await,
             Command::Pops(args) => args.run(&session()?).await,
             Command::Migrations(args) => args.run(&session()?).await,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`cli`] | global options and the command tree |
 //! | [`mitigations`], [`events`], [`safelist`], [`peers`], [`stats`], [`status`], [`health`], [`reload`], [`watch`] | one resource each |
-//! | [`traffic`], [`groups`], [`suppressions`], [`audit`], [`history`], [`series`], [`drift`] | questions |
+//! | [`traffic`], [`groups`], [`suppressions`], [`audit`], [`history`], [`series`], [`drift`], [`report`] | questions |
 //! | [`import`] | configurations of other speakers |
 //! | [`completion`], [`man`], [`version`] | about the program itself |
 //! | [`output`] | tables, JSON, CSV |
@@ -33,6 +33,7 @@ mod output;
 mod page;
 mod peers;
 mod reload;
+mod report;
 mod safelist;
 mod series;
 mod session;

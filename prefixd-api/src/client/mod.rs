@@ -25,7 +25,7 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use error::Error;
 pub use feed::{Feed, FeedItem, FeedOptions};
 pub use query::{EventQuery, MitigationQuery, Page};
-pub use questions::{AuditQuery, GroupQuery};
+pub use questions::{AuditQuery, GroupQuery, ReportQuery};
 pub use token::{TokenError, read_token};
 
 use crate::problem::Problem;

@@ -10,7 +10,9 @@ use crate::history::IpHistory;
 use crate::ids::{GroupId, SuppressionId};
 use crate::mitigation::Suppression;
 use crate::prefix;
+use crate::report::IncidentReport;
 use crate::series::{Metric, MigrationList, PopList, Span, Timeseries};
+use crate::time::Timestamp;
 use crate::traffic::{Traffic, TrafficAnswer};
 use ipnet::IpNet;
 use reqwest::Method;
@@ -45,6 +47,34 @@ pub struct AuditQuery {
     pub pop: Option<String>,
     /// Which part of them.
     pub page: Page,
+}
+
+/// What a report is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReportQuery {
+    /// This address, or any in this prefix.
+    pub ip: Option<IpNet>,
+    /// This customer.
+    pub customer_id: Option<String>,
+    /// This signal group.
+    pub group_id: Option<GroupId>,
+    /// From when on.
+    pub start: Option<Timestamp>,
+    /// Up to when.
+    pub end: Option<Timestamp>,
+}
+
+impl ReportQuery {
+    fn to_path(&self, format: &str) -> String {
+        let mut path = PathBuilder::new("/v1/reports/incident");
+        path.add("ip", self.ip.map(prefix::show));
+        path.add("customer_id", self.customer_id.as_ref());
+        path.add("group_id", self.group_id);
+        path.add("start", self.start);
+        path.add("end", self.end);
+        path.add("format", Some(format));
+        path.0
+    }
 }
 
 impl GroupQuery {
@@ -137,6 +167,18 @@ impl Client {
         let mut path = PathBuilder::new(&path);
         path.page(page);
         self.read(&path.0).await
+    }
+
+    /// What happened.
+    pub async fn incident(&self, query: &ReportQuery) -> Result<IncidentReport, Error> {
+        Ok(self.read(&query.to_path("json")).await?.value)
+    }
+
+    /// What happened, as Markdown.
+    pub async fn incident_markdown(&self, query: &ReportQuery) -> Result<String, Error> {
+        let path = query.to_path("markdown");
+        let answer = self.send(Method::GET, &path, None, Repeat::WhenSafe).await?;
+        String::from_utf8(answer.body.to_vec()).map_err(|error| Error::Protocol(error.to_string()))
     }
 
     /// Counts over time.

@@ -15,6 +15,19 @@ const MAX_TEXT: usize = 128;
 /// Entries that one answer of a verification walks at most, about a second's work.
 const WALK: u64 = 100_000;
 
+/// Columns of the list in CSV.
+const COLUMNS: &[&str] = &[
+    "seq",
+    "pop",
+    "at",
+    "actor",
+    "action",
+    "target_type",
+    "target_id",
+    "body",
+    "hash",
+];
+
 /// The journal, newest first.
 #[utoipa::path(get, path = "/v1/audit", tag = "audit", params(
     ("actor" = Option<String>, Query, description = "Done by this actor"),
@@ -23,11 +36,12 @@ const WALK: u64 = 100_000;
     ("target_id" = Option<String>, Query, description = "About this one"),
     ("q" = Option<String>, Query, description = "With this text in actor, target or body"),
     ("pop" = Option<String>, Query, description = "Of this POP; the daemon's own when absent"),
+    ("format" = Option<String>, Query, description = "json or csv; json when absent, or as Accept says"),
     ("limit" = Option<u16>, Query), ("cursor" = Option<String>, Query),
     ("start" = Option<String>, Query), ("end" = Option<String>, Query),
-), responses((status = 200, body = AuditList), (status = 400, body = Problem)))]
+), responses((status = 200, content((AuditList = "application/json"), (String = "text/csv"))), (status = 400, body = Problem)))]
 pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Response, Failure> {
-    let paging = query.paging()?;
+    let (form, paging) = (query.form()?, query.paging()?);
     let actions: Vec<(&str, Kind)> = Kind::ALL.iter().map(|kind| (kind.as_str(), *kind)).collect();
     let targets: BTreeSet<&str> = Kind::ALL.iter().map(|kind| kind.target()).collect();
     let targets: Vec<(&str, &str)> = targets.into_iter().map(|name| (name, name)).collect();
@@ -56,11 +70,12 @@ pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Res
         .into_iter()
         .map(told)
         .collect::<Result<Vec<AuditEntry>, Failure>>()?;
-    ok(&AuditList {
+    let list = AuditList {
         count: entries.len(),
         entries,
         next_cursor: next.map(|seq| seq.to_string()),
-    })
+    };
+    form.page(&list, COLUMNS, &list.entries, list.next_cursor.as_deref())
 }
 
 /// The kinds that both ask for; empty: all.

@@ -190,6 +190,25 @@ fn seen_at(app: &App, timestamp: Option<Timestamp>) -> Result<Option<Timestamp>,
     Ok(Some(app.clock.now().saturating_sub(wall.since(timestamp))))
 }
 
+/// Columns of the list in CSV.
+const COLUMNS: &[&str] = &[
+    "event_id",
+    "received_at",
+    "source",
+    "external_event_id",
+    "action",
+    "victim_ip",
+    "vector",
+    "bps",
+    "pps",
+    "confidence",
+    "outcome",
+    "reason",
+    "mitigation_id",
+    "group_id",
+    "pop",
+];
+
 /// Events, newest first.
 #[utoipa::path(get, path = "/v1/events", tag = "events", params(
     ("source" = Option<String>, Query, description = "Of this detector"),
@@ -197,23 +216,26 @@ fn seen_at(app: &App, timestamp: Option<Timestamp>) -> Result<Option<Timestamp>,
     ("victim_ip" = Option<String>, Query, description = "About this address, or any in this prefix"),
     ("outcome" = Option<String>, Query, description = "With this outcome"),
     ("action" = Option<String>, Query, description = "ban or unban"),
+    ("pop" = Option<String>, Query, description = "A name, or all; this daemon's own when absent"),
+    ("format" = Option<String>, Query, description = "json or csv; json when absent, or as Accept says"),
     ("limit" = Option<u16>, Query), ("cursor" = Option<String>, Query),
     ("start" = Option<String>, Query), ("end" = Option<String>, Query),
-), responses((status = 200, body = EventList), (status = 400, body = Problem)))]
+), responses((status = 200, content((EventList = "application/json"), (String = "text/csv"))), (status = 400, body = Problem)))]
 pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Response, Failure> {
     let outcomes: Vec<(&str, EventOutcome)> = EventOutcome::NAMES
         .iter()
         .map(|name| (*name, EventOutcome::from(*name)))
         .collect();
     let actions = [("ban", EventAction::Ban), ("unban", EventAction::Unban)];
-    let paging = query.paging()?;
+    let (form, paging) = (query.form()?, query.paging()?);
+    let pop = query.text("pop")?.unwrap_or_else(|| app.pop.clone());
     let filter = EventFilter {
         source: query.text("source")?,
         vector: query.text("vector")?,
         victim: super::mitigations::prefix(&mut query)?,
         outcome: query.one_of("outcome", &outcomes)?,
         action: query.one_of("action", &actions)?,
-        pop: Some(app.pop.clone()),
+        pop: (pop != "all").then_some(pop),
         start: paging.start,
         end: paging.end,
     };
@@ -229,11 +251,12 @@ pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Res
             },
         )
         .await?;
-    ok(&EventList {
+    let list = EventList {
         count: page.items.len(),
         events: page.items,
         next_cursor: page.next.map(|cursor| cursor.to_string()),
-    })
+    };
+    form.page(&list, COLUMNS, &list.events, list.next_cursor.as_deref())
 }
 
 /// One event.

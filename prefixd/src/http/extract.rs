@@ -5,11 +5,12 @@ use crate::engine::SubmitError;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use prefixd_api::problem::{Code, FieldError, Problem};
+use prefixd_api::show::csv;
 use prefixd_api::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -152,10 +153,48 @@ pub(super) fn answer<T: Serialize>(status: u16, value: &T) -> Result<Response, F
     Ok((status, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
+/// Where the next page of a list in CSV begins.
+const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-prefixd-next-cursor");
+
+/// How a list is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The page as an object.
+    Json,
+    /// A header line and a line for each item.
+    Csv,
+}
+
+impl Form {
+    /// A page of a list: `columns` are fields of an item, as paths with dots.
+    pub(super) fn page<T: Serialize>(
+        self,
+        page: &impl Serialize,
+        columns: &[&str],
+        items: &[T],
+        next_cursor: Option<&str>,
+    ) -> Result<Response, Failure> {
+        if self == Self::Json {
+            return ok(page);
+        }
+        let items: Result<Vec<serde_json::Value>, _> = items.iter().map(serde_json::to_value).collect();
+        let items = items.map_err(|error| Failure::internal(&error))?;
+        let text = csv(columns, &items, true);
+        let mut response = ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], text).into_response();
+        if let Some(cursor) = next_cursor {
+            let cursor = HeaderValue::from_str(cursor).map_err(|error| Failure::internal(&error))?;
+            response.headers_mut().insert(NEXT_CURSOR, cursor);
+        }
+        Ok(response)
+    }
+}
+
 /// The query of a list, taken apart key by key: what is left at the end is unknown.
 pub(super) struct Query {
     pairs: Vec<(String, String)>,
     taken: Vec<&'static str>,
+    /// The client would rather have CSV.
+    accepts_csv: bool,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Query {
@@ -173,8 +212,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
         Ok(Self {
             pairs: pairs.0,
             taken: Vec::new(),
+            accepts_csv: first_choice(&parts.headers) == Some("text/csv"),
         })
     }
+}
+
+/// What the client names first in Accept; clients that know about weights name it first as well.
+fn first_choice(headers: &HeaderMap) -> Option<&str> {
+    let accept = headers.get(header::ACCEPT)?.to_str().ok()?;
+    accept.split([',', ';']).next().map(str::trim)
 }
 
 /// What every list takes.
@@ -242,20 +288,33 @@ impl Query {
         Ok(limit)
     }
 
+    /// How the list is answered: as `format` says, or as the client would rather have it.
+    pub(super) fn form(&mut self) -> Result<Form, Failure> {
+        let named = self.one_of("format", &[("json", Form::Json), ("csv", Form::Csv)])?;
+        Ok(named.unwrap_or(if self.accepts_csv { Form::Csv } else { Form::Json }))
+    }
+
     /// Page, cursor and range of time.
     pub(super) fn paging(&mut self) -> Result<Paging, Failure> {
-        let paging = Paging {
-            limit: self.limit()?,
-            cursor: self.text("cursor")?,
-            start: self.time("start")?,
-            end: self.time("end")?,
-        };
-        if let (Some(start), Some(end)) = (paging.start, paging.end)
+        let (limit, cursor) = (self.limit()?, self.text("cursor")?);
+        let (start, end) = self.range()?;
+        Ok(Paging {
+            limit,
+            cursor,
+            start,
+            end,
+        })
+    }
+
+    /// A range of time.
+    pub(super) fn range(&mut self) -> Result<(Option<Timestamp>, Option<Timestamp>), Failure> {
+        let (start, end) = (self.time("start")?, self.time("end")?);
+        if let (Some(start), Some(end)) = (start, end)
             && start >= end
         {
             return Err(Failure::field("end", "must be after start"));
         }
-        Ok(paging)
+        Ok((start, end))
     }
 
     fn time(&mut self, key: &'static str) -> Result<Option<Timestamp>, Failure> {

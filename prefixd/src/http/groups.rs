@@ -17,17 +17,32 @@ use std::time::Duration;
 /// Reports and mitigations that a group is shown with.
 const SHOWN: u16 = 100;
 
+/// Columns of the list in CSV.
+const COLUMNS: &[&str] = &[
+    "group_id",
+    "pop",
+    "state",
+    "scope.victim",
+    "scope.vector",
+    "confidence",
+    "opened_at",
+    "last_event_at",
+    "closed_at",
+    "mitigation_id",
+];
+
 /// Signal groups, the one that opened last first.
 #[utoipa::path(get, path = "/v1/groups", tag = "questions", params(
     ("state" = Option<String>, Query, description = "open, quiet or closed"),
     ("victim_ip" = Option<String>, Query, description = "About this address, or any in this prefix"),
     ("vector" = Option<String>, Query),
+    ("format" = Option<String>, Query, description = "json or csv; json when absent, or as Accept says"),
     ("limit" = Option<u16>, Query), ("cursor" = Option<String>, Query),
     ("start" = Option<String>, Query, description = "Opened at or after"),
     ("end" = Option<String>, Query, description = "Opened before"),
-), responses((status = 200, body = GroupList), (status = 400, body = Problem)))]
+), responses((status = 200, content((GroupList = "application/json"), (String = "text/csv"))), (status = 400, body = Problem)))]
 pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Response, Failure> {
-    let paging = query.paging()?;
+    let (form, paging) = (query.form()?, query.paging()?);
     let state = query.one_of("state", &GroupState::ALL.map(|state| (state.as_str(), state)))?;
     let filter = GroupFilter {
         victim: super::mitigations::prefix(&mut query)?,
@@ -48,11 +63,12 @@ pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Res
         Some(GroupState::Closed) | None => app.store.list_groups(&app.pop, &filter, before, limit).await?,
     };
     let groups: Vec<GroupView> = groups.into_iter().map(|group| view(&app, group)).collect();
-    ok(&GroupList {
+    let list = GroupList {
         count: groups.len(),
         groups,
         next_cursor: next.map(|id| id.to_string()),
-    })
+    };
+    form.page(&list, COLUMNS, &list.groups, list.next_cursor.as_deref())
 }
 
 fn in_memory(

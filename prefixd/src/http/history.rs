@@ -1,6 +1,6 @@
 //! Everything that is known of an address.
 
-use super::extract::{PathText, Query, ok};
+use super::extract::{PathText, Query};
 use super::{App, Failure};
 use crate::store::{Line, PageRequest};
 use axum::extract::State;
@@ -11,18 +11,22 @@ use prefixd_api::prefix;
 use prefixd_api::problem::Problem;
 use prefixd_api::victim::Victim;
 
+/// Columns of the list in CSV.
+const COLUMNS: &[&str] = &["at", "kind", "id", "victim_ip", "vector", "summary"];
+
 /// Reports and mitigations of an address, or of all in a prefix (its slash as %2F), newest first, with whose it is.
 #[utoipa::path(get, path = "/v1/ip/{ip}/history", tag = "questions", params(
     ("ip" = String, Path, description = "An address or a prefix"),
+    ("format" = Option<String>, Query, description = "json or csv; json when absent, or as Accept says"),
     ("limit" = Option<u16>, Query), ("cursor" = Option<String>, Query),
     ("start" = Option<String>, Query), ("end" = Option<String>, Query),
-), responses((status = 200, body = IpHistory), (status = 400, body = Problem)))]
+), responses((status = 200, content((IpHistory = "application/json"), (String = "text/csv"))), (status = 400, body = Problem)))]
 pub(super) async fn get(
     State(app): State<App>,
     PathText(text): PathText,
     mut query: Query,
 ) -> Result<Response, Failure> {
-    let paging = query.paging()?;
+    let (form, paging) = (query.form()?, query.paging()?);
     query.finish()?;
     let ip = super::mitigations::exact_prefix("ip", &text)?;
     let cursor = paging.cursor.as_deref().map(str::parse).transpose()?;
@@ -35,13 +39,14 @@ pub(super) async fn get(
         .history(&app.pop, ip, (paging.start, paging.end), page)
         .await?;
     let items: Vec<HistoryItem> = page.items.into_iter().map(item).collect();
-    ok(&IpHistory {
+    let history = IpHistory {
         ip: prefix::show(ip),
         context: context(&app, ip),
         count: items.len(),
         items,
         next_cursor: page.next.map(|cursor| cursor.to_string()),
-    })
+    };
+    form.page(&history, COLUMNS, &history.items, history.next_cursor.as_deref())
 }
 
 fn item(line: Line) -> HistoryItem {

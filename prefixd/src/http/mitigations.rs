@@ -31,6 +31,36 @@ const CONFIRM: std::ops::RangeInclusive<u32> = 10..=86_400;
 /// Longest suppression, in seconds.
 pub(super) const MAX_SUPPRESS: u32 = 86_400;
 
+/// Columns of the list in CSV.
+const COLUMNS: &[&str] = &[
+    "mitigation_id",
+    "status",
+    "customer_id",
+    "service_id",
+    "pop",
+    "victim_ip",
+    "vector",
+    "action_type",
+    "rate_bps",
+    "severity",
+    "confidence",
+    "enforced",
+    "playbook",
+    "step",
+    "created_at",
+    "expires_at",
+    "ended_at",
+    "ended_by",
+    "end_reason",
+    "end_note",
+    "observed.bps",
+    "observed.pps",
+    "external_ref",
+    "acknowledged_by",
+    "origin.actor",
+    "why_summary",
+];
+
 /// Mitigations, newest first.
 #[utoipa::path(get, path = "/v1/mitigations", tag = "mitigations", params(
     ("status" = Option<String>, Query, description = "Any of these, separated by commas"),
@@ -39,11 +69,12 @@ pub(super) const MAX_SUPPRESS: u32 = 86_400;
     ("vector" = Option<String>, Query),
     ("pop" = Option<String>, Query, description = "A name, or all; this daemon's own when absent"),
     ("acknowledged" = Option<bool>, Query), ("action_type" = Option<String>, Query),
+    ("format" = Option<String>, Query, description = "json or csv; json when absent, or as Accept says"),
     ("limit" = Option<u16>, Query), ("cursor" = Option<String>, Query),
     ("start" = Option<String>, Query), ("end" = Option<String>, Query),
-), responses((status = 200, body = MitigationList), (status = 400, body = Problem)))]
+), responses((status = 200, content((MitigationList = "application/json"), (String = "text/csv"))), (status = 400, body = Problem)))]
 pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Response, Failure> {
-    let paging = query.paging()?;
+    let (form, paging) = (query.form()?, query.paging()?);
     let statuses = match query.text("status")? {
         None => Vec::new(),
         Some(text) => text
@@ -99,11 +130,12 @@ pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Res
             mitigation
         })
         .collect();
-    ok(&MitigationList {
+    let list = MitigationList {
         count: mitigations.len(),
         mitigations,
         next_cursor,
-    })
+    };
+    form.page(&list, COLUMNS, &list.mitigations, list.next_cursor.as_deref())
 }
 
 /// Marks a cursor into the live mitigations; the store's cursors are base64 without a colon.

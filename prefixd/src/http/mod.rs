@@ -9,7 +9,7 @@
 //! | `server` | listeners, connections, the end in order |
 //! | `error`, `extract` | the one error shape; bodies and queries |
 //! | `events`, `mitigations`, `operations`, `safelist`, `suppressions`, `status`, `config`, `feed` | one resource each |
-//! | `traffic`, `groups`, `audit`, `history`, `series`, `drift` | questions of operators |
+//! | `traffic`, `groups`, `audit`, `history`, `series`, `drift`, `reports` | questions of operators |
 //!
 //! Handlers parse, ask the engine or the store, and answer. They decide nothing.
 
@@ -31,6 +31,7 @@ mod mitigations;
 mod operations;
 mod peers;
 mod preview;
+mod reports;
 mod routes;
 mod safelist;
 mod series;

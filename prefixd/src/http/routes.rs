@@ -4,7 +4,7 @@ use super::document;
 use super::gate::{self, Gate};
 use super::{
     App, Failure, audit, config, control, drift, events, feed, groups, history, mitigations, operations,
-    peers, preview, safelist, series, status, suppressions, traffic,
+    peers, preview, reports, safelist, series, status, suppressions, traffic,
 };
 use axum::Router;
 use axum::http::Method;
@@ -103,6 +103,7 @@ fn table() -> Table {
     .add(Is(Role::Viewer), routes!(series::timeseries))
     .add(Is(Role::Viewer), routes!(series::pops))
     .add(Is(Role::Viewer), routes!(series::migrations))
+    .add(Is(Role::Viewer), routes!(reports::report))
     .add(Is(Role::Viewer), routes!(drift::get))
     .add(Is(Role::Operator), routes!(drift::reconcile))
     .add(Is(Role::Viewer), routes!(peers::list))
@@ -243,6 +244,7 @@ mod tests {
                 "/v1/peers/{name}/rib GET viewer",
                 "/v1/pops GET viewer",
                 "/v1/reconcile POST operator",
+                "/v1/reports/incident GET viewer",
                 "/v1/safelist GET viewer",
                 "/v1/safelist POST admin",
                 "/v1/safelist/{*prefix} DELETE admin",

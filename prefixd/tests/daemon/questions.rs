@@ -3,7 +3,7 @@
 use crate::support::{Backend, Daemon, Setup, ban, on_both_stores, wait_for};
 use anyhow::Context;
 use lab::routers::{Kind, Router, RouterConfig};
-use prefixd_api::client::{AuditQuery, GroupQuery, Page};
+use prefixd_api::client::{AuditQuery, GroupQuery, Page, ReportQuery};
 use prefixd_api::event::{EventOutcome, EventRequest};
 use prefixd_api::group::{GroupState, SuppressionRequest};
 use prefixd_api::history::HistoryKind;
@@ -202,6 +202,38 @@ async fn groups_suppressions_journal_and_history_tell_one_story(store: Backend) 
     let schema = client.migrations().await?.value;
     assert!(schema.version == schema.known && schema.count > 0);
 
+    // The report: who said what, what was done, by whom, and why.
+    let asked = ReportQuery {
+        group_id: Some(group),
+        ..ReportQuery::default()
+    };
+    let report = client.incident(&asked).await?;
+    assert!(report.truncated.is_empty());
+    let said: Vec<_> = report
+        .reports
+        .iter()
+        .map(|by| (by.source.as_str(), by.events))
+        .collect();
+    assert_eq!(said, [("fastnetmon", 3), ("netflow", 1)]);
+    assert_eq!((report.actions.len(), report.actions[0].mitigation_id), (2, id));
+    assert!(
+        report
+            .timeline
+            .iter()
+            .any(|line| line.what == "withdrawn, operator, false positive"),
+        "{report:?}"
+    );
+    let of_customer = ReportQuery {
+        customer_id: Some("acme".into()),
+        ..ReportQuery::default()
+    };
+    assert_eq!(client.incident(&of_customer).await?.reports, report.reports);
+    let text = client.incident_markdown(&asked).await?;
+    assert!(
+        text.starts_with(&format!("# Incident report: group {group}\n")) && text.contains("false positive"),
+        "{text}"
+    );
+
     // The history: both kinds, page by page.
     let mut page = Page {
         limit: Some(3),
@@ -310,6 +342,55 @@ async fn a_bad_filter_is_refused_with_the_good_ones() -> anyhow::Result<()> {
         assert_eq!(problem["errors"][0]["field"], field, "{path}: {problem}");
         let message = problem["errors"][0]["message"].as_str().unwrap_or_default();
         assert!(message.contains(hint), "{path}: {message}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn lists_are_exported_without_anything_a_sheet_would_compute() -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::default(), &[]).await?;
+    for (source, victim) in [
+        ("=cmd|' /C calc'!A0", "203.0.113.10"),
+        ("netflow", "203.0.113.11"),
+    ] {
+        let event = EventRequest {
+            source: source.into(),
+            ..ban(victim, 27015)
+        };
+        daemon.client.send_event(&event).await?;
+    }
+    let http = reqwest::Client::builder().tls_certs_only([]).build()?;
+    let get = async |path: &str, accept: &str| -> anyhow::Result<(String, Option<String>, String)> {
+        let url = format!("http://{}/v1/{path}", daemon.address);
+        let response = http.get(url).header("accept", accept).send().await?;
+        assert_eq!(response.status(), 200, "{path}");
+        let header = |name: &str| {
+            let value = response.headers().get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        let (kind, next) = (
+            header("content-type").unwrap_or_default(),
+            header("x-prefixd-next-cursor"),
+        );
+        Ok((kind, next, response.text().await?))
+    };
+    let (kind, next, text) = get("events?format=csv&limit=1", "*/*").await?;
+    assert_eq!(kind, "text/csv; charset=utf-8");
+    assert!(
+        text.starts_with("event_id,received_at,source,") && text.lines().count() == 2,
+        "{text}"
+    );
+    let cursor = next.context("there is another page")?;
+    let (_, next, text) = get(&format!("events?limit=1&cursor={cursor}"), "text/csv").await?;
+    assert!(next.is_none() && text.contains(",'=cmd|' /C calc'!A0,"), "{text}");
+    let (kind, ..) = get("events", "application/json, text/csv;q=0.5").await?;
+    assert_eq!(kind, "application/json");
+    for path in ["mitigations", "groups", "audit", "ip/203.0.113.10/history"] {
+        let (kind, _, text) = get(&format!("{path}?format=csv"), "*/*").await?;
+        assert!(
+            kind.starts_with("text/csv") && text.lines().count() > 1,
+            "{path}: {text}"
+        );
     }
     Ok(())
 }

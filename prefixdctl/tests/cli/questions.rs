@@ -294,3 +294,27 @@ fn counts_pops_and_steps_are_lists() {
         "{table}"
     );
 }
+
+#[test]
+fn a_report_is_a_text_for_people_and_an_object_for_programs() {
+    let report = json!({"at": AT, "pop": "iad1", "scope": {"ip": "203.0.113.10", "customer_id": null, "group_id": null},
+        "start": AT, "end": AT, "peak_bps": null, "peak_pps": null, "reports": [], "actions": [], "timeline": [],
+        "people": [], "truncated": []});
+    let mut text_answer = ok(&Value::Null);
+    text_answer.body = "# Incident\n\n- a\u{1b}[2J\n".to_owned();
+    let daemon = Daemon::new([
+        (
+            get("/v1/reports/incident?ip=203.0.113.10&format=markdown"),
+            text_answer,
+        ),
+        (
+            get("/v1/reports/incident?ip=203.0.113.10&format=json"),
+            ok(&report),
+        ),
+    ]);
+    let asked = ["report", "incident", "--ip", "203.0.113.10"];
+    assert_eq!(shown(&daemon, &asked), "# Incident\n\n- a\u{fffd}[2J\n");
+    let json: Value = serde_json::from_str(&shown(&daemon, &[&asked[..], &["-o", "json"]].concat())).unwrap();
+    assert_eq!(json, report);
+    assert_eq!(daemon.exit(&[&asked[..], &["-o", "csv"]].concat()), 64);
+}

@@ -1,0 +1,188 @@
+//! What happened, told from what is stored: who said what, what was done, who did it, and why.
+
+mod markdown;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use markdown::markdown;
+
+use crate::journal::DAEMON;
+use prefixd_api::event::StoredEvent;
+use prefixd_api::mitigation::{Mitigation, TimelineEntry};
+use prefixd_api::report::{IncidentReport, ReportLine, ReportScope, ReportedAction, ReportedBy};
+use prefixd_api::time::Timestamp;
+use prefixd_api::victim::Victim;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a report is made of.
+pub(crate) struct Material {
+    /// When it is written.
+    pub(crate) at: Timestamp,
+    /// The POP.
+    pub(crate) pop: String,
+    /// What it is about.
+    pub(crate) scope: ReportScope,
+    /// From when on.
+    pub(crate) start: Timestamp,
+    /// Up to when.
+    pub(crate) end: Timestamp,
+    /// The reports in that time, in any order.
+    pub(crate) events: Vec<StoredEvent>,
+    /// The mitigations that lived in that time, each with its changes, in any order.
+    pub(crate) mitigations: Vec<(Mitigation, Vec<TimelineEntry>)>,
+    /// What is missing, in words.
+    pub(crate) truncated: Vec<String>,
+}
+
+/// The report.
+#[must_use]
+pub(crate) fn incident(material: Material) -> IncidentReport {
+    let Material {
+        at,
+        pop,
+        scope,
+        start,
+        end,
+        events,
+        mut mitigations,
+        truncated,
+    } = material;
+    mitigations.sort_by_key(|(mitigation, _)| (mitigation.created_at, mitigation.mitigation_id));
+    let detectors: BTreeSet<&str> = events.iter().map(|event| event.actor.as_str()).collect();
+    let mut timeline: Vec<(u64, ReportLine)> = Vec::new();
+    for (mitigation, entries) in &mitigations {
+        let in_time = entries.iter().filter(|entry| entry.at >= start && entry.at < end);
+        timeline.extend(in_time.filter_map(|entry| Some((entry.seq, line(mitigation, entry)?))));
+    }
+    timeline.sort_by_key(|(seq, line)| (line.at, *seq));
+    let timeline: Vec<ReportLine> = timeline.into_iter().map(|(_, line)| line).collect();
+    let people: BTreeSet<&str> = timeline
+        .iter()
+        .map(|line| line.actor.as_str())
+        .filter(|actor| *actor != DAEMON && !detectors.contains(actor))
+        .collect();
+    let reports = said(&events);
+    let actions: Vec<ReportedAction> = mitigations
+        .iter()
+        .map(|(mitigation, _)| done(mitigation))
+        .collect();
+    IncidentReport {
+        at,
+        pop,
+        scope,
+        start,
+        end,
+        peak_bps: reports.iter().filter_map(|by| by.peak_bps).max(),
+        peak_pps: reports.iter().filter_map(|by| by.peak_pps).max(),
+        people: people.into_iter().map(str::to_owned).collect(),
+        reports,
+        actions,
+        timeline,
+        truncated,
+    }
+}
+
+fn said(events: &[StoredEvent]) -> Vec<ReportedBy> {
+    let mut by: BTreeMap<(Victim, &str, &str), ReportedBy> = BTreeMap::new();
+    for event in events {
+        let key = (event.victim_ip, event.vector.as_str(), event.source.as_str());
+        let report = by.entry(key).or_insert_with(|| ReportedBy {
+            source: event.source.clone(),
+            victim_ip: event.victim_ip,
+            vector: event.vector.clone(),
+            events: 0,
+            first_at: event.received_at,
+            last_at: event.received_at,
+            peak_bps: None,
+            peak_pps: None,
+            outcomes: BTreeMap::new(),
+        });
+        report.events += 1;
+        report.first_at = report.first_at.min(event.received_at);
+        report.last_at = report.last_at.max(event.received_at);
+        report.peak_bps = report.peak_bps.max(event.bps);
+        report.peak_pps = report.peak_pps.max(event.pps);
+        *report.outcomes.entry(event.outcome.to_string()).or_insert(0) += 1;
+    }
+    let mut reports: Vec<ReportedBy> = by.into_values().collect();
+    reports.sort_by_key(|report| report.first_at);
+    reports
+}
+
+fn done(mitigation: &Mitigation) -> ReportedAction {
+    ReportedAction {
+        mitigation_id: mitigation.mitigation_id,
+        victim_ip: mitigation.victim_ip,
+        vector: mitigation.vector.clone(),
+        customer_id: mitigation.customer_id.clone(),
+        enforced: mitigation.enforced,
+        rules: mitigation.rules.iter().map(ToString::to_string).collect(),
+        status: mitigation.status.to_string(),
+        created_at: mitigation.created_at,
+        advertised_at: mitigation.advertised_at,
+        ended_at: mitigation.ended_at,
+        started_by: mitigation.origin.actor.clone(),
+        ended_by: mitigation.ended_by.clone(),
+        why: mitigation.why_summary.clone(),
+        end_reason: mitigation.end_reason.as_ref().map(ToString::to_string),
+        end_note: mitigation.end_note.clone(),
+        peak_bps: mitigation.observed.bps,
+        peak_pps: mitigation.observed.pps,
+    }
+}
+
+/// A change as one sentence; a renewed lease is none worth a line.
+fn line(mitigation: &Mitigation, entry: &TimelineEntry) -> Option<ReportLine> {
+    let what = match entry.kind.strip_prefix("mitigation.")? {
+        "created" => {
+            let made = &entry.body["mitigation"];
+            format!("began: {}", text(&made["why_summary"]).unwrap_or_default())
+        }
+        kind => changes(kind, &entry.body["changes"])?,
+    };
+    Some(ReportLine {
+        at: entry.at,
+        actor: entry.actor.clone(),
+        mitigation_id: mitigation.mitigation_id,
+        victim_ip: mitigation.victim_ip,
+        what,
+    })
+}
+
+fn changes(kind: &str, changes: &Value) -> Option<String> {
+    let mut parts = Vec::new();
+    let changed = |field: &str| changes.get(field).filter(|value| !value.is_null());
+    match kind {
+        "withdrawn" | "expired" => {
+            parts.push(kind.to_owned());
+            parts.extend(changed("end_reason").and_then(text));
+            parts.extend(changed("end_note").and_then(text));
+        }
+        "escalated" => parts.push(match changed("step") {
+            Some(step) => format!("went to step {step}"),
+            None => "went to a later step".to_owned(),
+        }),
+        _ => {}
+    }
+    if let Some(action) = changed("action_type").and_then(text) {
+        parts.push(format!("action {action}"));
+    }
+    if let Some(rules) = changed("rules").and_then(Value::as_array) {
+        parts.push(format!("rules: {}", rules.len()));
+    }
+    if let Some(who) = changed("acknowledged_by").and_then(text) {
+        parts.push(format!("acknowledged by {who}"));
+    }
+    if let Some(until) = changed("ends_at").and_then(text) {
+        parts.push(format!("no source reports it any more: ends at {until}"));
+    }
+    if let Some(reference) = changed("external_ref").and_then(text) {
+        parts.push(format!("ticket {reference}"));
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}

@@ -1,0 +1,153 @@
+use super::*;
+use crate::store::tests::at;
+use crate::store::tests::fixture::{Attack, host};
+use prefixd_api::event::{EventAction, EventOutcome};
+use prefixd_api::rate::BitsPerSecond;
+use serde_json::json;
+use std::sync::Arc;
+
+fn entry(seq: u64, second: u64, actor: &str, kind: &str, body: Value) -> TimelineEntry {
+    TimelineEntry {
+        seq,
+        at: at(second),
+        actor: actor.to_owned(),
+        kind: format!("mitigation.{kind}"),
+        body,
+    }
+}
+
+/// One attack, reported three times by two detectors, renewed, escalated, and withdrawn by anna.
+fn material() -> Material {
+    let attack = Attack::new(host(1), "udp_flood", at(10));
+    let mut events = vec![StoredEvent::clone(&attack.event); 3];
+    events[0].received_at = at(30);
+    events[0].bps = Some(BitsPerSecond(2_000_000_000));
+    events[1].received_at = at(20);
+    events[1].outcome = EventOutcome::Extended;
+    events[2].received_at = at(25);
+    events[2].source = "net|flow <b>".to_owned();
+    events[2].action = EventAction::Ban;
+    events[2].bps = None;
+    let mut mitigation = Arc::unwrap_or_clone(Arc::clone(&attack.mitigation));
+    mitigation.ended_at = Some(at(50));
+    mitigation.ended_by = Some("uid:1000(anna)".to_owned());
+    mitigation.end_note = Some("false positive [#7](http://x)".to_owned());
+    let whole = json!({ "mitigation": attack.mitigation.as_ref() });
+    let changed = |changes: Value| json!({"mitigation_id": mitigation.mitigation_id, "revision": 2, "changes": changes});
+    let entries = vec![
+        entry(2, 10, "token:fastnetmon", "created", whole),
+        entry(
+            4,
+            20,
+            "token:fastnetmon",
+            "updated",
+            changed(json!({"expires_at": at(400), "claims": []})),
+        ),
+        entry(
+            6,
+            30,
+            "prefixd",
+            "escalated",
+            changed(json!({"step": 2, "action_type": "discard"})),
+        ),
+        entry(
+            9,
+            50,
+            "uid:1000(anna)",
+            "withdrawn",
+            changed(json!({"end_reason": "operator", "end_note": "false positive"})),
+        ),
+        entry(
+            12,
+            90,
+            "prefixd",
+            "updated",
+            changed(json!({"external_ref": "later"})),
+        ),
+    ];
+    Material {
+        at: at(100),
+        pop: "iad1".to_owned(),
+        scope: ReportScope {
+            ip: Some("10.0.0.1".to_owned()),
+            ..ReportScope::default()
+        },
+        start: at(0),
+        end: at(60),
+        events,
+        mitigations: vec![(mitigation, entries)],
+        truncated: vec!["5,000 reports of more".to_owned()],
+    }
+}
+
+#[test]
+fn who_said_what_who_did_what_and_when() {
+    let report = incident(material());
+    let said: Vec<_> = report
+        .reports
+        .iter()
+        .map(|by| {
+            (
+                by.source.as_str(),
+                by.events,
+                by.first_at,
+                by.last_at,
+                by.peak_bps.map(|bps| bps.0),
+            )
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("fastnetmon", 2, at(20), at(30), Some(2_000_000_000)),
+            ("net|flow <b>", 1, at(25), at(25), None)
+        ]
+    );
+    assert_eq!(
+        report.reports[0].outcomes,
+        [("accepted".to_owned(), 1), ("extended".to_owned(), 1)].into()
+    );
+    assert_eq!(report.peak_bps, Some(BitsPerSecond(2_000_000_000)));
+    let lines: Vec<_> = report
+        .timeline
+        .iter()
+        .map(|line| (line.at, line.actor.as_str(), line.what.as_str()))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            (
+                at(10),
+                "token:fastnetmon",
+                "began: policed at 5 Mbit/s by udp_flood_police_first"
+            ),
+            (at(30), "prefixd", "went to step 2, action discard"),
+            (at(50), "uid:1000(anna)", "withdrawn, operator, false positive"),
+        ],
+        "a renewal is no line, and what came later is not of this time"
+    );
+    assert_eq!(
+        report.people,
+        ["uid:1000(anna)"],
+        "neither prefixd nor a detector is a person"
+    );
+    assert_eq!(report.actions.len(), 1);
+}
+
+#[test]
+fn markdown_says_it_and_obeys_nothing() {
+    let text = markdown(&incident(material()));
+    for part in [
+        "# Incident report: 10.0.0.1\n",
+        "From 2026-01-01 00:00:00 to 2026-01-01 00:01:00 (UTC), POP iad1.",
+        "- Peak: 2.00 Gbps, 800 kpps\n",
+        "- People who changed something: uid:1000(anna)\n",
+        "- **Not complete**: 5,000 reports of more\n",
+        "| net\\|flow \\<b\\> | 10.0.0.1 | udp\\_flood | 1 |",
+        "by uid:1000(anna): - (false positive \\[\\#7\\](http://x))",
+        "| 2026-01-01 00:00:30 | 10.0.0.1 | prefixd | went to step 2, action discard |",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    assert!(!text.contains('\u{1b}'));
+}
