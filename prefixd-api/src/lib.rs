@@ -12,6 +12,7 @@
 //! | [`feed`] | messages of the WebSocket feed |
 //! | [`resource`] | the remaining bodies: safelist, stats, peers, health |
 //! | [`group`], [`history`], [`audit`], [`traffic`], [`series`], [`drift`], [`report`] | answers to questions: who says so, what was, who did what, what is dropped, how many, is all as it should be, what happened |
+//! | [`source`] | detectors, and pausing one |
 //! | [`peer`], [`family`] | a neighbour in detail, and what an operator can do to it |
 //! | [`role`] | who may do what |
 //! | [`show`] | numbers, times, identifiers and outside text as people see them |
@@ -52,6 +53,7 @@ pub mod rule;
 mod schema;
 pub mod series;
 pub mod show;
+pub mod source;
 pub mod time;
 pub mod traffic;
 pub mod victim;

@@ -110,6 +110,8 @@ kinds! {
     Peer = "peer", None;
     /// Rules of a neighbour were parked or released; the feed tells how they stand.
     Quarantine = "peer.quarantine", None;
+    /// A detector was paused, or no longer is.
+    Source = "source", None;
     /// The breaker tripped or was reset.
     Breaker = "breaker", Some("control_changed");
     /// A person stopped announcing, or let it go on.
@@ -290,6 +292,12 @@ impl Writer {
                         change.neighbor.to_string(),
                         body,
                     );
+                }
+                Effect::Source(change) => {
+                    let body = serde_json::to_string(&serde_json::json!({
+                        "paused": change.after, "reason": change.reason,
+                    }))?;
+                    self.append(at, &change.actor, Kind::Source, change.source.to_string(), body);
                 }
                 Effect::Control(change) => {
                     let body = serde_json::to_string(&serde_json::json!({

@@ -440,6 +440,7 @@ impl Metrics {
             | Effect::Peer(_)
             | Effect::Quarantine(_)
             | Effect::Breaker(_)
+            | Effect::Source(_)
             | Effect::Control(_) => {}
         }
     }

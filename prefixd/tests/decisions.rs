@@ -491,6 +491,7 @@ impl Told {
             Outcome::SafelistRemoved => "safelist_removed",
             Outcome::Suppressed(_) => "suppressed",
             Outcome::Unsuppressed => "unsuppressed",
+            Outcome::SourcePaused { .. } => "source_paused",
             Outcome::PeerOrdered => "peer_ordered",
             Outcome::ControlChanged => "control_changed",
             Outcome::Settled => "settled",

@@ -5,7 +5,7 @@ use crate::output::{Color, Format};
 use crate::session::Session;
 use crate::{
     audit, breaker, completion, control, drift, events, groups, health, history, import, man, mitigations,
-    peers, reload, report, safelist, series, stats, status, suppressions, traffic, version, watch,
+    peers, reload, report, safelist, series, sources, stats, status, suppressions, traffic, version, watch,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use prefixd_api::client::Endpoint;
@@ -161,6 +161,7 @@ enum Command {
     #[command(visible_alias = "ip")]
     History(history::HistoryArgs),
     Suppressions(suppressions::SuppressionsArgs),
+    Sources(sources::SourcesArgs),
     Audit(audit::AuditArgs),
     Peers(peers::PeersArgs),
     Panic(control::PanicArgs),
@@ -194,6 +195,7 @@ impl Cli {
             Command::Match(args) => args.run(&session()?).await,
             Command::Groups(args) => args.run(&session()?).await,
             Command::History(args) => args.run(&session()?).await,
+            Command::Sources(args) => args.run(&session()?).await,
             Command::Suppressions(args) => args.run(&session()?).await,
             Command::Audit(args) => args.run(&session()?).await,
             Command::Peers(args) => args.run(&session()?).await,

@@ -37,6 +37,7 @@ mod report;
 mod safelist;
 mod series;
 mod session;
+mod sources;
 mod stats;
 mod status;
 mod suppressions;

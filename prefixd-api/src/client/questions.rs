@@ -12,6 +12,7 @@ use crate::mitigation::Suppression;
 use crate::prefix;
 use crate::report::IncidentReport;
 use crate::series::{Metric, MigrationList, PopList, Span, Timeseries};
+use crate::source::{PauseRequest, ResumeRequest, SourceAnswer, SourceList};
 use crate::time::Timestamp;
 use crate::traffic::{Traffic, TrafficAnswer};
 use ipnet::IpNet;
@@ -181,6 +182,23 @@ impl Client {
         String::from_utf8(answer.body.to_vec()).map_err(|error| Error::Protocol(error.to_string()))
     }
 
+    /// Every detector.
+    pub async fn sources(&self) -> Result<Read<SourceList>, Error> {
+        self.read("/v1/sources").await
+    }
+
+    /// Stores a detector's bans and does not act on them.
+    pub async fn pause_source(&self, name: &str, request: &PauseRequest) -> Result<SourceAnswer, Error> {
+        self.change(&source_path(name, "pause"), request, Repeat::WhenUnsent)
+            .await
+    }
+
+    /// Acts on a detector's bans again.
+    pub async fn resume_source(&self, name: &str, request: &ResumeRequest) -> Result<SourceAnswer, Error> {
+        self.change(&source_path(name, "resume"), request, Repeat::WhenUnsent)
+            .await
+    }
+
     /// Counts over time.
     pub async fn timeseries(&self, metric: Metric, range: Span) -> Result<Read<Timeseries>, Error> {
         self.read(&format!("/v1/stats/timeseries?metric={metric}&range={range}"))
@@ -209,6 +227,14 @@ impl Client {
             .await?;
         super::decode(&answer.body)
     }
+}
+
+fn source_path(name: &str, order: &str) -> String {
+    let mut path = "/v1/sources/".to_owned();
+    push_encoded(&mut path, name);
+    path.push('/');
+    path.push_str(order);
+    path
 }
 
 #[cfg(test)]

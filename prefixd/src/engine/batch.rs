@@ -265,6 +265,7 @@ impl Sealed {
             | Effect::Peer(_)
             | Effect::Quarantine(_)
             | Effect::Breaker(_)
+            | Effect::Source(_)
             | Effect::Control(_) => None,
         })
     }

@@ -39,6 +39,11 @@ pub(super) fn restore(state: &mut State, loaded: &Loaded, now: Timestamp) -> u64
             .unconfirmed
             .insert(waits.ended.scope(), Arc::new(waits.clone()));
     }
+    for paused in &loaded.paused {
+        state
+            .paused
+            .insert(paused.source.as_str().into(), Arc::new(paused.clone()));
+    }
     for stopped in &loaded.stopped {
         state
             .stopped

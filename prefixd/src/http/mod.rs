@@ -8,7 +8,7 @@
 //! | `live` | the settings that a reload changes |
 //! | `server` | listeners, connections, the end in order |
 //! | `error`, `extract` | the one error shape; bodies and queries |
-//! | `events`, `mitigations`, `operations`, `safelist`, `suppressions`, `status`, `config`, `feed` | one resource each |
+//! | `events`, `mitigations`, `operations`, `safelist`, `suppressions`, `sources`, `status`, `config`, `feed` | one resource each |
 //! | `traffic`, `groups`, `audit`, `history`, `series`, `drift`, `reports` | questions of operators |
 //!
 //! Handlers parse, ask the engine or the store, and answer. They decide nothing.
@@ -36,6 +36,7 @@ mod routes;
 mod safelist;
 mod series;
 mod server;
+mod sources;
 mod status;
 mod suppressions;
 mod traffic;

@@ -4,7 +4,7 @@ use super::document;
 use super::gate::{self, Gate};
 use super::{
     App, Failure, audit, config, control, drift, events, feed, groups, history, mitigations, operations,
-    peers, preview, reports, safelist, series, status, suppressions, traffic,
+    peers, preview, reports, safelist, series, sources, status, suppressions, traffic,
 };
 use axum::Router;
 use axum::http::Method;
@@ -93,6 +93,9 @@ fn table() -> Table {
     .add(Is(Role::Viewer), routes!(traffic::matching))
     .add(Is(Role::Viewer), routes!(groups::list))
     .add(Is(Role::Viewer), routes!(groups::get))
+    .add(Is(Role::Viewer), routes!(sources::list))
+    .add(Is(Role::Operator), routes!(sources::pause))
+    .add(Is(Role::Operator), routes!(sources::resume))
     .add(Is(Role::Viewer), routes!(history::get))
     .add(Is(Role::Viewer), routes!(suppressions::list))
     .add(Is(Role::Operator), routes!(suppressions::add))
@@ -248,6 +251,9 @@ mod tests {
                 "/v1/safelist GET viewer",
                 "/v1/safelist POST admin",
                 "/v1/safelist/{*prefix} DELETE admin",
+                "/v1/sources GET viewer",
+                "/v1/sources/{name}/pause POST operator",
+                "/v1/sources/{name}/resume POST operator",
                 "/v1/stats GET viewer",
                 "/v1/stats/timeseries GET viewer",
                 "/v1/suppressions GET viewer",

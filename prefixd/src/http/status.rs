@@ -204,10 +204,16 @@ pub(super) async fn detail(
             peer.name, peer.rules_quarantined, peer.name
         ));
     }
+    let paused = snapshot.state.paused.values().map(|paused| {
+        format!(
+            "{} is paused by {} since {}: {}; its bans are stored and not acted on",
+            paused.source, paused.paused_by, paused.paused_at, paused.reason
+        )
+    });
     ok(&HealthDetail {
         status: if reasons.is_empty() { "healthy" } else { "degraded" }.to_owned(),
         reasons,
-        notes: notes.chain(wider).chain(given_up).collect(),
+        notes: notes.chain(wider).chain(given_up).chain(paused).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pop: app.pop.clone(),
         mode: snapshot.policy.mode(),

@@ -46,6 +46,10 @@ pub enum Command {
     Suppress(SuppressCommand),
     /// Act on them again.
     Unsuppress(UnsuppressCommand),
+    /// Store a detector's bans and do not act on them.
+    PauseSource(PauseSource),
+    /// Act on them again.
+    ResumeSource(ResumeSource),
     /// Disable, enable, reset a neighbour or send it everything again.
     Peer(PeerCommand),
     /// The speaker knows something else of what a neighbour ended sessions over.
@@ -310,6 +314,32 @@ pub struct ExtendCommand {
 pub struct UnsuppressCommand {
     /// Which suppression ends.
     pub id: SuppressionId,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// An operator's order to pause a detector, authenticated.
+#[derive(Clone, Debug)]
+pub struct PauseSource {
+    /// Its name.
+    pub source: Arc<str>,
+    /// Whether what it holds alone is withdrawn.
+    pub withdraw: bool,
+    /// How many the operator expects to be withdrawn.
+    pub expect_count: Option<u64>,
+    /// The operator's words.
+    pub reason: String,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// An operator's order to act on a detector's bans again, authenticated.
+#[derive(Clone, Debug)]
+pub struct ResumeSource {
+    /// Its name.
+    pub source: Arc<str>,
+    /// The operator's words.
+    pub reason: String,
     /// Who asks.
     pub actor: String,
 }

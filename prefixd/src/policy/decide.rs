@@ -27,6 +27,8 @@ pub fn decide(state: &State, policy: &Policy, command: &Command, now: Timestamp,
         Command::SafelistRemove { prefix, actor } => turn.safelist_remove(*prefix, actor),
         Command::Suppress(command) => turn.suppress(command),
         Command::Unsuppress(command) => turn.unsuppress(command),
+        Command::PauseSource(command) => turn.pause_source(command),
+        Command::ResumeSource(command) => turn.resume_source(command),
         Command::Peer(command) => turn.peer(command),
         Command::Remember { neighbor, memory } => turn.remember(neighbor, memory),
         Command::Trip(trip) => turn.trip(trip),
@@ -68,6 +70,12 @@ impl Turn<'_> {
             victim: event.victim,
             vector: event.vector.as_str().into(),
         };
+        if event.action == EventAction::Ban
+            && let Some(reason) = self.paused(&event.source)
+        {
+            let end = Conclusion::new(EventOutcome::Suppressed, reason);
+            return self.conclude(command, None, end);
+        }
         match event.action {
             EventAction::Ban => self.ban(command, &scope, seen_at),
             EventAction::Unban => self.unban(command, &scope, seen_at),

@@ -13,6 +13,7 @@ use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
 use prefixd_api::peer::{PeerDisabled, PeerOrder};
 use prefixd_api::problem::Problem;
 use prefixd_api::resource::{SafelistAnswer, SafelistEntry};
+use prefixd_api::source::SourcePaused;
 use std::sync::Arc;
 
 /// The outcome of one command with everything it changes.
@@ -50,6 +51,13 @@ pub enum Outcome {
     Suppressed(Arc<Suppression>),
     /// A suppression was ended.
     Unsuppressed,
+    /// A detector is paused, or no longer.
+    SourcePaused {
+        /// While it is.
+        paused: Option<Arc<SourcePaused>>,
+        /// How many mitigations were withdrawn; they are among the effects.
+        withdrawn: u64,
+    },
     /// An order to a neighbour was given, or there was nothing to do.
     PeerOrdered,
     /// What holds announcing back is as ordered.
@@ -120,6 +128,8 @@ pub enum Effect {
     Breaker(BreakerChange),
     /// A person stopped announcing, or let it go on.
     Control(ControlChange),
+    /// A detector was paused, or no longer is.
+    Source(SourceChange),
 }
 
 /// See [`Effect::Breaker`].
@@ -140,6 +150,19 @@ pub struct ControlChange {
     pub scope: ControlScope,
     /// How it is stopped now; absent: it goes on.
     pub after: Option<Arc<Stopped>>,
+    /// Who did it.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// See [`Effect::Source`].
+#[derive(Clone, Debug)]
+pub struct SourceChange {
+    /// The detector.
+    pub source: Arc<str>,
+    /// While it is paused.
+    pub after: Option<Arc<SourcePaused>>,
     /// Who did it.
     pub actor: String,
     /// Why.

@@ -10,7 +10,7 @@
 //! | `inventory`, `safelist`, `sources`, `playbooks`, `templates` | its parts, each with its look-up |
 //! | `state`, `starts` | what is live and what is remembered |
 //! | `decide`, `turn` | one command; a decision while it is made |
-//! | `ban`, `unban`, `create`, `extend`, `annotate`, `withdraw`, `undo`, `suppress`, `protect`, `control`, `breaker`, `neighbor`, `due`, `judge`, `quarantine` | one command each |
+//! | `ban`, `unban`, `create`, `extend`, `annotate`, `withdraw`, `undo`, `suppress`, `pause`, `protect`, `control`, `breaker`, `neighbor`, `due`, `judge`, `quarantine` | one command each |
 //! | `claims`, `evidence`, `lease`, `guard`, `check`, `plan`, `fallback`, `widen`, `ports`, `severity` | the rules they share |
 //! | `weights` | what each source adds to the confidence of a group |
 //! | `reason`, `trace` | why: every reason is a value |
@@ -35,6 +35,7 @@ mod inventory;
 mod judge;
 mod lease;
 mod neighbor;
+mod pause;
 mod plan;
 mod playbooks;
 mod ports;
@@ -62,8 +63,8 @@ mod tests;
 
 pub use command::{
     About, AnnotateCommand, Annotation, Command, ConfirmCommand, CreateCommand, EventCommand, ExtendCommand,
-    FreshIds, PeerCommand, ResetBreaker, SafelistAdd, SetControl, SuppressCommand, Trip, UndoCommand,
-    UnsuppressCommand, Which, WithdrawCommand, WithdrawMany,
+    FreshIds, PauseSource, PeerCommand, ResetBreaker, ResumeSource, SafelistAdd, SetControl, SuppressCommand,
+    Trip, UndoCommand, UnsuppressCommand, Which, WithdrawCommand, WithdrawMany,
 };
 pub use compile::Implicit;
 pub(crate) use create::requested;
@@ -71,7 +72,9 @@ pub use decide::decide;
 pub use due::next_deadline;
 pub use effect::{
     BreakerChange, ControlChange, Decision, Effect, MitigationEvent, One, Outcome, PeerChange, PeerWhat,
+    SourceChange,
 };
+pub use pause::{holds, holds_alone};
 pub(crate) use ports::{join, split};
 pub use quarantine::{ParkedRule, ParkedShape, Parking, PeerMemory, QuarantineChange, SessionEnd};
 pub use settings::{BreakerBounds, Policy, Quotas};

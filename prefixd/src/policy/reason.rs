@@ -95,6 +95,9 @@ reasons! {
     /// An operator withdrew this scope.
     Suppressed { by: String, until: Timestamp, reason: String }
         "suppression" "suppressed", Refused;
+    /// A person paused the source.
+    SourcePaused { source: String, by: String, since: Timestamp, reason: String }
+        "source" "source_paused", Refused;
     /// The step in force.
     Playbook { playbook: String, step: u32, steps: usize, asks: Action, ttl_seconds: u64 }
         "playbook" "playbook", Noted;
@@ -441,6 +444,16 @@ impl fmt::Display for Reason {
                 "{victim} belonged to {}, now to {}",
                 was.as_deref().unwrap_or("nobody"),
                 is.as_deref().unwrap_or("nobody")
+            ),
+            Self::SourcePaused {
+                source,
+                by,
+                since,
+                reason,
+            } => write!(
+                f,
+                "{source} is paused since {since} by {by}: {reason}; its bans are stored and not acted on \
+                 (prefixdctl sources resume {source})"
             ),
             Self::Suppressed { by, until, reason } => write!(
                 f,

@@ -139,6 +139,18 @@ impl Policy {
         self.inventory.owner(victim).map(|owner| &*owner.customer.id)
     }
 
+    /// The detectors that the configuration names.
+    pub fn source_names(&self) -> impl Iterator<Item = &str> {
+        self.sources.named.keys().map(String::as_str)
+    }
+
+    /// What the configuration says of a detector: weight, domain, and whether rules on its word go to routers.
+    #[must_use]
+    pub fn source(&self, name: &str) -> (f64, Option<&str>, bool) {
+        let source = self.sources.get(name);
+        (source.weight, source.domain.as_deref(), source.enforce)
+    }
+
     /// The service at an address, of its most exact asset.
     #[must_use]
     pub fn service_of(&self, victim: Victim) -> Option<&str> {

@@ -12,6 +12,7 @@ use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Group, Mitigation, OriginKind, Scope, Suppression};
 use prefixd_api::peer::PeerDisabled;
 use prefixd_api::resource::SafelistEntry;
+use prefixd_api::source::SourcePaused;
 use prefixd_api::time::Timestamp;
 use prefixd_api::victim::Victim;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub struct State {
     pub disabled: OrdMap<Arc<str>, Arc<PeerDisabled>>,
     /// What neighbours ended their sessions over, by name; those of whom nothing is known are not there.
     pub quarantined: OrdMap<Arc<str>, Arc<PeerMemory>>,
+    /// Detectors that a person paused, by name.
+    pub paused: OrdMap<Arc<str>, Arc<SourcePaused>>,
     /// The breaker, while it is tripped: nothing new is announced.
     pub breaker: Option<Arc<BreakerTripped>>,
     /// What people stopped, the whole POP first.
@@ -193,6 +196,14 @@ impl State {
                         .insert(Arc::clone(&change.neighbor), Arc::clone(&change.after));
                 }
                 Effect::Breaker(change) => self.breaker.clone_from(&change.after),
+                Effect::Source(change) => match &change.after {
+                    Some(paused) => {
+                        self.paused.insert(Arc::clone(&change.source), Arc::clone(paused));
+                    }
+                    None => {
+                        self.paused.remove(&change.source);
+                    }
+                },
                 Effect::Control(change) => match &change.after {
                     Some(stopped) => {
                         self.stopped.insert(change.scope.clone(), Arc::clone(stopped));

@@ -5,7 +5,7 @@
 //! is reported and begins anew with the next event. Safelist entries, suppressions, disabled neighbours, the breaker and
 //! what people stopped hold rules back, so without one of them nothing may be announced: loading fails.
 
-use super::commit::BREAKER;
+use super::commit::{BREAKER, SOURCE};
 use super::db::on_db;
 use super::prefix::address;
 use super::{Store, StoreError};
@@ -15,6 +15,7 @@ use prefixd_api::control::{BreakerTripped, Stopped};
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
 use prefixd_api::peer::PeerDisabled;
 use prefixd_api::resource::SafelistEntry;
+use prefixd_api::source::SourcePaused;
 use prefixd_api::time::Timestamp;
 use prefixd_api::victim::Victim;
 use serde::de::DeserializeOwned;
@@ -47,6 +48,8 @@ pub struct Loaded {
     pub unconfirmed: Vec<Unconfirmed>,
     /// What people stopped.
     pub stopped: Vec<Stopped>,
+    /// Detectors that people paused.
+    pub paused: Vec<SourcePaused>,
     /// The end of the POP's journal.
     pub head: Head,
     /// Rows that could not be read: mitigations among them are not announced.
@@ -142,9 +145,12 @@ impl Store {
                 .fetch_all(db)
                 .await?
         })?;
-        let (breaker, stopped): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(name, _)| name == BREAKER);
+        let (breaker, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(name, _)| name == BREAKER);
+        let (paused, stopped): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|(name, _)| name.starts_with(SOURCE));
         let bodies = |rows: Vec<(String, String)>| rows.into_iter().map(|(_, body)| (body,)).collect();
         let breaker = all_or_nothing("breaker", bodies(breaker))?.pop();
+        let paused = all_or_nothing("paused source", bodies(paused))?;
         let stopped = all_or_nothing("hold or panic", bodies(stopped))?;
         let rows: Vec<(String, String)> = on_db!(patiently self, |db| {
             sqlx::query_as("SELECT neighbor, body FROM parked WHERE pop = $1 ORDER BY neighbor")
@@ -176,6 +182,7 @@ impl Store {
             breaker,
             quarantined,
             stopped,
+            paused,
             disabled,
             mitigations,
             groups,

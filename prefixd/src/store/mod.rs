@@ -30,8 +30,8 @@ mod postgres;
 mod prefix;
 pub mod prune;
 pub mod read;
-mod tenure;
 mod schema;
+mod tenure;
 
 pub use audit::AuditFilter;
 pub use chain::Verification;

@@ -318,3 +318,32 @@ fn a_report_is_a_text_for_people_and_an_object_for_programs() {
     assert_eq!(json, report);
     assert_eq!(daemon.exit(&[&asked[..], &["-o", "csv"]].concat()), 64);
 }
+
+#[test]
+fn a_source_is_paused_with_consent_and_the_number_that_was_agreed_to() {
+    let source = json!({"name": "=net flow", "configured": false, "paused": null, "weight": 1.0, "domain": null, "enforce": true,
+        "last_seen_at": AT, "events_24h": 12, "outcomes_24h": {"accepted": 12}, "mitigations": 3, "mitigations_alone": 2});
+    let answer = json!({"source": "=net flow", "paused": null, "withdrawn": 0});
+    let daemon = Daemon::new([
+        (get("/v1/sources"), ok(&json!({"sources": [source], "count": 1}))),
+        (post("/v1/sources/%3Dnet%20flow/pause"), ok(&answer)),
+        (post("/v1/sources/%3Dnet%20flow/resume"), ok(&answer)),
+    ]);
+    let pause = ["sources", "pause", "=net flow", "--withdraw", "--reason", "r"];
+    let resume = ["sources", "resume", "=net flow", "--reason", "r"];
+    for arguments in [&pause[..], &resume[..]] {
+        assert_eq!(daemon.exit(arguments), 13, "nobody was asked");
+        shown(&daemon, &[&["--yes"], arguments].concat());
+    }
+    assert_eq!(
+        daemon.exit(&["sources", "pause", "a", "--expect-count", "1", "--reason", "r"]),
+        64
+    );
+    let sent = daemon.bodies("POST /v1/sources/%3Dnet%20flow/pause");
+    assert_eq!(sent, [json!({"reason": "r", "withdraw": true})]);
+    let csv = shown(
+        &daemon,
+        &["sources", "list", "-o", "csv", "--columns", "name,events_24h"],
+    );
+    assert_eq!(csv, "name,events_24h\r\n'=net flow,12\r\n");
+}

@@ -6,7 +6,7 @@ mod sqlite;
 mod written;
 
 pub(super) use postgres::{LOCK_POP, Statements};
-pub(super) use rows::BREAKER;
+pub(super) use rows::{BREAKER, SOURCE};
 pub(super) use sqlite::{Committer, Setup};
 pub use written::Written;
 

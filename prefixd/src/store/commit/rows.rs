@@ -33,6 +33,8 @@ pub(super) struct Rows<'a> {
 
 /// The breaker's name among what holds announcing back; no scope of a person's word is called so.
 pub(in crate::store) const BREAKER: &str = "breaker";
+/// What the name of a paused detector begins with there.
+pub(in crate::store) const SOURCE: &str = "source:";
 
 pub(super) struct EventRow<'a> {
     pub(super) event: &'a StoredEvent,
@@ -157,6 +159,12 @@ impl<'a> Rows<'a> {
                 }
                 Effect::Breaker(change) => {
                     control.insert(BREAKER.into(), change.after.as_ref().map(|_| &**body));
+                }
+                Effect::Source(change) => {
+                    control.insert(
+                        format!("{SOURCE}{}", change.source).into(),
+                        change.after.as_ref().map(|_| &**body),
+                    );
                 }
                 Effect::Control(change) => {
                     control.insert(

@@ -60,6 +60,10 @@ fn body(effect: &Effect) -> Result<String, serde_json::Error> {
             Some(tripped) => json(tripped),
             None => Ok(String::new()),
         },
+        Effect::Source(change) => match &change.after {
+            Some(paused) => json(paused),
+            None => Ok(String::new()),
+        },
         Effect::Control(change) => match &change.after {
             Some(stopped) => json(stopped),
             None => Ok(String::new()),

@@ -3,7 +3,8 @@
 use super::fixture::{Attack, START, host};
 use super::*;
 use crate::policy::{
-    BreakerChange, ControlChange, ParkedRule, Parking, PeerMemory, QuarantineChange, SessionEnd, Unconfirmed,
+    BreakerChange, ControlChange, ParkedRule, Parking, PeerMemory, QuarantineChange, SessionEnd,
+    SourceChange, Unconfirmed,
 };
 use prefixd_api::control::{BreakerTripped, ControlScope, Stop, Stopped};
 use prefixd_api::feed::{FeedBody, FeedMessage};
@@ -11,10 +12,11 @@ use prefixd_api::mitigation::{Mitigation, MitigationStatus, Scope, Suppression};
 use prefixd_api::peer::PeerDisabled;
 use prefixd_api::resource::SafelistEntry;
 use prefixd_api::rule::ActionType;
+use prefixd_api::source::SourcePaused;
 
 both!(what_is_committed_is_loaded a_culprit_fails_alone_and_the_head_fences lists_page_and_filter
       retention_keeps_the_chain_verifiable a_newer_schema_is_refused what_operators_change_comes_and_goes
-      a_disabled_neighbour_stays_disabled_until_it_is_enabled what_is_parked_is_kept_for_each_neighbour a_tripped_breaker_stays_tripped_until_it_is_reset
+      a_disabled_neighbour_stays_disabled_until_it_is_enabled what_is_parked_is_kept_for_each_neighbour a_paused_source_stays_paused a_tripped_breaker_stays_tripped_until_it_is_reset
       what_people_stopped_stays_so_until_they_say_otherwise a_withdrawal_waits_until_it_is_confirmed
       a_changed_entry_breaks_the_chain an_unreadable_row_is_named_and_the_others_load);
 
@@ -737,4 +739,36 @@ async fn execute(place: &Place, sql: &'static str) {
             writer.put_back();
         }
     }
+}
+
+async fn a_paused_source_stays_paused(place: Place) {
+    let change = |source: &str, paused: Option<&SourcePaused>| {
+        vec![Effect::Source(SourceChange {
+            source: source.into(),
+            after: paused.cloned().map(Arc::new),
+            actor: "token:noc".into(),
+            reason: "rule 12 misfires".into(),
+        })]
+    };
+    let paused = |source: &str| SourcePaused {
+        source: source.into(),
+        reason: "rule 12 misfires".into(),
+        paused_by: "token:noc".into(),
+        paused_at: at(1),
+    };
+    // A name may be anything, also that of something else which is held.
+    let (one, other) = (paused("alertmanager"), paused("breaker"));
+    place
+        .commit(&[
+            change("alertmanager", Some(&one)),
+            change("breaker", Some(&other)),
+        ])
+        .await
+        .unwrap();
+    let loaded = place.store.load(POP, at(2)).await.unwrap();
+    assert_eq!(loaded.paused, [one, other.clone()]);
+    assert!(loaded.breaker.is_none() && loaded.stopped.is_empty());
+    assert!(place.store.load("fra1", at(2)).await.unwrap().paused.is_empty());
+    place.commit(&[change("alertmanager", None)]).await.unwrap();
+    assert_eq!(place.store.load(POP, at(3)).await.unwrap().paused, [other]);
 }

@@ -1,0 +1,138 @@
+//! Detectors, and pausing one.
+
+use super::extract::{Json, PathText, Query, ok};
+use super::identity::Principal;
+use super::mitigations::reason;
+use super::{App, Failure};
+use crate::policy::{Command, Outcome, PauseSource, ResumeSource, holds, holds_alone};
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use prefixd_api::event::check_name;
+use prefixd_api::problem::Problem;
+use prefixd_api::source::{PauseRequest, ResumeRequest, SourceAnswer, SourceList, SourcePaused, SourceView};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// A detector that has reported in this time is listed.
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Every detector that is configured, paused, or has reported in a week.
+#[utoipa::path(get, path = "/v1/sources", tag = "sources", responses((status = 200, body = SourceList)))]
+pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Response, Failure> {
+    query.finish()?;
+    let now = app.clock.now();
+    let (since, seen_since) = (now.saturating_sub(DAY), now.saturating_sub(WEEK));
+    let counts = app.store.count_by_source(&app.pop, since, seen_since).await?;
+    let snapshot = app.engine.snapshot();
+    let (policy, state) = (&snapshot.policy, &snapshot.state);
+    let configured: BTreeSet<&str> = policy.source_names().collect();
+    let paused = state.paused.keys().map(|name| &**name);
+    let names: BTreeSet<&str> = counts
+        .keys()
+        .map(String::as_str)
+        .chain(configured.iter().copied())
+        .chain(paused)
+        .collect();
+    let view = |name: &str| {
+        let (weight, domain, enforce) = policy.source(name);
+        let counted = counts.get(name).cloned().unwrap_or_default();
+        let live = || state.mitigations.values().filter(|live| holds(name, live));
+        SourceView {
+            name: name.to_owned(),
+            configured: configured.contains(name),
+            paused: state.paused.get(name).map(|paused| SourcePaused::clone(paused)),
+            weight,
+            domain: domain.map(str::to_owned),
+            enforce,
+            last_seen_at: counted.last_at,
+            events_24h: counted.outcomes.values().sum(),
+            outcomes_24h: counted.outcomes,
+            mitigations: live().count() as u64,
+            mitigations_alone: live().filter(|live| holds_alone(name, live)).count() as u64,
+        }
+    };
+    let sources: Vec<SourceView> = names.into_iter().map(view).collect();
+    ok(&SourceList {
+        count: sources.len(),
+        sources,
+    })
+}
+
+/// Store a detector's bans and do not act on them, until it is resumed; restarts included. Its unbans still count. With
+/// `withdraw` what it holds alone is withdrawn.
+#[utoipa::path(post, path = "/v1/sources/{name}/pause", tag = "sources", params(("name" = String, Path)),
+    request_body = PauseRequest, responses(
+    (status = 200, description = "Paused, committed", body = SourceAnswer), (status = 400, body = Problem),
+    (status = 409, description = "Another number would be withdrawn", body = Problem), (status = 503, body = Problem),
+))]
+pub(super) async fn pause(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    PathText(name): PathText,
+    Json(request): Json<PauseRequest>,
+) -> Result<Response, Failure> {
+    check(&name)?;
+    reason(&request.reason)?;
+    if request.expect_count.is_some() && !request.withdraw {
+        return Err(Failure::field(
+            "expect_count",
+            "counts what is withdrawn: say withdraw, too",
+        ));
+    }
+    let command = PauseSource {
+        source: name.as_str().into(),
+        withdraw: request.withdraw,
+        expect_count: request.expect_count,
+        reason: request.reason,
+        actor: principal.actor,
+    };
+    order(&app, name, Command::PauseSource(command)).await
+}
+
+/// Act on a detector's bans again. One that is not paused stays as it is.
+#[utoipa::path(post, path = "/v1/sources/{name}/resume", tag = "sources", params(("name" = String, Path)),
+    request_body = ResumeRequest, responses(
+    (status = 200, description = "Resumed, committed", body = SourceAnswer), (status = 400, body = Problem), (status = 503, body = Problem),
+))]
+pub(super) async fn resume(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    PathText(name): PathText,
+    Json(request): Json<ResumeRequest>,
+) -> Result<Response, Failure> {
+    check(&name)?;
+    reason(&request.reason)?;
+    let command = ResumeSource {
+        source: name.as_str().into(),
+        reason: request.reason,
+        actor: principal.actor,
+    };
+    order(&app, name, Command::ResumeSource(command)).await
+}
+
+/// A name that an event may carry: whoever misfires may be one that nobody configured.
+fn check(name: &str) -> Result<(), Failure> {
+    let mut errors = Vec::new();
+    check_name(&mut errors, "name", name);
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::fields(errors))
+    }
+}
+
+async fn order(app: &App, source: String, command: Command) -> Result<Response, Failure> {
+    match app.engine.submit(command).await?.outcome {
+        Outcome::SourcePaused { paused, withdrawn } => ok(&SourceAnswer {
+            source,
+            paused: paused.as_deref().cloned(),
+            withdrawn,
+        }),
+        Outcome::Refused(problem) => Err(problem.into()),
+        other => Err(Failure::internal(&format_args!(
+            "pausing a source came to {other:?}"
+        ))),
+    }
+}
