@@ -86,8 +86,8 @@ impl Check {
                 }
                 return Err(format!("{name} has no session"));
             };
-            for afi in &router.plan.afis {
-                if session.end_of_rib.get(afi) != Some(&1) {
+            for family in &router.plan.families {
+                if session.end_of_rib.get(family) != Some(&1) {
                     return Err(format!("{name}: End-of-RIB {:?}", session.end_of_rib));
                 }
             }
@@ -100,7 +100,8 @@ impl Check {
                 .get(&Cause::Received(6, 1))
                 .copied()
                 .unwrap_or_default();
-            let due = 2 * (1 + u64::from(side.forgot_bound));
+            let families = router.plan.families.len().max(2) as u64;
+            let due = families * (1 + u64::from(side.forgot_bound));
             if !unnamed && full > due {
                 return Err(format!("{name} was filled {full} times, {due} at most were due"));
             }
@@ -203,7 +204,7 @@ fn holds_all_that_is_wished(
     let wished = world
         .wishes
         .desired(now)
-        .filter(|(key, ..)| router.plan.afis.contains(&key.0));
+        .filter(|(key, ..)| router.plan.families.contains(&key.0));
     for (key, community, since) in wished {
         let held_back = || is_held_back(world, router, key) || was_until_now(world, router, key, now);
         if since + REACHES <= now && state.table.get(key) != Some(&community) && !held_back() {
@@ -248,7 +249,7 @@ fn suspects_the_right_one(world: &World, router: &Router, state: &State, now: In
             .wishes
             .gone_since(deadly, now)
             .is_ok_and(|gone| gone.is_none())
-        && router.plan.afis.contains(&deadly.0)
+        && router.plan.families.contains(&deadly.0)
         && matches!(
             delivery(world, router, deadly),
             Some(Delivery::Queued | Delivery::Advertised)
@@ -338,7 +339,7 @@ fn holds_what_it_may(
     let wished: BTreeMap<&Key, Community> = world
         .wishes
         .desired(now)
-        .filter(|(key, ..)| router.plan.afis.contains(&key.0) && !is_held_back(world, router, key))
+        .filter(|(key, ..)| router.plan.families.contains(&key.0) && !is_held_back(world, router, key))
         .map(|(key, community, _)| (key, community))
         .collect();
     for (key, held) in &state.table {
@@ -351,14 +352,14 @@ fn holds_what_it_may(
     }
     let max_rules = side.config.max_rules.unwrap_or(usize::MAX);
     let (mut most, mut least) = (0, 0);
-    for afi in &router.plan.afis {
-        let count = |keys: &mut dyn Iterator<Item = u8>| keys.filter(|one| one == afi).count();
+    for family in &router.plan.families {
+        let count = |keys: &mut dyn Iterator<Item = u8>| keys.filter(|one| one == family).count();
         let wished = count(&mut wished.keys().map(|key| key.0));
         let held = count(&mut state.table.keys().map(|key| key.0));
         let bound = router.plan.max_prefix.map_or(usize::MAX, |(bound, _)| bound);
         if held > bound {
             return Err(format!(
-                "{name} holds {held} rules of AFI {afi}, more than {bound}"
+                "{name} holds {held} rules of family {family}, more than {bound}"
             ));
         }
         most += wished.min(bound);
@@ -370,8 +371,8 @@ fn holds_what_it_may(
     }
     let held = state.table.len();
     let all = world.wishes.desired(now).count();
-    let least = match router.plan.afis.len() {
-        2 => least.min(modest(max_rules)),
+    let least = match router.plan.families.len() {
+        all if all == side.config.families.len() => least.min(modest(max_rules)),
         // Rules of a family that the router does not take have room in the budget all the same.
         _ if all > modest(max_rules) => 0,
         _ => least,

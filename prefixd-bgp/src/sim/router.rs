@@ -2,7 +2,7 @@
 //! What the speaker sends is taken apart strictly; what a router may not be sent breaks a promise.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,13 +13,22 @@ use tokio::time::{Duration, Instant, sleep_until};
 use super::net::{Net, Weather};
 use super::story::Log;
 use super::stream::{Stream, Wire};
-use super::wishes::{Community, Key};
+use super::wishes::{BLACKHOLED, Community, Key};
 use crate::shared::lock;
 
 /// The speaker's identifier, for collisions.
 pub(super) const SPEAKER_ID: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 pub(super) const MARKER: [u8; 12] = [0, 0, 0xFD, 0xF2, 0, 0, 0x22, 0xFB, 0, 0, 0, 1];
 const NO_EXPORT: [u8; 4] = [0xFF, 0xFF, 0xFF, 0x01];
+/// 65535:666 (RFC 7999).
+const BLACKHOLE: [u8; 4] = [0xFF, 0xFF, 0x02, 0x9A];
+/// Where the routers of this module discard.
+pub(super) const NEXT_HOP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
+pub(super) const NEXT_HOP_V6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1);
+/// Families by number, as they stand in keys: FlowSpec of IPv4 and IPv6, then unicast of both.
+const WIRE: [[u8; 2]; 4] = [[1, 133], [2, 133], [1, 1], [2, 1]];
+pub(super) const V4_UNICAST: u8 = 3;
+pub(super) const V6_UNICAST: u8 = 4;
 const OPEN: u8 = 1;
 const UPDATE: u8 = 2;
 const NOTIFICATION: u8 = 3;
@@ -38,7 +47,8 @@ pub(super) struct Plan {
     pub(super) asn: u16,
     pub(super) id: Ipv4Addr,
     pub(super) hold: u16,
-    pub(super) afis: Vec<u8>,
+    /// By their numbers.
+    pub(super) families: Vec<u8>,
     pub(super) enhanced_refresh: bool,
     /// The bound of each family, and whether the Cease/1 names it.
     pub(super) max_prefix: Option<(usize, bool)>,
@@ -137,6 +147,24 @@ pub(super) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
 
 pub(super) fn notification(code: u8, subcode: u8) -> Vec<u8> {
     message(NOTIFICATION, &[code, subcode])
+}
+
+/// AFI and SAFI of a family.
+pub(super) fn wire(family: u8) -> [u8; 2] {
+    WIRE[usize::from(family) - 1]
+}
+
+fn family(afi: u8, safi: u8) -> Option<u8> {
+    (1..)
+        .zip(WIRE)
+        .find(|(_, wire)| *wire == [afi, safi])
+        .map(|(family, _)| family)
+}
+
+/// The next `n` bytes, with their length before them.
+fn cut(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<2>()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
 }
 
 impl Router {
@@ -322,9 +350,10 @@ impl Router {
     fn open(&self) -> Vec<u8> {
         let mut capabilities: Vec<u8> = self
             .plan
-            .afis
+            .families
             .iter()
-            .flat_map(|afi| [1, 4, 0, *afi, 0, 133])
+            .map(|family| wire(*family))
+            .flat_map(|[afi, safi]| [1, 4, 0, afi, 0, safi])
             .collect();
         capabilities.extend([2, 0]);
         if self.plan.enhanced_refresh {
@@ -466,12 +495,14 @@ impl Router {
     fn refreshed(&self, body: &[u8]) -> Reply {
         let mut state = self.state();
         match *body {
-            [0, afi, 1, 133] if self.plan.enhanced_refresh => {
-                state.stale = state.table.keys().filter(|key| key.0 == afi).cloned().collect();
+            [0, afi, 1, safi] if self.plan.enhanced_refresh => {
+                let of = |key: &&Key| Some(key.0) == family(afi, safi);
+                let stale: Vec<Key> = state.table.keys().filter(of).cloned().collect();
+                state.stale.extend(stale);
             }
-            [0, afi, 2, 133] if self.plan.enhanced_refresh => {
-                let stale = std::mem::take(&mut state.stale);
-                for key in stale.into_iter().filter(|key| key.0 == afi) {
+            [0, afi, 2, safi] if self.plan.enhanced_refresh => {
+                let of = |key: &Key| Some(key.0) == family(afi, safi);
+                for key in state.stale.extract_if(.., of).collect::<Vec<_>>() {
                     state.table.remove(&key);
                 }
             }
@@ -484,56 +515,88 @@ impl Router {
     }
 
     fn update(&self, id: u64, body: &[u8], written: Instant) -> Result<Reply, String> {
-        let [0, 0, high, low, attributes @ ..] = body else {
-            return Err("plain withdrawals".to_owned());
-        };
-        if usize::from(u16::from_be_bytes([*high, *low])) != attributes.len() {
-            return Err("plain NLRI".to_owned());
-        }
+        let (withdrawn, rest) = cut(body).ok_or("withdrawals that are cut off")?;
+        let (attributes, announced) = cut(rest).ok_or("attributes that are cut off")?;
         let attributes = split_attributes(attributes).ok_or("attributes that are cut off")?;
+        let plain = !withdrawn.is_empty() || !announced.is_empty() || attributes.is_empty();
+        if plain && !self.plan.families.contains(&V4_UNICAST) {
+            return Err("plain routes, which were not agreed on".to_owned());
+        }
+        if plain {
+            return match (withdrawn, announced) {
+                ([], []) => self.end_of_rib(V4_UNICAST),
+                (keys, []) if attributes.is_empty() => self.withdraw(V4_UNICAST, keys),
+                ([], keys) => {
+                    if !attributes.contains(&(3, NEXT_HOP.octets().to_vec())) {
+                        return Err("another next hop".to_owned());
+                    }
+                    self.announce(V4_UNICAST, keys, &attributes, id, written)
+                }
+                _ => Err("withdrawals beside routes".to_owned()),
+            };
+        }
         let (kind, value) = attributes.first().ok_or("no attributes")?;
-        let [0, afi, 133, rest @ ..] = &value[..] else {
+        let [0, afi, safi, rest @ ..] = &value[..] else {
             return Err("another family".to_owned());
         };
-        if !self.plan.afis.contains(afi) {
-            return Err(format!("AFI {afi}, which was not agreed on"));
-        }
+        let family = family(*afi, *safi).filter(|family| self.plan.families.contains(family));
+        let family = family.ok_or(format!("family {afi}/{safi}, which was not agreed on"))?;
         match kind {
-            15 if attributes.len() == 1 && rest.is_empty() => self.end_of_rib(*afi),
-            15 if attributes.len() == 1 => {
-                let mut state = self.state();
-                for nlri in split_nlri(rest).ok_or("NLRI that are cut off")? {
-                    let key = (*afi, nlri);
-                    state.stale.remove(&key);
-                    state.table.remove(&key);
-                }
-                Ok(Reply::Nothing)
-            }
+            15 if attributes.len() == 1 && rest.is_empty() => self.end_of_rib(family),
+            15 if attributes.len() == 1 => self.withdraw(family, rest),
             14 => {
-                let [0, 0, nlri @ ..] = rest else {
-                    return Err("a next hop".to_owned());
+                let next_hop = if family == V6_UNICAST {
+                    NEXT_HOP_V6.octets().to_vec()
+                } else {
+                    Vec::new()
                 };
-                let community = check_attributes(&attributes)?;
-                let mut state = self.state();
-                for nlri in split_nlri(nlri).ok_or("NLRI that are cut off")? {
-                    let key = (*afi, nlri);
-                    if let Some((_, end)) = self.deadly.as_ref().filter(|(deadly, _)| *deadly == key) {
-                        return Ok(self.die_of(&key, *end, id, &mut state));
-                    }
-                    state.stale.remove(&key);
-                    state.table.insert(key, community);
-                    state.announced.push_back(written);
-                }
-                Ok(self.limit(&state, *afi))
+                let keys = rest
+                    .strip_prefix(&[u8::try_from(next_hop.len()).expect("a short address")])
+                    .and_then(|rest| rest.strip_prefix(&next_hop[..]))
+                    .and_then(|rest| rest.strip_prefix(&[0]))
+                    .ok_or("another next hop")?;
+                self.announce(family, keys, &attributes, id, written)
             }
             _ => Err("an MP attribute that is not first, or not alone".to_owned()),
         }
     }
 
-    fn end_of_rib(&self, afi: u8) -> Result<Reply, String> {
+    fn withdraw(&self, family: u8, keys: &[u8]) -> Result<Reply, String> {
+        let mut state = self.state();
+        for nlri in split_nlri(family, keys).ok_or("NLRI that are cut off")? {
+            let key = (family, nlri);
+            state.stale.remove(&key);
+            state.table.remove(&key);
+        }
+        Ok(Reply::Nothing)
+    }
+
+    fn announce(
+        &self,
+        family: u8,
+        keys: &[u8],
+        attributes: &[(u8, Vec<u8>)],
+        id: u64,
+        written: Instant,
+    ) -> Result<Reply, String> {
+        let community = check_attributes(family, attributes)?;
+        let mut state = self.state();
+        for nlri in split_nlri(family, keys).ok_or("NLRI that are cut off")? {
+            let key = (family, nlri);
+            if let Some((_, end)) = self.deadly.as_ref().filter(|(deadly, _)| *deadly == key) {
+                return Ok(self.die_of(&key, *end, id, &mut state));
+            }
+            state.stale.remove(&key);
+            state.table.insert(key, community);
+            state.announced.push_back(written);
+        }
+        Ok(self.limit(&state, family))
+    }
+
+    fn end_of_rib(&self, family: u8) -> Result<Reply, String> {
         let mut state = self.state();
         let session = state.session.as_mut().ok_or("no session")?;
-        let count = session.end_of_rib.entry(afi).or_default();
+        let count = session.end_of_rib.entry(family).or_default();
         *count += 1;
         if *count > 1 {
             return Err("a second End-of-RIB".to_owned());
@@ -551,7 +614,8 @@ impl Router {
             End::Notification { named } => {
                 let mut body = vec![3, 9];
                 if named {
-                    body.push(u8::try_from(key.1.len()).expect("a short rule"));
+                    let bytes = u8::try_from(key.1.len()).expect("a short rule");
+                    body.push(if key.0 < V4_UNICAST { bytes } else { 8 * bytes });
                     body.extend(&key.1);
                 }
                 return Reply::End(Some(message(NOTIFICATION, &body)));
@@ -565,18 +629,19 @@ impl Router {
         Reply::Nothing
     }
 
-    fn limit(&self, state: &State, afi: u8) -> Reply {
-        let held = state.table.keys().filter(|key| key.0 == afi).count();
+    fn limit(&self, state: &State, family: u8) -> Reply {
+        let held = state.table.keys().filter(|key| key.0 == family).count();
         let Some((bound, named)) = self.plan.max_prefix.filter(|(bound, _)| held > *bound) else {
             return Reply::Nothing;
         };
         self.log.say(&format!(
-            "  {}: {held} rules of AFI {afi}, Cease/1",
+            "  {}: {held} rules of family {family}, Cease/1",
             self.plan.name
         ));
         let mut body = vec![CEASE, 1];
         if named {
-            body.extend([0, afi, 133]);
+            let [afi, safi] = wire(family);
+            body.extend([0, afi, safi]);
             body.extend(u32::try_from(bound).expect("a small bound").to_be_bytes());
         }
         Reply::End(Some(message(NOTIFICATION, &body)))
@@ -600,11 +665,17 @@ fn split_attributes(mut bytes: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
     bytes.is_empty().then_some(all)
 }
 
-/// The rules of this module have less than 240 bytes.
-fn split_nlri(mut bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+/// The rules of this module have less than 240 bytes; the routes are hosts.
+fn split_nlri(family: u8, mut bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut all = Vec::new();
     while let Some((length, rest)) = bytes.split_first() {
-        let (nlri, rest) = rest.split_at_checked(usize::from(*length))?;
+        let length = match (family, *length) {
+            (V4_UNICAST, 32) => 4,
+            (V6_UNICAST, 128) => 16,
+            (V4_UNICAST | V6_UNICAST, _) => return None,
+            (_, bytes) => usize::from(bytes),
+        };
+        let (nlri, rest) = rest.split_at_checked(length)?;
         all.push(nlri.to_vec());
         bytes = rest;
     }
@@ -612,20 +683,31 @@ fn split_nlri(mut bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
 }
 
 /// Every rule says that it must not be exported, and that it is ours; the community of its action.
-fn check_attributes(attributes: &[(u8, Vec<u8>)]) -> Result<Community, String> {
+fn check_attributes(family: u8, attributes: &[(u8, Vec<u8>)]) -> Result<Community, String> {
+    let found = |kind| attributes.iter().find(|(other, _)| *other == kind);
     let value = |kind| {
-        let found = attributes.iter().find(|(other, _)| *other == kind);
-        found
+        found(kind)
             .map(|(_, value)| &value[..])
             .ok_or(format!("no attribute {kind}"))
     };
     value(1)?;
     value(2)?;
-    if !value(8)?.as_chunks::<4>().0.contains(&NO_EXPORT) {
+    let communities = value(8)?.as_chunks::<4>().0;
+    if !communities.contains(&NO_EXPORT) {
         return Err("no NO_EXPORT".to_owned());
     }
     if !value(32)?.as_chunks::<12>().0.contains(&MARKER) {
         return Err("no marker".to_owned());
+    }
+    let is_blackhole = communities.contains(&BLACKHOLE);
+    if is_blackhole != (family >= V4_UNICAST) {
+        return Err("BLACKHOLE on a rule, or none on a route".to_owned());
+    }
+    if is_blackhole {
+        let none = found(16).is_none();
+        return none
+            .then_some(BLACKHOLED)
+            .ok_or("extended communities".to_owned());
     }
     match value(16)?.as_chunks::<8>() {
         ([community], []) => Ok(*community),

@@ -14,9 +14,13 @@ use tokio::time::{Duration, Instant, sleep_until};
 
 use super::check::Check;
 use super::net::{Net, SPEAKER, Weather};
-use super::router::{Death, End, Order, Plan, Router, SPEAKER_ID, message, notification};
+use super::router::{
+    Death, End, NEXT_HOP, NEXT_HOP_V6, Order, Plan, Router, SPEAKER_ID, V4_UNICAST, V6_UNICAST, message,
+    notification, wire,
+};
 use super::wishes::{LOCAL_ASN, Wishes};
-use crate::config::{HoldTime, NeighborConfig, SpeakerConfig};
+use crate::config::{HoldTime, NeighborConfig, Rtbh, SpeakerConfig};
+use crate::flowspec::Family;
 use crate::route::Target;
 use crate::shared::lock;
 use crate::speaker::{Speaker, Stop};
@@ -26,6 +30,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const BUSY: Duration = Duration::from_secs(600);
 /// The longest hold-down and what comes after it; once more for each family if a router has bounds.
 const QUIET: Duration = Duration::from_secs(380);
+/// A rule that shows as silence is found by several hold times, with the trials between them.
+const SILENCE: Duration = Duration::from_secs(400);
 const HOLD_DOWN: Duration = Duration::from_secs(305);
 const LONGEST_ACT: u64 = 100;
 
@@ -117,7 +123,19 @@ impl World {
         for n in 1..=count {
             let plan = plan(n, wishes.len(), &mut rng);
             log.say(&format!("{plan:?}"));
+            let unicast = plan.families.contains(&V4_UNICAST);
+            let families = if unicast {
+                &Family::ALL[..]
+            } else {
+                &Family::FLOWSPEC
+            };
             let config = NeighborConfig {
+                families: families.iter().copied().collect(),
+                rtbh: unicast.then(|| Rtbh {
+                    next_hop: Some(NEXT_HOP),
+                    next_hop_v6: Some(NEXT_HOP_V6),
+                    communities: Default::default(),
+                }),
                 passive: plan.dials && rng.random(),
                 pace: rng.random_bool(0.3).then(|| pace(&mut rng)),
                 ..NeighborConfig::new(plan.name.clone(), plan.address.ip(), plan.asn.into())
@@ -174,8 +192,15 @@ impl World {
         let mut act_at = begin;
         let mut look_at = begin + SECOND;
         let quiet_at = begin + BUSY;
-        let bounded = self.routers.iter().any(|router| router.plan.max_prefix.is_some());
-        let quiet = QUIET + if bounded { 2 * HOLD_DOWN } else { Duration::ZERO };
+        let bounded = self
+            .routers
+            .iter()
+            .filter(|router| router.plan.max_prefix.is_some());
+        let families = bounded.map(|router| router.plan.families.len().max(2)).max();
+        let is_silent = |router: &Arc<Router>| matches!(router.plan.deadly, Some((_, End::Silence)));
+        let silence = self.routers.iter().any(is_silent);
+        let quiet = QUIET + if silence { SILENCE } else { Duration::ZERO };
+        let quiet = quiet + HOLD_DOWN * u32::try_from(families.unwrap_or(0)).expect("few families");
         while look_at < quiet_at + quiet {
             let undo_at = self.undo.first_key_value().map(|((at, _), _)| *at);
             let next = act_at.min(look_at).min(undo_at.unwrap_or(look_at));
@@ -251,9 +276,12 @@ impl World {
                 self._tasks.spawn(router.dial_again());
             }
             74..78 => {
-                let afi = *self.routers[r].plan.afis.choose(&mut self.rng).unwrap_or(&1);
-                self.log.say(&format!("router {r} asks for AFI {afi} again"));
-                self.routers[r].order(&Order::Send(message(5, &[0, afi, 0, 133])));
+                let families = &self.routers[r].plan.families;
+                let family = *families.choose(&mut self.rng).unwrap_or(&1);
+                self.log
+                    .say(&format!("router {r} asks for family {family} again"));
+                let [afi, safi] = wire(family);
+                self.routers[r].order(&Order::Send(message(5, &[0, afi, 0, safi])));
             }
             78..82 => {
                 let (code, subcode) = *[(6, 2), (6, 4), (6, 6), (6, 8), (3, 9), (3, 1), (2, 2)]
@@ -479,7 +507,14 @@ impl World {
 }
 
 fn plan(n: u8, rules: usize, rng: &mut SmallRng) -> Plan {
-    let afis: &[u8] = if rng.random_bool(0.8) { &[1, 2] } else { &[1] };
+    let both = rng.random_bool(0.8);
+    let unicast = rng.random_bool(0.3);
+    let families: &[u8] = match (both, unicast) {
+        (true, false) => &[1, 2],
+        (false, false) => &[1],
+        (true, true) => &[1, 2, V4_UNICAST, V6_UNICAST],
+        (false, true) => &[1, V4_UNICAST],
+    };
     // Identifiers on both sides of ours, for collisions.
     let id = if rng.random() { 9 } else { 11 };
     Plan {
@@ -488,7 +523,7 @@ fn plan(n: u8, rules: usize, rng: &mut SmallRng) -> Plan {
         asn: 65000 + u16::from(n),
         id: Ipv4Addr::new(id, 0, 0, n),
         hold: *[9, 30, 90].choose(rng).unwrap_or(&30),
-        afis: afis.to_vec(),
+        families: families.to_vec(),
         enhanced_refresh: rng.random(),
         max_prefix: rng
             .random_bool(0.25)

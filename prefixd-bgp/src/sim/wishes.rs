@@ -1,23 +1,26 @@
 //! What the routers should hold: kept beside the speaker, in bytes that are worked out here.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use tokio::time::{Duration, Instant};
 
+use super::router::{V4_UNICAST, V6_UNICAST};
 use crate::flowspec::{
     Action, BytesPerSecond, CanonicalRule, Component, Dscp, Family, NlriKey, NumericTerm, Rule,
 };
 use crate::route::{Change, Priority, Route, Target};
 
-/// AFI and NLRI.
+/// Family by its number, and NLRI without its length.
 pub(super) type Key = (u8, Vec<u8>);
 /// The extended community of the action.
 pub(super) type Community = [u8; 8];
+
+/// What stands for an action where a route has none.
+pub(super) const BLACKHOLED: Community = [0xFF; 8];
 
 pub(super) const LOCAL_ASN: u32 = 65010;
 
@@ -74,6 +77,7 @@ impl Wishes {
         let wish = &mut self.rules[n];
         let alive = wish.is_alive(now);
         let action = match &wish.route {
+            _ if !wish.rule.family().is_flowspec() => Action::BLACKHOLE,
             Some(route) if alive && keep_action => route.action,
             _ => match rng.random_range(0..3) {
                 0 => Action::DISCARD,
@@ -162,31 +166,25 @@ impl Wishes {
     }
 }
 
-/// Two of three for IPv4.
+/// Two of five are FlowSpec of IPv4, the others one of each family.
 fn wish(n: usize, now: Instant) -> Wish {
     let low = u16::try_from(n).expect("a small pool");
-    let (family, destination, mut bytes) = if n % 3 == 2 {
-        let victim = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, low);
-        let mut bytes = vec![1, 128, 0];
-        bytes.extend(victim.octets());
-        (Family::Ipv6, IpNet::new(victim.into(), 128), bytes)
-    } else {
-        let victim = Ipv4Addr::from(0xCB00_7100 + u32::from(low));
-        let mut bytes = vec![1, 32];
-        bytes.extend(victim.octets());
-        (Family::Ipv4, IpNet::new(victim.into(), 32), bytes)
+    let v4 = Ipv4Addr::from(0xCB00_7100 + u32::from(low));
+    let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, low);
+    let (key, rule) = match n % 5 {
+        2 => (
+            (2, flowspec_bytes(&[1, 128, 0], &v6.octets())),
+            flowspec(Family::Ipv6, v6.into()),
+        ),
+        3 => ((V4_UNICAST, v4.octets().to_vec()), Rule::host_route(v4.into())),
+        4 => ((V6_UNICAST, v6.octets().to_vec()), Rule::host_route(v6.into())),
+        _ => (
+            (1, flowspec_bytes(&[1, 32], &v4.octets())),
+            flowspec(Family::Ipv4, v4.into()),
+        ),
     };
-    bytes.extend([3, 0x81, 17]);
-    let rule = Rule {
-        family,
-        components: vec![
-            Component::Protocol(vec![NumericTerm::equal(17)]),
-            Component::DestinationPrefix(destination.expect("a host")),
-        ],
-    };
-    let afi = if family == Family::Ipv4 { 1 } else { 2 };
     Wish {
-        key: (afi, bytes),
+        key,
         rule: Arc::new(rule.canonical().expect("a plain rule")),
         route: None,
         community: [0; 8],
@@ -196,9 +194,26 @@ fn wish(n: usize, now: Instant) -> Wish {
     }
 }
 
+/// The destination, and UDP.
+fn flowspec_bytes(head: &[u8], victim: &[u8]) -> Vec<u8> {
+    [head, victim, &[3, 0x81, 17]].concat()
+}
+
+fn flowspec(family: Family, victim: IpAddr) -> Rule {
+    Rule {
+        family,
+        components: vec![
+            Component::Protocol(vec![NumericTerm::equal(17)]),
+            Component::DestinationPrefix(victim.into()),
+        ],
+    }
+}
+
 fn community(action: Action) -> Community {
     let [_, _, high, low] = LOCAL_ASN.to_be_bytes();
-    if action == Action::DISCARD {
+    if action == Action::BLACKHOLE {
+        BLACKHOLED
+    } else if action == Action::DISCARD {
         [0x80, 6, high, low, 0, 0, 0, 0]
     } else if action == Action::mark(Dscp::new(46).expect("a DSCP")) {
         [0x80, 9, 0, 0, 0, 0, 0, 46]
