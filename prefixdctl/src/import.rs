@@ -62,7 +62,6 @@ impl ImportArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  prefixdctl import gobgp /etc/gobgp/gobgp.conf
   prefixdctl import gobgp gobgpd.conf --rtbh-next-hop 192.0.2.254 --rtbh-next-hop-v6 100::1
   prefixdctl import gobgp --format yaml - -o json")]
 struct GobgpArgs {
