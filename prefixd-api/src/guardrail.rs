@@ -55,6 +55,8 @@ guardrails! {
     RateOfChange = "rate_of_change",
     /// The breaker is tripped: sessions were lost right after something was announced.
     Breaker = "breaker",
+    /// It would catch packets of a flow that no rule may catch.
+    ProtectedFlow = "protected_flow",
     /// A person stopped announcing: hold or panic.
     Panic = "panic",
     /// The source may not ask for this action.

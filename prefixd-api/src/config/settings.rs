@@ -3,11 +3,12 @@
 pub use super::profile::{MeasuredRestart, NeighborLimits, Profile};
 pub use crate::family::AfiSafi;
 
+use super::playbooks::Protocol;
 use super::secret::Secret;
 use crate::rate::BitsPerSecond;
 use crate::resource::Mode;
 use crate::role::Role;
-use crate::rule::ActionType;
+use crate::rule::{ActionType, Ranges};
 use ipnet::IpNet;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -384,7 +385,32 @@ section! {
         /// Prefixes of the network itself: never filtered.
         #[serde(deserialize_with = "crate::prefix::deserialize_list")]
         infrastructure_prefixes: Vec<IpNet> = Vec::new(),
+        /// Traffic that no rule may catch, whatever it does with it.
+        protected_flows: Vec<ProtectedFlow> = Vec::new(),
     }
+}
+
+/// Traffic that no rule may catch. What is left out is any; one part must be there.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProtectedFlow {
+    /// What it is, for people.
+    pub name: String,
+    /// Where it goes.
+    #[serde(default)]
+    pub dst: Option<IpNet>,
+    /// Where it comes from.
+    #[serde(default)]
+    pub src: Option<IpNet>,
+    /// Its protocol, by name or number.
+    #[serde(default)]
+    pub protocol: Option<Protocol>,
+    /// Its destination ports.
+    #[serde(default)]
+    pub dst_ports: Ranges,
+    /// Its source ports.
+    #[serde(default)]
+    pub src_ports: Ranges,
 }
 
 section! {

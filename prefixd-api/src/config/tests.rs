@@ -721,3 +721,38 @@ fn limits_of_a_neighbour_are_bounded_and_raised_ones_are_warned_of() {
         assert_eq!(warnings(neighbor), Vec::<String>::new(), "{neighbor}");
     }
 }
+
+#[test]
+fn a_protected_flow_says_what_it_protects() {
+    let settings = |flow: &str| {
+        let text = format!(
+            "pop: a\nmode: dry-run\nbgp: {{ local_asn: 1, router_id: 10.0.0.1 }}\nguardrails: {{ protected_flows: [{flow}] }}\n"
+        );
+        Config::from_texts(&text, "{}", "{}")
+    };
+    for flow in [
+        "{ name: bgp, dst: 203.0.113.0/24, protocol: tcp, dst_ports: [179] }",
+        "{ name: resolver, src: 198.51.100.53/32, protocol: udp, src_ports: [53] }",
+        "{ name: ntp, src_ports: [123] }",
+        "{ name: tunnels, protocol: gre }",
+        "{ name: v6, dst: \"2001:db8::/32\", src: \"2001:db8:1::/48\" }",
+    ] {
+        let flows = settings(flow).unwrap().settings.guardrails.protected_flows;
+        assert_eq!(flows.len(), 1, "{flow}");
+    }
+    for (flow, word) in [
+        ("{ name: all }", "nothing that narrows"),
+        ("{ name: all, dst: 0.0.0.0/0 }", "nothing that narrows"),
+        ("{ name: x, dst: 203.0.113.1/24 }", "host bits"),
+        ("{ name: x, protocol: icmp, dst_ports: [1] }", "only tcp and udp"),
+        (
+            "{ name: x, dst: 203.0.113.0/24, src: \"2001:db8::/32\" }",
+            "other family",
+        ),
+        ("{ dst: 203.0.113.0/24 }", "name"),
+        ("{ name: x, port: 5 }", "port"),
+    ] {
+        let refused = settings(flow).unwrap_err().to_string();
+        assert!(refused.contains(word), "{flow}: {refused}");
+    }
+}

@@ -3,8 +3,8 @@
 mod rtbh;
 
 use super::inventory::{Asset, Customer, Inventory};
-use super::playbooks::{OnAllowedPort, PlaybookMatch, Playbooks, Step as PlaybookStep, Vector};
-use super::settings::{AuthMode, Guardrails, Http, Neighbor, NeighborLimits, Rtbh, Settings};
+use super::playbooks::{OnAllowedPort, PlaybookMatch, Playbooks, Protocol, Step as PlaybookStep, Vector};
+use super::settings::{AuthMode, Guardrails, Http, Neighbor, NeighborLimits, ProtectedFlow, Rtbh, Settings};
 use crate::event::MAX_BATCH;
 use crate::prefix;
 use crate::resource::Mode;
@@ -533,6 +533,38 @@ fn guardrails(guardrails: &Guardrails, report: &mut Report) {
         &guardrails.infrastructure_prefixes,
         protected_prefix,
     );
+    report.each("protected_flows", &guardrails.protected_flows, protected_flow);
+}
+
+/// One that says nothing would protect everything; ports are those of TCP and UDP.
+fn protected_flow(report: &mut Report, flow: &ProtectedFlow) {
+    use crate::rule::protocol::{TCP, UDP};
+    report.require("name", is_name(&flow.name), NAME);
+    for (key, prefix) in [("dst", &flow.dst), ("src", &flow.src)] {
+        if let Some(prefix) = prefix {
+            report.at(key, |report| host_bits(report, prefix));
+        }
+    }
+    if let (Some(dst), Some(src)) = (flow.dst, flow.src) {
+        report.require(
+            "src",
+            dst.addr().is_ipv4() == src.addr().is_ipv4(),
+            "is of the other family than dst: no packet is of both",
+        );
+    }
+    let has_ports = !flow.dst_ports.is_empty() || !flow.src_ports.is_empty();
+    let may_have = matches!(flow.protocol, None | Some(Protocol::Number(TCP | UDP)));
+    report.require(
+        "protocol",
+        !has_ports || may_have,
+        "has no ports: only tcp and udp do",
+    );
+    let narrows = |prefix: Option<IpNet>| prefix.is_some_and(|prefix| prefix.prefix_len() > 0);
+    if !narrows(flow.dst) && !narrows(flow.src) && flow.protocol.is_none() && !has_ports {
+        report.error(
+            "says nothing that narrows it, so that nothing could be filtered; use mode: dry-run for that",
+        );
+    }
 }
 
 fn protected_prefix(report: &mut Report, prefix: &IpNet) {

@@ -60,7 +60,15 @@ pub(super) fn check(policy: &Policy, rule: &Rule, owner: Option<Owner<'_>>) -> R
         });
     }
     check_match(policy, &rule.matches)?;
-    check_action(policy, rule)
+    check_action(policy, rule)?;
+    let mut flows = policy.protected.iter();
+    match flows.find(|flow| flow.is_caught_by(&rule.matches)) {
+        Some(flow) => Err(Reason::ProtectedFlow {
+            rule: rule.to_string(),
+            flow: flow.to_string(),
+        }),
+        None => Ok(()),
+    }
 }
 
 fn check_match(policy: &Policy, matches: &Match) -> Result<(), Reason> {

@@ -1,5 +1,6 @@
 //! From configuration documents to the policy.
 
+use super::flows::ProtectedFlow;
 use super::inventory::{Asset, Customer, Inventory, Service};
 use super::playbooks::{Condition, OnAllowedPort, Playbook, Playbooks, Step};
 use super::safelist::FixedSafelist;
@@ -11,7 +12,8 @@ use prefixd_api::config::settings::Rtbh;
 use prefixd_api::config::{self, Config, Settings, inventory, playbooks, settings};
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::resource::{SafelistEntry, SafelistOrigin};
-use prefixd_api::rule::Action;
+use prefixd_api::rule::{Action, protocol};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -54,6 +56,12 @@ impl Policy {
             sources: sources(settings),
             inventory: inventory(&config.inventory),
             safelist: safelist(settings, implicit),
+            protected: settings
+                .guardrails
+                .protected_flows
+                .iter()
+                .map(protected_flow)
+                .collect(),
             playbooks: playbooks(&config.playbooks, settings),
             templates: templates(&config.playbooks),
             fallback_police: fallback_police(settings),
@@ -238,6 +246,21 @@ fn safelist(settings: &Settings, implicit: &Implicit) -> FixedSafelist {
         add(*prefix, SafelistOrigin::Config, "safelist.prefixes".to_owned());
     }
     safelist
+}
+
+fn protected_flow(of: &settings::ProtectedFlow) -> ProtectedFlow {
+    ProtectedFlow {
+        name: of.name.clone(),
+        dst: of.dst,
+        src: of.src,
+        protocols: match of.protocol {
+            None => BTreeSet::new(),
+            Some(config::playbooks::Protocol::Icmp) => [protocol::ICMP, protocol::ICMPV6].into(),
+            Some(config::playbooks::Protocol::Number(number)) => [number].into(),
+        },
+        dst_ports: of.dst_ports.clone(),
+        src_ports: of.src_ports.clone(),
+    }
 }
 
 fn playbooks(of: &config::Playbooks, settings: &Settings) -> Playbooks {

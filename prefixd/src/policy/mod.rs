@@ -7,7 +7,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `settings`, `compile` | the configuration in the shape decisions ask for |
-//! | `inventory`, `safelist`, `sources`, `playbooks`, `templates` | its parts, each with its look-up |
+//! | `inventory`, `safelist`, `flows`, `sources`, `playbooks`, `templates` | its parts, each with its look-up |
 //! | `state`, `starts` | what is live and what is remembered |
 //! | `decide`, `turn` | one command; a decision while it is made |
 //! | `ban`, `unban`, `create`, `extend`, `annotate`, `withdraw`, `undo`, `suppress`, `pause`, `protect`, `control`, `breaker`, `neighbor`, `due`, `judge`, `quarantine` | one command each |
@@ -30,6 +30,7 @@ mod effect;
 mod evidence;
 mod extend;
 mod fallback;
+mod flows;
 mod guard;
 mod inventory;
 mod judge;

@@ -69,10 +69,31 @@ impl<'a> Turn<'a> {
             max_ports: self.policy.limits.max_ports,
         };
         let mut rules = template.rules(&input, &mut self.trace)?;
+        self.spare_protected(&mut rules);
         for rule in &mut rules {
             rule.sample = step.sample;
         }
         Ok(rules)
+    }
+
+    /// A companion takes the fragments of all ports, so a flow that is protected by its ports would keep every rule from the
+    /// victim. The companion is left out instead: what the others take is still filtered.
+    fn spare_protected(&mut self, rules: &mut Vec<Rule>) {
+        let protected = &self.policy.protected;
+        let caught = |rule: &Rule| {
+            let is_companion = rule.matches.fragment.is_some();
+            let mut flows = protected.iter().filter(|_| is_companion);
+            flows.find(|flow| flow.is_caught_by(&rule.matches))
+        };
+        if rules.iter().all(|rule| rule.matches.fragment.is_some()) {
+            return;
+        }
+        if let Some(flow) = rules.iter().find_map(caught) {
+            self.trace.note(Reason::CompanionLeftOut {
+                flow: flow.to_string(),
+            });
+            rules.retain(|rule| caught(rule).is_none());
+        }
     }
 
     /// The rules of a live mitigation for a step of its playbook and what is reported by now.

@@ -158,6 +158,9 @@ reasons! {
     /// The step allows that, something else does not.
     RtbhNotAllowed { because: Text }
         "rules" "rtbh_not_allowed", Adjusted;
+    /// The companion would catch what no rule may catch.
+    CompanionLeftOut { flow: String }
+        "template" "companion_left_out", Adjusted;
     /// What is announced.
     Rules { rules: Vec<String> }
         "rules" "rules", Noted;
@@ -221,6 +224,9 @@ reasons! {
     /// A person stopped announcing.
     Stopped { scope: ControlScope, state: Stop, by: String, since: Timestamp, reason: String }
         "guardrail" "guardrail.panic", Refused;
+    /// The rule would catch what no rule may catch.
+    ProtectedFlow { rule: String, flow: String }
+        "guardrail" "guardrail.protected_flow", Refused;
     /// The sources may not ask for this action.
     SourceAction { sources: Vec<String>, action: ActionType, max_action: ActionType }
         "guardrail" "guardrail.source_action", Refused;
@@ -563,6 +569,10 @@ impl fmt::Display for Reason {
                 f,
                 "allow_rtbh is not used, so that a neighbour without FlowSpec gets nothing: {because}"
             ),
+            Self::CompanionLeftOut { flow } => write!(
+                f,
+                "the companion rule for fragments is left out: it would catch packets of the protected flow {flow}"
+            ),
             Self::Rules { rules } => write!(f, "{}", rules.join("; ")),
             Self::Widened { rules } => write!(f, "the match widened: {}", rules.join("; ")),
             Self::SafelistClear {} => f.write_str("no safelist entry overlaps the victim"),
@@ -678,6 +688,10 @@ impl fmt::Display for Reason {
                 "the breaker is tripped since {tripped_at}: the sessions with {} were lost right after something was \
                  announced; nothing new is announced until a person resets it (prefixdctl breaker reset)",
                 neighbors.join(" and ")
+            ),
+            Self::ProtectedFlow { rule, flow } => write!(
+                f,
+                "{rule} would catch packets of the protected flow {flow}; no rule may (guardrails.protected_flows)"
             ),
             Self::Stopped {
                 scope,

@@ -1,5 +1,6 @@
 //! The configuration in the shape decisions ask for: every question of the hot path is one look-up.
 
+use super::flows::ProtectedFlow;
 use super::inventory::Inventory;
 use super::playbooks::Playbooks;
 use super::safelist::FixedSafelist;
@@ -24,6 +25,7 @@ pub struct Policy {
     pub(super) sources: Sources,
     pub(super) inventory: Inventory,
     pub(super) safelist: FixedSafelist,
+    pub(super) protected: Vec<ProtectedFlow>,
     pub(super) playbooks: Playbooks,
     pub(super) templates: Templates,
     /// The rate of what must be policed where no playbook names one.

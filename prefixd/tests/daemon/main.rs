@@ -8,6 +8,7 @@ mod breaker;
 mod control;
 mod crash;
 mod feed;
+mod flows;
 mod forms;
 mod graceful;
 mod lists;

@@ -4,6 +4,7 @@ mod annotate;
 mod breaker;
 mod control;
 mod extend;
+mod flows;
 mod properties;
 mod quarantine;
 mod undo;
@@ -173,6 +174,7 @@ pub(super) fn policy() -> Policy {
             }),
         },
         templates: Templates::default(),
+        protected: Vec::new(),
         fallback_police: BitsPerSecond(10_000_000),
     }
 }
