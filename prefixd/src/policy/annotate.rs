@@ -15,10 +15,7 @@ impl Turn<'_> {
         let results: Vec<One> = command
             .about
             .iter()
-            .map(|about| {
-                let result = self.annotate_one(command, about);
-                (about.mitigation, result.map_err(Box::new))
-            })
+            .map(|about| (about.mitigation, self.annotate_one(command, about)))
             .collect();
         Decision {
             outcome: Outcome::Many(results),
@@ -26,10 +23,14 @@ impl Turn<'_> {
         }
     }
 
-    fn annotate_one(&mut self, command: &AnnotateCommand, about: &About) -> Result<Arc<Mitigation>, Problem> {
+    fn annotate_one(
+        &mut self,
+        command: &AnnotateCommand,
+        about: &About,
+    ) -> Result<Arc<Mitigation>, Box<Problem>> {
         let Some(known) = self.state.newest(about.mitigation, about.ended.as_ref()) else {
             let detail = format!("no mitigation is called {}", about.mitigation);
-            return Err(Problem::new(Code::NotFound, detail));
+            return Err(Box::new(Problem::new(Code::NotFound, detail)));
         };
         at_revision(&known, command.expected_revision)?;
         let mut next = Mitigation::clone(&known);
@@ -52,7 +53,11 @@ impl Turn<'_> {
     }
 
     /// What is so already stays as it was said first.
-    fn write(&self, command: &AnnotateCommand, next: &mut Mitigation) -> Result<MitigationEvent, Problem> {
+    fn write(
+        &self,
+        command: &AnnotateCommand,
+        next: &mut Mitigation,
+    ) -> Result<MitigationEvent, Box<Problem>> {
         let actor = &command.actor;
         match &command.what {
             Annotation::Acknowledge(true) => {
@@ -70,8 +75,10 @@ impl Turn<'_> {
             Annotation::Note { text, external_ref } => {
                 if text.is_some() && next.notes.len() >= MAX_NOTES {
                     let message = format!("there are {MAX_NOTES} notes already; write it into the ticket");
-                    return Err(Problem::new(Code::RequestField, format!("text: {message}"))
-                        .with_errors(vec![FieldError::new("text", message)]));
+                    let problem = Problem::new(Code::RequestField, format!("text: {message}"));
+                    return Err(Box::new(
+                        problem.with_errors(vec![FieldError::new("text", message)]),
+                    ));
                 }
                 next.notes.extend(text.iter().map(|text| Note {
                     at: self.now,
@@ -100,15 +107,15 @@ impl Turn<'_> {
     }
 }
 
-fn unless_others(mitigation: &Mitigation, actor: &str, force: bool) -> Result<(), Problem> {
+fn unless_others(mitigation: &Mitigation, actor: &str, force: bool) -> Result<(), Box<Problem>> {
     match &mitigation.claimed {
-        Some(claimed) if claimed.by != actor && !force => Err(Problem::new(
+        Some(claimed) if claimed.by != actor && !force => Err(Box::new(Problem::new(
             Code::ConflictClaimed,
             format!(
                 "{} works on it since {}: ask there, or say force",
                 claimed.by, claimed.at
             ),
-        )),
+        ))),
         Some(_) | None => Ok(()),
     }
 }

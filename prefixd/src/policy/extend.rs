@@ -13,7 +13,7 @@ impl Turn<'_> {
     pub(super) fn extend(mut self, command: &ExtendCommand) -> Decision {
         let live = match self.named(command.mitigation, command.expected_revision) {
             Ok(live) => live,
-            Err(problem) => return refused(problem),
+            Err(problem) => return refused(*problem),
         };
         self.trace.note(Reason::OperatorAsked {
             actor: command.actor.clone(),

@@ -155,11 +155,11 @@ impl<'a> Turn<'a> {
         &self,
         mitigation: MitigationId,
         expected_revision: Option<u64>,
-    ) -> Result<&'a Arc<Mitigation>, Problem> {
+    ) -> Result<&'a Arc<Mitigation>, Box<Problem>> {
         let Some(live) = self.state.mitigations.get(&mitigation) else {
             // Whether it ended or never was, the store knows.
             let detail = format!("no live mitigation is called {mitigation}");
-            return Err(Problem::new(Code::NotFound, detail));
+            return Err(Box::new(Problem::new(Code::NotFound, detail)));
         };
         at_revision(live, expected_revision)?;
         Ok(live)
@@ -292,16 +292,16 @@ fn is_reshaped(before: &Mitigation, after: &Mitigation) -> bool {
 }
 
 /// Refuses what was meant for another revision.
-pub(super) fn at_revision(mitigation: &Mitigation, expected: Option<u64>) -> Result<(), Problem> {
+pub(super) fn at_revision(mitigation: &Mitigation, expected: Option<u64>) -> Result<(), Box<Problem>> {
     match expected.filter(|expected| *expected != mitigation.revision) {
         None => Ok(()),
-        Some(expected) => Err(Problem::new(
+        Some(expected) => Err(Box::new(Problem::new(
             Code::ConflictRevision,
             format!(
                 "{} is at revision {}, not {expected}: read it again before you change it",
                 mitigation.mitigation_id, mitigation.revision
             ),
-        )),
+        ))),
     }
 }
 

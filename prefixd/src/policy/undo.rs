@@ -48,7 +48,7 @@ impl Turn<'_> {
             .newest(command.ended.mitigation_id, Some(&command.ended))
             .unwrap_or_else(|| Arc::clone(&command.ended));
         if let Err(problem) = self.may_undo(&ended, command.expected_revision) {
-            return refused(problem);
+            return refused(*problem);
         }
         self.trace.note(Reason::OperatorAsked {
             actor: command.actor.clone(),
@@ -75,7 +75,7 @@ impl Turn<'_> {
         }
     }
 
-    fn may_undo(&self, ended: &Arc<Mitigation>, expected_revision: Option<u64>) -> Result<(), Problem> {
+    fn may_undo(&self, ended: &Arc<Mitigation>, expected_revision: Option<u64>) -> Result<(), Box<Problem>> {
         at_revision(ended, expected_revision)?;
         let scope = ended.scope();
         if let Some(live) = self.state.mitigation_of(&scope) {
@@ -84,16 +84,16 @@ impl Turn<'_> {
             } else {
                 format!("{} holds {scope} already", live.mitigation_id)
             };
-            return Err(Problem::new(Code::ConflictExists, detail));
+            return Err(Box::new(Problem::new(Code::ConflictExists, detail)));
         }
         if ended.status != MitigationStatus::Withdrawn {
-            return Err(Problem::new(
+            return Err(Box::new(Problem::new(
                 Code::ConflictEnded,
                 format!(
                     "it {}: only what was withdrawn can be put back; make a new one",
                     ended.status
                 ),
-            ));
+            )));
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ impl Turn<'_> {
     pub(super) fn withdraw(mut self, command: &WithdrawCommand) -> Decision {
         let live = match self.named(command.mitigation, command.expected_revision) {
             Ok(live) => live,
-            Err(problem) => return refused(problem),
+            Err(problem) => return refused(*problem),
         };
         let ended = self.take_back(live, &command.ids, &command.into());
         self.settle(Outcome::Withdrawn(ended), "withdrawn")
@@ -36,7 +36,7 @@ impl Turn<'_> {
                     .map(|live| live.mitigation_id)
                     .collect();
                 if let Err(problem) = expect(meant.len(), *expected) {
-                    return refused(problem);
+                    return refused(*problem);
                 }
                 meant
             }
@@ -50,7 +50,7 @@ impl Turn<'_> {
                     self.explain_last(trace);
                     Ok(ended)
                 }
-                Err(problem) => Err(Box::new(problem)),
+                Err(problem) => Err(problem),
             };
             results.push((id, result));
         }
@@ -125,20 +125,20 @@ impl<'a> From<&'a WithdrawMany> for Asked<'a> {
     }
 }
 
-fn expect(meant: usize, expected: u64) -> Result<(), Problem> {
+fn expect(meant: usize, expected: u64) -> Result<(), Box<Problem>> {
     if meant as u64 != expected {
-        return Err(Problem::new(
+        return Err(Box::new(Problem::new(
             Code::ConflictExpectCount,
             format!("the filter means {meant} mitigations, not {expected}; nothing was withdrawn"),
-        ));
+        )));
     }
     if meant > MAX_NAMED {
-        return Err(Problem::new(
+        return Err(Box::new(Problem::new(
             Code::ConflictExpectCount,
             format!(
                 "the filter means {meant} mitigations, more than the {MAX_NAMED} of one request; narrow it, or say panic"
             ),
-        ));
+        )));
     }
     Ok(())
 }

@@ -598,7 +598,7 @@ async fn a_withdrawal_waits_until_it_is_confirmed(place: Place) {
     place.commit(&begins).await.unwrap();
     assert_eq!(
         place.store.load(POP, at(3)).await.unwrap().unconfirmed,
-        [waits.clone()]
+        std::slice::from_ref(&waits)
     );
     assert!(
         place
