@@ -1,10 +1,11 @@
 //! What a request would do, and does not: the answer of `POST /v1/mitigations/preview`.
 
-use crate::event::open_names;
+use crate::event::{EventOutcome, open_names};
 use crate::ids::MitigationId;
 use crate::mitigation::{Mitigation, RulePreview};
 use crate::problem::Problem;
 use crate::resource::{Announcement, PeerState};
+use crate::time::Timestamp;
 use crate::why::Why;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -72,4 +73,73 @@ pub struct Budget {
     pub used: u64,
     /// Meant for it afterwards. Above `max` the least important of them wait.
     pub after: u64,
+}
+
+/// What withdrawing a mitigation would do: the answer of `POST /v1/mitigations/{id}/withdraw/preview`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct WithdrawPreview {
+    /// The mitigation as it is now: what it filters, its highest reported rates, who claims it.
+    pub mitigation: Mitigation,
+    /// What leaves each neighbour, in the order of the configuration.
+    pub neighbors: Vec<NeighborWithdrawal>,
+    /// Other live mitigations of the same victim.
+    pub cover: Vec<Cover>,
+    /// Until when reports of the same would not be acted on; absent: they would be at once.
+    pub suppressed_until: Option<Timestamp>,
+    /// What a further report of each live claim would come to right after it.
+    pub next_reports: Vec<NextReport>,
+    /// The same once the suppression is over, of the claims that live by then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later_reports: Vec<NextReport>,
+}
+
+/// What leaves one neighbour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct NeighborWithdrawal {
+    /// The neighbour.
+    pub neighbor: String,
+    /// Rules that it would have no longer.
+    pub leaves: Vec<String>,
+    /// Rules that stay, because another mitigation wants them too.
+    pub stays: Vec<String>,
+}
+
+/// A mitigation that stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Cover {
+    /// Which one.
+    pub mitigation_id: MitigationId,
+    /// Against what.
+    pub vector: String,
+    /// What it announces.
+    pub rules: Vec<String>,
+    /// Whether it takes all packets that the withdrawn one takes, whatever it does with them.
+    pub takes_all: bool,
+}
+
+/// What a report would come to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct NextReport {
+    /// The detector.
+    pub source: String,
+    /// What its report would come to.
+    pub outcome: EventOutcome,
+    /// Why.
+    pub reason: String,
+    /// Whether it would be filtered again.
+    pub comes_back: bool,
+}
+
+/// The body of `POST /v1/mitigations/{id}/withdraw/preview`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct WithdrawPreviewRequest {
+    /// How long automatic bans would not be acted on (0 to 86400); the configured time when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suppress_seconds: Option<u32>,
 }

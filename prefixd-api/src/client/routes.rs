@@ -12,7 +12,7 @@ use crate::operation::{
     UndoRequest,
 };
 use crate::peer::{PeerDetail, PeerOrder, PeerOrderRequest, RibList};
-use crate::preview::MitigationPreview;
+use crate::preview::{MitigationPreview, WithdrawPreview, WithdrawPreviewRequest};
 use crate::resource::{Health, HealthDetail, PeerList, SafelistAnswer, SafelistList, SafelistRequest, Stats};
 use crate::why::Why;
 use ipnet::IpNet;
@@ -95,6 +95,16 @@ impl Client {
             Repeat::WhenUnsent,
         )
         .await
+    }
+
+    /// What withdrawing would do; changes nothing.
+    pub async fn preview_withdrawal(
+        &self,
+        id: MitigationId,
+        request: &WithdrawPreviewRequest,
+    ) -> Result<WithdrawPreview, Error> {
+        let path = format!("/v1/mitigations/{id}/withdraw/preview");
+        self.change(&path, request, Repeat::WhenSafe).await
     }
 
     /// Has a mitigation last longer.

@@ -21,6 +21,7 @@ mod rib;
 mod stops;
 mod table;
 mod traffic;
+mod withdrawal;
 
 pub use compile::CompileError;
 pub use deliveries::Deliveries;

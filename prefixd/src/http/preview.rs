@@ -1,14 +1,17 @@
 //! What a request would do, without doing it.
 
-use super::extract::{Json, ok};
+use super::extract::{Json, PathText, ok, path};
 use super::identity::Principal;
 use super::{App, Failure, mitigations};
-use crate::policy::{Command, Decision, Effect, Facts, Outcome, decide};
+use crate::policy::{
+    Command, Decision, Effect, Facts, FreshIds, Outcome, WithdrawCommand, decide, foresee_withdrawal,
+};
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
+use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::MitigationRequest;
-use prefixd_api::preview::{MitigationPreview, PreviewOutcome};
+use prefixd_api::preview::{MitigationPreview, PreviewOutcome, WithdrawPreview, WithdrawPreviewRequest};
 use prefixd_api::problem::Problem;
 
 /// What mitigating now would do: the decision, and what each neighbour would get. Changes nothing.
@@ -33,6 +36,50 @@ pub(super) async fn preview(
     let command = Command::Create(Box::new(command));
     let decision = decide(&state, &snapshot.policy, &command, now, &facts);
     ok(&told(&app, decision)?)
+}
+
+/// What withdrawing would do: what leaves the neighbours, what cover is left, and whether the next report brings it back.
+/// Changes nothing.
+#[utoipa::path(post, path = "/v1/mitigations/{id}/withdraw/preview", tag = "mitigations", params(("id" = String, Path)),
+    request_body = WithdrawPreviewRequest, responses(
+    (status = 200, body = WithdrawPreview), (status = 400, body = Problem), (status = 404, body = Problem),
+    (status = 409, description = "It has ended", body = Problem),
+))]
+pub(super) async fn withdraw(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    PathText(id): PathText,
+    Json(request): Json<WithdrawPreviewRequest>,
+) -> Result<Response, Failure> {
+    let mitigation: MitigationId = path(&id, "mitigation")?;
+    let command = WithdrawCommand {
+        ids: FreshIds::new(),
+        mitigation,
+        reason: "preview".to_owned(),
+        suppress: mitigations::suppress(request.suppress_seconds)?,
+        confirm_within: None,
+        expected_revision: None,
+        actor: principal.actor,
+    };
+    let snapshot = app.engine.snapshot();
+    let now = app.clock.now();
+    let mut state = snapshot.state.clone();
+    state.advance(now);
+    let facts = Facts {
+        advertised_at: None,
+        established: app.announcer.any_established(),
+    };
+    match foresee_withdrawal(&state, &snapshot.policy, &command, now, &facts) {
+        Ok(foreseen) => ok(&WithdrawPreview {
+            neighbors: app.announcer.withdrawal(&foreseen.live),
+            mitigation: mitigations::with_delivery(&app, &foreseen.live),
+            cover: foreseen.cover,
+            suppressed_until: foreseen.suppressed_until,
+            next_reports: foreseen.next,
+            later_reports: foreseen.later,
+        }),
+        Err(problem) => Err(mitigations::refusal(&app, mitigation, problem).await),
+    }
 }
 
 fn told(app: &App, decision: Decision) -> Result<MitigationPreview, Failure> {

@@ -76,6 +76,7 @@ fn table() -> Table {
     .add(Is(Role::Viewer), routes!(mitigations::list))
     .add(Is(Role::Operator), routes!(mitigations::create))
     .add(Is(Role::Operator), routes!(preview::preview))
+    .add(Is(Role::Operator), routes!(preview::withdraw))
     .add(Is(Role::Viewer), routes!(mitigations::get))
     .add(Is(Role::Viewer), routes!(mitigations::why))
     .add(Is(Role::Operator), routes!(mitigations::withdraw))
@@ -236,6 +237,7 @@ mod tests {
                 "/v1/mitigations/{id}/undo POST operator",
                 "/v1/mitigations/{id}/why GET viewer",
                 "/v1/mitigations/{id}/withdraw POST operator",
+                "/v1/mitigations/{id}/withdraw/preview POST operator",
                 "/v1/openapi.json GET viewer",
                 "/v1/peers GET viewer",
                 "/v1/peers/{name} GET viewer",

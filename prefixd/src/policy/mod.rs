@@ -31,6 +31,7 @@ mod evidence;
 mod extend;
 mod fallback;
 mod flows;
+mod foresee;
 mod guard;
 mod inventory;
 mod judge;
@@ -75,6 +76,7 @@ pub use effect::{
     BreakerChange, ControlChange, Decision, Effect, MitigationEvent, One, Outcome, PeerChange, PeerWhat,
     SourceChange,
 };
+pub use foresee::{Foreseen, foresee_withdrawal};
 pub use pause::{holds, holds_alone};
 pub(crate) use ports::{join, split};
 pub use quarantine::{ParkedRule, ParkedShape, Parking, PeerMemory, QuarantineChange, SessionEnd};

@@ -1,6 +1,8 @@
 //! What a preview says is what then happens, and the preview itself leaves nothing behind.
 
 use crate::support::{Daemon, Setup};
+use anyhow::Context;
+use lab::routers::{Kind, Router, RouterConfig};
 use prefixd_api::client::Error;
 use prefixd_api::mitigation::MitigationRequest;
 use prefixd_api::preview::{MitigationPreview, PreviewOutcome};
@@ -264,4 +266,50 @@ async fn a_budget_is_shown_before_and_after() -> anyhow::Result<()> {
     assert_eq!(displaced[0], lost);
     assert!(displaced[1..].iter().all(Vec::is_empty), "{displaced:?}");
     detectors.stop().await
+}
+
+/// What withdrawing would do, and then does.
+#[tokio::test]
+async fn a_withdrawal_is_foreseen() -> anyhow::Result<()> {
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
+    daemon.wait_established(1).await?;
+    let id = daemon
+        .ban("203.0.113.10", 27015)
+        .await?
+        .mitigation_id
+        .context("accepted")?;
+    let request = prefixd_api::preview::WithdrawPreviewRequest::default();
+    let foreseen = daemon.client.preview_withdrawal(id, &request).await?;
+    assert_eq!(foreseen.mitigation.mitigation_id, id);
+    assert_eq!(foreseen.neighbors.len(), 1);
+    assert!(
+        foreseen.neighbors[0].leaves[0].contains("203.0.113.10/32"),
+        "{foreseen:?}"
+    );
+    assert!(foreseen.cover.is_empty() && foreseen.suppressed_until.is_some());
+    assert!(!foreseen.next_reports[0].comes_back, "{foreseen:?}");
+    assert_eq!(daemon.live().await?.len(), 1, "nothing was done");
+    let at_once = prefixd_api::preview::WithdrawPreviewRequest {
+        suppress_seconds: Some(0),
+    };
+    assert!(daemon.client.preview_withdrawal(id, &at_once).await?.next_reports[0].comes_back);
+    let withdraw = prefixd_api::mitigation::WithdrawRequest {
+        reason: "test".into(),
+        suppress_seconds: Some(0),
+        ..Default::default()
+    };
+    daemon.client.withdraw_mitigation(id, &withdraw).await?;
+    let ended = daemon
+        .client
+        .preview_withdrawal(id, &request)
+        .await
+        .err()
+        .context("ended")?;
+    assert_eq!(ended.code(), Some("conflict.ended"));
+    assert_eq!(
+        daemon.ban("203.0.113.10", 27015).await?.status,
+        prefixd_api::event::EventOutcome::Accepted
+    );
+    Ok(())
 }

@@ -11,7 +11,8 @@ use clap::Args;
 use prefixd_api::client::Error;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Claim, Mitigation, OriginKind, WithdrawRequest};
-use prefixd_api::show::{MAX_CELL_CHARS, clean, parse_span, relative, short_id};
+use prefixd_api::preview::{WithdrawPreview, WithdrawPreviewRequest};
+use prefixd_api::show::{MAX_CELL_CHARS, MAX_TEXT_CHARS, clean, parse_span, relative, short_id};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,6 +44,9 @@ pub(super) struct WithdrawArgs {
     /// Put back after so long unless it is confirmed: prefixdctl mitigations confirm
     #[arg(long, value_parser = parse_span, value_name = "TIME")]
     confirm_within: Option<Duration>,
+    /// Only show what would leave, what cover is left, and whether it would come back
+    #[arg(long, conflicts_with_all = ["from", "confirm_within"])]
+    preview: bool,
     /// Only while it has this revision
     #[arg(long, value_name = "N", conflicts_with = "from")]
     if_revision: Option<u64>,
@@ -64,6 +68,9 @@ struct Outcome {
 
 impl WithdrawArgs {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        if self.preview {
+            return self.show(session).await;
+        }
         session.may_change()?;
         super::said(&self.reason)?;
         let ids = self.targets(session).await?;
@@ -102,6 +109,19 @@ impl WithdrawArgs {
         }
     }
 
+    async fn show(&self, session: &Session) -> Result<(), Failure> {
+        session.no_rows("a preview")?;
+        let ids = self.targets(session).await?;
+        let [id] = ids[..] else {
+            return Err(Failure::Usage("--preview goes with one identifier".to_owned()));
+        };
+        let request = WithdrawPreviewRequest {
+            suppress_seconds: self.suppress.map(seconds).transpose()?,
+        };
+        let preview = session.client.preview_withdrawal(id, &request).await?;
+        session.out.sheet(&preview, |_| foreseen(&preview))
+    }
+
     /// The identifiers, each once, in the order given.
     async fn targets(&self, session: &Session) -> Result<Vec<MitigationId>, Failure> {
         let list;
@@ -128,6 +148,63 @@ impl WithdrawArgs {
         }
         Ok(ids)
     }
+}
+
+/// What a withdrawal would do, in words.
+fn foreseen(preview: &WithdrawPreview) -> String {
+    let mut text = String::new();
+    let mut line = |words: String| text.push_str(&format!("{}\n", clean(&words, MAX_TEXT_CHARS)));
+    for neighbor in &preview.neighbors {
+        line(format!("{}:", neighbor.neighbor));
+        for rule in &neighbor.leaves {
+            line(format!("  leaves  {rule}"));
+        }
+        for rule in &neighbor.stays {
+            line(format!("  stays   {rule} (another mitigation wants it)"));
+        }
+        if neighbor.leaves.is_empty() && neighbor.stays.is_empty() {
+            line("  nothing is there".to_owned());
+        }
+    }
+    for cover in &preview.cover {
+        let all = if cover.takes_all {
+            "all of it"
+        } else {
+            "not all of it"
+        };
+        line(format!(
+            "left: {} against {} takes {all}: {}",
+            short_id(cover.mitigation_id),
+            cover.vector,
+            cover.rules.join("; ")
+        ));
+    }
+    if preview.cover.is_empty() {
+        line("left: nothing else filters for this address".to_owned());
+    }
+    for (when, reports) in [
+        ("now", &preview.next_reports),
+        ("after the suppression", &preview.later_reports),
+    ] {
+        for report in reports {
+            let back = if report.comes_back {
+                "COMES BACK"
+            } else {
+                "stays away"
+            };
+            line(format!(
+                "next report of {} {when}: {back} ({}: {})",
+                report.source, report.outcome, report.reason
+            ));
+        }
+    }
+    if preview.next_reports.is_empty() {
+        line("no detector reports it now".to_owned());
+    }
+    if let Some(until) = preview.suppressed_until {
+        line(format!("reports are not acted on until {until}"));
+    }
+    text
 }
 
 /// Shows what will be withdrawn.

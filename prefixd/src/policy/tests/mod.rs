@@ -5,6 +5,7 @@ mod breaker;
 mod control;
 mod extend;
 mod flows;
+mod foresee;
 mod properties;
 mod quarantine;
 mod undo;
