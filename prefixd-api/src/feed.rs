@@ -13,6 +13,7 @@ use crate::time::Timestamp;
 use crate::victim::Victim;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,7 +102,14 @@ pub enum FeedBody {
         stopped: Option<Stopped>,
     },
     /// A new configuration is in force.
-    ConfigReloaded {},
+    ConfigReloaded {
+        /// The files it was read from: SHA-256 in hex, by name.
+        #[serde(default)]
+        files: BTreeMap<String, String>,
+        /// Which of them are not as they were before.
+        #[serde(default)]
+        changed: Vec<String>,
+    },
     /// A session came up or went down.
     PeerChanged {
         /// The neighbour.

@@ -513,6 +513,12 @@ mod tests {
             }
         );
         let message: FeedMessage = serde_json::from_str(&entries[1].feed_json().unwrap().unwrap()).unwrap();
-        assert_eq!(message.body, FeedBody::ConfigReloaded {});
+        assert_eq!(
+            message.body,
+            FeedBody::ConfigReloaded {
+                files: std::collections::BTreeMap::default(),
+                changed: Vec::new(),
+            }
+        );
     }
 }

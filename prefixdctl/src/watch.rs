@@ -196,11 +196,11 @@ fn describe(message: &FeedMessage, view: View) -> Result<String, Failure> {
             breaker.neighbors.join(" and ")
         ),
         FeedBody::ControlChanged { breaker: None, .. } => "the breaker is reset".to_owned(),
-        FeedBody::Hello { .. }
-        | FeedBody::ConfigReloaded {}
-        | FeedBody::ResyncRequired { .. }
-        | FeedBody::Ping {}
-        | FeedBody::Unknown => String::new(),
+        FeedBody::ConfigReloaded { changed, .. } if changed.is_empty() => "no file changed".to_owned(),
+        FeedBody::ConfigReloaded { changed, .. } => format!("changed: {}", changed.join(", ")),
+        FeedBody::Hello { .. } | FeedBody::ResyncRequired { .. } | FeedBody::Ping {} | FeedBody::Unknown => {
+            String::new()
+        }
     };
     let line = format!("{at}  {kind:20}  {what}");
     Ok(clean(line.trim_end(), MAX_TEXT_CHARS) + "\n")

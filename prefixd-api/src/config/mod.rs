@@ -25,6 +25,8 @@ pub use settings::Settings;
 
 use locate::Node;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use validate::Report;
@@ -45,9 +47,13 @@ pub struct Config {
     pub inventory: Inventory,
     /// `playbooks.yaml`.
     pub playbooks: Playbooks,
+    versions: Versions,
     places: Node,
     warnings: Vec<Mistake>,
 }
+
+/// The files as they were read: SHA-256 in hex, by name.
+pub type Versions = BTreeMap<String, String>;
 
 /// Something wrong in a document, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,12 +126,25 @@ pub fn load(dir: &Path) -> Result<Config, ConfigErrors> {
     }
 }
 
+fn version(text: &str) -> String {
+    Sha256::digest(text)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
 impl Config {
     /// Checks the documents. Secrets are not read yet.
     ///
     /// # Errors
     /// Every mistake found.
     pub fn from_texts(settings: &str, inventory: &str, playbooks: &str) -> Result<Self, ConfigErrors> {
+        let texts = [
+            (SETTINGS, settings),
+            (INVENTORY, inventory),
+            (PLAYBOOKS, playbooks),
+        ];
+        let versions = texts.map(|(file, text)| (file.to_owned(), version(text))).into();
         let settings = Document::parse::<Settings>(SETTINGS, settings);
         let inventory = Document::parse::<Inventory>(INVENTORY, inventory);
         let playbooks = Document::parse::<Playbooks>(PLAYBOOKS, playbooks);
@@ -156,9 +175,16 @@ impl Config {
             settings: settings.value,
             inventory: inventory.value,
             playbooks: playbooks.value,
+            versions,
             places: settings.places,
             warnings,
         })
+    }
+
+    /// Which files it was read from.
+    #[must_use]
+    pub fn versions(&self) -> &Versions {
+        &self.versions
     }
 
     /// A mistake in `prefixd.yaml` that only its user can see, at the place of its key.

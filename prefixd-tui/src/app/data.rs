@@ -285,7 +285,7 @@ impl App {
             | FeedBody::EventIngested { .. }
             | FeedBody::SafelistChanged { .. }
             | FeedBody::ControlChanged { .. }
-            | FeedBody::ConfigReloaded {}
+            | FeedBody::ConfigReloaded { .. }
             | FeedBody::DriftDetected { .. }
             | FeedBody::Ping {}
             | FeedBody::Unknown => None,
@@ -613,7 +613,13 @@ impl App {
                 ),
             ),
             FeedBody::ControlChanged { breaker: None, .. } => (Meaning::Ok, format!("breaker reset{actor}")),
-            FeedBody::ConfigReloaded {} => (Meaning::Info, format!("cfg reloaded{actor}")),
+            FeedBody::ConfigReloaded { changed, .. } if changed.is_empty() => {
+                (Meaning::Info, format!("cfg reloaded{actor}"))
+            }
+            FeedBody::ConfigReloaded { changed, .. } => (
+                Meaning::Info,
+                format!("cfg reloaded{actor}: {}", changed.join(", ")),
+            ),
             FeedBody::PeerChanged {
                 neighbor,
                 state: PeerState::Established,

@@ -7,7 +7,7 @@ use crate::engine::{Handle, Reload, SubmitError};
 use crate::http::{Failure, Live};
 use crate::policy::Policy;
 use arc_swap::ArcSwap;
-use prefixd_api::config::{self, Config, ConfigErrors, Settings};
+use prefixd_api::config::{self, Config, ConfigErrors, Settings, Versions};
 use prefixd_api::problem::Code;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -25,8 +25,16 @@ struct Inner {
     dir: PathBuf,
     parts: Reloaded,
     in_force: ArcSwap<Settings>,
-    /// Where the database is, as known last. Held during a reload: two at once would race for the last word.
-    database: Mutex<Vec<IpAddr>>,
+    /// Held during a reload: two at once would race for the last word.
+    known: Mutex<Known>,
+}
+
+/// What was found out besides the settings.
+struct Known {
+    /// Where the database is, as known last.
+    database: Vec<IpAddr>,
+    /// The files that are in force.
+    versions: Versions,
 }
 
 /// The parts that a reload changes.
@@ -70,7 +78,10 @@ impl Reloader {
                 dir,
                 parts,
                 in_force: ArcSwap::from_pointee(current.settings.clone()),
-                database: Mutex::new(database),
+                known: Mutex::new(Known {
+                    database,
+                    versions: current.versions().clone(),
+                }),
             }),
         }
     }
@@ -103,7 +114,8 @@ impl Reloader {
 
     async fn try_reload(&self, actor: &str) -> Result<u64, ReloadError> {
         let parts = &self.inner.parts;
-        let mut database = self.inner.database.lock().await;
+        let mut known = self.inner.known.lock().await;
+        let Known { database, versions } = &mut *known;
         let next = config::load(&self.inner.dir).map_err(ReloadError::Config)?;
         let restart = next.settings.needs_restart(&self.settings());
         if !restart.is_empty() {
@@ -119,10 +131,10 @@ impl Reloader {
                 database.extend(new);
             }
             Err(error) => {
-                warn!(error = format!("{error:#}"), known = ?*database, "the addresses known last stay protected");
+                warn!(error = format!("{error:#}"), known = ?database, "the addresses known last stay protected");
             }
         }
-        let implicit = wiring::implicit(&next, &database).map_err(ReloadError::Address)?;
+        let implicit = wiring::implicit(&next, database).map_err(ReloadError::Address)?;
         let policy = Arc::new(Policy::compile(&next, &implicit));
         let speaker = wiring::speaker(&next).map_err(ReloadError::Speaker)?;
         speaker
@@ -133,9 +145,11 @@ impl Reloader {
             settings: wiring::engine(&next),
             neighbors: speaker.neighbors,
             announce: wiring::neighbors(&next),
+            told: told(versions, next.versions()),
         };
         let head = parts.engine.reload(Box::new(reload), actor.to_owned()).await?;
         // It is in the journal: nothing from here on can refuse it.
+        next.versions().clone_into(versions);
         parts.http.adopt(&next.settings);
         parts.log.set(next.settings.observability.log_level);
         let common = parts
@@ -158,4 +172,15 @@ impl From<ReloadError> for Failure {
             error => Self::new(Code::ConfigInvalid, error.to_string()),
         }
     }
+}
+
+/// What the journal keeps of a reload: which files came into force, and which of them are others than before. Not what is in
+/// them: the journal is shown to more people than the files are.
+fn told(before: &Versions, after: &Versions) -> String {
+    let changed: Vec<_> = after
+        .iter()
+        .filter(|(file, version)| before.get(*file) != Some(version))
+        .map(|(file, _)| file)
+        .collect();
+    serde_json::json!({ "files": after, "changed": changed }).to_string()
 }

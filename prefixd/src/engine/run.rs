@@ -90,6 +90,8 @@ pub struct Reload {
     pub neighbors: Vec<prefixd_bgp::NeighborConfig>,
     /// For announcing.
     pub announce: Vec<Neighbor>,
+    /// For the record: the fields of its feed message, as a JSON object.
+    pub told: String,
 }
 
 /// See [`super`].
@@ -545,7 +547,7 @@ impl Engine {
     ) -> Result<Result<u64, SubmitError>, EngineError> {
         let before = self.head;
         let mut batch = self.next_batch();
-        batch.append(actor, Kind::Config, "config".to_owned(), "{}".to_owned());
+        batch.append(actor, Kind::Config, "config".to_owned(), next.told);
         self.draft = Some(batch);
         self.settle().await?;
         if self.store_failing_since.is_some() {

@@ -14,6 +14,7 @@ use std::time::Duration;
 on_both_stores!(
     a_rule_that_the_new_safelist_covers_is_withdrawn
     a_neighbour_that_a_reload_adds_gets_the_rules
+    the_journal_says_which_files_a_reload_changed
 );
 
 #[tokio::test]
@@ -202,5 +203,37 @@ async fn behind_a_wildcard_listener_every_address_of_the_machine_is_safe() -> an
     });
     let wanted: BTreeSet<IpAddr> = interfaces.filter(|address| !address.is_loopback()).collect();
     assert_eq!(protected().await?, wanted);
+    Ok(())
+}
+
+async fn the_journal_says_which_files_a_reload_changed(store: Backend) -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::on(store).await?, &[]).await?;
+    daemon.client.reload().await?;
+    daemon.edit("playbooks.yaml", "rate_bps: 5000000", "rate_bps: 6000000")?;
+    daemon.client.reload().await?;
+    daemon.client.reload().await?;
+
+    let entries = "SELECT body FROM journal WHERE kind = 'config' ORDER BY seq";
+    let mut told = Vec::new();
+    for body in daemon.other().await?.texts(entries).await? {
+        told.push(serde_json::from_str::<serde_json::Value>(&body)?);
+    }
+    let [first, second, third] = &*told else {
+        anyhow::bail!("three reloads: {told:?}")
+    };
+    let changed = [first, second, third].map(|body| body["changed"].clone());
+    let none = serde_json::json!([]);
+    assert_eq!(
+        changed,
+        [none.clone(), serde_json::json!(["playbooks.yaml"]), none]
+    );
+    for file in ["prefixd.yaml", "inventory.yaml"] {
+        assert_eq!(first["files"][file], second["files"][file]);
+    }
+    assert_ne!(
+        first["files"]["playbooks.yaml"],
+        second["files"]["playbooks.yaml"]
+    );
+    assert_eq!(second["files"], third["files"]);
     Ok(())
 }

@@ -193,6 +193,7 @@ fn covering(bench: &Bench) -> Box<Reload> {
         settings: bench.engine.parts.settings,
         neighbors: Vec::new(),
         announce: Vec::new(),
+        told: "{}".to_owned(),
     })
 }
 
