@@ -25,7 +25,7 @@ pub(super) fn complete(operation: &mut Operation, need: Need) {
         refusals.push(("403", "Somebody who may not ask for this"));
         refusals.push((
             "503",
-            "The store is away or the daemon stops: nothing was done; ask again",
+            "The store is away or the daemon stops: whether it was done is not known; look before asking again",
         ));
     }
     if operation.request_body.is_some() {

@@ -20,14 +20,17 @@ const PLAIN: &str = include_str!("postgres.sql");
 const WHOLE: &str = concat!(include_str!("postgres.sql"), include_str!("postgres_whole.sql"));
 
 /// The statement of a commit. The SELECT at the end runs first: the lock is held before anything is written, and
-/// whoever has lost the POP divides by zero. The number is part of the text because it is the same for a lifetime.
+/// whoever has lost the POP divides by zero. The statement's snapshot may be older than that loss; locking the row reads
+/// it as it is now, and whoever takes the POP waits for a commit that has it locked. The number is part of the text
+/// because it is the same for a lifetime.
 fn statement(plain: bool, fence: Option<i64>) -> SqlStr {
     let rows = if plain { PLAIN } else { WHOLE };
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
     let text = match fence {
         None => format!("{rows}{lock}"),
         Some(fence) => {
-            format!("{rows}{lock}, 1 / (SELECT count(*) FROM pops WHERE pop = $1 AND fence = {fence})")
+            let ours = format!("SELECT FROM pops WHERE pop = $1 AND fence = {fence} FOR SHARE");
+            format!("{rows}{lock}, 1 / (SELECT count(*) FROM ({ours}) ours)")
         }
     };
     AssertSqlSafe(text).into_sql_str()

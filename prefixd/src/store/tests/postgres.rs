@@ -2,8 +2,10 @@
 
 use super::fixture::{Attack, host};
 use super::*;
+use crate::store::commit::LOCK_POP;
 use lab::postgres::{Options, Postgres};
 use lab::proxy::Proxy;
+use sqlx::{Connection, Executor, PgConnection};
 
 #[tokio::test]
 async fn two_daemons_may_start_at_once_on_an_empty_database() {
@@ -282,4 +284,39 @@ async fn a_daemon_keeps_its_pop_when_its_connection_is_lost_or_the_server_restar
     assert_eq!(store.overtaken_by(), None);
     let other = Store::open(&connection, 2).await.unwrap();
     assert!(other.take_pop(POP).await.is_err());
+}
+
+/// The commit began before the POP was taken, and sees the fence as it was then.
+#[tokio::test]
+async fn a_commit_under_way_when_the_pop_is_taken_does_not_happen() {
+    if !lab::postgres::available().unwrap() {
+        return;
+    }
+    let server = Postgres::start(Options::default()).await.unwrap();
+    let connection = server.database().await.unwrap();
+    let overtaken = Store::open(&connection, 2).await.unwrap();
+    overtaken.take_pop(POP).await.unwrap();
+    server.sql(PASSED).await.unwrap();
+    let mut gate = PgConnection::connect(&connection).await.unwrap();
+    gate.execute("BEGIN").await.unwrap();
+    sqlx::query(LOCK_POP).bind(POP).execute(&mut gate).await.unwrap();
+
+    let late = batch(
+        Head::default(),
+        at(1),
+        &[Attack::new(host(1), "udp_flood", at(1)).effects().to_vec()],
+    );
+    let take = async {
+        let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+        while server.sql(waits).await.unwrap().trim() != "1" {}
+        sqlx::query("UPDATE pops SET fence = fence + 1")
+            .execute(&mut gate)
+            .await
+            .unwrap();
+        gate.execute("COMMIT").await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(overtaken.commit(late), take);
+    let refused = outcome.unwrap_err();
+    assert!(matches!(refused, CommitError::Overtaken(_)), "{refused}");
+    assert_eq!(overtaken.journal_head(POP).await.unwrap(), Head::default());
 }
