@@ -15,7 +15,6 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Accepts a subscription; the path and the token with which it came.
-#[expect(clippy::result_large_err, reason = "the callback's type is given")]
 async fn accept<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> (WebSocketStream<S>, String, String) {
     let (mut path, mut token) = (String::new(), String::new());
     let remember = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {

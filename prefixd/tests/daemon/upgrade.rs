@@ -50,7 +50,7 @@ async fn a_database_of_the_first_slice_is_taken_over() -> anyhow::Result<()> {
     assert_eq!(ended.len(), 5);
     let of = |victim: &str| {
         let found = ended.iter().find(|one| one.victim_ip.to_string() == victim);
-        found.map(|one| (one.status.clone(), one.end_reason.clone()))
+        found.map(|one| (one.status, one.end_reason.clone()))
     };
     for victim in ["203.0.113.10", "2001:db8:acce::7"] {
         assert_eq!(of(victim).context("it is listed")?.0, MitigationStatus::Expired);

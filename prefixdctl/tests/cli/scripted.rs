@@ -143,7 +143,6 @@ fn wants_feed(stream: &TcpStream) -> bool {
     bytes == *start
 }
 
-#[expect(clippy::result_large_err, reason = "the callback's type is given")]
 fn say(stream: TcpStream, messages: Vec<Value>, seen: &Mutex<Vec<(String, String)>>) {
     let remember = |request: &Request, response: Response| {
         let route = format!("GET {}", request.uri());
