@@ -258,7 +258,8 @@ pub(super) async fn undo(
 #[utoipa::path(post, path = "/v1/mitigations/{id}/confirm", tag = "mitigations", params(("id" = String, Path)),
     request_body = UndoRequest, responses(
     (status = 200, description = "Confirmed, committed", body = Mitigation), (status = 400, body = Problem),
-    (status = 404, description = "No withdrawal of it waits to be confirmed", body = Problem), (status = 503, body = Problem),
+    (status = 404, description = "No withdrawal of it waits to be confirmed", body = Problem),
+    (status = 409, description = "It changed meanwhile", body = Problem), (status = 503, body = Problem),
 ))]
 pub(super) async fn confirm(
     State(app): State<App>,
@@ -270,6 +271,7 @@ pub(super) async fn confirm(
     reason(&request.reason)?;
     let command = ConfirmCommand {
         mitigation,
+        expected_revision: request.expected_revision,
         reason: request.reason,
         actor: principal.actor,
     };

@@ -248,6 +248,8 @@ pub struct UndoCommand {
 pub struct ConfirmCommand {
     /// What was withdrawn.
     pub mitigation: MitigationId,
+    /// Only when it has this revision.
+    pub expected_revision: Option<u64>,
     /// The operator's words.
     pub reason: String,
     /// Who asks.

@@ -109,7 +109,14 @@ impl Turn<'_> {
                 "no withdrawal of it waits to be confirmed: it was confirmed, undone, or never asked to be",
             );
         };
-        let ended = Arc::new(waits.ended.clone());
+        let known = Arc::new(waits.ended.clone());
+        let ended = self
+            .state
+            .newest(known.mitigation_id, Some(&known))
+            .unwrap_or(known);
+        if let Err(problem) = at_revision(&ended, command.expected_revision) {
+            return refused(*problem);
+        }
         let ended = self.waits_no_longer(&ended, &command.actor, &command.reason);
         Decision {
             outcome: Outcome::Changed(ended),

@@ -158,6 +158,7 @@ fn what_is_confirmed_stays_away() {
     let confirm = || {
         Command::Confirm(ConfirmCommand {
             mitigation: ended.mitigation_id,
+            expected_revision: None,
             reason: "the link is fine".to_owned(),
             actor: "bob".to_owned(),
         })
@@ -196,4 +197,24 @@ fn what_may_not_come_back_says_why() {
     assert!(told.notes[0].text.contains("not put back"), "{:?}", told.notes);
     assert!(told.confirm_by.is_none() && world.state.unconfirmed.is_empty());
     assert!(world.live().is_empty());
+}
+
+#[test]
+fn a_confirmation_of_another_revision_is_refused() {
+    let mut world = flooded();
+    let ended = withdraw(&mut world, Some(300));
+    let mut confirm = ConfirmCommand {
+        mitigation: ended.mitigation_id,
+        expected_revision: Some(ended.revision + 1),
+        reason: "over".to_owned(),
+        actor: "bob".to_owned(),
+    };
+    let Outcome::Refused(problem) = world.run(&Command::Confirm(confirm.clone()), None).outcome else {
+        panic!("it was taken");
+    };
+    assert_eq!(problem.code, "conflict.revision");
+    assert_eq!(world.state.unconfirmed.len(), 1, "it still waits");
+    confirm.expected_revision = Some(ended.revision);
+    world.run(&Command::Confirm(confirm), None);
+    assert!(world.state.unconfirmed.is_empty());
 }
