@@ -6,7 +6,7 @@ use prefixd_api::mitigation::OriginKind;
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::error;
+use tracing::{error, warn};
 
 /// Puts what was stored back. The wall clock may have been set back: no lease is longer than its TTL or hold-down
 /// from now, and nothing happened later than now.
@@ -33,11 +33,6 @@ pub(super) fn restore(state: &mut State, loaded: &Loaded, now: Timestamp) -> u64
         state
             .quarantined
             .insert(Arc::clone(neighbor), Arc::new(memory.clone()));
-    }
-    for waits in &loaded.unconfirmed {
-        state
-            .unconfirmed
-            .insert(waits.ended.scope(), Arc::new(waits.clone()));
     }
     for paused in &loaded.paused {
         state
@@ -69,7 +64,28 @@ pub(super) fn restore(state: &mut State, loaded: &Loaded, now: Timestamp) -> u64
         mitigation.expires_at = mitigation.expires_at.min(longest);
         state.restore(Arc::new(mitigation));
     }
+    restore_unconfirmed(state, loaded);
     state.unreadable.extend(loaded.taken.iter().cloned());
     state.catch_up(now);
     loaded.unreadable.len() as u64
+}
+
+/// What waits to be put back, the newest of each scope: not where another is live or began since, which a person or a
+/// detector decided later.
+fn restore_unconfirmed(state: &mut State, loaded: &Loaded) {
+    for waits in &loaded.unconfirmed {
+        let (ended, scope) = (&waits.ended, waits.ended.scope());
+        let began_since = state
+            .group(&scope)
+            .is_some_and(|group| group.starts.iter().any(|start| Some(*start) > ended.ended_at));
+        let is_older = state
+            .unconfirmed
+            .get(&scope)
+            .is_some_and(|other| other.ended.ended_at > ended.ended_at);
+        if began_since || is_older || state.mitigation_of(&scope).is_some() {
+            warn!(mitigation = %ended.mitigation_id, "another one took its place: it is not put back");
+        } else {
+            state.unconfirmed.insert(scope, Arc::new(waits.clone()));
+        }
+    }
 }

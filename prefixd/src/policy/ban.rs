@@ -262,6 +262,7 @@ impl Turn<'_> {
             "{} reports {}: {} step 1, {}",
             event.source, event.vector, playbook.name, reason
         );
+        self.take_place(&mitigation.scope(), mitigation.mitigation_id, &command.actor);
         let made = self.change(MitigationEvent::Created, &command.actor, None, mitigation);
         Ok(Conclusion::new(EventOutcome::Accepted, reason).on(made.mitigation_id))
     }

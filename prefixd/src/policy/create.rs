@@ -146,6 +146,7 @@ impl Turn<'_> {
                 because.to_string(),
             );
         }
+        self.take_place(&next.scope(), next.mitigation_id, &command.actor);
         let what = if revised.is_some() {
             MitigationEvent::Updated
         } else {

@@ -179,8 +179,12 @@ impl State {
                 Effect::Unconfirmed(waits) => {
                     self.unconfirmed.insert(waits.ended.scope(), Arc::clone(waits));
                 }
-                Effect::Confirmed { scope, .. } => {
-                    self.unconfirmed.remove(scope);
+                Effect::Confirmed { scope, mitigation } => {
+                    let waits = self.unconfirmed.get(scope);
+                    // Another may wait in the scope by now.
+                    if waits.is_some_and(|waits| waits.ended.mitigation_id == *mitigation) {
+                        self.unconfirmed.remove(scope);
+                    }
                 }
                 Effect::SafelistAdded(entry) => {
                     self.safelist.insert(entry.prefix, Arc::clone(entry));

@@ -12,7 +12,9 @@ use super::reason::Reason;
 use super::turn::{Turn, at_revision, refused, refused_with};
 use crate::journal::DAEMON;
 use prefixd_api::ids::{GroupId, MitigationId};
-use prefixd_api::mitigation::{Claim, Group, Mitigation, MitigationStatus, Note, Origin, OriginKind};
+use prefixd_api::mitigation::{
+    Claim, Group, Mitigation, MitigationStatus, Note, Origin, OriginKind, Scope,
+};
 use prefixd_api::problem::{Code, Problem};
 use prefixd_api::resource::Mode;
 use prefixd_api::time::Timestamp;
@@ -68,6 +70,7 @@ impl Turn<'_> {
                 if ended.confirm_by.is_some() {
                     self.waits_no_longer(&ended, &command.actor, &command.reason);
                 }
+                self.take_place(&ended.scope(), ended.mitigation_id, &command.actor);
                 let made = self.begin_again(&ended, group, next, &command.actor);
                 self.settle(Outcome::Created(made), "accepted")
             }
@@ -188,6 +191,18 @@ impl Turn<'_> {
             ..Mitigation::clone(&known)
         };
         self.change_by_operator(MitigationEvent::Updated, actor, words, &known, after)
+    }
+
+    /// Something else happens in the scope by a later decision: what waits there to be put back waits no longer, or it
+    /// would come back over what was decided since. Said before the change that does it, which the trace explains.
+    pub(super) fn take_place(&mut self, scope: &Scope, of_itself: MitigationId, actor: &str) {
+        if let Some(waits) = self.state.unconfirmed.get(scope)
+            && waits.ended.mitigation_id != of_itself
+        {
+            let ended = Arc::new(waits.ended.clone());
+            let words = "another one took its place: it is not put back";
+            self.waits_no_longer(&ended, actor, words);
+        }
     }
 
     /// The successor, and the group with it. Whatever a new mitigation has to pass, it passes.

@@ -61,6 +61,7 @@ impl Turn<'_> {
     }
 
     fn take_back(&mut self, live: &Arc<Mitigation>, ids: &FreshIds, asked: &Asked<'_>) -> Arc<Mitigation> {
+        self.take_place(&live.scope(), live.mitigation_id, asked.actor);
         let mut ended = Mitigation::clone(live);
         ended.end_note = Some(asked.reason.to_owned());
         let because = format!("{} withdrew it: {}", asked.actor, asked.reason);

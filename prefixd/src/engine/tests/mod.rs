@@ -6,6 +6,7 @@ mod history;
 mod panics;
 mod stops;
 mod time;
+mod undo;
 
 use super::commit::outcome;
 use super::run::Engine;

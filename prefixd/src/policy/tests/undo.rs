@@ -5,6 +5,7 @@ use super::super::command::{
 };
 use super::*;
 use prefixd_api::control::ControlState;
+use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{EndReason, MitigationStatus};
 
 fn withdraw(world: &mut World, confirm_within: Option<u64>) -> Arc<Mitigation> {
@@ -197,6 +198,100 @@ fn what_may_not_come_back_says_why() {
     assert!(told.notes[0].text.contains("not put back"), "{:?}", told.notes);
     assert!(told.confirm_by.is_none() && world.state.unconfirmed.is_empty());
     assert!(world.live().is_empty());
+}
+
+/// An operator makes another one in the scope of [`flooded`].
+fn make_another(world: &mut World) -> Decision {
+    let mut create = asked(
+        "203.0.113.3",
+        ActionType::Police,
+        "dst 203.0.113.3/32 proto udp sport 123",
+    );
+    create.request.vector = Some("ntp_amplification".to_owned());
+    let decision = world.run(&Command::Create(Box::new(create)), None);
+    assert!(matches!(decision.outcome, Outcome::Created(_)), "{decision:?}");
+    decision
+}
+
+fn confirmed(decision: &Decision) -> Vec<MitigationId> {
+    let ids = decision.effects.iter().filter_map(|effect| match effect {
+        Effect::Confirmed { mitigation, .. } => Some(*mitigation),
+        _ => None,
+    });
+    ids.collect()
+}
+
+/// Whoever withdraws for good means it, whatever waited in the scope before.
+#[test]
+fn what_another_took_the_place_of_never_comes_back() {
+    for confirm_within in [None, Some(300)] {
+        let mut world = flooded();
+        let first = withdraw(&mut world, Some(3600));
+        let decision = make_another(&mut world);
+        assert_eq!(confirmed(&decision), [first.mitigation_id], "its row goes too");
+        let told = world.state.newest(first.mitigation_id, Some(&first)).unwrap();
+        assert_eq!(told.confirm_by, None, "it no longer promises to come back");
+        let why = decision.effects.iter().rev().find_map(|effect| match effect {
+            Effect::Mitigation {
+                why: Some(_), after, ..
+            } => Some(after.mitigation_id),
+            _ => None,
+        });
+        assert_eq!(
+            why,
+            Some(world.live()[0].mitigation_id),
+            "the new one is explained"
+        );
+        world.pass(seconds(60));
+        let second = withdraw(&mut world, confirm_within);
+        if confirm_within.is_some() {
+            let confirm = ConfirmCommand {
+                mitigation: second.mitigation_id,
+                expected_revision: None,
+                reason: "over".to_owned(),
+                actor: "bob".to_owned(),
+            };
+            world.run(&Command::Confirm(confirm), None);
+        }
+        assert!(world.state.unconfirmed.is_empty());
+        world.pass(seconds(800));
+        assert_eq!(world.state.suppressions.len(), 1, "nothing ends it early");
+        world.pass(seconds(10_000));
+        assert!(world.live().is_empty());
+    }
+}
+
+#[test]
+fn a_ban_or_an_undo_takes_the_place_as_well() {
+    let mut world = flooded();
+    let oldest = withdraw(&mut world, None);
+    undo(&mut world, &oldest).unwrap();
+    let waiting = withdraw(&mut world, Some(3600));
+    undo(&mut world, &oldest).unwrap();
+    assert!(world.state.unconfirmed.is_empty());
+    let told = world.state.newest(waiting.mitigation_id, None).unwrap();
+    assert_eq!(told.confirm_by, None);
+
+    let waiting = withdraw(&mut world, Some(3600));
+    world.pass(seconds(901));
+    let decision = world.event(ban("once", "203.0.113.3", "ntp_amplification"));
+    assert_eq!(confirmed(&decision), [waiting.mitigation_id]);
+    assert_eq!(world.live().len(), 1);
+    assert!(world.state.unconfirmed.is_empty());
+}
+
+#[test]
+fn a_confirmation_is_about_one_of_them() {
+    let mut world = flooded();
+    let ended = withdraw(&mut world, Some(300));
+    let about = |mitigation| Effect::Confirmed {
+        scope: ended.scope(),
+        mitigation,
+    };
+    world.state.apply(&[about(MitigationId::new())]);
+    assert_eq!(world.state.unconfirmed.len(), 1);
+    world.state.apply(&[about(ended.mitigation_id)]);
+    assert!(world.state.unconfirmed.is_empty());
 }
 
 #[test]

@@ -1,0 +1,75 @@
+//! Withdrawals that wait to be confirmed, over a restart.
+
+use super::super::restore::restore;
+use super::*;
+use crate::policy::{ConfirmCommand, State, WithdrawCommand};
+use crate::store::Loaded;
+use prefixd_api::ids::MitigationId;
+
+impl Bench {
+    /// An operator takes the one live mitigation back; the detector may say at once that it is wrong.
+    async fn withdraw(&mut self) -> MitigationId {
+        let mitigation = *self.engine.state.mitigations.keys().next().unwrap();
+        let _told = self.ask(Command::Withdraw(WithdrawCommand {
+            ids: FreshIds::new(),
+            mitigation,
+            reason: "no attack".to_owned(),
+            suppress: Some(Duration::ZERO),
+            confirm_within: Some(Duration::from_secs(3600)),
+            expected_revision: None,
+            actor: "token:noc".to_owned(),
+        }));
+        self.finish().await;
+        assert!(self.live().is_empty());
+        mitigation
+    }
+
+    async fn banned(&mut self, last: u8) {
+        let _told = self.ban(last);
+        self.finish().await;
+        assert_eq!(self.live(), [last].into());
+    }
+
+    async fn stored(&self) -> Loaded {
+        self.engine.parts.store.load(POP, self.clock.now()).await.unwrap()
+    }
+
+    /// How many withdrawals wait after a start with what was stored.
+    fn waiting(&self, loaded: &Loaded) -> usize {
+        let mut state = State::default();
+        restore(&mut state, loaded, self.clock.now());
+        state.unconfirmed.len()
+    }
+}
+
+on_both_stores!(a_restart_puts_nothing_back_that_another_took_the_place_of);
+
+async fn a_restart_puts_nothing_back_that_another_took_the_place_of(place: Place) {
+    let mut bench = Bench::new(place).await;
+    bench.banned(10).await;
+    bench.withdraw().await;
+    let first = bench.stored().await.unconfirmed;
+    assert_eq!(first.len(), 1);
+    bench.banned(10).await;
+    let mut loaded = bench.stored().await;
+    assert_eq!(loaded.unconfirmed, []);
+    // Had a row been left, a start would not act on it: another is live, or began since.
+    loaded.unconfirmed.clone_from(&first);
+    assert_eq!(bench.waiting(&loaded), 0);
+    let second = bench.withdraw().await;
+    let mut loaded = bench.stored().await;
+    assert_eq!(bench.waiting(&loaded), 1, "the newest waits");
+    loaded.unconfirmed.clone_from(&first);
+    assert_eq!(bench.waiting(&loaded), 0);
+    let _told = bench.ask(Command::Confirm(ConfirmCommand {
+        mitigation: second,
+        expected_revision: None,
+        reason: "over".to_owned(),
+        actor: "token:noc".to_owned(),
+    }));
+    bench.finish().await;
+    let loaded = bench.stored().await;
+    assert_eq!(loaded.unconfirmed, []);
+    assert_eq!(bench.waiting(&loaded), 0);
+    bench.assert_durable().await;
+}
