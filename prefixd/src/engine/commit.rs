@@ -13,7 +13,7 @@ use super::batch::{Answers, Batch, Sealed, Work, releases};
 use super::run::{Engine, EngineError, LOOK_AGAIN, RETRY, TICK};
 use super::stops::{is_owed, next_urgent};
 use super::{Request, SubmitError};
-use crate::policy::{Command, Effect, State, Trip, next_deadline};
+use crate::policy::{Command, Effect, State, Trip, is_changed, next_deadline};
 use crate::store::CommitError;
 use futures_util::future::{BoxFuture, FutureExt, MaybeDone, maybe_done};
 use prefixd_api::ids::MitigationId;
@@ -483,12 +483,12 @@ impl Engine {
 }
 
 /// Whether routers are to be told something new.
-fn is_news(before: Option<&Mitigation>, after: &Mitigation) -> bool {
+pub(super) fn is_news(before: Option<&Mitigation>, after: &Mitigation) -> bool {
     let announced = |mitigation: &&Mitigation| mitigation.enforced && mitigation.status.is_announced();
     announced(&after)
         && before
             .filter(announced)
-            .is_none_or(|before| before.rules != after.rules)
+            .is_none_or(|before| is_changed(before, after))
 }
 
 /// When nothing holds a mitigation any more, if nothing is decided until then.

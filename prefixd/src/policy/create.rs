@@ -6,7 +6,7 @@ use super::effect::{Decision, MitigationEvent, Outcome};
 use super::guard::Subject;
 use super::inventory::Owner;
 use super::lease;
-use super::plan::{Target, reported, set_rules, texts};
+use super::plan::{Target, is_changed, reported, set_rules, texts};
 use super::playbooks::{OnAllowedPort, Step};
 use super::reason::Reason;
 use super::turn::{Turn, refused_with};
@@ -94,10 +94,6 @@ impl Turn<'_> {
         self.guard_ttl(step.ttl, true)?;
         // One of the other mode is not revised: it ends, and a successor takes its place.
         let revised = live.filter(|live| live.enforced == enforced);
-        if revised.is_some_and(|live| live.rules != rules) {
-            let customer = target.owner.map(|owner| &*owner.customer.id);
-            self.guard_announcing(enforced, customer)?;
-        }
         if revised.is_none() {
             self.guard_new(Subject {
                 victim: command.victim,
@@ -121,6 +117,10 @@ impl Turn<'_> {
         next.ttl_seconds = u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX);
         set_rules(&mut next, rules);
         self.grant_rtbh(&mut next, &step);
+        if revised.is_some_and(|live| is_changed(live, &next)) {
+            let customer = target.owner.map(|owner| &*owner.customer.id);
+            self.guard_announcing(enforced, customer)?;
+        }
         self.operator_lease(&mut next, group, revised.is_some(), step.ttl)?;
         next.severity = self.severity(&next, target.owner);
         next.why_summary = format!(

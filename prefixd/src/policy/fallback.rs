@@ -25,6 +25,15 @@ impl Turn<'_> {
         });
     }
 
+    /// Whether it would be granted with these rules.
+    pub(super) fn would_grant_rtbh(&self, mitigation: &Mitigation, rules: &[Rule], step: &Step) -> bool {
+        let next = Mitigation {
+            rules: rules.to_vec(),
+            ..mitigation.clone()
+        };
+        step.allow_rtbh && self.may_fall_back(&next).is_ok()
+    }
+
     /// Whether a live mitigation has what its step, as it is configured now, does not give any more.
     pub(super) fn has_lost_rtbh(&self, live: &Mitigation) -> bool {
         let playbook = live.playbook.as_deref();

@@ -78,6 +78,7 @@ pub use effect::{
 };
 pub use foresee::{Foreseen, foresee_withdrawal};
 pub use pause::{holds, holds_alone};
+pub(crate) use plan::is_changed;
 pub(crate) use ports::{join, split};
 pub use quarantine::{ParkedRule, ParkedShape, Parking, PeerMemory, QuarantineChange, SessionEnd};
 pub use settings::{BreakerBounds, Policy, Quotas};

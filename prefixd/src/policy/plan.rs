@@ -128,7 +128,8 @@ impl<'a> Turn<'a> {
         for rule in &mut rules {
             rule.sample = step.sample;
         }
-        if rules != mitigation.rules {
+        let gains_rtbh = !mitigation.allow_rtbh && self.would_grant_rtbh(mitigation, &rules, step);
+        if rules != mitigation.rules || gains_rtbh {
             self.guard_announcing(mitigation.enforced, mitigation.customer_id.as_deref())?;
         }
         self.guard_rules(&rules, owner)?;
@@ -182,6 +183,11 @@ pub(super) fn set_rules(mitigation: &mut Mitigation, rules: Vec<Rule>) {
         | ActionType::Rtbh => None,
     };
     mitigation.rules = rules;
+}
+
+/// Whether routers are to be told something new: other rules, or a blackhole where there was none.
+pub(crate) fn is_changed(before: &Mitigation, after: &Mitigation) -> bool {
+    before.rules != after.rules || (after.allow_rtbh && !before.allow_rtbh)
 }
 
 /// Rules as text, for a trace.

@@ -1,6 +1,9 @@
 //! Removing never waits for the store: what trips the breaker is taken back at once, the record follows.
 
+use super::super::commit::is_news;
 use super::*;
+use crate::store::tests::fixture::{Attack, START, host};
+use prefixd_api::mitigation::Mitigation;
 use prefixd_bgp::{Loss, SessionChange, SessionEvent};
 
 #[test]
@@ -152,4 +155,20 @@ async fn a_stop_records_a_trip_first() {
         .unwrap();
     let loaded = store.load(POP, now).await.unwrap();
     assert!(loaded.breaker.is_some() && loaded.mitigations.is_empty());
+}
+
+#[test]
+fn a_blackhole_in_place_of_the_same_rules_is_news() {
+    let attack = Attack::new(host(1), "udp_flood", START);
+    let before = Mitigation {
+        enforced: true,
+        ..Mitigation::clone(&attack.mitigation)
+    };
+    let granted = Mitigation {
+        allow_rtbh: true,
+        ..before.clone()
+    };
+    assert!(!is_news(Some(&before), &before));
+    assert!(is_news(Some(&before), &granted));
+    assert!(!is_news(Some(&granted), &before), "what is taken away is none");
 }

@@ -164,3 +164,53 @@ fn withdraw(mitigation: prefixd_api::ids::MitigationId) -> Command {
         actor: "token:noc".to_owned(),
     })
 }
+
+/// The rules stay as they are, and neighbours without FlowSpec would get a blackhole all the same.
+#[test]
+fn a_blackhole_is_something_new_whatever_the_rules() {
+    let giving_up = |steps: [bool; 2]| {
+        let mut policy = policy();
+        policy.sources.named.get_mut("once").unwrap().max_action = ActionType::Rtbh;
+        policy.playbooks.default.as_mut().unwrap().steps = steps
+            .map(|allow_rtbh| Step {
+                allow_rtbh,
+                ..step(ActionType::Discard, 300)
+            })
+            .into();
+        policy
+    };
+    for stopped in [true, false] {
+        let mut world = World::new(giving_up([false, true]));
+        flood(&mut world, "203.0.113.3");
+        let before = world.live()[0].clone();
+        assert!(!before.allow_rtbh);
+        if stopped {
+            say(&mut world, ControlState::Hold, "pop");
+        }
+        world.pass(seconds(200));
+        let live = world.live()[0].clone();
+        assert_eq!(live.rules, before.rules);
+        assert_eq!(
+            (live.step, live.allow_rtbh),
+            if stopped { (1, false) } else { (2, true) }
+        );
+
+        let mut world = World::new(giving_up([false, false]));
+        flood(&mut world, "203.0.113.3");
+        if stopped {
+            say(&mut world, ControlState::Hold, "pop");
+        }
+        world.policy = giving_up([true, true]);
+        let mut create = asked("203.0.113.3", ActionType::Discard, "dst 203.0.113.3/32");
+        create.request = MitigationRequest {
+            vector: Some("ntp_amplification".to_owned()),
+            replace: true,
+            reason: "INC-4711".to_owned(),
+            ..MitigationRequest::default()
+        };
+        let decision = world.run(&Command::Create(Box::new(create)), None);
+        assert_eq!(refused(&decision), stopped.then_some("guardrail.panic"));
+        assert_eq!(world.live()[0].rules, before.rules);
+        assert_eq!(world.live()[0].allow_rtbh, !stopped);
+    }
+}
