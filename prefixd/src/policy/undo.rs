@@ -41,6 +41,8 @@ struct Undone<'a> {
     group: GroupId,
     actor: &'a str,
     because: String,
+    /// Nobody asks: a deadline came.
+    by_itself: bool,
 }
 
 impl Turn<'_> {
@@ -64,6 +66,7 @@ impl Turn<'_> {
                 "{} undid the end of {} ({})",
                 command.actor, ended.mitigation_id, command.reason
             ),
+            by_itself: false,
         };
         match self.succeed(&ended, &undone) {
             Ok((group, next)) => {
@@ -140,8 +143,10 @@ impl Turn<'_> {
             actor: DAEMON,
             because: format!(
                 "nobody confirmed the withdrawal of {} by {}",
-                ended.mitigation_id, waits.put_back_at
+                ended.mitigation_id,
+                ended.confirm_by.unwrap_or(waits.put_back_at)
             ),
+            by_itself: true,
         };
         let result = match self.may_undo(&ended, None) {
             Ok(()) => self.succeed(&ended, &undone).map_err(|reason| reason.to_string()),
@@ -230,7 +235,10 @@ impl Turn<'_> {
             .collect();
         let until = (!pinned).then(|| self.now.saturating_add(ttl));
         holding.insert(0, claims::operators(self.now, until));
-        self.guard_sources(&ended.rules, &holding)?;
+        // What it stood on. A person may ask for what its sources may not; the daemon asks for nothing by itself.
+        let stood_on: Vec<Claim> = ended.claims.iter().chain(&holding).cloned().collect();
+        let asking = if undone.by_itself { &stood_on } else { &holding };
+        self.guard_sources(&ended.rules, asking)?;
         self.guard_new(Subject {
             victim,
             owner,
@@ -280,6 +288,16 @@ impl Turn<'_> {
         let last_ban_at = group.last_ban_at;
         self.start_lease(&mut next, &mut group, last_ban_at, ttl)?;
         set_rules(&mut next, ended.rules.clone());
+        let judged = Mitigation {
+            claims: stood_on,
+            ..next.clone()
+        };
+        if self.has_lost_rtbh(&judged) {
+            next.allow_rtbh = false;
+            self.trace.note(Reason::RtbhNotAllowed {
+                because: "the configuration does not allow it any more".into(),
+            });
+        }
         next.severity = self.severity(&next, owner);
         self.trace.note(Reason::Rules {
             rules: texts(&next.rules),

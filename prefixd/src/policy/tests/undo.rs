@@ -313,3 +313,63 @@ fn a_confirmation_of_another_revision_is_refused() {
     world.run(&Command::Confirm(confirm), None);
     assert!(world.state.unconfirmed.is_empty());
 }
+
+/// A policy whose last step lets neighbours without FlowSpec have a blackhole.
+fn giving_up() -> Policy {
+    let mut policy = policy();
+    policy.sources.named.get_mut("once").unwrap().max_action = ActionType::Rtbh;
+    last_step(&mut policy).allow_rtbh = true;
+    policy
+}
+
+fn last_step(policy: &mut Policy) -> &mut Step {
+    policy
+        .playbooks
+        .default
+        .as_mut()
+        .unwrap()
+        .steps
+        .last_mut()
+        .unwrap()
+}
+
+#[test]
+fn a_blackhole_comes_back_only_where_it_is_still_allowed() {
+    for (allowed, max_action, back) in [
+        (true, ActionType::Rtbh, true),
+        (false, ActionType::Rtbh, false),
+        (true, ActionType::Discard, false),
+    ] {
+        for confirm_within in [None, Some(600)] {
+            let mut world = World::new(giving_up());
+            world.event(ban("once", "203.0.113.3", "ntp_amplification"));
+            world.pass(seconds(200));
+            assert!(world.live()[0].allow_rtbh);
+            let ended = withdraw(&mut world, confirm_within);
+            // No claim of the source is left by then.
+            world.pass(seconds(599));
+            last_step(&mut world.policy).allow_rtbh = allowed;
+            world.policy.sources.named.get_mut("once").unwrap().max_action = max_action;
+            match confirm_within {
+                None => drop(undo(&mut world, &ended).unwrap()),
+                Some(_) => world.pass(seconds(1)),
+            }
+            assert_eq!(world.live()[0].allow_rtbh, back, "{allowed} {max_action:?}");
+        }
+    }
+}
+
+#[test]
+fn nothing_comes_back_by_itself_that_its_sources_may_not_ask_for() {
+    let mut world = flooded();
+    world.pass(seconds(200));
+    let ended = withdraw(&mut world, Some(600));
+    let lowered = world.policy.sources.named.get_mut("once").unwrap();
+    lowered.max_action = ActionType::Police;
+    world.pass(seconds(600));
+    assert!(world.live().is_empty());
+    let told = world.state.newest(ended.mitigation_id, None).unwrap();
+    assert!(told.notes[0].text.contains("not put back"), "{:?}", told.notes);
+    // A person may ask for it.
+    undo(&mut world, &told).unwrap();
+}
