@@ -11,16 +11,18 @@ use super::plan::{set_rules, texts};
 use super::reason::Reason;
 use super::turn::{Turn, at_revision, refused, refused_with};
 use crate::journal::DAEMON;
+use prefixd_api::control::Stop;
 use prefixd_api::ids::{GroupId, MitigationId};
-use prefixd_api::mitigation::{
-    Claim, Group, Mitigation, MitigationStatus, Note, Origin, OriginKind, Scope,
-};
+use prefixd_api::mitigation::{Claim, Group, Mitigation, MitigationStatus, Note, Origin, OriginKind, Scope};
 use prefixd_api::problem::{Code, Problem};
 use prefixd_api::resource::Mode;
 use prefixd_api::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// When what could not be put back is tried again.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// A withdrawal that is undone unless a person confirms it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -143,13 +145,18 @@ impl Turn<'_> {
             actor: DAEMON,
             because: format!(
                 "nobody confirmed the withdrawal of {} by {}",
-                ended.mitigation_id,
-                ended.confirm_by.unwrap_or(waits.put_back_at)
+                ended.mitigation_id, waits.put_back_at
             ),
             by_itself: true,
         };
         let result = match self.may_undo(&ended, None) {
-            Ok(()) => self.succeed(&ended, &undone).map_err(|reason| reason.to_string()),
+            Ok(()) => match self.succeed(&ended, &undone) {
+                Err(reason) if passes(&reason) => {
+                    self.put_off(&ended, waits, &reason);
+                    return self.settle(Outcome::Settled, "put off");
+                }
+                result => result.map_err(|reason| reason.to_string()),
+            },
             Err(problem) => Err(problem.detail),
         };
         match result {
@@ -176,6 +183,31 @@ impl Turn<'_> {
             }
         }
         self.settle(Outcome::Settled, "settled")
+    }
+
+    /// It is tried again soon, as often as it takes. The mitigation says why once, and always when.
+    fn put_off(&mut self, ended: &Arc<Mitigation>, waits: &Unconfirmed, why: &Reason) {
+        let says = "nobody confirmed the withdrawal, and it is not put back yet";
+        let said = |note: &Note| note.by == DAEMON && note.text.starts_with(says);
+        let put_back_at = self.now.saturating_add(AGAIN);
+        let mut next = Mitigation::clone(ended);
+        next.confirm_by = Some(put_back_at);
+        let what = if next.notes.iter().any(said) {
+            MitigationEvent::Updated
+        } else {
+            next.notes.push(Note {
+                at: self.now,
+                by: DAEMON.to_owned(),
+                text: format!("{says}: {why}. It is tried again every minute until it is confirmed"),
+            });
+            MitigationEvent::Noted
+        };
+        let next = self.change(what, DAEMON, Some(ended), next);
+        self.effects.push(Effect::Unconfirmed(Arc::new(Unconfirmed {
+            ended: Mitigation::clone(&next),
+            put_back_at,
+            ..waits.clone()
+        })));
     }
 
     fn confirmed(&mut self, ended: &Mitigation) {
@@ -323,4 +355,18 @@ impl Turn<'_> {
         self.change_group(group);
         self.change(MitigationEvent::Created, actor, None, next)
     }
+}
+
+/// Whether what is refused may be granted soon, without anybody changing what was asked. Panic is none: who says it
+/// wants nothing of before back.
+fn passes(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::RateOfChange { .. }
+            | Reason::BreakerTripped { .. }
+            | Reason::Stopped {
+                state: Stop::Hold,
+                ..
+            }
+    )
 }

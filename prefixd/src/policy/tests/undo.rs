@@ -4,7 +4,7 @@ use super::super::command::{
     About, AnnotateCommand, Annotation, ConfirmCommand, SetControl, UndoCommand, WithdrawCommand,
 };
 use super::*;
-use prefixd_api::control::ControlState;
+use prefixd_api::control::{BreakerTripped, ControlState};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{EndReason, MitigationStatus};
 
@@ -200,6 +200,16 @@ fn what_may_not_come_back_says_why() {
     assert!(world.live().is_empty());
 }
 
+fn hold(world: &mut World, state: ControlState) {
+    let command = SetControl {
+        scope: "pop".parse().unwrap(),
+        state,
+        actor: "anna".to_owned(),
+        reason: "test".to_owned(),
+    };
+    world.run(&Command::Control(command), None);
+}
+
 /// An operator makes another one in the scope of [`flooded`].
 fn make_another(world: &mut World) -> Decision {
     let mut create = asked(
@@ -372,4 +382,48 @@ fn nothing_comes_back_by_itself_that_its_sources_may_not_ask_for() {
     assert!(told.notes[0].text.contains("not put back"), "{:?}", told.notes);
     // A person may ask for it.
     undo(&mut world, &told).unwrap();
+}
+
+#[test]
+fn what_passes_is_waited_for() {
+    type Change = fn(&mut World, bool);
+    let stop: Change = |world, begins| {
+        let state = if begins {
+            ControlState::Hold
+        } else {
+            ControlState::Running
+        };
+        hold(world, state);
+    };
+    let trip: Change = |world, begins| {
+        let tripped = BreakerTripped {
+            tripped_at: world.now,
+            neighbors: Vec::new(),
+            announced_since: world.now,
+            withdrawn: 0,
+        };
+        world.state.breaker = begins.then(|| Arc::new(tripped));
+    };
+    let rate: Change = |world, begins| world.policy.quotas.new_pop = if begins { 0 } else { 6 };
+    for change in [stop, trip, rate] {
+        let mut world = flooded();
+        let ended = withdraw(&mut world, Some(300));
+        change(&mut world, true);
+        world.pass(seconds(1000));
+        assert!(world.live().is_empty());
+        assert_eq!(world.state.unconfirmed.len(), 1, "it waits");
+        let told = world.state.newest(ended.mitigation_id, None).unwrap();
+        let waits = world.state.unconfirmed.values().next().unwrap();
+        assert_eq!(told.confirm_by, Some(waits.put_back_at), "it says when");
+        assert_eq!(waits.ended, *told);
+        let [note] = &told.notes[..] else {
+            panic!("it is said once: {:?}", told.notes);
+        };
+        assert!(note.text.contains("not put back yet"), "{}", note.text);
+        change(&mut world, false);
+        world.pass(seconds(60));
+        assert_eq!(world.live()[0].previous_id, Some(ended.mitigation_id));
+        assert!(world.state.unconfirmed.is_empty());
+        world.check();
+    }
 }
