@@ -7,10 +7,10 @@ use super::fit::{Context, Fitted, Form, Part, fit};
 use super::plan::NeighborPlan;
 use super::table::{Step, Table, Wanted};
 use super::{Neighbor, OVERLAP};
-use crate::policy::{Policy, is_same_but_ports};
+use crate::policy::{Policy, is_pinned, is_same_but_ports};
 use prefixd_api::control::{Stop, Stopped};
 use prefixd_api::ids::MitigationId;
-use prefixd_api::mitigation::{Claim, Mitigation, OriginKind, Severity};
+use prefixd_api::mitigation::{Mitigation, Severity};
 use prefixd_api::rule::{Action, Ranges, Rule};
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::Priority;
@@ -68,7 +68,8 @@ pub(super) fn compile(mitigation: &Mitigation, policy: &Policy, plan: &NeighborP
     }
 }
 
-/// Where a router has no room for every rule, what an operator asked for goes first, then the more severe.
+/// Where a router has no room for every rule, what an operator asked for goes first, then the more severe. Who has it last
+/// longer asks for nothing new, and displaces nothing.
 pub(super) fn priority(mitigation: &Mitigation) -> Priority {
     const OPERATOR: u8 = 8;
     let severity = match mitigation.severity {
@@ -77,9 +78,7 @@ pub(super) fn priority(mitigation: &Mitigation) -> Priority {
         Severity::High => 2,
         Severity::Critical => 3,
     };
-    let asked_for = |claim: &Claim| claim.kind == OriginKind::Operator;
-    let by_operator = mitigation.claims.iter().any(asked_for);
-    Priority::new(severity + if by_operator { OPERATOR } else { 0 })
+    Priority::new(severity + if is_pinned(mitigation) { OPERATOR } else { 0 })
 }
 
 impl Compiled {

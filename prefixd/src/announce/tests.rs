@@ -718,3 +718,22 @@ async fn a_neighbour_on_hold_keeps_what_it_has_until_that_ends() {
         )
     );
 }
+
+/// Who has it last longer says nothing of what it does: it displaces no other rule.
+#[tokio::test]
+async fn an_extension_makes_no_rule_more_important() {
+    let (announcer, claim) = (two(), |lives_until: serde_json::Value| {
+        json!([{"source": "operator", "event_id": null, "kind": "operator", "since": "2026-01-01T00:00:00Z",
+            "last_report_at": "2026-01-01T00:00:00Z", "lives_until": lives_until, "cleared_at": null, "confidence": null, "bps": null, "pps": null,
+            "dst_ports": [], "src_ports": [], "protocol": null}])
+    });
+    let reported = mitigation(&announcer, 10, &police());
+    let with = |lives_until| Mitigation {
+        claims: serde_json::from_value(claim(lives_until)).unwrap(),
+        ..reported.clone()
+    };
+    let now = json!(announcer.clock.now());
+    let priority = super::groups::priority;
+    assert_eq!(priority(&with(now)), priority(&reported));
+    assert!(priority(&with(serde_json::Value::Null)) > priority(&reported));
+}

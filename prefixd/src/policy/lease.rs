@@ -107,7 +107,7 @@ pub(super) fn is_operators(mitigation: &Mitigation) -> bool {
 }
 
 /// Whether an operator said what it does: then nothing else changes its action or step.
-pub(super) fn is_pinned(mitigation: &Mitigation) -> bool {
+pub(crate) fn is_pinned(mitigation: &Mitigation) -> bool {
     mitigation.claims.iter().any(pins)
 }
 

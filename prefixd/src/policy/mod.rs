@@ -77,6 +77,7 @@ pub use effect::{
     SourceChange,
 };
 pub use foresee::{Foreseen, foresee_withdrawal};
+pub(crate) use lease::is_pinned;
 pub use pause::{holds, holds_alone};
 pub(crate) use plan::is_changed;
 pub(crate) use ports::{join, split};
