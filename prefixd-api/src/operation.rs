@@ -2,6 +2,7 @@
 
 use crate::ids::MitigationId;
 use crate::mitigation::{Mitigation, MitigationStatus};
+use crate::prefix;
 use crate::problem::Problem;
 use crate::rule::ActionType;
 use ipnet::IpNet;
@@ -85,8 +86,12 @@ pub struct LiveFilter {
     /// Of this service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_id: Option<String>,
-    /// Of an address in this prefix.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Of an address in this prefix; an address is itself.
+    #[serde(
+        default,
+        deserialize_with = "prefix::deserialize_exact",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[cfg_attr(feature = "server", schema(value_type = Option<String>))]
     pub victim_prefix: Option<IpNet>,
     /// Against this kind of attack.
@@ -192,4 +197,25 @@ pub struct OperationResults {
     pub count: usize,
     /// How many of them were not done.
     pub failed: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is to be withdrawn is what was written: nobody guesses.
+    #[test]
+    fn a_filter_names_its_prefix_exactly() {
+        let read = |prefix: &str| {
+            serde_json::from_str::<LiveFilter>(&format!(r#"{{"victim_prefix":"{prefix}"}}"#))
+                .map(|filter| filter.victim_prefix.unwrap().to_string())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(read("203.0.113.0/24").unwrap(), "203.0.113.0/24");
+        assert_eq!(read("203.0.113.5").unwrap(), "203.0.113.5/32");
+        let refused = read("203.0.113.5/24").unwrap_err();
+        assert!(refused.contains("did you mean 203.0.113.0/24?"), "{refused}");
+        let none: LiveFilter = serde_json::from_str("{}").unwrap();
+        assert_eq!(none.victim_prefix, None);
+    }
 }

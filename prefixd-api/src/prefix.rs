@@ -58,6 +58,23 @@ pub fn covers_mapped(prefix: &IpNet) -> bool {
     }
 }
 
+/// For requests: what [`parse`] takes, without host bits, which could mean an address as well as the whole prefix.
+pub(crate) fn deserialize_exact<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<IpNet>, D::Error> {
+    let text: Option<std::borrow::Cow<'de, str>> = serde::Deserialize::deserialize(deserializer)?;
+    let Some(text) = text else { return Ok(None) };
+    let prefix = parse(&text).map_err(serde::de::Error::custom)?;
+    let meant = prefix.trunc();
+    if prefix == meant {
+        Ok(Some(prefix))
+    } else {
+        Err(serde::de::Error::custom(format_args!(
+            "{text} has host bits set; did you mean {meant}?"
+        )))
+    }
+}
+
 /// For documents: a list of what [`parse`] takes.
 #[cfg(feature = "config")]
 pub(crate) fn deserialize_list<'de, D: serde::Deserializer<'de>>(
