@@ -7,7 +7,7 @@ use super::fit::{Context, Fitted, Form, Part, fit};
 use super::plan::NeighborPlan;
 use super::table::{Step, Table, Wanted};
 use super::{Neighbor, OVERLAP};
-use crate::policy::{Policy, is_pinned, is_same_but_ports};
+use crate::policy::{Policy, covers, is_pinned, is_same_but_ports};
 use prefixd_api::control::{Stop, Stopped};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Mitigation, Severity};
@@ -68,6 +68,12 @@ pub(super) fn compile(mitigation: &Mitigation, policy: &Policy, plan: &NeighborP
     }
 }
 
+/// Whether `rule` lets through no more of what `other` takes than `other` does.
+fn takes_all_of(rule: &Rule, other: &Rule) -> bool {
+    let at_least = rule.action == other.action || rule.action.is_stricter_than(other.action);
+    at_least && covers(&rule.matches, &other.matches)
+}
+
 /// Where a router has no room for every rule, what an operator asked for goes first, then the more severe. Who has it last
 /// longer asks for nothing new, and displaces nothing.
 pub(super) fn priority(mitigation: &Mitigation) -> Priority {
@@ -85,6 +91,29 @@ impl Compiled {
     /// Whether this is what the mitigation wants now.
     pub(super) fn is_of(&self, mitigation: &Mitigation) -> bool {
         self.rules == mitigation.rules && self.allow_rtbh == mitigation.allow_rtbh
+    }
+
+    /// What is left of it where nothing new may go, when that is less: what the mitigation as it is now takes as well, and
+    /// the guardrails still allow.
+    fn left(&self, fresh: &Self, check: impl Fn(&Rule) -> bool) -> Option<Self> {
+        let stays = |part: &Part| {
+            let decided = fresh.rules.iter().filter(|rule| check(rule));
+            let sent = fresh.parts().map(|part| &part.rule);
+            check(&part.rule) && decided.chain(sent).any(|rule| takes_all_of(rule, &part.rule))
+        };
+        if self.parts().all(stays) {
+            return None;
+        }
+        let left = |fitted: &Fitted| Fitted {
+            parts: fitted.parts.iter().filter(|part| stays(part)).cloned().collect(),
+            ..fitted.clone()
+        };
+        Some(Self {
+            // It is what no mitigation wants: whoever asks gets it compiled anew.
+            rules: Vec::new(),
+            allow_rtbh: self.allow_rtbh,
+            fitted: self.fitted.iter().map(left).collect(),
+        })
     }
 
     /// Everything that is sent.
@@ -174,6 +203,16 @@ impl Group {
         let id = mitigation.mitigation_id;
         let is_kept = |compiled: &&Arc<Compiled>| self.held_since.is_some() || compiled.is_of(mitigation);
         let compiled = match self.compiled.get(&id).filter(is_kept) {
+            // What is taken back goes also there. Looked at each time, as the guardrails may have changed.
+            Some(kept) if self.held_since.is_some() => {
+                let fresh = compile(mitigation, policy, &self.plan);
+                let check = |rule: &Rule| policy.check_rule(mitigation.victim_ip, rule).is_ok();
+                let left = kept
+                    .left(&fresh, check)
+                    .map_or_else(|| Arc::clone(kept), Arc::new);
+                self.compiled.insert(id, Arc::clone(&left));
+                left
+            }
             Some(compiled) => Arc::clone(compiled),
             // After a restart it gets what was there before it was held.
             None if self.held_since.is_some_and(|since| mitigation.created_at > since) => return Vec::new(),
@@ -195,7 +234,7 @@ impl Group {
     }
 
     /// The configuration changed, and with it perhaps the guardrails: everything is compiled again. Not where nothing new
-    /// may go: what is there was judged again with its mitigation.
+    /// may go: what is there is looked at again with its mitigation.
     pub(super) fn forget_compiled(&mut self) {
         if self.held_since.is_none() {
             self.compiled.clear();

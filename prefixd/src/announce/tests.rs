@@ -10,6 +10,7 @@ use prefixd_bgp::flowspec::{BytesPerSecond, Family};
 use prefixd_bgp::{Change, HoldTime, Limits, Route, SpeakerConfig, Stop, Target};
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr};
+use std::slice::from_ref;
 use std::time::Duration;
 use tokio::time::{interval, timeout};
 
@@ -606,6 +607,46 @@ fn stopped(announcer: &Announcer, name: &str, state: prefixd_api::control::Stop)
 }
 
 type Stops = BTreeMap<Arc<str>, Arc<Stopped>>;
+
+/// Nothing new, but neither what nobody wants or allows any more.
+#[tokio::test]
+async fn a_neighbour_on_hold_does_not_keep_what_was_taken_back() {
+    let announcer = twins();
+    let hold = stopped(&announcer, "b", prefixd_api::control::Stop::Hold);
+    let ports = |ports: &str, action: &str| json!({"match": {"protocols": [17], "dst_ports": [ports]}, "action_type": action});
+    // (before, after, how many of its rules stay)
+    let cases = [
+        (ports("27015", "discard"), police(), 0),
+        (police(), ports("27015", "discard"), 1),
+        (ports("27015-27016", "discard"), ports("27015", "discard"), 0),
+        (ports("27015", "discard"), ports("27015-27016", "discard"), 1),
+    ];
+    for (before, after, kept) in cases {
+        let one = mitigation(&announcer, 1, &before);
+        announcer.stop_neighbors(Stops::new(), &State::default());
+        announcer.project(&state(from_ref(&one)), ids(from_ref(&one)));
+        let had = held(&announcer, "b");
+        announcer.stop_neighbors(hold.clone(), &state(from_ref(&one)));
+        let changed = Mitigation {
+            rules: mitigation(&announcer, 1, &after).rules,
+            ..one.clone()
+        };
+        let now = state(from_ref(&changed));
+        announcer.project(&now, ids(from_ref(&changed)));
+        // What goes stays for the moment of every change.
+        let moment = announcer.clock.now().saturating_add(OVERLAP + SAME_END);
+        let moment = announcer.clock.instant_of(moment);
+        let mut has = held(&announcer, "b");
+        has.retain(|route| route.not_after > moment);
+        assert_eq!(has.len(), kept, "{before} {after}");
+        assert!(has.iter().all(|route| {
+            had.iter()
+                .any(|had| had.rule == route.rule && had.action == route.action)
+        }));
+        assert_eq!(announcer.reconcile(&now).missing, 0);
+        announcer.remove(one.mitigation_id);
+    }
+}
 
 /// Two neighbours that take the same.
 fn twins() -> Announcer {

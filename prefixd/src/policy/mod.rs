@@ -89,4 +89,4 @@ pub use trace::Trace;
 pub use turn::Facts;
 pub use undo::Unconfirmed;
 pub use weights::group_state;
-pub(crate) use widen::is_same_but_ports;
+pub(crate) use widen::{covers, is_same_but_ports};

@@ -158,7 +158,7 @@ fn takes_all_of(rule: &Rule, other: &Rule) -> bool {
 }
 
 /// Whether everything `narrow` matches is matched by `wide`.
-pub(super) fn covers(wide: &Match, narrow: &Match) -> bool {
+pub(crate) fn covers(wide: &Match, narrow: &Match) -> bool {
     let ranges = |wide: &Ranges, narrow: &Ranges| {
         wide.is_empty() || (!narrow.is_empty() && narrow.minus(wide).is_empty())
     };
