@@ -119,6 +119,8 @@ codes! {
     ConflictClaimed = "conflict.claimed", 409, "Somebody else works on it";
     /// The neighbour is disabled.
     ConflictDisabled = "conflict.disabled", 409, "The neighbour is disabled";
+    /// A person said panic, and that stays in force.
+    ConflictPanic = "conflict.panic", 409, "A panic is in force";
     /// The entry belongs to the configuration.
     ConflictConfigOwned = "conflict.config_owned", 409, "It belongs to the configuration";
     /// The same Idempotency-Key came with another body.

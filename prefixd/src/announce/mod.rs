@@ -180,6 +180,12 @@ impl Announcer {
         self.remove(id);
     }
 
+    /// What was held back and goes on living is announced again.
+    pub fn let_go(&self, state: &State, ids: &[MitigationId]) {
+        self.inner().held_back.retain(|id| !ids.contains(id));
+        self.project(state, ids.iter().copied());
+    }
+
     /// Takes the routes of a mitigation back, whatever the store says.
     pub fn remove(&self, id: MitigationId) {
         let mut inner = self.inner();

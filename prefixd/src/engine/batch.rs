@@ -3,7 +3,8 @@
 use super::{Answer, Reply, SubmitError};
 use crate::journal::{DAEMON, Head, Kind, Writer};
 use crate::policy::{
-    Command, Decision, Effect, Facts, MitigationEvent, Outcome, PeerChange, PeerWhat, Policy, State, decide,
+    Command, Decision, Effect, Facts, MitigationEvent, Outcome, PeerChange, PeerWhat, Policy, SetControl,
+    State, decide,
 };
 use crate::store::{self, EventKey, Written};
 use prefixd_api::event::{EventAnswer, StoredEvent};
@@ -276,6 +277,17 @@ impl Sealed {
             .iter()
             .filter(|item| item.result.is_ok())
             .filter_map(|item| item.work.own_scope())
+    }
+
+    /// What people said on what may be announced, as far as it was carried out.
+    pub(super) fn said(&self) -> Vec<SetControl> {
+        self.items
+            .iter()
+            .filter_map(|item| match (&item.work.command, &item.result) {
+                (Command::Control(set), Ok((Outcome::ControlChanged, _))) => Some(set.clone()),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Tells everybody who waits that nothing is known to be done. What becomes of the batch itself is still open.

@@ -103,6 +103,8 @@ impl Engine {
             for scope in sealed.looked_at() {
                 self.rearm(scope, sealed.at);
             }
+            // Of a panic that was never recorded, too.
+            self.carried_out(&sealed.said());
             for item in sealed.items {
                 item.answer(self.head.seq);
             }
@@ -413,13 +415,11 @@ impl Engine {
             if let Effect::Peer(change) = effect {
                 self.parts.announcer.obey(change);
             }
-            if let Effect::Control(change) = effect {
-                self.stop_is_recorded(&change.scope);
-            }
             if let Effect::Mitigation { after, .. } = effect {
                 self.owed.remove(&after.mitigation_id);
             }
         }
+        self.carried_out(&batch.said());
         for trip in late {
             self.trip(trip);
         }
@@ -452,7 +452,7 @@ impl Engine {
         for effect in effects {
             match effect {
                 // Said while this was on its way: it is held back, and judged by what was said.
-                Effect::Mitigation { after, .. } if after.status.is_live() && self.is_stopped(after) => {
+                Effect::Mitigation { after, .. } if after.status.is_live() && self.stops_late(after) => {
                     self.parts.announcer.hold_back(after.mitigation_id);
                 }
                 Effect::Mitigation { before, after, .. } if is_news(before.as_deref(), after) => {

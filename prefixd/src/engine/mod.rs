@@ -21,11 +21,12 @@ pub use run::{Engine, EngineError, Parts, Reload, Settings};
 
 use crate::announce::Drift;
 use crate::journal::Entry;
-use crate::policy::{Command, Outcome, Policy, State};
+use crate::policy::{Command, Outcome, Policy, SetControl, State};
 use arc_swap::ArcSwap;
 use prefixd_api::control::Stopped;
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// Commands that may wait. When it is full, callers are told to come back ([`SubmitError::QueueFull`]).
@@ -96,6 +97,8 @@ pub struct Handle {
     requests: mpsc::Sender<Request>,
     /// For what overtakes everything else.
     urgent: mpsc::Sender<Request>,
+    /// How often people said what may be announced.
+    said: Arc<AtomicU64>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     feed: broadcast::Sender<Arc<Entry>>,
 }
@@ -131,10 +134,22 @@ impl Handle {
     /// See [`SubmitError`].
     pub async fn submit(&self, command: Command) -> Result<Answer, SubmitError> {
         let (reply, answer) = oneshot::channel();
+        let command = self.numbered(command);
         let overtakes = matches!(&command, Command::Control(set) if set.is_panic());
         let lane = if overtakes { &self.urgent } else { &self.requests };
         send(lane, Request::Command { command, reply })?;
         answer.await.unwrap_or(Err(SubmitError::Stopping))
+    }
+
+    /// What people say on what may be announced has an order, also where a panic overtakes the rest.
+    fn numbered(&self, command: Command) -> Command {
+        match command {
+            Command::Control(set) => Command::Control(SetControl {
+                said: self.said.fetch_add(1, Ordering::Relaxed) + 1,
+                ..set
+            }),
+            other => other,
+        }
     }
 
     /// Puts a configuration into force and answers the position of its journal entry. Live rules are judged by it

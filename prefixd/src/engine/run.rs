@@ -19,11 +19,12 @@ use crate::metrics::Metrics;
 use crate::policy::{Command, Facts, Policy, State, Trip, next_deadline};
 use crate::store::{Loaded, Store};
 use arc_swap::ArcSwap;
+use prefixd_api::control::ControlScope;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Scope;
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::{SessionChange, SessionEvent, Suspicion};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -127,6 +128,8 @@ pub struct Engine {
     pub(super) looks_at_quarantine: bool,
     /// Panics that are in force and not recorded.
     pub(super) stops: Vec<Unrecorded>,
+    /// The newest panic of each scope: what was said before it does not end it.
+    pub(super) panics: HashMap<ControlScope, u64>,
     /// Sessions that come up and go down.
     sessions: broadcast::Receiver<SessionEvent>,
     /// Whether any neighbour is established, as of the last look.
@@ -183,6 +186,7 @@ impl Engine {
         let handle = Handle {
             requests: sender,
             urgent: urgently,
+            said: Arc::default(),
             snapshot: Arc::clone(&snapshot),
             feed: feed.clone(),
         };
@@ -206,6 +210,7 @@ impl Engine {
             breaker: Breaker::default(),
             looks_at_quarantine: false,
             stops: Vec::new(),
+            panics: HashMap::new(),
             sessions: parts.announcer.speaker().events(),
             established: false,
             store_failing_since: None,
@@ -464,6 +469,9 @@ impl Engine {
                 batch.replay(work, answer);
             }
             Seen::Unknown => batch.refuse(work, SubmitError::Store),
+            Seen::Never if let Some(refusal) = self.overruled(&work.command) => {
+                batch.decide_by(work, |_, _, _| refusal);
+            }
             Seen::Never => {
                 // Also of a trip that a defect kept from being recorded.
                 if matches!(work.command, Command::ResetBreaker(_)) && !self.has_trip_to_record() {

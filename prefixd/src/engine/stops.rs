@@ -3,8 +3,9 @@
 
 use super::Request;
 use super::run::Engine;
-use crate::policy::{Command, SetControl, State};
-use prefixd_api::control::{ControlScope, Stop, Stopped};
+use crate::policy::{Command, Decision, SetControl, State};
+use prefixd_api::control::{ControlScope, ControlState, Stop, Stopped};
+use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -15,6 +16,8 @@ use tracing::error;
 pub(super) struct Unrecorded {
     set: SetControl,
     stopped: Arc<Stopped>,
+    /// What it took off the routers.
+    held_back: Vec<MitigationId>,
 }
 
 /// What overtakes everything else; pending for ever once nobody can ask any more.
@@ -50,9 +53,9 @@ impl Engine {
             withdrawn = live.len(),
             "panic: its rules are taken off the routers, and nothing is announced until somebody says prefixdctl resume"
         );
-        for id in live {
-            self.parts.announcer.hold_back(id);
-            self.owed.insert(id);
+        for id in &live {
+            self.parts.announcer.hold_back(*id);
+            self.owed.insert(*id);
         }
         let stopped = Arc::new(Stopped {
             scope: set.scope.clone(),
@@ -62,8 +65,13 @@ impl Engine {
             set_at: self.parts.clock.now(),
             recorded: false,
         });
+        self.panics.insert(set.scope.clone(), set.said);
         self.stops.retain(|known| known.set.scope != set.scope);
-        self.stops.push(Unrecorded { set, stopped });
+        self.stops.push(Unrecorded {
+            set,
+            stopped,
+            held_back: live,
+        });
         self.tell_neighbors();
         self.publish();
     }
@@ -74,8 +82,32 @@ impl Engine {
     }
 
     /// Whether a mitigation must not be announced, although what says so is not recorded yet.
-    pub(super) fn is_stopped(&self, mitigation: &Mitigation) -> bool {
+    fn is_stopped(&self, mitigation: &Mitigation) -> bool {
         self.stops.iter().any(|stop| stop.set.ends(mitigation))
+    }
+
+    /// The same of one that was decided before, and would be announced now.
+    pub(super) fn stops_late(&mut self, mitigation: &Mitigation) -> bool {
+        for stop in self.stops.iter_mut().filter(|stop| stop.set.ends(mitigation)) {
+            stop.held_back.push(mitigation.mitigation_id);
+        }
+        self.is_stopped(mitigation)
+    }
+
+    /// What a panic that is in force does not let anybody say. A panic itself is never refused.
+    pub(super) fn overruled(&self, command: &Command) -> Option<Decision> {
+        let Command::Control(set) = command else {
+            return None;
+        };
+        let newest = self.panics.get(&set.scope)?;
+        if set.is_panic() {
+            None
+        } else if *newest > set.said {
+            Some(set.came_too_late())
+        } else {
+            let unrecorded = self.stops.iter().any(|stop| stop.set.scope == set.scope);
+            (unrecorded && set.holds_neighbor()).then(|| set.keeps_panic())
+        }
     }
 
     /// A panic was decided: what it ends is judged by it before anything else is decided.
@@ -86,12 +118,40 @@ impl Engine {
         self.own.extend(judges);
     }
 
-    /// What a person said is recorded: from here on decisions go by it.
-    pub(super) fn stop_is_recorded(&mut self, scope: &ControlScope) {
-        self.stops.retain(|stop| stop.set.scope != *scope);
-        if let ControlScope::Neighbor(_) = scope {
-            self.tell_neighbors();
+    /// What people said is recorded, or there was nothing to record: from here on decisions go by it.
+    pub(super) fn carried_out(&mut self, said: &[SetControl]) {
+        for set in said {
+            self.stops.retain(|stop| stop.set.said != set.said);
+            if set.state == ControlState::Running {
+                self.lift(set);
+            }
+            if let ControlScope::Neighbor(_) = set.scope {
+                self.tell_neighbors();
+            }
         }
+    }
+
+    /// A panic that a defect kept from being recorded is over. Nothing ended by it: what lives is announced again, as
+    /// readers see it.
+    fn lift(&mut self, set: &SetControl) {
+        let is_lifted = |stop: &mut Unrecorded| stop.set.scope == set.scope && stop.set.said < set.said;
+        let lifted: Vec<Unrecorded> = self.stops.extract_if(.., is_lifted).collect();
+        if lifted.is_empty() {
+            return;
+        }
+        let by_breaker = self.breaker.unrecorded().is_some();
+        let held_back = lifted.into_iter().flat_map(|stop| stop.held_back);
+        let free: Vec<MitigationId> = held_back
+            .filter(|id| {
+                let live = self.state.mitigations.get(id);
+                !by_breaker && live.is_none_or(|live| !self.is_stopped(live))
+            })
+            .collect();
+        for id in &free {
+            self.owed.remove(id);
+        }
+        self.parts.announcer.let_go(&self.state, &free);
+        self.publish();
     }
 
     /// Tells the announcer what neighbours are stopped now.

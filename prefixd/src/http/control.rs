@@ -51,6 +51,8 @@ pub(super) async fn reset_breaker(
     (status = 200, description = "In force, committed; or it was so already", body = Control),
     (status = 400, body = Problem), (status = 403, body = Problem),
     (status = 404, description = "No such customer or neighbour", body = Problem),
+    (status = 409, description = "A panic stays in force: this was said before it, or would hold a neighbour in panic",
+        body = Problem),
     (status = 503, description = "Not committed; a panic is in force all the same, and recorded when the database is back",
         body = Problem),
 ))]
@@ -65,6 +67,7 @@ pub(super) async fn set(
         state: request.state,
         actor: principal.actor,
         reason: request.reason,
+        said: 0,
     };
     if !command.is_panic() && !principal.role.includes(Role::Admin) {
         return Err(Failure::new(
@@ -80,6 +83,7 @@ pub(super) async fn set(
     match app.engine.submit(Command::Control(command)).await {
         Ok(answer) => match answer.outcome {
             Outcome::ControlChanged => ok(&control(&app)),
+            Outcome::Refused(problem) => Err(problem.into()),
             other => Err(Failure::internal(&format_args!("a word on control came to {other:?}"))),
         },
         Err(SubmitError::Store) if is_panic && is_in_force(&app, &scope) => Err(Problem::new(

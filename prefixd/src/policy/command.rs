@@ -102,6 +102,8 @@ pub struct SetControl {
     pub actor: String,
     /// Why.
     pub reason: String,
+    /// Its place among everything said since the start; the engine's handle numbers it.
+    pub said: u64,
 }
 
 /// Identifiers made before the decision, so that deciding stays pure. What is not used is lost.

@@ -6,9 +6,10 @@
 use super::command::SetControl;
 use super::effect::{ControlChange, Decision, Effect, Outcome};
 use super::reason::Reason;
-use super::turn::Turn;
+use super::turn::{Turn, refused};
 use prefixd_api::control::{ControlScope, Stop, Stopped};
 use prefixd_api::mitigation::Mitigation;
+use prefixd_api::problem::{Code, Problem};
 use std::sync::Arc;
 
 impl SetControl {
@@ -16,6 +17,39 @@ impl SetControl {
     #[must_use]
     pub fn is_panic(&self) -> bool {
         self.state.stop() == Some(Stop::Panic)
+    }
+
+    /// A neighbour in panic has no rules: on hold it would have none either, or get those that are older than the hold.
+    /// Neither is what the word says.
+    #[must_use]
+    pub fn holds_neighbor(&self) -> bool {
+        self.state.stop() == Some(Stop::Hold) && matches!(self.scope, ControlScope::Neighbor(_))
+    }
+
+    /// A panic that was said later is in force.
+    #[must_use]
+    pub fn came_too_late(&self) -> Decision {
+        refused(Problem::new(
+            Code::ConflictPanic,
+            format!(
+                "a panic was said for {} after this, and stays in force. Look at prefixdctl control, and say it again if you \
+                 still mean it",
+                self.scope
+            ),
+        ))
+    }
+
+    /// See [`Self::holds_neighbor`].
+    #[must_use]
+    pub fn keeps_panic(&self) -> Decision {
+        refused(Problem::new(
+            Code::ConflictPanic,
+            format!(
+                "{} is in panic and has no rules that a hold could keep: leave it in panic, or say prefixdctl resume, which \
+                 announces its rules again, and hold after that",
+                self.scope
+            ),
+        ))
     }
 
     /// Whether a panic takes the rules of this mitigation off every router.
@@ -39,6 +73,9 @@ impl Turn<'_> {
     /// has nothing to record.
     pub(super) fn set_control(mut self, command: &SetControl) -> Decision {
         let before = self.state.stopped.get(&command.scope);
+        if command.holds_neighbor() && before.is_some_and(|before| before.state == Stop::Panic) {
+            return command.keeps_panic();
+        }
         let after = command.state.stop().map(|state| {
             Arc::new(Stopped {
                 scope: command.scope.clone(),

@@ -163,6 +163,7 @@ impl Bench {
     /// Puts a command into the queue.
     fn ask(&mut self, command: Command) -> Told {
         let (reply, told) = oneshot::channel();
+        let command = self.handle.numbered(command);
         self.engine.waiting.push_back(Request::Command { command, reply });
         told
     }

@@ -1,8 +1,8 @@
 //! Panic waits for nothing: not for the store, not for what waits before it.
 
 use super::*;
-use crate::policy::SetControl;
-use prefixd_api::control::{ControlState, Stop};
+use crate::policy::{Outcome, SetControl};
+use prefixd_api::control::{ControlScope, ControlState, Stop};
 use prefixd_api::mitigation::EndReason;
 
 fn say(state: ControlState, scope: &str) -> Command {
@@ -11,6 +11,7 @@ fn say(state: ControlState, scope: &str) -> Command {
         state,
         actor: "token:noc".to_owned(),
         reason: "INC-4711".to_owned(),
+        said: 0,
     })
 }
 
@@ -18,6 +19,7 @@ impl Bench {
     /// As the engine's loop hears it.
     fn urgently(&mut self, command: Command) -> Told {
         let (reply, told) = oneshot::channel();
+        let command = self.handle.numbered(command);
         self.engine.at_once(Request::Command { command, reply });
         told
     }
@@ -39,6 +41,7 @@ impl Bench {
 on_both_stores!(
     a_panic_is_in_force_before_it_is_recorded
     what_a_panic_ends_does_not_come_back_when_it_is_over_at_once
+    what_was_said_before_a_panic_does_not_end_it
 );
 
 async fn a_panic_is_in_force_before_it_is_recorded(place: Place) {
@@ -92,8 +95,8 @@ async fn what_a_panic_ends_does_not_come_back_when_it_is_over_at_once(place: Pla
         let _told = bench.ban(last);
     }
     bench.settle().await;
-    let _resumed = bench.ask(say(ControlState::Running, "customer:acme"));
     let _said = bench.urgently(say(ControlState::Panic, "customer:acme"));
+    let _resumed = bench.ask(say(ControlState::Running, "customer:acme"));
     bench.settle().await;
     assert!(bench.engine.state.stopped.is_empty(), "both were said");
     assert!(bench.live().is_empty() && bench.announced().is_empty());
@@ -110,6 +113,57 @@ async fn what_a_panic_ends_does_not_come_back_when_it_is_over_at_once(place: Pla
     bench.settle().await;
     assert_eq!(told(&mut again), accepted());
     assert_eq!(bench.announced(), [10].into(), "and nothing holds it back");
+}
+
+/// What is on its way into the store is recorded before the panic, what waits is refused.
+async fn what_was_said_before_a_panic_does_not_end_it(place: Place) {
+    let mut bench = Bench::new(place).await;
+    let _first = bench.ban(10);
+    bench.settle().await;
+    let _held = bench.ask(say(ControlState::Hold, "pop"));
+    bench.decide().await;
+    let mut resumed = bench.ask(say(ControlState::Running, "pop"));
+    let _said = bench.urgently(say(ControlState::Panic, "pop"));
+    bench.committed().await;
+    assert_eq!(bench.engine.state.stopped[&ControlScope::Pop].state, Stop::Hold);
+    let unrecorded = &bench.handle.snapshot().stops_unrecorded;
+    assert_eq!(unrecorded.len(), 1, "the hold is recorded, the panic is not");
+    bench.settle().await;
+    let told = resumed.try_recv().unwrap().unwrap().outcome;
+    assert!(
+        matches!(&told, Outcome::Refused(problem) if problem.code == "conflict.panic"),
+        "{told:?}"
+    );
+    assert_eq!(bench.engine.state.stopped[&ControlScope::Pop].state, Stop::Panic);
+    assert!(bench.live().is_empty() && bench.announced().is_empty());
+    assert!(bench.handle.snapshot().stops_unrecorded.is_empty());
+    let _resumed = bench.ask(say(ControlState::Running, "pop"));
+    bench.settle().await;
+    assert!(bench.engine.state.stopped.is_empty(), "said after it");
+}
+
+/// Nothing is recorded then that a word could change.
+#[tokio::test]
+async fn a_panic_that_a_defect_kept_from_being_recorded_can_be_lifted() {
+    let mut bench = Bench::new(crate::store::tests::sqlite().await).await;
+    let _first = bench.ban(10);
+    bench.settle().await;
+    for scope in ["pop", "neighbor:edge"] {
+        let _said = bench.urgently(say(ControlState::Panic, scope));
+        // Its decision fails.
+        bench.engine.waiting.pop_front();
+        assert!(bench.announced().is_empty());
+        let mut held = bench.ask(say(ControlState::Hold, scope));
+        bench.settle().await;
+        assert!(bench.announced().is_empty(), "{scope}: hold announces nothing");
+        let refused = matches!(held.try_recv().unwrap().unwrap().outcome, Outcome::Refused(_));
+        assert_eq!(refused, scope != "pop");
+        let _resumed = bench.ask(say(ControlState::Running, scope));
+        bench.settle().await;
+        assert!(bench.handle.snapshot().stops_unrecorded.is_empty());
+        assert_eq!(bench.announced(), [10].into(), "{scope}: what lives is announced");
+        assert!(bench.engine.owed.is_empty());
+    }
 }
 
 fn page() -> crate::store::PageRequest {

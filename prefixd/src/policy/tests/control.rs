@@ -13,6 +13,7 @@ fn say(world: &mut World, state: ControlState, scope: &str) -> Decision {
         state,
         actor: "token:noc".to_owned(),
         reason: "INC-4711".to_owned(),
+        said: 0,
     };
     world.run(&Command::Control(command), None)
 }
@@ -213,4 +214,20 @@ fn a_blackhole_is_something_new_whatever_the_rules() {
         assert_eq!(world.live()[0].rules, before.rules);
         assert_eq!(world.live()[0].allow_rtbh, !stopped);
     }
+}
+
+/// It has no rules, and a hold would give it those that are older than the hold.
+#[test]
+fn a_neighbour_in_panic_cannot_be_held() {
+    let mut world = World::new(policy());
+    say(&mut world, ControlState::Panic, "neighbor:edge1");
+    let told = say(&mut world, ControlState::Hold, "neighbor:edge1");
+    assert_eq!(refused(&told), Some("conflict.panic"));
+    let scope = ControlScope::Neighbor("edge1".to_owned());
+    assert_eq!(world.state.stopped[&scope].state, Stop::Panic);
+    say(&mut world, ControlState::Running, "neighbor:edge1");
+    assert_eq!(
+        refused(&say(&mut world, ControlState::Hold, "neighbor:edge1")),
+        None
+    );
 }

@@ -88,6 +88,7 @@ fn the_guardrails_judge_it_like_a_new_one() {
             state,
             actor: "anna".to_owned(),
             reason: "test".to_owned(),
+            said: 0,
         })
     };
     world.run(&say(ControlState::Hold), None);
@@ -206,6 +207,7 @@ fn hold(world: &mut World, state: ControlState) {
         state,
         actor: "anna".to_owned(),
         reason: "test".to_owned(),
+        said: 0,
     };
     world.run(&Command::Control(command), None);
 }
