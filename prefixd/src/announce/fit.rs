@@ -235,7 +235,8 @@ fn longest(rule: &Rule, unfit: &Unfit) -> Option<List> {
         .filter(|list| !list.of(&rule.matches).is_empty())
 }
 
-/// The rule as several whose matches are disjoint and together exactly its own. One list is split; where two are too
+/// The rule as several whose matches are together exactly its own, and disjoint but where a list names either side's
+/// ports. One list is split; where two are too
 /// long, no single one helps.
 fn in_parts(
     rule: &Rule,
