@@ -182,7 +182,13 @@ async fn routes_methods_types_and_filters() -> anyhow::Result<()> {
         (&Method::DELETE, "/v1/events", "", 405, "method_not_allowed"),
         (&post, "/v1/events", "text/plain", 415, "media_type"),
         (&get, "/v1/mitigations?status=activ", "", 400, "escalated"),
-        (&get, "/v1/mitigations?colour=red", "", 400, "known: format, limit"),
+        (
+            &get,
+            "/v1/mitigations?colour=red",
+            "",
+            400,
+            "known: format, limit",
+        ),
         (&get, "/v1/mitigations?limit=0", "", 400, "1 to 1000"),
         (&get, "/v1/mitigations?cursor=xyz", "", 400, "next_cursor"),
         (
