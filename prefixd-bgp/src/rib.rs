@@ -179,7 +179,7 @@ impl Rib {
             return self.withdraw(rule.key());
         }
         let obstacle = self.obstacle(&rule, action);
-        let first = self.first_admission(&rule, action);
+        let first = self.first_admission(rule.family(), obstacle);
         let id = self.slots.find_or_insert(&rule);
         self.update(id, Queue::Fresh, |entry| {
             let old = entry.desired;

@@ -60,6 +60,17 @@ struct Inner {
     rng: Mutex<SmallRng>,
 }
 
+/// Changes after which a neighbour's writer begins while more are applied: some messages' worth.
+const WAKE_EVERY: usize = 1_024;
+
+/// A neighbour that is being changed.
+struct Touched<'a> {
+    handle: &'a Handle,
+    /// The deadline that its task knew before the first change.
+    expected: Option<Instant>,
+    changes: usize,
+}
+
 /// One neighbour and the owner of its task.
 struct Handle {
     shared: Arc<NeighborShared>,
@@ -204,7 +215,7 @@ impl Speaker {
         }
         let now = Instant::now();
         let neighbors = self.inner.neighbors();
-        let mut touched: BTreeMap<&str, (&Handle, Option<Instant>)> = BTreeMap::new();
+        let mut touched: BTreeMap<&str, Touched<'_>> = BTreeMap::new();
         let mut unknown = None;
         for change in changes {
             match change.target().clone() {
@@ -221,7 +232,7 @@ impl Speaker {
                 },
             }
         }
-        for (handle, expected) in touched.into_values() {
+        for Touched { handle, expected, .. } in touched.into_values() {
             handle.shared.changed.send_replace(());
             let next = handle.shared.rib().next_expiry();
             if next.is_some_and(|next| expected.is_none_or(|expected| next < expected)) {
@@ -414,19 +425,29 @@ impl Inner {
 }
 
 impl Handle {
-    /// Applies one change and remembers which deadline the task knew before the first one.
+    /// Applies one change. The writer is woken on the way of many, so that a router takes the first while the last are
+    /// still being put down; a few go out together.
     fn change<'a>(
         &'a self,
         name: &'a str,
         change: Change,
         now: Instant,
-        touched: &mut BTreeMap<&'a str, (&'a Self, Option<Instant>)>,
+        touched: &mut BTreeMap<&'a str, Touched<'a>>,
     ) {
         let mut rib = self.shared.rib();
-        touched.entry(name).or_insert_with(|| (self, rib.next_expiry()));
+        let touched = touched.entry(name).or_insert_with(|| Touched {
+            handle: self,
+            expected: rib.next_expiry(),
+            changes: 0,
+        });
         match change {
             Change::Announce { route, .. } => rib.announce(route, now),
             Change::Withdraw { key, .. } => rib.withdraw(&key),
+        }
+        drop(rib);
+        touched.changes += 1;
+        if touched.changes % WAKE_EVERY == 0 {
+            self.shared.changed.send_replace(());
         }
     }
 }

@@ -23,10 +23,10 @@ impl Rib {
             .map(|_| Admission::Quarantined)
     }
 
-    /// The admission of a rule that is new, or that was kept from being told: to be followed by [`Rib::settle`].
-    pub(super) fn first_admission(&self, rule: &CanonicalRule, action: Action) -> Admission {
-        let family = rule.family();
-        self.obstacle(rule, action).unwrap_or_else(|| {
+    /// The admission of a rule that is new, or that was kept from being told, by what [`Rib::obstacle`] says of it: to be
+    /// followed by [`Rib::settle`].
+    pub(super) fn first_admission(&self, family: Family, obstacle: Option<Admission>) -> Admission {
+        obstacle.unwrap_or_else(|| {
             let is_free =
                 self.waiting[family.index()].is_empty() && self.policy.full(self.admitted, family).is_none();
             if is_free {

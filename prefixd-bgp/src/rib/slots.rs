@@ -4,11 +4,11 @@
 //! an order holds the number of the slot instead of the key.
 
 use std::cmp::Reverse;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use tokio::time::{Duration, Instant};
 
 use super::entry::{Admission, Desired, Entry, Turn};
@@ -28,9 +28,16 @@ pub(super) struct Tick(i64);
 pub(super) struct Slots {
     slots: Vec<Slot>,
     free: Vec<Id>,
-    index: HashTable<Id>,
-    hasher: RandomState,
+    index: HashTable<Indexed>,
+    hasher: DefaultHashBuilder,
     base: Option<Instant>,
+}
+
+/// Where a key's entry is. With its hash: a table that grows, or meets another key in the same place, asks no rule.
+#[derive(Clone, Copy)]
+struct Indexed {
+    hash: u32,
+    id: Id,
 }
 
 #[derive(Clone)]
@@ -63,15 +70,30 @@ impl Id {
     }
 }
 
+/// The table tells places by the lowest bits and neighbours in a place by the highest.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << u32::BITS | u64::from(hash)
+}
+
 impl Slots {
     pub(super) fn find(&self, key: &NlriKey) -> Option<Id> {
-        let is_it = |id: &Id| self.key(*id) == Some(key);
-        self.index.find(self.hasher.hash_one(key), is_it).copied()
+        self.find_hashed(self.hash(key), key)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "half of a hash is one")]
+    fn hash(&self, key: &NlriKey) -> u32 {
+        self.hasher.hash_one(key) as u32
+    }
+
+    fn find_hashed(&self, hash: u32, key: &NlriKey) -> Option<Id> {
+        let is_it = |one: &Indexed| one.hash == hash && self.key(one.id) == Some(key);
+        self.index.find(spread(hash), is_it).map(|found| found.id)
     }
 
     /// The slot of the rule; a new one if it has none.
     pub(super) fn find_or_insert(&mut self, rule: &Arc<CanonicalRule>) -> Id {
-        if let Some(id) = self.find(rule.key()) {
+        let hash = self.hash(rule.key());
+        if let Some(id) = self.find_hashed(hash, rule.key()) {
             return id;
         }
         let slot = Slot::new(rule.clone());
@@ -89,9 +111,8 @@ impl Slots {
                 Id(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
             }
         };
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        let hash = |id: &Id| slots[id.index()].key().map_or(0, |key| hasher.hash_one(key));
-        self.index.insert_unique(hasher.hash_one(rule.key()), id, hash);
+        self.index
+            .insert_unique(spread(hash), Indexed { hash, id }, |one| spread(one.hash));
         id
     }
 
@@ -99,8 +120,8 @@ impl Slots {
         let Some(rule) = self.slots.get_mut(id.index()).and_then(|slot| slot.rule.take()) else {
             return;
         };
-        let hash = self.hasher.hash_one(rule.key());
-        if let Ok(found) = self.index.find_entry(hash, |other| *other == id) {
+        let hash = spread(self.hash(rule.key()));
+        if let Ok(found) = self.index.find_entry(hash, |other| other.id == id) {
             found.remove();
         }
         self.free.push(id);
