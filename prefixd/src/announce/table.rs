@@ -57,6 +57,8 @@ struct Owner {
 pub(super) struct Table {
     slots: HashMap<NlriKey, Slot>,
     keys: HashMap<MitigationId, Vec<NlriKey>>,
+    /// What mitigations own for a moment beside what they want now: it ends with them at the latest.
+    leaving: HashMap<MitigationId, Vec<NlriKey>>,
 }
 
 impl Table {
@@ -101,6 +103,10 @@ impl Table {
                     },
                 );
                 self.put(&rule, leaving, &mut steps);
+                let leaving = self.leaving.entry(mitigation).or_default();
+                if !leaving.contains(&old) {
+                    leaving.push(old);
+                }
             }
         }
         steps
@@ -109,8 +115,10 @@ impl Table {
     /// The mitigation has ended.
     pub(super) fn remove(&mut self, mitigation: MitigationId) -> Vec<Step> {
         let mut steps = Vec::new();
-        for key in self.keys.remove(&mitigation).unwrap_or_default() {
-            self.disown(&key, mitigation, &mut steps);
+        let wanted = self.keys.remove(&mitigation).unwrap_or_default();
+        let leaving = self.leaving.remove(&mitigation).unwrap_or_default();
+        for key in wanted.iter().chain(&leaving) {
+            self.disown(key, mitigation, &mut steps);
         }
         steps
     }
@@ -128,6 +136,12 @@ impl Table {
         let mut steps = Vec::new();
         for (key, mitigation) in ended {
             self.disown(&key, mitigation, &mut steps);
+            if let Some(leaving) = self.leaving.get_mut(&mitigation) {
+                leaving.retain(|other| *other != key);
+                if leaving.is_empty() {
+                    self.leaving.remove(&mitigation);
+                }
+            }
         }
         steps
     }
@@ -380,5 +394,18 @@ mod tests {
             [Step::Withdraw(wanted(53, POLICE).rule.key().clone())]
         );
         assert_eq!(table.len(), 1);
+    }
+    /// A withdrawal that leaves the rule of a moment ago on the router is none.
+    #[test]
+    fn what_leaves_goes_with_its_mitigation() {
+        let (mut table, one, two) = (Table::default(), MitigationId::new(), MitigationId::new());
+        table.set(one, &[wanted(53, POLICE)], at(10), at(1));
+        table.set(two, &[wanted(53, POLICE)], at(10), at(1));
+        table.set(one, &[wanted(54, POLICE)], at(10), at(2));
+        let withdrawn = |port: u16| Step::Withdraw(wanted(port, POLICE).rule.key().clone());
+        assert_eq!(table.remove(one), [withdrawn(54)], "another wants it still");
+        table.set(two, &[wanted(55, POLICE)], at(10), at(2));
+        assert_eq!(table.remove(two), [withdrawn(55), withdrawn(53)]);
+        assert_eq!((table.len(), table.leaving.len()), (0, 0));
     }
 }
