@@ -59,6 +59,12 @@ impl Turn<'_> {
         }
         let last_ban_at = group.last_ban_at;
         let held = claims::hold(&mut group, command, source, self.now, &mut self.trace);
+        // Now, because this ban ends the quiet whether or not it begins a mitigation.
+        if self.state.mitigation_of(scope).is_none()
+            && lease::is_quiet(self.policy, &group, last_ban_at, self.now)
+        {
+            group.filtered_since = None;
+        }
         let live: Vec<_> = claims::holding(self.policy, &group, false, self.now).collect();
         group.confidence = claims::confidence(self.policy, live);
         // What is live in a suppressed scope an operator made after the withdrawal: events attach to it.
@@ -350,7 +356,7 @@ impl Turn<'_> {
         let granted = lease::extend(self.policy, &mut next, since, self.now, ttl);
         if lease::is_pinned(&next) {
             self.trace.note(Reason::OperatorHeld { mitigation_id: id });
-        } else if widens {
+        } else if widens || is_behind(&next) {
             self.widen(&mut next, owner);
         }
         let escalated = self.escalate_when_due(&mut next, owner, since);
@@ -451,6 +457,16 @@ impl Turn<'_> {
         self.trace.note(granted);
         Some(reason)
     }
+}
+
+/// Whether a port is claimed that no rule takes: what kept it out before, such as a hold, may be over.
+fn is_behind(mitigation: &Mitigation) -> bool {
+    let is_taken = |port: u16| {
+        let mut ports = mitigation.rules.iter().map(|rule| &rule.matches.dst_ports);
+        ports.any(|ports| ports.is_empty() || ports.contains(port))
+    };
+    let mut claimed = mitigation.claims.iter().flat_map(|claim| &claim.dst_ports);
+    claimed.any(|port| !is_taken(*port))
 }
 
 /// What becomes of a ban that makes no mitigation for this reason.

@@ -103,7 +103,8 @@ impl Turn<'_> {
             limits.max_ttl
         };
         // A hold-down may be longer than a lease.
-        let bound = live.ends_at.unwrap_or(self.now.saturating_add(max_ttl));
+        let longest = self.now.saturating_add(max_ttl);
+        let bound = live.ends_at.map_or(longest, |ends_at| ends_at.max(longest));
         let cap = lease::lifetime_end(self.policy, filtered_since, operator);
         let expires_at = live.expires_at.min(bound).min(cap);
         let mut next = Mitigation::clone(live);

@@ -81,6 +81,24 @@ fn rules_do_not_grow_on_hold() {
     assert_ne!(world.live()[0].rules, before, "the test can fail");
 }
 
+/// The detector says the same again, and nothing that it had not said during the hold.
+#[test]
+fn rules_catch_up_when_a_hold_is_over() {
+    let mut world = World::new(policy());
+    let with_ports = |ports: &[u16]| EventRequest {
+        top_dst_ports: ports.to_vec(),
+        ..ban("blind", "203.0.113.3", "udp_flood")
+    };
+    world.event(with_ports(&[27015]));
+    say(&mut world, ControlState::Hold, "pop");
+    world.event(with_ports(&[27015, 30000]));
+    let taken = |world: &World| world.live()[0].rules[0].matches.dst_ports.to_string();
+    assert_eq!(taken(&world), "27015");
+    say(&mut world, ControlState::Running, "pop");
+    world.event(with_ports(&[27015, 30000]));
+    assert_eq!(taken(&world), "27015,30000");
+}
+
 #[test]
 fn a_panic_ends_what_it_is_about() {
     for (scope, left) in [("pop", 0), ("customer:acme", 1), ("neighbor:edge1", 2)] {

@@ -6,6 +6,7 @@ mod control;
 mod extend;
 mod flows;
 mod foresee;
+mod lifetime;
 mod properties;
 mod quarantine;
 mod undo;
