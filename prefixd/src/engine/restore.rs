@@ -2,14 +2,12 @@
 
 use crate::policy::State;
 use crate::store::Loaded;
-use prefixd_api::mitigation::OriginKind;
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
-use std::time::Duration;
 use tracing::{error, warn};
 
-/// Puts what was stored back. The wall clock may have been set back: no lease is longer than its TTL or hold-down
-/// from now, and nothing happened later than now.
+/// Puts what was stored back. The wall clock may have been set back: no lease is longer from now than it was when it was
+/// last changed, and nothing happened later than now.
 pub(super) fn restore(state: &mut State, loaded: &Loaded, now: Timestamp) -> u64 {
     for row in &loaded.unreadable {
         error!(%row, "this row is left alone; what it stands for is not announced");
@@ -46,22 +44,10 @@ pub(super) fn restore(state: &mut State, loaded: &Loaded, now: Timestamp) -> u64
     }
     state.breaker = loaded.breaker.clone().map(Arc::new);
     for mitigation in &loaded.mitigations {
-        let ttl = Duration::from_secs(mitigation.ttl_seconds.into());
-        let hold_down = match (mitigation.ending_since, mitigation.ends_at) {
-            (Some(since), Some(ends_at)) => ends_at.since(since),
-            _ => Duration::ZERO,
-        };
-        // An operator's lease may be longer than the step's.
-        let extended = mitigation
-            .claims
-            .iter()
-            .filter(|claim| claim.kind == OriginKind::Operator)
-            .filter_map(|claim| Some(claim.lives_until?.since(claim.since)))
-            .max()
-            .unwrap_or_default();
-        let longest = now.saturating_add(ttl.max(hold_down).max(extended));
+        // What was left of it when it was last changed.
+        let left = mitigation.expires_at.since(mitigation.updated_at);
         let mut mitigation = mitigation.clone();
-        mitigation.expires_at = mitigation.expires_at.min(longest);
+        mitigation.expires_at = mitigation.expires_at.min(now.saturating_add(left));
         state.restore(Arc::new(mitigation));
     }
     restore_unconfirmed(state, loaded);

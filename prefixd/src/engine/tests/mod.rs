@@ -3,7 +3,9 @@
 mod breaker;
 mod commits;
 mod history;
+mod model;
 mod panics;
+mod restore;
 mod stops;
 mod time;
 mod undo;
@@ -87,6 +89,8 @@ struct Bench {
     announcer: Arc<Announcer>,
     clock: Arc<Clock>,
     connection: String,
+    /// For a reload that leaves them as they are.
+    neighbors: (Vec<NeighborConfig>, Vec<Neighbor>),
     _directory: Option<tempfile::TempDir>,
 }
 
@@ -99,7 +103,11 @@ impl Bench {
 
     async fn with(place: Place, settings: Settings, playbooks: &str) -> Self {
         let config = Config::from_texts(SETTINGS, INVENTORY, playbooks).unwrap();
-        let clock = Arc::new(Clock::starting_at(Timestamp::wall_clock()));
+        Self::starting_at(Timestamp::wall_clock(), place, settings, &config).await
+    }
+
+    async fn starting_at(now: Timestamp, place: Place, settings: Settings, config: &Config) -> Self {
+        let clock = Arc::new(Clock::starting_at(now));
         let neighbor = NeighborConfig {
             name: "edge".into(),
             address: Ipv4Addr::new(192, 0, 2, 1).into(),
@@ -123,7 +131,7 @@ impl Bench {
             listen: Vec::new(),
             hold_time: HoldTime::from_secs(30).unwrap(),
             marker: None,
-            neighbors: vec![neighbor],
+            neighbors: vec![neighbor.clone()],
         })
         .unwrap();
         let edge = Neighbor {
@@ -132,14 +140,14 @@ impl Bench {
             plan: NeighborPlan::default(),
             max_rules: 1000,
         };
-        let policy = Arc::new(Policy::compile(&config, &Implicit::default()));
+        let policy = Arc::new(Policy::compile(config, &Implicit::default()));
         let announcer = Arc::new(Announcer::new(
             speaker,
             Arc::clone(&clock),
-            vec![edge],
+            vec![edge.clone()],
             Arc::clone(&policy),
         ));
-        let loaded = place.store.load(POP, clock.now()).await.unwrap();
+        let loaded = place.store.load(policy.pop(), clock.now()).await.unwrap();
         let parts = Parts {
             store: Arc::new(place.store),
             announcer: Arc::clone(&announcer),
@@ -156,6 +164,7 @@ impl Bench {
             announcer,
             clock,
             connection: place.connection,
+            neighbors: (vec![neighbor], vec![edge]),
             _directory: place.directory,
         }
     }
@@ -165,6 +174,14 @@ impl Bench {
         let (reply, told) = oneshot::channel();
         let command = self.handle.numbered(command);
         self.engine.waiting.push_back(Request::Command { command, reply });
+        told
+    }
+
+    /// The same of what overtakes everything else, as the engine's loop hears it.
+    fn urgently(&mut self, command: Command) -> Told {
+        let (reply, told) = oneshot::channel();
+        let command = self.handle.numbered(command);
+        self.engine.at_once(Request::Command { command, reply });
         told
     }
 

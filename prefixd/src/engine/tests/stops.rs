@@ -16,14 +16,6 @@ fn say(state: ControlState, scope: &str) -> Command {
 }
 
 impl Bench {
-    /// As the engine's loop hears it.
-    fn urgently(&mut self, command: Command) -> Told {
-        let (reply, told) = oneshot::channel();
-        let command = self.handle.numbered(command);
-        self.engine.at_once(Request::Command { command, reply });
-        told
-    }
-
     async fn settle(&mut self) {
         while !self.engine.own.is_empty()
             || !self.engine.waiting.is_empty()

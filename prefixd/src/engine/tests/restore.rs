@@ -1,0 +1,50 @@
+//! Leases over a restart.
+
+use super::super::restore::restore;
+use super::*;
+use crate::policy::{CreateCommand, ExtendCommand, State};
+use prefixd_api::mitigation::MitigationRequest;
+
+/// The remaining lease, in seconds, after a start so many seconds from now.
+async fn left_after(bench: &Bench, away: i64) -> i64 {
+    let now = Timestamp::from_micros(bench.clock.now().as_micros() + away * 1_000_000);
+    let loaded = bench.engine.parts.store.load(POP, now).await.unwrap();
+    let mut state = State::default();
+    restore(&mut state, &loaded, now);
+    let live = state.mitigations.values().next().unwrap();
+    (live.expires_at.as_micros() - now.as_micros() + 500_000).div_euclid(1_000_000)
+}
+
+on_both_stores!(an_extension_outlives_a_restart_and_a_clock_that_was_set_back_lengthens_none);
+
+async fn an_extension_outlives_a_restart_and_a_clock_that_was_set_back_lengthens_none(place: Place) {
+    let mut bench = Bench::new(place).await;
+    let request = MitigationRequest {
+        victim_ip: "203.0.113.10".to_owned(),
+        vector: Some("udp_flood".to_owned()),
+        ttl_seconds: Some(60),
+        dst_ports: [27015].into_iter().collect(),
+        protocol: Some(17),
+        reason: "INC-4711".to_owned(),
+        ..MitigationRequest::default()
+    };
+    let _made = bench.ask(Command::Create(Box::new(CreateCommand {
+        ids: FreshIds::new(),
+        victim: "203.0.113.10".parse().unwrap(),
+        request,
+        actor: "token:noc".to_owned(),
+    })));
+    bench.finish().await;
+    let mitigation = *bench.engine.state.mitigations.keys().next().unwrap();
+    let _extended = bench.ask(Command::Extend(ExtendCommand {
+        mitigation,
+        ttl: Duration::from_secs(600),
+        reason: "INC-4711".to_owned(),
+        expected_revision: None,
+        actor: "token:noc".to_owned(),
+    }));
+    bench.finish().await;
+    assert_eq!(left_after(&bench, 0).await, 600);
+    assert_eq!(left_after(&bench, 100).await, 500);
+    assert_eq!(left_after(&bench, -3600).await, 600, "the clock was set back");
+}
