@@ -71,6 +71,16 @@ pub struct SafelistEntry {
     pub expires_at: Option<Timestamp>,
 }
 
+/// The body of `POST /v1/config/reload`; it may be left out.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ReloadRequest {
+    /// How many mitigations you expect to lose rules because something is switched to dry-run; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect_count: Option<u64>,
+}
+
 /// The body of `POST /v1/safelist`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]

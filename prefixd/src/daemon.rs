@@ -97,9 +97,12 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
         live,
         reload: {
             let reloader = reloader.clone();
-            Arc::new(move |actor| {
+            Arc::new(move |actor, expect_count| {
                 let reloader = reloader.clone();
-                Box::pin(async move { reloader.reload(&actor).await.map_err(http::Failure::from) })
+                Box::pin(async move {
+                    let reloaded = reloader.reload(&actor, expect_count).await;
+                    reloaded.map_err(http::Failure::from)
+                })
             })
         },
         shutdown: shutdown.clone(),
@@ -262,8 +265,8 @@ async fn reload_on_hangup(mut hangups: Signal, reloader: Reloader, shutdown: Can
             received = hangups.recv() => if received.is_none() { return },
         }
         notify(&[sd_notify::NotifyState::Reloading]);
-        // The reloader logs what it refuses.
-        let _ = reloader.reload("signal:SIGHUP").await;
+        // The reloader logs what it refuses. A signal confirms nothing.
+        let _ = reloader.reload("signal:SIGHUP", None).await;
         notify(&[sd_notify::NotifyState::Ready]);
     }
 }

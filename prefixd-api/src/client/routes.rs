@@ -13,7 +13,9 @@ use crate::operation::{
 };
 use crate::peer::{PeerDetail, PeerOrder, PeerOrderRequest, RibList};
 use crate::preview::{MitigationPreview, WithdrawPreview, WithdrawPreviewRequest};
-use crate::resource::{Health, HealthDetail, PeerList, SafelistAnswer, SafelistList, SafelistRequest, Stats};
+use crate::resource::{
+    Health, HealthDetail, PeerList, ReloadRequest, SafelistAnswer, SafelistList, SafelistRequest, Stats,
+};
 use crate::why::Why;
 use ipnet::IpNet;
 use reqwest::Method;
@@ -256,13 +258,13 @@ impl Client {
 
     /// Reads the configuration files again, all or none.
     pub async fn reload(&self) -> Result<Value, Error> {
-        let answer = self
-            .send(Method::POST, "/v1/config/reload", None, Repeat::WhenUnsent)
-            .await?;
-        if answer.body.is_empty() {
-            return Ok(Value::Null);
-        }
-        decode(&answer.body)
+        self.reload_with(&ReloadRequest::default()).await
+    }
+
+    /// The same, with what is expected to come of it.
+    pub async fn reload_with(&self, request: &ReloadRequest) -> Result<Value, Error> {
+        self.change("/v1/config/reload", request, Repeat::WhenUnsent)
+            .await
     }
 
     /// The OpenAPI document.

@@ -35,6 +35,9 @@ pub struct Customer {
     /// What they run.
     #[serde(default)]
     pub services: Vec<Service>,
+    /// Whether rules for them go to routers; false: what is decided is recorded and not announced.
+    #[serde(default = "yes")]
+    pub enforce: bool,
 }
 
 /// How careful a customer wants to be treated; a playbook gives it a meaning.

@@ -124,6 +124,13 @@ pub struct Playbook {
     pub matches: PlaybookMatch,
     /// What it does, first step first.
     pub steps: Vec<Step>,
+    /// Whether what it makes goes to routers; false: it is decided, recorded and not announced.
+    #[serde(default = "yes")]
+    pub enforce: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// When a playbook applies: every key that is there must be met.
@@ -153,6 +160,9 @@ pub struct PlaybookMatch {
 pub struct DefaultPlaybook {
     /// What it does, first step first.
     pub steps: Vec<Step>,
+    /// As of a playbook.
+    #[serde(default = "yes")]
+    pub enforce: bool,
 }
 
 /// One step.

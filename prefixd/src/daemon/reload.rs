@@ -8,7 +8,7 @@ use crate::http::{Failure, Live};
 use crate::policy::Policy;
 use arc_swap::ArcSwap;
 use prefixd_api::config::{self, Config, ConfigErrors, Settings, Versions};
-use prefixd_api::problem::Code;
+use prefixd_api::problem::{Code, Problem};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,9 +64,21 @@ pub enum ReloadError {
     /// An address that must be protected is not known.
     #[error("{0:#}; nothing was changed")]
     Address(anyhow::Error),
+    /// It would take rules off the routers, and nobody said that it may.
+    #[error("{}", .0.detail)]
+    Unconfirmed(Box<Problem>),
     /// The journal could not be written.
     #[error("{0}; nothing was changed, try again")]
-    Engine(#[from] SubmitError),
+    Engine(SubmitError),
+}
+
+impl From<SubmitError> for ReloadError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Unconfirmed(problem) => Self::Unconfirmed(problem),
+            error => Self::Engine(error),
+        }
+    }
 }
 
 impl Reloader {
@@ -92,14 +104,15 @@ impl Reloader {
         self.inner.in_force.load_full()
     }
 
-    /// Reads all files and puts them into force, or changes nothing.
+    /// Reads all files and puts them into force, or changes nothing. What switches to dry-run takes rules off the routers,
+    /// which must be as many mitigations' as expected.
     ///
     /// # Errors
     /// See [`ReloadError`].
-    pub async fn reload(&self, actor: &str) -> Result<u64, ReloadError> {
+    pub async fn reload(&self, actor: &str, expect_count: Option<u64>) -> Result<u64, ReloadError> {
         // A task of its own: a caller that goes away must not leave it half done.
         let (this, by) = (self.clone(), actor.to_owned());
-        let reload = tokio::spawn(async move { this.try_reload(&by).await });
+        let reload = tokio::spawn(async move { this.try_reload(&by, expect_count).await });
         let result = reload
             .await
             .unwrap_or(Err(ReloadError::Engine(SubmitError::Defect)));
@@ -112,7 +125,7 @@ impl Reloader {
         result
     }
 
-    async fn try_reload(&self, actor: &str) -> Result<u64, ReloadError> {
+    async fn try_reload(&self, actor: &str, expect_count: Option<u64>) -> Result<u64, ReloadError> {
         let parts = &self.inner.parts;
         let mut known = self.inner.known.lock().await;
         let Known { database, versions } = &mut *known;
@@ -146,6 +159,7 @@ impl Reloader {
             neighbors: speaker.neighbors,
             announce: wiring::neighbors(&next),
             told: told(versions, next.versions()),
+            expect_count,
         };
         let head = parts.engine.reload(Box::new(reload), actor.to_owned()).await?;
         // It is in the journal: nothing from here on can refuse it.
@@ -169,6 +183,7 @@ impl From<ReloadError> for Failure {
         match error {
             // The files are not to blame: the caller may try again.
             ReloadError::Engine(error) => error.into(),
+            ReloadError::Unconfirmed(problem) => problem.into(),
             error => Self::new(Code::ConfigInvalid, error.to_string()),
         }
     }

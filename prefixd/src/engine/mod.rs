@@ -8,6 +8,7 @@ mod batch;
 mod breaker;
 mod commit;
 mod deadlines;
+mod dry_run;
 mod known;
 mod quarantine;
 mod replays;
@@ -24,6 +25,7 @@ use crate::journal::Entry;
 use crate::policy::{Command, Outcome, Policy, SetControl, State};
 use arc_swap::ArcSwap;
 use prefixd_api::control::Stopped;
+use prefixd_api::problem::Problem;
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -89,6 +91,9 @@ pub enum SubmitError {
     /// Deciding this command failed by a defect; the log says which.
     #[error("deciding failed")]
     Defect,
+    /// A reload would take rules off the routers, and nobody said that it may.
+    #[error("{0}")]
+    Unconfirmed(Box<Problem>),
 }
 
 /// How the rest of the daemon reaches the engine.

@@ -93,6 +93,8 @@ pub struct Reload {
     pub announce: Vec<Neighbor>,
     /// For the record: the fields of its feed message, as a JSON object.
     pub told: String,
+    /// How many mitigations may lose rules because something is switched to dry-run; absent: none.
+    pub expect_count: Option<u64>,
 }
 
 /// See [`super`].
@@ -553,6 +555,9 @@ impl Engine {
         next: Reload,
         actor: &str,
     ) -> Result<Result<u64, SubmitError>, EngineError> {
+        if let Some(problem) = self.unconfirmed_dry_run(&next) {
+            return Ok(Err(SubmitError::Unconfirmed(problem)));
+        }
         let before = self.head;
         let mut batch = self.next_batch();
         batch.append(actor, Kind::Config, "config".to_owned(), next.told);

@@ -137,6 +137,7 @@ impl From<SubmitError> for Failure {
                 "the database does not take changes; nothing is announced that is not recorded: send it again",
             )
             .with_retry_after(RETRY_AFTER),
+            SubmitError::Unconfirmed(problem) => *problem,
             SubmitError::Defect => {
                 Problem::new(Code::Internal, "deciding this failed; nothing was done. The daemon's log has the cause")
             }

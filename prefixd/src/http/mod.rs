@@ -59,9 +59,11 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// Puts the configuration files into force; answers the position of the journal entry, or why nothing changed.
-pub type Reload =
-    Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = Result<u64, Failure>> + Send>> + Send + Sync>;
+/// Puts the configuration files into force, for an actor who expects so many mitigations to lose rules by a switch to
+/// dry-run; answers the position of the journal entry, or why nothing changed.
+pub type Reload = Arc<
+    dyn Fn(String, Option<u64>) -> Pin<Box<dyn Future<Output = Result<u64, Failure>> + Send>> + Send + Sync,
+>;
 
 /// Feed subscribers at once; one more is told to come back.
 const MAX_SUBSCRIBERS: usize = 256;

@@ -81,7 +81,7 @@ impl Turn<'_> {
             Conclusion::new(EventOutcome::Suppressed, reason)
         } else {
             match self.state.mitigation_of(scope) {
-                Some(live) if !live.enforced && self.is_enforced(&group) => {
+                Some(live) if !live.enforced && self.would_be_enforced(command, owner, &group) => {
                     let reason = Reason::ModeChanged {
                         was_enforced: false,
                         because: "the next ban makes an enforced one".into(),
@@ -106,12 +106,15 @@ impl Turn<'_> {
         self.conclude(command, Some(&group), end)
     }
 
-    /// Whether a mitigation on these claims goes to routers.
-    fn is_enforced(&self, group: &Group) -> bool {
-        self.policy.mode == Mode::Enforced
-            && claims::holding(self.policy, group, true, self.now)
-                .next()
-                .is_some()
+    /// Whether a mitigation that this ban makes would go to routers.
+    fn would_be_enforced(&self, command: &EventCommand, owner: Option<Owner<'_>>, group: &Group) -> bool {
+        let target = Target {
+            victim: command.event.victim,
+            vector: &command.event.vector,
+            owner,
+        };
+        let playbook = self.playbook(target, Some(&command.event.source)).ok();
+        self.policy.trial(owner, playbook, group, self.now).is_none()
     }
 
     /// A first mitigation of the scope, or a successor.
@@ -146,18 +149,12 @@ impl Turn<'_> {
         self.guard_scope(event.victim, &event.vector)?;
         let clear = self.guard_destination(event.victim, owner)?;
         self.trace.note(clear);
-        let enforced = self.is_enforced(group);
-        if !enforced {
-            let because = if self.policy.mode == Mode::DryRun {
-                "the daemon"
-            } else {
-                "the source is not enforced"
-            };
-            self.trace.note(Reason::DryRun {
-                mode: self.policy.mode,
-                because: because.into(),
-            });
-        }
+        let playbook = self.playbook(target, Some(&event.source));
+        let trial = self
+            .policy
+            .trial(owner, playbook.as_ref().ok().copied(), group, self.now);
+        self.note_trial(trial);
+        let enforced = trial.is_none();
         // The claim that asks comes first: rates of change count against its source.
         let mut holding: Vec<_> = claims::holding(self.policy, group, enforced, self.now)
             .cloned()
@@ -171,7 +168,7 @@ impl Turn<'_> {
                 source: event.source.clone(),
             });
         }
-        let playbook = self.playbook(target, Some(&event.source))?;
+        let playbook = playbook?;
         let step = &playbook.steps[0];
         self.trace.note(Reason::Playbook {
             playbook: playbook.name.to_string(),

@@ -172,6 +172,7 @@ fn inventory(of: &config::Inventory) -> Inventory {
             profile: customer.policy_profile,
             link: customer.link_bps,
             services: customer.services.iter().map(service).collect(),
+            enforce: customer.enforce,
         });
     }
     compiled.spread_assets();
@@ -277,12 +278,21 @@ fn playbooks(of: &config::Playbooks, settings: &Settings) -> Playbooks {
             service: matches.service_id.clone(),
             profile: matches.profile,
         };
-        self::playbook(&playbook.name, when, &playbook.steps, default, settings)
+        self::playbook(&playbook.name, when, &playbook.steps, default, settings).map(|compiled| Playbook {
+            enforce: playbook.enforce,
+            ..compiled
+        })
     });
     let mut compiled = Playbooks {
         ordered: ordered.flatten().collect(),
-        default: default
-            .and_then(|steps| playbook(DEFAULT_PLAYBOOK, Condition::default(), steps, None, settings)),
+        default: of.default_playbook.as_ref().and_then(|of| {
+            let name = DEFAULT_PLAYBOOK;
+            let compiled = playbook(name, Condition::default(), &of.steps, None, settings)?;
+            Some(Playbook {
+                enforce: of.enforce,
+                ..compiled
+            })
+        }),
     };
     compiled.sort();
     compiled
@@ -303,6 +313,7 @@ fn playbook(
         name: name.into(),
         when,
         steps: compiled,
+        enforce: true,
     })
 }
 

@@ -15,7 +15,6 @@ use prefixd_api::mitigation::{
     Severity,
 };
 use prefixd_api::problem::Code;
-use prefixd_api::resource::Mode;
 use prefixd_api::rule::{Action, ActionError, ActionFields, ActionType, Match, MatchRequest, Rule};
 use prefixd_api::victim::Victim;
 use std::sync::Arc;
@@ -69,7 +68,9 @@ impl Turn<'_> {
         live: Option<&Arc<Mitigation>>,
         group: &mut Group,
     ) -> Result<Arc<Mitigation>, Reason> {
-        let enforced = self.policy.mode == Mode::Enforced;
+        let trial = self.policy.trial_of_owner(target.owner);
+        self.note_trial(trial);
+        let enforced = trial.is_none();
         self.guard_scope(command.victim, target.vector)?;
         let clear = self.guard_destination(command.victim, target.owner)?;
         self.trace.note(clear);

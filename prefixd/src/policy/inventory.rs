@@ -25,6 +25,8 @@ pub(super) struct Customer {
     pub(super) profile: PolicyProfile,
     pub(super) link: Option<BitsPerSecond>,
     pub(super) services: Vec<Service>,
+    /// Whether rules for them go to routers.
+    pub(super) enforce: bool,
 }
 
 #[derive(Debug)]

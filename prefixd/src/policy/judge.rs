@@ -1,14 +1,16 @@
 //! Judging a live mitigation again: after a start, a reload, and on every report that would prolong it.
 
 use super::effect::{Decision, MitigationEvent, Outcome};
+use super::inventory::Owner;
 use super::lease;
 use super::reason::Reason;
+use super::trial::asks;
 use super::turn::Turn;
 use crate::journal::DAEMON;
 use prefixd_api::control::Stop;
-use prefixd_api::mitigation::{EndReason, Mitigation, OriginKind, Scope};
-use prefixd_api::resource::Mode;
+use prefixd_api::mitigation::{EndReason, Mitigation, Scope};
 use prefixd_api::time::Timestamp;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 impl Turn<'_> {
@@ -34,43 +36,32 @@ impl Turn<'_> {
 
     /// Why a live mitigation may not go on, if it may not.
     pub(super) fn judged(&self, live: &Mitigation) -> Option<(Reason, EndReason)> {
-        if let Some(because) = self.wrong_mode(live) {
+        let owner = self.policy.inventory.owner(live.victim_ip);
+        if let Some(because) = self.wrong_mode(live, owner) {
             let reason = Reason::ModeChanged {
                 was_enforced: live.enforced,
-                because: because.into(),
+                because,
             };
             return Some((reason, EndReason::ModeChanged));
         }
-        let reason = self.failed_guardrail(live).err()?;
+        let reason = self.failed_guardrail(live, owner).err()?;
         let end = EndReason::from(reason.code());
         Some((reason, end))
     }
 
-    /// Enforced ones end when nothing that holds them may be enforced any more, dry-run ones when all of it is.
-    fn wrong_mode(&self, live: &Mitigation) -> Option<&'static str> {
-        match (self.policy.mode, live.enforced) {
-            (Mode::DryRun, true) => return Some("the daemon is in dry-run mode now"),
-            (Mode::DryRun, false) => return None,
-            (Mode::Enforced, _) => {}
-        }
-        // Who extends a lease says nothing of the mode.
-        let mut holding = live
-            .claims
-            .iter()
-            .filter(|claim| claim.kind == OriginKind::Event || lease::pins(claim))
-            .peekable();
-        holding.peek()?;
-        let enforced =
-            holding.any(|claim| lease::pins(claim) || self.policy.sources.get(&claim.source).enforce);
-        match (live.enforced, enforced) {
-            (true, false) => Some("no source that holds it is enforced now"),
-            (false, true) => Some("it would be enforced now; the next ban makes an enforced one"),
-            (true, true) | (false, false) => None,
+    /// Enforced ones end when they would be dry-run now. Dry-run ones end when they would be enforced, if anybody still
+    /// asks for them: nothing that was decided without consequences goes out by itself.
+    fn wrong_mode(&self, live: &Mitigation, owner: Option<Owner<'_>>) -> Option<Cow<'static, str>> {
+        match self.policy.trial_of(live, owner) {
+            Some(trial) if live.enforced => Some(format!("{trial} now").into()),
+            None if !live.enforced && live.claims.iter().any(asks) => {
+                Some("it would be enforced now; the next ban makes an enforced one".into())
+            }
+            Some(_) | None => None,
         }
     }
 
-    fn failed_guardrail(&self, live: &Mitigation) -> Result<(), Reason> {
-        let owner = self.policy.inventory.owner(live.victim_ip);
+    fn failed_guardrail(&self, live: &Mitigation, owner: Option<Owner<'_>>) -> Result<(), Reason> {
         if live.enforced
             && let Some(stopped) = self.stopped(live.customer_id.as_deref())
             && stopped.state == Stop::Panic

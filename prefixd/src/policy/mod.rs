@@ -12,6 +12,7 @@
 //! | `decide`, `turn` | one command; a decision while it is made |
 //! | `ban`, `unban`, `create`, `extend`, `annotate`, `withdraw`, `undo`, `suppress`, `pause`, `protect`, `control`, `breaker`, `neighbor`, `due`, `judge`, `quarantine` | one command each |
 //! | `claims`, `evidence`, `lease`, `guard`, `check`, `plan`, `fallback`, `widen`, `ports`, `severity` | the rules they share |
+//! | `trial` | dry-run: what keeps a mitigation from the routers |
 //! | `weights` | what each source adds to the confidence of a group |
 //! | `reason`, `trace` | why: every reason is a value |
 
@@ -53,6 +54,7 @@ mod state;
 mod suppress;
 mod templates;
 mod trace;
+mod trial;
 mod turn;
 mod unban;
 mod undo;
@@ -86,6 +88,7 @@ pub use settings::{BreakerBounds, Policy, Quotas};
 pub use starts::Starts;
 pub use state::{Counts, State, Tally};
 pub use trace::Trace;
+pub use trial::switched_to_dry_run;
 pub use turn::Facts;
 pub use undo::Unconfirmed;
 pub use weights::group_state;

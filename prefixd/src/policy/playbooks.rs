@@ -19,6 +19,8 @@ pub(super) struct Playbook {
     pub(super) when: Condition,
     /// Never empty.
     pub(super) steps: Vec<Step>,
+    /// Whether what it makes goes to routers.
+    pub(super) enforce: bool,
 }
 
 /// What must hold for a playbook to be used; absent parts hold for all.
@@ -86,6 +88,16 @@ impl Playbooks {
             .iter()
             .chain(&self.default)
             .find(|playbook| &*playbook.name == name)
+    }
+
+    /// The playbook of this name, when it is on trial.
+    pub(super) fn on_trial(&self, name: &str) -> Option<&Playbook> {
+        let mut on_trial = self
+            .ordered
+            .iter()
+            .chain(&self.default)
+            .filter(|playbook| !playbook.enforce);
+        on_trial.find(|playbook| &*playbook.name == name)
     }
 
     /// Sorts by how much a condition says; among equals the order of the file stands.

@@ -15,7 +15,6 @@ use prefixd_api::control::Stop;
 use prefixd_api::ids::{GroupId, MitigationId};
 use prefixd_api::mitigation::{Claim, Group, Mitigation, MitigationStatus, Note, Origin, OriginKind, Scope};
 use prefixd_api::problem::{Code, Problem};
-use prefixd_api::resource::Mode;
 use prefixd_api::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -259,7 +258,9 @@ impl Turn<'_> {
         let ttl = Duration::from_secs(ended.ttl_seconds.into())
             .max(limits.min_ttl)
             .min(limits.max_ttl_operator);
-        let enforced = ended.enforced && self.policy.mode == Mode::Enforced;
+        let trial = self.policy.trial_of_rules(ended, owner);
+        self.note_trial(trial);
+        let enforced = ended.enforced && trial.is_none();
         let mut group = self.open_group(&ended.scope(), undone.group);
         // Whoever still reports it holds it; the operator does for one lease at least.
         let mut holding: Vec<Claim> = claims::holding(self.policy, &group, enforced, self.now)

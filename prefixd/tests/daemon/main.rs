@@ -7,6 +7,7 @@ mod bad_input;
 mod breaker;
 mod control;
 mod crash;
+mod dry_run;
 mod feed;
 mod flows;
 mod forms;

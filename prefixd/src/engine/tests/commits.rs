@@ -194,6 +194,7 @@ fn covering(bench: &Bench) -> Box<Reload> {
         neighbors: Vec::new(),
         announce: Vec::new(),
         told: "{}".to_owned(),
+        expect_count: None,
     })
 }
 

@@ -173,6 +173,7 @@ pub(super) fn policy() -> Policy {
                 name: "default".into(),
                 when: Condition::default(),
                 steps: vec![step(ActionType::Police, 300), step(ActionType::Discard, 300)],
+                enforce: true,
             }),
         },
         templates: Templates::default(),
@@ -194,6 +195,7 @@ fn customer(id: &str, serves: bool) -> Customer {
         profile: PolicyProfile::Normal,
         link: Some(BitsPerSecond(10_000_000_000)),
         services: serves.then_some(dns).into_iter().collect(),
+        enforce: true,
     }
 }
 
@@ -484,6 +486,7 @@ fn established_connections_are_never_discarded() {
             name: "hard".into(),
             when: Condition::default(),
             steps: vec![step(ActionType::Discard, 300)],
+            enforce: true,
         });
         world.event(ban("once", "203.0.113.3", "flags"));
         assert_eq!(world.live().is_empty(), refused, "{flags}");
@@ -795,6 +798,7 @@ fn a_redirecting_step_never_takes_more_than_the_template_lets_it() {
                 asked: scrub,
                 ..step(ActionType::Discard, 300)
             }],
+            enforce: true,
         });
         world.event(ban("once", "203.0.113.3", vector));
         let live = world.live();
