@@ -331,6 +331,9 @@ pub struct Mitigation {
     pub evidence_since: Option<Timestamp>,
     /// When there last was evidence.
     pub evidence_at: Option<Timestamp>,
+    /// When there last was evidence enough for its step; only where the step is given up after a time without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// Who ended it.
@@ -443,6 +446,7 @@ impl Serialize for Changes<'_> {
             advertised_at,
             evidence_since,
             evidence_at,
+            carried_at,
             ended_at,
             ended_by,
             end_reason,

@@ -94,6 +94,8 @@ kinds! {
     MitigationUpdated = "mitigation.updated", Some("mitigation_updated");
     /// It went to a later step.
     MitigationEscalated = "mitigation.escalated", Some("mitigation_escalated");
+    /// It went back to the step before.
+    MitigationDeescalated = "mitigation.deescalated", Some("mitigation_updated");
     /// It ended before its lease.
     MitigationWithdrawn = "mitigation.withdrawn", Some("mitigation_withdrawn");
     /// It ended with its lease.
@@ -126,6 +128,7 @@ impl From<MitigationEvent> for Kind {
             MitigationEvent::Created => Self::MitigationCreated,
             MitigationEvent::Updated => Self::MitigationUpdated,
             MitigationEvent::Escalated => Self::MitigationEscalated,
+            MitigationEvent::Deescalated => Self::MitigationDeescalated,
             MitigationEvent::Withdrawn => Self::MitigationWithdrawn,
             MitigationEvent::Expired => Self::MitigationExpired,
             MitigationEvent::Acknowledged => Self::MitigationAcknowledged,

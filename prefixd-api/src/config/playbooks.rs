@@ -201,6 +201,10 @@ pub struct Step {
     /// How long there must have been evidence before a later step.
     #[serde(default)]
     pub require_persistence_seconds: Option<u32>,
+    /// How long nothing may have carried this step before the one before it takes its place; absent: it is never given
+    /// up while the mitigation lives.
+    #[serde(default, alias = "de_escalate_after")]
+    pub de_escalate_after_seconds: Option<u32>,
     /// When the attack is on a port that must stay open.
     #[serde(default)]
     pub on_allowed_port: OnAllowedPort,

@@ -279,6 +279,34 @@ fn playbooks_that_are_refused() {
             "never be reached",
         ),
         (
+            playbook(
+                "udp_flood",
+                "{ action: police, rate_bps: 5000000, de_escalate_after_seconds: 600 }",
+            ),
+            "no step before the first",
+        ),
+        (
+            playbook(
+                "udp_flood",
+                "{ action: police, rate_bps: 5000000, ttl_seconds: 900 }, { action: discard, require_persistence_seconds: 700, de_escalate_after_seconds: 600 }",
+            ),
+            "it would come and go",
+        ),
+        (
+            playbook(
+                "udp_flood",
+                "{ action: police, rate_bps: 5000000 }, { action: discard, de_escalate_after_seconds: 299 }",
+            ),
+            "quiet_period_seconds",
+        ),
+        (
+            playbook(
+                "udp_flood",
+                "{ action: discard }, { action: police, rate_bps: 5000000, de_escalate_after_seconds: 600 }",
+            ),
+            "which is stricter than police",
+        ),
+        (
             "vectors: { quic: { protocol: udp, max_action: discard } }\n".to_owned(),
             "drops all of it",
         ),

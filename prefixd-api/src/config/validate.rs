@@ -841,6 +841,43 @@ fn samples(vector: &Vector) -> [Match; 2] {
     })
 }
 
+/// A step that is given up sooner than it is taken, or for want of evidence that is late and not gone, would come and go
+/// for as long as the attack lasts.
+fn de_escalation(
+    step: &PlaybookStep,
+    before: Option<&PlaybookStep>,
+    settings: &Settings,
+    report: &mut Report,
+) {
+    let Some(after) = step.de_escalate_after_seconds else {
+        return;
+    };
+    let Some(before) = before else {
+        report.error("there is no step before the first");
+        return;
+    };
+    if before.action > step.action {
+        report.error(format!(
+            "the step before it does {}, which is stricter than {}",
+            before.action, step.action
+        ));
+    }
+    let persistence = step
+        .require_persistence_seconds
+        .unwrap_or(settings.escalation.min_persistence_seconds);
+    if after < persistence {
+        report.error(format!(
+            "{after} s are less than the {persistence} s of evidence that lead to this step: it would come and go"
+        ));
+    }
+    let quiet = settings.timers.quiet_period_seconds;
+    if after < quiet {
+        report.error(format!(
+            "{after} s are less than timers.quiet_period_seconds ({quiet}): a gap of evidence up to that is none"
+        ));
+    }
+}
+
 fn steps(steps: &[PlaybookStep], vector: Option<&str>, settings: &Settings, report: &mut Report) {
     report.require(
         "steps",
@@ -890,6 +927,10 @@ fn steps(steps: &[PlaybookStep], vector: Option<&str>, settings: &Settings, repo
             let reachable = !settings.escalation.enabled || ttl > persistence;
             report.require("ttl_seconds", reachable, format!("{ttl} s end before the next step may begin after {persistence} s: it could never be reached"));
         }
+        report.at("de_escalate_after_seconds", |report| {
+            let before = index.checked_sub(1).and_then(|before| steps.get(before));
+            de_escalation(step, before, settings, report);
+        });
         index += 1;
     });
 }

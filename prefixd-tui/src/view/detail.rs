@@ -298,6 +298,7 @@ fn timeline(app: &App, row: Option<&Mitigation>, entries: &[TimelineEntry], widt
         let moment = super::moment(app, entry.at);
         let meaning = match what {
             "escalated" => Meaning::Critical,
+            "deescalated" => Meaning::Warn,
             "withdrawn" | "expired" | "rejected" => Meaning::High,
             _ => Meaning::Plain,
         };

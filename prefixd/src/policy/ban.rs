@@ -214,6 +214,7 @@ impl Turn<'_> {
             advertised_at: None,
             evidence_since: Some(self.now),
             evidence_at: Some(self.now),
+            carried_at: None,
             ended_at: None,
             ended_by: None,
             end_reason: None,
@@ -357,6 +358,7 @@ impl Turn<'_> {
             self.widen(&mut next, owner);
         }
         let escalated = self.escalate_when_due(&mut next, owner, since);
+        self.note_what_carries(&mut next);
         next.severity = self.severity(&next, owner);
         let (what, outcome, reason) = match escalated {
             Some(reason) => {
@@ -450,6 +452,7 @@ impl Turn<'_> {
         next.step = number;
         next.status = MitigationStatus::Escalated;
         next.ttl_seconds = u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX);
+        next.carried_at = step.de_escalate_after.map(|_| self.now);
         let granted = lease::extend(self.policy, next, filtered_since, self.now, step.ttl);
         self.trace.note(granted);
         Some(reason)

@@ -113,6 +113,7 @@ impl Turn<'_> {
         next.ends_at = None;
         next.playbook = playbook.ok().map(|playbook| playbook.name.to_string());
         next.step = 1;
+        next.carried_at = None;
         next.status = MitigationStatus::Active;
         next.external_ref = command.request.external_ref.clone().or(next.external_ref);
         next.ttl_seconds = u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX);
@@ -183,6 +184,7 @@ impl Turn<'_> {
             ttl: Duration::from_secs(ttl.into()),
             confidence_at_least: None,
             persistence: None,
+            de_escalate_after: None,
             on_allowed_port: OnAllowedPort::Police,
             allow_host_wide: true,
             allow_rtbh: false,
@@ -333,6 +335,7 @@ impl Turn<'_> {
             advertised_at: None,
             evidence_since: None,
             evidence_at: None,
+            carried_at: None,
             ended_at: None,
             ended_by: None,
             end_reason: None,

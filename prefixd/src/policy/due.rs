@@ -7,6 +7,7 @@ use super::lease;
 use super::reason::Reason;
 use super::settings::Policy;
 use super::state::State;
+use super::step_back;
 use super::turn::Turn;
 use crate::journal::DAEMON;
 use prefixd_api::mitigation::{EndReason, Group, Mitigation, OriginKind, Scope};
@@ -58,6 +59,7 @@ fn mitigation_deadline(policy: &Policy, live: &Mitigation, group: &Group) -> Tim
     let renews =
         lease::renewing(policy, live, live.updated_at).and_then(|_| lease::renew_at(policy, live, since));
     let escalates = evidence::due_at(policy, live);
+    let goes_back = step_back::due_at(policy, live);
     // Those of events are the group's.
     let lets_go = live
         .claims
@@ -65,11 +67,18 @@ fn mitigation_deadline(policy: &Policy, live: &Mitigation, group: &Group) -> Tim
         .filter(|claim| claim.kind == OriginKind::Operator)
         .filter_map(|claim| claim.lives_until)
         .min();
-    [Some(live.expires_at), live.ends_at, renews, escalates, lets_go]
-        .into_iter()
-        .flatten()
-        .min()
-        .unwrap_or(live.expires_at)
+    [
+        Some(live.expires_at),
+        live.ends_at,
+        renews,
+        escalates,
+        goes_back,
+        lets_go,
+    ]
+    .into_iter()
+    .flatten()
+    .min()
+    .unwrap_or(live.expires_at)
 }
 
 impl Turn<'_> {
@@ -167,10 +176,20 @@ impl Turn<'_> {
             self.trace.note(reason);
             changed = true;
         }
+        let back = self.step_back_when_due(&mut next, owner);
         changed |= self.renew(&mut next, since);
         // A step that was due and not taken is looked at again later, counted from now.
-        changed |= evidence::due_at(self.policy, live).is_some_and(|at| at <= self.now);
-        if changed {
+        let steps = [
+            evidence::due_at(self.policy, live),
+            step_back::due_at(self.policy, live),
+        ];
+        changed |= steps.into_iter().flatten().any(|at| at <= self.now);
+        if let Some(reason) = back {
+            next.severity = self.severity(&next, owner);
+            next.why_summary = reason.to_string();
+            self.trace.note(reason);
+            self.change(MitigationEvent::Deescalated, DAEMON, Some(live), next);
+        } else if changed {
             self.change(MitigationEvent::Updated, DAEMON, Some(live), next);
         }
         false

@@ -226,6 +226,8 @@ pub enum MitigationEvent {
     Updated,
     /// It went to a later step.
     Escalated,
+    /// It went back to the step before.
+    Deescalated,
     /// It ended before its lease.
     Withdrawn,
     /// It ended with its lease.

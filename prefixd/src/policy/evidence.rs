@@ -5,12 +5,13 @@ use super::lease::is_pinned;
 use super::playbooks::Step;
 use super::reason::Reason;
 use super::settings::Policy;
+use super::step_back;
 use prefixd_api::mitigation::Mitigation;
 use prefixd_api::time::Timestamp;
 use std::time::Duration;
 
 /// How soon a step that could not be taken is looked at again.
-const RECHECK: Duration = Duration::from_secs(30);
+pub(super) const RECHECK: Duration = Duration::from_secs(30);
 
 /// Where a mitigation stands before its next step.
 #[derive(Debug)]
@@ -38,7 +39,11 @@ pub(super) fn witness(policy: &Policy, mitigation: &mut Mitigation, now: Timesta
         .map(|claim| (claim.since, claim.lives_until.map_or(now, |until| until.min(now))))
         .chain(reported.then_some((now, now)))
         .collect();
+    let carries = step_back::carries(policy, mitigation);
     for (from, until) in spans {
+        if carries {
+            mitigation.carried_at = mitigation.carried_at.max(Some(until));
+        }
         let joins = mitigation
             .evidence_at
             .is_some_and(|at| from.since(at) <= policy.timers.quiet);
@@ -63,10 +68,7 @@ pub(super) fn next<'p>(policy: &'p Policy, mitigation: &Mitigation, now: Timesta
     if mitigation.claims.is_empty() {
         return Next::None;
     }
-    let at_least = step
-        .confidence_at_least
-        .unwrap_or(policy.escalation.min_confidence);
-    if let Err(reason) = enough(Some(at_least), mitigation, number) {
+    if let Err(reason) = suffices(policy, mitigation, step, number) {
         return Next::Blocked(reason);
     }
     let started = if mitigation.enforced {
@@ -117,6 +119,19 @@ pub(super) fn due_at(policy: &Policy, live: &Mitigation) -> Option<Timestamp> {
     } else {
         live.updated_at.saturating_add(RECHECK)
     })
+}
+
+/// Whether the claims suffice for a later step.
+pub(super) fn suffices(
+    policy: &Policy,
+    mitigation: &Mitigation,
+    step: &Step,
+    number: u32,
+) -> Result<(), Reason> {
+    let at_least = step
+        .confidence_at_least
+        .unwrap_or(policy.escalation.min_confidence);
+    enough(Some(at_least), mitigation, number)
 }
 
 /// Whether the claims suffice for a step.

@@ -11,6 +11,7 @@
 //! | `state`, `starts` | what is live and what is remembered |
 //! | `decide`, `turn` | one command; a decision while it is made |
 //! | `ban`, `unban`, `create`, `extend`, `annotate`, `withdraw`, `undo`, `suppress`, `pause`, `protect`, `control`, `breaker`, `neighbor`, `due`, `judge`, `quarantine` | one command each |
+//! | `step_back` | a step that nothing carries any more is given up |
 //! | `claims`, `evidence`, `lease`, `guard`, `check`, `plan`, `fallback`, `widen`, `ports`, `severity` | the rules they share |
 //! | `trial` | dry-run: what keeps a mitigation from the routers |
 //! | `weights` | what each source adds to the confidence of a group |
@@ -51,6 +52,7 @@ mod severity;
 mod sources;
 mod starts;
 mod state;
+mod step_back;
 mod suppress;
 mod templates;
 mod trace;

@@ -103,6 +103,37 @@ impl<'a> Turn<'a> {
         owner: Option<Owner<'_>>,
         step: &Step,
     ) -> Result<Vec<Rule>, Reason> {
+        self.replan_over(&mitigation.rules, mitigation, owner, step)
+    }
+
+    /// The same for a step that is milder: what is matched stays matched, and gets what this step does.
+    pub(super) fn replan_milder(
+        &mut self,
+        mitigation: &Mitigation,
+        owner: Option<Owner<'_>>,
+        step: &Step,
+    ) -> Result<Vec<Rule>, Reason> {
+        let milder = |rule: &Rule| match rule.action {
+            // It stood beside the others; the step says whether there is one.
+            Action::Rtbh => None,
+            action if action.is_stricter_than(step.asked) => Some(Rule {
+                action: step.asked,
+                ..rule.clone()
+            }),
+            _ => Some(rule.clone()),
+        };
+        let kept: Vec<Rule> = mitigation.rules.iter().filter_map(milder).collect();
+        self.replan_over(&kept, mitigation, owner, step)
+    }
+
+    /// The rules of a step, and what of `kept` they do not match.
+    fn replan_over(
+        &mut self,
+        kept: &[Rule],
+        mitigation: &Mitigation,
+        owner: Option<Owner<'_>>,
+        step: &Step,
+    ) -> Result<Vec<Rule>, Reason> {
         let target = Target {
             victim: mitigation.victim_ip,
             vector: &mitigation.vector,
@@ -124,7 +155,7 @@ impl<'a> Turn<'a> {
                 rate_bps: step.police_rate,
             },
         };
-        let mut rules = widen(&mitigation.rules, new, &bounds);
+        let mut rules = widen(kept, new, &bounds);
         for rule in &mut rules {
             rule.sample = step.sample;
         }

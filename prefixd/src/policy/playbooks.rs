@@ -56,6 +56,8 @@ pub(super) struct Step {
     pub(super) ttl: Duration,
     pub(super) confidence_at_least: Option<f64>,
     pub(super) persistence: Option<Duration>,
+    /// How long nothing may have carried it before it is given up; absent: it is not.
+    pub(super) de_escalate_after: Option<Duration>,
     pub(super) on_allowed_port: OnAllowedPort,
     pub(super) allow_host_wide: bool,
     /// Neighbours without FlowSpec may get a blackhole instead.

@@ -266,6 +266,12 @@ reasons! {
     /// The next step is in force.
     Escalated { from: u32, to: u32, evidence_seconds: u64, needs_seconds: u64 }
         "escalation" "escalated", Noted;
+    /// Nothing carries the step now, and it is kept for a time.
+    StepUncarried { step: u32, since: Timestamp, gives_way_at: Timestamp }
+        "escalation" "step_uncarried", Noted;
+    /// The step before is in force again.
+    Deescalated { from: u32, to: u32, uncarried_seconds: u64, after_seconds: u64 }
+        "escalation" "deescalated", Noted;
     /// How much it matters.
     Severity { severity: Severity, established: bool }
         "severity" "severity", Noted;
@@ -791,6 +797,23 @@ impl fmt::Display for Reason {
             } => write!(
                 f,
                 "step {from} gives way to step {to}: {evidence_seconds} s of evidence, {needs_seconds} s needed"
+            ),
+            Self::StepUncarried {
+                step,
+                since,
+                gives_way_at,
+            } => write!(
+                f,
+                "step {step} has not had the evidence it needs since {since}; without it the step before takes its place at {gives_way_at}"
+            ),
+            Self::Deescalated {
+                from,
+                to,
+                uncarried_seconds,
+                after_seconds,
+            } => write!(
+                f,
+                "step {from} goes back to step {to}: the evidence it needs has been missing for {uncarried_seconds} s, and {after_seconds} s were given to it"
             ),
             Self::Severity {
                 severity,

@@ -301,6 +301,7 @@ impl Turn<'_> {
             advertised_at: None,
             evidence_since: None,
             evidence_at: None,
+            carried_at: None,
             ended_at: None,
             ended_by: None,
             end_reason: None,

@@ -163,6 +163,10 @@ fn changes(kind: &str, changes: &Value) -> Option<String> {
             Some(step) => format!("went to step {step}"),
             None => "went to a later step".to_owned(),
         }),
+        "deescalated" => parts.push(match changed("step") {
+            Some(step) => format!("went back to step {step}"),
+            None => "went back to the step before".to_owned(),
+        }),
         _ => {}
     }
     if let Some(action) = changed("action_type").and_then(text) {

@@ -20,14 +20,24 @@ async fn live(daemon: &Daemon) -> anyhow::Result<Mitigation> {
 /// Refused without the number, whoever asks.
 async fn is_refused(daemon: &Daemon, says: &str) -> anyhow::Result<()> {
     let before = daemon.client.health_detail().await?.engine.head;
-    let refused = daemon.client.reload().await.expect_err("nobody confirmed it");
+    let refused = daemon
+        .client
+        .reload()
+        .await
+        .err()
+        .context("nobody confirmed it")?;
     assert_eq!(refused.code(), Some("conflict.expect_count"));
     let text = refused.to_string();
     assert!(text.contains(says) && text.contains("--expect-count 1"), "{text}");
     let wrong = ReloadRequest {
         expect_count: Some(2),
     };
-    let refused = daemon.client.reload_with(&wrong).await.expect_err("it is one");
+    let refused = daemon
+        .client
+        .reload_with(&wrong)
+        .await
+        .err()
+        .context("it is one")?;
     assert_eq!(refused.code(), Some("conflict.expect_count"));
     daemon.signal(Signal::SIGHUP)?;
     crate::support::wait_for("the signal is refused", || async {

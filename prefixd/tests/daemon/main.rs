@@ -23,6 +23,7 @@ mod questions;
 mod races;
 mod reload;
 mod rtbh;
+mod step_back;
 mod store_away;
 mod support;
 mod upgrade;

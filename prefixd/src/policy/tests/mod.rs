@@ -54,6 +54,7 @@ pub(super) fn step(action: ActionType, ttl: u64) -> Step {
         ttl: seconds(ttl),
         confidence_at_least: None,
         persistence: None,
+        de_escalate_after: None,
         on_allowed_port: OnAllowedPort::Police,
         allow_host_wide: false,
         allow_rtbh: false,

@@ -1,0 +1,140 @@
+//! De-escalation: a step that nothing has carried for as long as the playbook gives it goes back to the step before.
+//!
+//! A step is carried while there is evidence with the confidence that leads to it. What carries the step before and not
+//! this one keeps the mitigation alive and not the step. Each step back takes its own time, and what comes again has to
+//! last as long as the first time.
+
+use super::claims::witnesses;
+use super::evidence;
+use super::inventory::Owner;
+use super::lease::is_pinned;
+use super::plan::{set_rules, texts};
+use super::playbooks::Step;
+use super::reason::Reason;
+use super::settings::Policy;
+use super::turn::Turn;
+use prefixd_api::mitigation::{Mitigation, MitigationStatus};
+use prefixd_api::time::Timestamp;
+use std::time::Duration;
+
+/// The step in force and the one that it gives way to.
+struct Back<'p> {
+    present: &'p Step,
+    before: &'p Step,
+    number: u32,
+    after: Duration,
+}
+
+/// What a mitigation may go back to; what an operator said it does stays.
+fn back<'p>(policy: &'p Policy, mitigation: &Mitigation) -> Option<Back<'p>> {
+    let number = mitigation.step.checked_sub(1).filter(|number| *number > 0)?;
+    let playbook = policy.playbooks.named(mitigation.playbook.as_deref()?)?;
+    let present = playbook.step(mitigation.step)?;
+    let after = present.de_escalate_after.filter(|_| !is_pinned(mitigation))?;
+    Some(Back {
+        present,
+        before: playbook.step(number)?,
+        number,
+        after,
+    })
+}
+
+/// Whether what is claimed now carries a step that could be given up.
+pub(super) fn carries(policy: &Policy, mitigation: &Mitigation) -> bool {
+    back(policy, mitigation).is_some_and(|back| back.is_carried(policy, mitigation))
+}
+
+impl Back<'_> {
+    fn is_carried(&self, policy: &Policy, mitigation: &Mitigation) -> bool {
+        evidence::suffices(policy, mitigation, self.present, mitigation.step).is_ok()
+    }
+
+    /// Since when nothing carries the step, if nothing is reported any more. One whose playbook did not say so before is
+    /// carried until now.
+    fn uncarried_since(&self, policy: &Policy, live: &Mitigation) -> Timestamp {
+        let known = live.carried_at.unwrap_or(live.updated_at);
+        if !self.is_carried(policy, live) {
+            return known;
+        }
+        let goes_on = live
+            .claims
+            .iter()
+            .filter(|claim| witnesses(policy, claim))
+            .filter_map(|claim| claim.lives_until);
+        goes_on.max().map_or(known, |until| until.max(known))
+    }
+}
+
+/// When a mitigation goes back, as far as is known. One that was due and did not, because a guardrail refused, is looked at
+/// again. While it is ending its hold-down decides.
+pub(super) fn due_at(policy: &Policy, live: &Mitigation) -> Option<Timestamp> {
+    let back = back(policy, live).filter(|_| !live.claims.is_empty())?;
+    let at = back.uncarried_since(policy, live).saturating_add(back.after);
+    Some(if at > live.updated_at {
+        at
+    } else {
+        live.updated_at.saturating_add(evidence::RECHECK)
+    })
+}
+
+impl Turn<'_> {
+    /// Says on a report that does not carry the step what becomes of it.
+    pub(super) fn note_what_carries(&mut self, next: &mut Mitigation) {
+        let policy = self.policy;
+        let Some(back) = back(policy, next).filter(|back| !back.is_carried(policy, next)) else {
+            return;
+        };
+        let since = *next.carried_at.get_or_insert(self.now);
+        self.trace.note(Reason::StepUncarried {
+            step: next.step,
+            since,
+            gives_way_at: since.saturating_add(back.after),
+        });
+    }
+
+    /// Goes back one step when the present one was not carried for as long as it may be; the reason when it did. The lease
+    /// is neither longer nor shorter for it: what renews it gives the lease of the step before.
+    pub(super) fn step_back_when_due(
+        &mut self,
+        next: &mut Mitigation,
+        owner: Option<Owner<'_>>,
+    ) -> Option<Reason> {
+        let policy = self.policy;
+        let back = back(policy, next).filter(|_| !next.claims.is_empty())?;
+        let since = *next.carried_at.get_or_insert(self.now);
+        let uncarried = self.now.since(since);
+        if uncarried < back.after {
+            return None;
+        }
+        let planned = self
+            .guard_ttl(back.before.ttl, false)
+            .and_then(|()| self.replan_milder(next, owner, back.before));
+        let rules = match planned {
+            Ok(rules) => rules,
+            Err(reason) => {
+                self.trace.note(reason);
+                return None;
+            }
+        };
+        self.trace.note(Reason::Rules { rules: texts(&rules) });
+        let reason = Reason::Deescalated {
+            from: next.step,
+            to: back.number,
+            uncarried_seconds: uncarried.as_secs(),
+            after_seconds: back.after.as_secs(),
+        };
+        set_rules(next, rules);
+        self.grant_rtbh(next, back.before);
+        next.step = back.number;
+        next.status = if back.number > 1 {
+            MitigationStatus::Escalated
+        } else {
+            MitigationStatus::Active
+        };
+        next.ttl_seconds = u32::try_from(back.before.ttl.as_secs()).unwrap_or(u32::MAX);
+        next.carried_at = back.before.de_escalate_after.map(|_| self.now);
+        // What led to the step counts no more: to come back, evidence must last as long again.
+        next.evidence_since = Some(self.now);
+        Some(reason)
+    }
+}
