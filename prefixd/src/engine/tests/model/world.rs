@@ -260,6 +260,7 @@ impl World {
             neighbors: configs,
             announce,
             told: "{}".to_owned(),
+            expect_count: None,
         };
         let (reply, mut told) = oneshot::channel();
         bench.engine.waiting.push_back(Request::Reload {
