@@ -446,7 +446,7 @@ impl Handle {
         }
         drop(rib);
         touched.changes += 1;
-        if touched.changes % WAKE_EVERY == 0 {
+        if touched.changes.is_multiple_of(WAKE_EVERY) {
             self.shared.changed.send_replace(());
         }
     }

@@ -26,7 +26,7 @@ pub(super) struct Tick(i64);
 
 #[derive(Clone, Default)]
 pub(super) struct Slots {
-    slots: Vec<Slot>,
+    slots: Chunks,
     free: Vec<Id>,
     index: HashTable<Indexed>,
     hasher: DefaultHashBuilder,
@@ -61,8 +61,41 @@ struct Slot {
 
 /// With the index, the end of the rule and its turn an entry stays below 200 bytes (`examples/rib_memory.rs` measures it).
 const _: () = assert!(size_of::<Slot>() <= 104);
-/// More slots by this part of those there are; a vector that doubles would hold twice the memory at worst.
-const GROWTH: usize = 16;
+/// Slots that never move: a vector that grows copies all it has and holds it twice meanwhile.
+#[derive(Clone, Default)]
+struct Chunks(Vec<Vec<Slot>>);
+
+/// Slots of one allocation, 26 KB.
+const CHUNK: usize = 256;
+
+impl Chunks {
+    fn get(&self, id: Id) -> Option<&Slot> {
+        self.0.get(id.index() / CHUNK)?.get(id.index() % CHUNK)
+    }
+
+    fn get_mut(&mut self, id: Id) -> Option<&mut Slot> {
+        self.0.get_mut(id.index() / CHUNK)?.get_mut(id.index() % CHUNK)
+    }
+
+    fn push(&mut self, slot: Slot) -> Id {
+        let (full, room) = match self.0.last() {
+            Some(last) if last.len() < CHUNK => (self.0.len() - 1, last.len()),
+            _ => {
+                self.0.push(Vec::with_capacity(CHUNK));
+                (self.0.len() - 1, 0)
+            }
+        };
+        if let Some(last) = self.0.last_mut() {
+            last.push(slot);
+        }
+        // Four billion slots do not fit into memory.
+        Id(u32::try_from(full * CHUNK + room).unwrap_or(u32::MAX))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Id, &Slot)> {
+        (0..).map(Id).zip(self.0.iter().flatten())
+    }
+}
 
 impl Id {
     fn index(self) -> usize {
@@ -99,17 +132,12 @@ impl Slots {
         let slot = Slot::new(rule.clone());
         let id = match self.free.pop() {
             Some(id) => {
-                self.slots[id.index()] = slot;
+                if let Some(free) = self.slots.get_mut(id) {
+                    *free = slot;
+                }
                 id
             }
-            None => {
-                if self.slots.len() == self.slots.capacity() {
-                    self.slots.reserve_exact(self.slots.len() / GROWTH + GROWTH);
-                }
-                self.slots.push(slot);
-                // Four billion slots do not fit into memory.
-                Id(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
-            }
+            None => self.slots.push(slot),
         };
         self.index
             .insert_unique(spread(hash), Indexed { hash, id }, |one| spread(one.hash));
@@ -117,7 +145,7 @@ impl Slots {
     }
 
     pub(super) fn remove(&mut self, id: Id) {
-        let Some(rule) = self.slots.get_mut(id.index()).and_then(|slot| slot.rule.take()) else {
+        let Some(rule) = self.slots.get_mut(id).and_then(|slot| slot.rule.take()) else {
             return;
         };
         let hash = spread(self.hash(rule.key()));
@@ -135,7 +163,7 @@ impl Slots {
     }
 
     pub(super) fn rule(&self, id: Id) -> Option<&Arc<CanonicalRule>> {
-        self.slots.get(id.index())?.rule.as_ref()
+        self.slots.get(id)?.rule.as_ref()
     }
 
     pub(super) fn key(&self, id: Id) -> Option<&NlriKey> {
@@ -144,7 +172,7 @@ impl Slots {
 
     pub(super) fn get(&self, id: Id) -> Option<Entry> {
         self.slots
-            .get(id.index())
+            .get(id)
             .filter(|slot| slot.rule.is_some())
             .map(|slot| self.unpack(slot))
     }
@@ -154,7 +182,7 @@ impl Slots {
         let not_after = desired.map(|desired| self.tick(desired.not_after));
         let since = desired.map(|desired| self.tick(desired.since));
         let written_at = entry.written_at.map(|at| self.tick(at));
-        if let Some(slot) = self.slots.get_mut(id.index()) {
+        if let Some(slot) = self.slots.get_mut(id) {
             slot.desired = desired.map(|desired| desired.action);
             slot.not_after = not_after.unwrap_or_default();
             slot.since = since.unwrap_or_default();
@@ -183,7 +211,7 @@ impl Slots {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Id, &Arc<CanonicalRule>, Entry)> {
-        (0..).map(Id).zip(&self.slots).filter_map(|(id, slot)| {
+        self.slots.iter().filter_map(|(id, slot)| {
             let rule = slot.rule.as_ref()?;
             Some((id, rule, self.unpack(slot)))
         })
@@ -197,15 +225,14 @@ impl Slots {
             let wish = slot.desired.map(|_| (Reverse(slot.priority), slot.since));
             Some((wish, id))
         };
-        let all = (0..).map(Id).zip(&self.slots);
-        let mut ranks: Vec<_> = all.filter_map(rank).collect();
+        let mut ranks: Vec<_> = self.slots.iter().filter_map(rank).collect();
         ranks.sort_unstable();
         ranks.into_iter().map(|(_, id)| id).collect()
     }
 
     /// The entry at the end of a session.
     pub(super) fn seen(&self, id: Id, now: Instant) -> Option<Seen> {
-        let slot = self.slots.get(id.index())?;
+        let slot = self.slots.get(id)?;
         let written = if slot.in_flight {
             Some(now)
         } else {
@@ -221,7 +248,7 @@ impl Slots {
 
     /// The router has forgotten what it was told. An entry that nobody wishes goes; true if the other has a place.
     pub(super) fn forget_session(&mut self, id: Id, trust: Trust) -> bool {
-        let Some(slot) = self.slots.get_mut(id.index()) else {
+        let Some(slot) = self.slots.get_mut(id) else {
             return false;
         };
         if slot.desired.is_none() {
@@ -239,14 +266,14 @@ impl Slots {
 
     /// What decides whether and how a session that begins is told the entry; none for one that has no place.
     pub(super) fn to_tell(&self, id: Id) -> Option<(Family, Trust)> {
-        let slot = self.slots.get(id.index())?;
+        let slot = self.slots.get(id)?;
         let family = slot.key()?.family();
         let has_place = slot.desired.is_some() && slot.admission == Admission::Admitted;
         has_place.then_some((family, slot.trust))
     }
 
     pub(super) fn set_turn(&mut self, id: Id, turn: Turn) {
-        if let Some(slot) = self.slots.get_mut(id.index()) {
+        if let Some(slot) = self.slots.get_mut(id) {
             slot.turn = Some(turn.pack());
         }
     }
