@@ -17,10 +17,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long commits gather in the log before it is moved: a page that several of them changed is moved once.
-const GATHER: Duration = Duration::from_millis(100);
+/// How long commits gather in the log before it is moved: a page that several of them changed is moved once, and yet a step
+/// takes a processor from the commits for a moment only.
+const GATHER: Duration = Duration::from_millis(10);
+/// How often what was moved is synced at most.
+const SYNC: Duration = Duration::from_millis(100);
 /// From this length on, in pages (80 MB), the log is to begin anew.
 const LONG: i64 = 20_000;
 /// How often a long log is moved before what came meanwhile is little: each step takes a tenth of the one before.
@@ -43,6 +47,7 @@ impl Checkpointer {
             connection: None,
             file,
             committer,
+            synced: Instant::now(),
         };
         let task = tokio::spawn(run(mover, Arc::clone(&written), stop.clone()));
         Ok(Self {
@@ -100,13 +105,18 @@ struct Mover {
     /// locks belong to the process), so it is open for as long as any connection is.
     file: Arc<File>,
     committer: Arc<Committer>,
+    synced: Instant,
 }
 
 impl Mover {
     async fn move_log(&mut self) -> Result<(), sqlx::Error> {
         for _ in 0..STEPS {
             let length = self.step().await?;
-            self.sync().await?;
+            // Before a log begins anew always: what is not synced by then is synced between two commits.
+            if length >= LONG || self.synced.elapsed() >= SYNC {
+                self.sync().await?;
+                self.synced = Instant::now();
+            }
             if length < LONG {
                 return Ok(());
             }

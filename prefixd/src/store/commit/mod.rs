@@ -1,5 +1,6 @@
 //! A batch as one transaction, with a number of statements that does not depend on its size.
 
+mod log_file;
 mod postgres;
 mod rows;
 mod sqlite;

@@ -2,7 +2,7 @@
 //! the engine another; its rows are bound from where they lie to statements that stay prepared.
 
 use super::rows::Rows;
-use super::{Batch, CommitError, journal_number};
+use super::{Batch, CommitError, journal_number, log_file};
 use crate::store::db::Sqlite;
 use crate::store::prefix::{bytes, family};
 use prefixd_api::time::Timestamp;
@@ -196,7 +196,8 @@ fn commit(
 
 fn open(setup: &Setup) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(Path::new(&setup.path), flags)?;
+    log_file::register()?;
+    let connection = Connection::open_with_flags_and_vfs(Path::new(&setup.path), flags, log_file::NAME)?;
     connection.busy_timeout(setup.busy_timeout)?;
     connection.execute_batch(&setup.pragmas)?;
     Ok(connection)
