@@ -249,6 +249,20 @@ impl Speaker {
         Some(routes.into_iter().filter_map(|route| route.desired).collect())
     }
 
+    /// The keys of what a neighbour should hold, in no order; `None` for an unknown neighbour.
+    #[must_use]
+    pub fn desired_keys(&self, neighbor: &str) -> Option<Vec<NlriKey>> {
+        Some(self.inner.neighbors().get(neighbor)?.shared.rib().desired_keys())
+    }
+
+    /// What a neighbour should hold under each of these keys; `None` for an unknown neighbour.
+    #[must_use]
+    pub fn desired_of(&self, neighbor: &str, keys: &[NlriKey]) -> Option<Vec<Option<Route>>> {
+        let neighbors = self.inner.neighbors();
+        let rib = neighbors.get(neighbor)?.shared.rib();
+        Some(keys.iter().map(|key| rib.desired(key)).collect())
+    }
+
     /// What a neighbour should hold and was told, in no order; `None` for an unknown neighbour.
     #[must_use]
     pub fn adj_rib_out(&self, neighbor: &str) -> Option<Vec<RouteStatus>> {

@@ -46,6 +46,18 @@ impl Rib {
         self.slots.iter().map(status).collect()
     }
 
+    /// The keys of what the neighbour should hold, in no order.
+    pub(crate) fn desired_keys(&self) -> Vec<NlriKey> {
+        let desired =
+            |(_, rule, entry): (_, &Arc<CanonicalRule>, Entry)| entry.desired.map(|_| rule.key().clone());
+        self.slots.iter().filter_map(desired).collect()
+    }
+
+    /// What the neighbour should hold under this key.
+    pub(crate) fn desired(&self, key: &NlriKey) -> Option<Route> {
+        self.slots.route(self.slots.find(key)?)
+    }
+
     /// The entries whose rules match such packets or may match them, in no order.
     pub(crate) fn matching(&self, packet: &Packet) -> Vec<(RouteStatus, Fit)> {
         let matching = |(_, rule, entry): (_, &Arc<CanonicalRule>, Entry)| match rule.fit(packet) {

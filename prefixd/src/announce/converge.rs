@@ -1,14 +1,17 @@
-//! What neighbours should hold against what the speaker holds for them.
+//! What neighbours should hold against what the speaker holds for them, in steps: with a hundred thousand rules it takes
+//! half a second, and no event waits for that.
 
 use super::groups::Group;
 use super::table::{Desired, Step};
-use super::{Announcer, Drift, Inner, Leaving, Neighbor, OVERLAP, SAME_END, compile};
+use super::{Announcer, Drift, Inner, Leaving, OVERLAP, SAME_END, compile};
 use crate::policy::State;
 use prefixd_api::ids::MitigationId;
+use prefixd_api::mitigation::Mitigation;
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::flowspec::NlriKey;
 use prefixd_bgp::{Change, Route, Target};
-use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::ops::Bound;
 use std::sync::Arc;
 use tracing::error;
 
@@ -21,113 +24,178 @@ pub(super) enum Unexplained {
     Overlap,
 }
 
+/// Mitigations, or routes of a neighbour, that are looked at in one go: a millisecond or two.
+const STEP: usize = 500;
+
+/// How far a comparison has come. Each step looks at what is true then, so that what changes meanwhile is no drift.
+#[derive(Debug)]
+pub struct Sweep {
+    unexplained: Unexplained,
+    stage: Stage,
+    found: Drift,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The tables against the state: the mitigations up to this one are done.
+    Mitigations(Option<MitigationId>),
+    /// The speaker against the tables.
+    Routes {
+        /// What is left to look at, at this neighbour.
+        at: Option<(Arc<str>, Vec<NlriKey>)>,
+        /// The neighbours after it.
+        next: VecDeque<Arc<str>>,
+    },
+}
+
+impl Default for Sweep {
+    fn default() -> Self {
+        Self::new(Unexplained::Withdraw)
+    }
+}
+
+impl Sweep {
+    fn new(unexplained: Unexplained) -> Self {
+        Self {
+            unexplained,
+            stage: Stage::Mitigations(None),
+            found: Drift::default(),
+        }
+    }
+
+    /// What was found and repaired so far.
+    #[must_use]
+    pub fn found(&self) -> Drift {
+        self.found
+    }
+}
+
 impl Announcer {
     /// Brings the tables in line with the state, and the speaker with the tables.
     pub(super) fn align(&self, inner: &mut Inner, state: &State, unexplained: Unexplained) -> Drift {
-        let now = self.clock.now();
-        let gone: Vec<MitigationId> = inner
-            .live
-            .keys()
-            .copied()
-            .filter(|id| !state.mitigations.get(id).is_some_and(|m| inner.announces(m)))
-            .collect();
-        // What differs is counted where it matters, at the neighbours.
-        for id in gone {
-            inner.remove(id);
-        }
-        for mitigation in state.mitigations.values() {
-            if inner.announces(mitigation) {
-                inner.set(mitigation, now);
-            }
-        }
-        let (mut drift, mut changes) = (Drift::default(), Vec::new());
-        inner.leaving.forget(now);
-        let Inner {
-            neighbors,
-            groups,
-            leaving,
-            stopped,
-            ..
-        } = inner;
-        for group in groups.iter() {
-            drift.desired += (group.table.len() * group.members.len()) as u64;
-            for name in &group.members {
-                self.compare(name, Some(group), unexplained, leaving, &mut drift, &mut changes);
-            }
-        }
-        let gets_none = |neighbor: &&Neighbor| !neighbor.gets_rules(stopped);
-        for neighbor in neighbors.iter().filter(gets_none) {
-            let at_once = Unexplained::Withdraw;
-            self.compare(&neighbor.name, None, at_once, leaving, &mut drift, &mut changes);
-        }
-        self.apply(changes);
-        drift
+        let mut sweep = Sweep::new(unexplained);
+        while !self.step(inner, state, &mut sweep) {}
+        sweep.found
     }
 
-    /// What one neighbour should hold against what the speaker holds for it.
+    /// The next step; true when there is none left.
+    pub(super) fn step(&self, inner: &mut Inner, state: &State, sweep: &mut Sweep) -> bool {
+        let now = self.clock.now();
+        match &mut sweep.stage {
+            Stage::Mitigations(done) => {
+                *done = inner.align_tables(state, *done, now);
+                if done.is_none() {
+                    inner.leaving.forget(now);
+                    let next = inner.neighbors.iter().map(|known| Arc::clone(&known.name));
+                    sweep.stage = Stage::Routes {
+                        at: None,
+                        next: next.collect(),
+                    };
+                }
+                false
+            }
+            Stage::Routes { at, next } => {
+                match at {
+                    Some((name, keys)) => {
+                        let step = keys.split_off(keys.len().saturating_sub(STEP));
+                        self.compare(inner, name, &step, sweep.unexplained, &mut sweep.found);
+                        if keys.is_empty() {
+                            *at = None;
+                        }
+                    }
+                    None => {
+                        let Some(name) = next.pop_front() else {
+                            return true;
+                        };
+                        let (desired, keys) = self.keys_at(inner, &name);
+                        sweep.found.desired += desired as u64;
+                        *at = Some((name, keys));
+                    }
+                }
+                false
+            }
+        }
+    }
+
+    /// How many routes a neighbour should hold, and the keys of those and of what the speaker holds for it. One that the
+    /// speaker does not know, between two steps of a reload, holds nothing to compare with.
+    fn keys_at(&self, inner: &Inner, name: &Arc<str>) -> (usize, Vec<NlriKey>) {
+        let Some(mut keys) = self.speaker.desired_keys(name) else {
+            return (0, Vec::new());
+        };
+        let Some(group) = inner.group_of(name) else {
+            return (0, keys);
+        };
+        keys.retain(|key| !group.table.has(key));
+        keys.extend(group.table.every_key().cloned());
+        (group.table.len(), keys)
+    }
+
+    /// What a neighbour should hold of these against what the speaker holds for it.
     fn compare(
         &self,
+        inner: &mut Inner,
         name: &Arc<str>,
-        group: Option<&Group>,
+        keys: &[NlriKey],
         unexplained: Unexplained,
-        leaving: &mut Leaving,
-        drift: &mut Drift,
-        changes: &mut Vec<Change>,
+        found: &mut Drift,
     ) {
-        let target = Target::Neighbor(Arc::clone(name));
-        // One that the speaker does not know, between two steps of a reload, holds nothing to compare with.
-        let Some(held) = self.speaker.desired(name) else {
+        let Some(held) = self.speaker.desired_of(name, keys) else {
             return;
         };
-        let mut others: HashMap<&NlriKey, &Route> =
-            held.iter().map(|route| (route.rule.key(), route)).collect();
+        let now = self.clock.now();
+        let Inner { groups, leaving, .. } = inner;
+        let group = groups.iter().find(|group| group.members.contains(name));
+        let mut changes = Vec::new();
         let announce = |route| Change::Announce {
-            target: target.clone(),
+            target: Target::Neighbor(Arc::clone(name)),
             route,
         };
-        for (key, desired) in group.into_iter().flat_map(|group| group.table.desired()) {
-            let Some(route) = self.route(&desired) else {
-                continue;
-            };
-            match others.remove(key) {
-                Some(held) if held.action == route.action => {
-                    // Both ends of a lease are read off a clock that follows another; only a real difference is one.
-                    // Neither it nor another priority is drift: the router has what it should have.
-                    let (early, late) = (
-                        held.not_after.min(route.not_after),
-                        held.not_after.max(route.not_after),
-                    );
-                    if late - early > SAME_END || held.priority != route.priority {
+        for (key, held) in keys.iter().zip(held) {
+            if let Some(desired) = group.and_then(|group| group.table.desired_of(key)) {
+                let Some(route) = self.route(&desired) else {
+                    continue;
+                };
+                match held {
+                    Some(held) if held.action == route.action => {
+                        // Both ends of a lease are read off a clock that follows another; only a real difference is one.
+                        // Neither it nor another priority is drift: the router has what it should have.
+                        let (early, late) = (
+                            held.not_after.min(route.not_after),
+                            held.not_after.max(route.not_after),
+                        );
+                        if late - early > SAME_END || held.priority != route.priority {
+                            changes.push(announce(route));
+                        }
+                    }
+                    Some(_) | None => {
+                        found.missing += 1;
                         changes.push(announce(route));
                     }
                 }
-                Some(_) | None => {
-                    drift.missing += 1;
-                    changes.push(announce(route));
-                }
-            }
-        }
-        let now = self.clock.now();
-        for (key, held) in others {
-            if group.is_some() && leaving.has(name, key) {
                 continue;
             }
-            drift.unexplained += 1;
+            // What is leaving is explained, where anything is told at all.
+            let Some(held) = held.filter(|_| group.is_none() || !leaving.has(name, key)) else {
+                continue;
+            };
+            found.unexplained += 1;
             match unexplained {
-                Unexplained::Withdraw => changes.push(Change::Withdraw {
-                    target: target.clone(),
-                    key: key.clone(),
-                }),
-                Unexplained::Overlap => {
+                Unexplained::Overlap if group.is_some() => {
                     let until = now.saturating_add(OVERLAP);
                     leaving.add(name, key, until);
                     changes.push(announce(Route {
                         not_after: held.not_after.min(self.clock.instant_of(until)),
-                        ..held.clone()
+                        ..held
                     }));
                 }
+                Unexplained::Overlap | Unexplained::Withdraw => changes.push(Change::Withdraw {
+                    target: Target::Neighbor(Arc::clone(name)),
+                    key: key.clone(),
+                }),
             }
         }
+        self.apply(changes);
     }
 
     /// What has to be told to the neighbours of a group.
@@ -174,6 +242,42 @@ impl Announcer {
         if let Err(error) = self.speaker.apply(changes) {
             error!(%error, "a change names a neighbour that the speaker does not have; reconciliation will repair it");
         }
+    }
+}
+
+impl Inner {
+    /// The next mitigations after one; answers up to which, or none when those were the last. What differs is counted where
+    /// it matters, at the neighbours.
+    fn align_tables(
+        &mut self,
+        state: &State,
+        after: Option<MitigationId>,
+        now: Timestamp,
+    ) -> Option<MitigationId> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let next: Vec<&Arc<Mitigation>> = state
+            .mitigations
+            .range((from, Bound::Unbounded))
+            .map(|(_, mitigation)| mitigation)
+            .take(STEP)
+            .collect();
+        let last = next.last().filter(|_| next.len() == STEP);
+        let upto = last.map(|mitigation| mitigation.mitigation_id);
+        let gone: Vec<MitigationId> = self
+            .live
+            .range((from, upto.map_or(Bound::Unbounded, Bound::Included)))
+            .map(|(id, _)| *id)
+            .filter(|id| !state.mitigations.get(id).is_some_and(|m| self.announces(m)))
+            .collect();
+        for id in gone {
+            self.remove(id);
+        }
+        for mitigation in next {
+            if self.announces(mitigation) {
+                self.set(mitigation, now);
+            }
+        }
+        upto
     }
 }
 

@@ -30,6 +30,7 @@ pub use preview::preview;
 
 use crate::clock::Clock;
 use crate::policy::{Policy, State};
+pub use converge::Sweep;
 use converge::Unexplained;
 use groups::Group;
 use prefixd_api::control::Stopped;
@@ -205,6 +206,20 @@ impl Announcer {
     /// and repairs both. Router tables are not read: this is drift inside the daemon.
     pub fn reconcile(&self, state: &State) -> Drift {
         let drift = self.align(&mut self.inner(), state, Unexplained::Withdraw);
+        self.tell_drift(&drift);
+        drift
+    }
+
+    /// The same in steps, of which each looks at the state as it is then; true when there is none left.
+    pub fn reconcile_step(&self, state: &State, sweep: &mut Sweep) -> bool {
+        let is_done = self.step(&mut self.inner(), state, sweep);
+        if is_done {
+            self.tell_drift(&sweep.found());
+        }
+        is_done
+    }
+
+    fn tell_drift(&self, drift: &Drift) {
         if drift.missing + drift.unexplained > 0 {
             // Nobody may be listening.
             let _ = self.ephemeral.send(FeedBody::DriftDetected {
@@ -212,7 +227,6 @@ impl Announcer {
                 unexplained: drift.unexplained,
             });
         }
-        drift
     }
 
     /// Replaces the neighbours and the policy. Neighbours that stay the same go on untouched, new ones get every rule;

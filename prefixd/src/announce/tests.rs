@@ -206,6 +206,75 @@ async fn what_has_ended_without_its_removal_is_unexplained() {
     assert_eq!(held(&announcer, "a").len(), 1);
 }
 
+/// Several to a victim, told apart by their port.
+fn many(announcer: &Announcer, count: u16) -> Vec<Mitigation> {
+    (0..count)
+        .map(|n| {
+            let mut rule = police();
+            rule["match"]["dst_ports"] = json!([(n / 200 + 1).to_string()]);
+            let last = u8::try_from(n % 200).unwrap();
+            Mitigation {
+                vector: format!("v{}", n / 200),
+                ..mitigation(announcer, last, &rule)
+            }
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn what_changes_between_the_steps_of_a_comparison_is_no_drift() {
+    let announcer = two();
+    let all = many(&announcer, 1_800);
+    announcer.project(&state(&all[..1_600]), ids(&all[..1_600]));
+    let (mut sweep, mut steps) = (Sweep::default(), 0);
+    let mut live = 0..1_600;
+    // Each step is preceded by the end of ten and the beginning of ten.
+    loop {
+        let now = state(&all[live.clone()]);
+        if announcer.reconcile_step(&now, &mut sweep) {
+            break;
+        }
+        steps += 1;
+        let next = live.start + 10..(live.end + 10).min(all.len());
+        let changed = all[live.start..next.start].iter().chain(&all[live.end..next.end]);
+        let changed: Vec<_> = changed.map(|one| one.mitigation_id).collect();
+        announcer.project(&state(&all[next.clone()]), changed.into_iter());
+        live = next;
+    }
+    assert!(steps > 6, "{steps}");
+    assert_eq!((sweep.found().missing, sweep.found().unexplained), (0, 0));
+    assert_eq!(held(&announcer, "a").len(), live.len());
+}
+
+#[tokio::test]
+async fn steps_repair_what_the_whole_does() {
+    let announcer = two();
+    let all = many(&announcer, 1_200);
+    announcer.project(&state(&all), ids(&all));
+    // A hundred ended and nobody said so; three were taken away behind its back.
+    let now = state(&all[100..]);
+    let keys: Vec<_> = [200, 700, 1_199]
+        .map(|n| compile::canonical(&all[n].rules[0].matches).unwrap().key().clone())
+        .into();
+    let taken = keys.iter().map(|key| Change::Withdraw {
+        target: Target::All,
+        key: key.clone(),
+    });
+    announcer.speaker.apply(taken).unwrap();
+    let mut sweep = Sweep::default();
+    while !announcer.reconcile_step(&now, &mut sweep) {}
+    assert_eq!(
+        sweep.found(),
+        Drift {
+            desired: 1_100,
+            missing: 3,
+            unexplained: 100
+        }
+    );
+    assert_eq!(held(&announcer, "a").len(), 1_100);
+    assert_eq!(announcer.reconcile(&now).missing, 0);
+}
+
 #[tokio::test]
 async fn an_extension_that_was_missed_is_caught_up() {
     let announcer = two();

@@ -11,6 +11,7 @@ mod deadlines;
 mod dry_run;
 mod known;
 mod quarantine;
+mod reconcile;
 mod replays;
 mod restore;
 mod run;
@@ -31,8 +32,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-/// Commands that may wait. When it is full, callers are told to come back ([`SubmitError::QueueFull`]).
-pub const QUEUE: usize = 4096;
+/// Commands that may wait: batches of 100 from 64 detectors at once. When it is full, callers are told to come back ([`SubmitError::QueueFull`]).
+pub const QUEUE: usize = 8_192;
 /// The same of what overtakes everything else.
 const URGENT: usize = 64;
 /// Journal entries that a feed subscriber may be behind before it has to resync.

@@ -8,11 +8,12 @@ use super::breaker::Breaker;
 use super::commit::{Committing, outcome};
 use super::deadlines::Deadlines;
 use super::known::Known;
+use super::reconcile::Reconciling;
 use super::replays::{Replays, Seen};
 use super::restore::restore;
 use super::stops::{Unrecorded, is_owed, next_urgent};
 use super::{FEED_BACKLOG, Handle, QUEUE, ReloadReply, Request, Snapshot, SubmitError, URGENT};
-use crate::announce::{Announcer, Drift, Neighbor};
+use crate::announce::{Announcer, Neighbor};
 use crate::clock::{Clock, STEP};
 use crate::journal::{Head, Kind};
 use crate::metrics::Metrics;
@@ -140,7 +141,8 @@ pub struct Engine {
     pub(super) retry_at: Option<Instant>,
     clock_stepped: bool,
     unreadable: u64,
-    next_reconcile: Instant,
+    pub(super) next_reconcile: Instant,
+    pub(super) reconciling: Option<Reconciling>,
     next_prune: Instant,
     pub(super) pruning: Option<AbortOnDropHandle<()>>,
 }
@@ -220,6 +222,7 @@ impl Engine {
             clock_stepped: false,
             unreadable,
             next_reconcile: Instant::now() + parts.settings.reconciliation_interval,
+            reconciling: None,
             next_prune: Instant::now() + parts.settings.prune_interval,
             pruning: None,
             parts,
@@ -276,6 +279,7 @@ impl Engine {
                 received = self.requests.recv_many(&mut inbox, room), if room > 0 => if received == 0 { break },
             }
             self.look_at_quarantine();
+            self.go_on_reconciling();
             self.waiting.extend(inbox.drain(..));
             if self.commit.is_none() {
                 self.gather().await;
@@ -395,11 +399,14 @@ impl Engine {
 
     /// When there is something to do without being asked.
     fn next_wake(&self) -> Instant {
+        let bound = match &self.reconciling {
+            Some(reconciling) => reconciling.next_step.min(self.next_removal()),
+            None => self.next_removal(),
+        };
         if self.own.is_empty() || !self.has_room() {
-            return self.next_removal();
+            return bound;
         }
-        self.retry_at
-            .map_or_else(Instant::now, |at| at.min(self.next_removal()))
+        self.retry_at.map_or_else(Instant::now, |at| at.min(bound))
     }
 
     /// Whether the next batch takes a further command.
@@ -453,7 +460,7 @@ impl Engine {
                     break;
                 }
                 // The one who asked may have gone; the repair is made all the same.
-                Some(Request::Reconcile { reply }) => drop(reply.send(Ok(self.reconcile()))),
+                Some(Request::Reconcile { reply }) => self.reconcile(Some(reply)),
                 None => break,
             }
         }
@@ -626,8 +633,7 @@ impl Engine {
         self.parts.announcer.tell_deliveries();
         let now = Instant::now();
         if now >= self.next_reconcile {
-            self.next_reconcile = now + self.parts.settings.reconciliation_interval;
-            self.reconcile();
+            self.reconcile(None);
         }
         if self.store_failing_since.is_some() {
             self.ask_whether_the_store_works().await?;
@@ -642,19 +648,6 @@ impl Engine {
             self.pruning = Some(AbortOnDropHandle::new(tokio::spawn(pruning)));
         }
         Ok(())
-    }
-
-    fn reconcile(&self) -> Drift {
-        let found = self.parts.announcer.reconcile(&self.state);
-        self.parts.metrics.count_drift(&found);
-        if found.missing + found.unexplained > 0 {
-            warn!(
-                missing = found.missing,
-                unexplained = found.unexplained,
-                "reconciliation repaired the RIB"
-            );
-        }
-        found
     }
 
     /// Nobody may ask for anything while the daemon says that it is not ready, so the engine asks by itself.
