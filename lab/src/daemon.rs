@@ -136,6 +136,20 @@ impl Daemon {
         Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
     }
 
+    /// Memory it has in use (VmRSS), in bytes.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn resident(&self) -> anyhow::Result<u64> {
+        let path = format!("/proc/{}/status", self.process.pid());
+        let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        let kibibytes = text
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB"))
+            .context("no resident memory in a status file")?;
+        Ok(kibibytes.trim().parse::<u64>()? * 1024)
+    }
+
     async fn wait_ready(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + START_LIMIT;
         loop {

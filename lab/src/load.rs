@@ -19,8 +19,11 @@ use crate::http::{Client, request};
 /// Events of one request in the batch modes: as many as the API takes.
 const BATCH: u64 = 100;
 
+/// Events for known victims among those of a mixed batch.
+const KNOWN: u64 = 90;
+
 /// Victims are numbered from the start of 11.0.0.0/8, public addresses of nobody the tests could reach.
-pub const OWNED: &str = "11.0.0.0/16";
+pub const OWNED: &str = "11.0.0.0/15";
 
 /// An address in the bench configuration's safelist, inside its customer's prefix.
 pub const SAFELISTED: &str = "11.0.255.255";
@@ -42,6 +45,8 @@ pub enum Mode {
     Batch,
     /// Unbans, a hundred in one request.
     BatchUnban,
+    /// Bans, a hundred in one request: ninety repeat those of the victims before the first, ten are for new victims.
+    BatchKnown,
     /// A page of a hundred active mitigations.
     List,
 }
@@ -96,7 +101,7 @@ pub struct Report {
 impl Mode {
     const fn events_per_request(self) -> u64 {
         match self {
-            Self::Batch | Self::BatchUnban => BATCH,
+            Self::Batch | Self::BatchUnban | Self::BatchKnown => BATCH,
             _ => 1,
         }
     }
@@ -106,7 +111,7 @@ impl Mode {
         match self {
             Self::New | Self::Extend | Self::Unowned => 202,
             Self::Reject => 422,
-            Self::Replay | Self::Batch | Self::BatchUnban | Self::List => 200,
+            Self::Replay | Self::Batch | Self::BatchUnban | Self::BatchKnown | Self::List => 200,
         }
     }
 }
@@ -118,6 +123,9 @@ impl Mode {
 pub async fn run(load: Load) -> anyhow::Result<Report> {
     if load.connections == 0 || load.victims == 0 {
         bail!("a load needs a connection and a victim");
+    }
+    if load.mode == Mode::BatchKnown && load.first == 0 {
+        bail!("a load of known victims needs victims before its first");
     }
     if load.mode == Mode::Replay {
         // What is to be replayed must have been said once.
@@ -196,7 +204,9 @@ async fn connection(load: Load, next: Rc<Cell<u64>>, start: Instant) -> anyhow::
         let response = client.exchange(&bytes).await?;
         outcome.latencies.push(sent.elapsed());
         *outcome.statuses.entry(response.status).or_default() += 1;
-        if response.status != load.mode.expected() && outcome.unexpected.is_none() {
+        let is_expected = response.status == load.mode.expected()
+            && (load.mode.events_per_request() == 1 || is_taken_whole(response.body));
+        if !is_expected && outcome.unexpected.is_none() {
             outcome.unexpected = Some(format!(
                 "{}: {}",
                 response.status,
@@ -204,6 +214,17 @@ async fn connection(load: Load, next: Rc<Cell<u64>>, start: Instant) -> anyhow::
             ));
         }
     }
+}
+
+/// Whether every event of a batch was taken: the answer of the batch itself is 200 in any case.
+fn is_taken_whole(body: &[u8]) -> bool {
+    const STATUS: &str = r#""http_status":"#;
+    let text = String::from_utf8_lossy(body);
+    let mut statuses = text
+        .match_indices(STATUS)
+        .map(|(at, _)| &text[at + STATUS.len()..]);
+    let taken = statuses.clone().count() as u64 == BATCH;
+    taken && statuses.all(|status| status.starts_with("20"))
 }
 
 /// The bytes of the request of a number.
@@ -269,6 +290,7 @@ fn bytes(load: &Load, number: u64) -> Vec<u8> {
                 }
             ),
         ),
+        Mode::BatchKnown => post("/v1/events/batch", format_args!("{}", Mixed { load, number })),
         Mode::List => request(load.target, "GET", "/v1/mitigations?status=active&limit=100", b""),
     }
 }
@@ -282,13 +304,37 @@ struct Event<'a> {
 impl fmt::Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let index = self.load.first + self.number % self.load.victims;
-        write!(
-            f,
-            r#"{{"source":"bench","event_id":"e{}-{index}","action":"{}","victim_ip":"{}","vector":"udp_flood","bps":120000000,"pps":80000,"confidence":0.95,"top_dst_ports":[27015]}}"#,
-            self.load.run,
-            self.action,
-            victim(index),
-        )
+        event(f, self.load.run, self.action, index)
+    }
+}
+
+/// The report of one victim; always the same claim within a run.
+fn event(f: &mut fmt::Formatter<'_>, run: u64, action: &str, index: u64) -> fmt::Result {
+    write!(
+        f,
+        r#"{{"source":"bench","event_id":"e{run}-{index}","action":"{action}","victim_ip":"{}","vector":"udp_flood","bps":120000000,"pps":80000,"confidence":0.95,"top_dst_ports":[27015]}}"#,
+        victim(index),
+    )
+}
+
+struct Mixed<'a> {
+    load: &'a Load,
+    number: u64,
+}
+
+impl fmt::Display for Mixed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { load, number } = *self;
+        let known = (0..KNOWN).map(|offset| (number * KNOWN + offset) % load.first);
+        let new = (0..BATCH - KNOWN).map(|offset| (number * (BATCH - KNOWN) + offset) % load.victims);
+        let mut comma = "";
+        f.write_str(r#"{"events":["#)?;
+        for index in known.chain(new.map(|index| load.first + index)) {
+            f.write_str(comma)?;
+            event(f, load.run, "ban", index)?;
+            comma = ",";
+        }
+        f.write_str("]}")
     }
 }
 
@@ -357,7 +403,13 @@ mod tests {
     #[test]
     fn every_body_is_json() {
         for mode in Mode::value_variants() {
-            let bytes = bytes(&load(*mode), 3);
+            let bytes = bytes(
+                &Load {
+                    first: 700,
+                    ..load(*mode)
+                },
+                3,
+            );
             let text = String::from_utf8(bytes).unwrap();
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             if *mode != Mode::List {
@@ -366,7 +418,13 @@ mod tests {
                 if matches!(mode, Mode::Batch | Mode::BatchUnban) {
                     let victims = json["events"].as_array().unwrap();
                     assert_eq!(victims.len() as u64, BATCH);
-                    assert_eq!(victims[1]["victim_ip"], "11.0.1.45");
+                    assert_eq!(victims[1]["victim_ip"], "11.0.3.233");
+                }
+                if *mode == Mode::BatchKnown {
+                    let victims = json["events"].as_array().unwrap();
+                    assert_eq!(victims.len() as u64, BATCH);
+                    assert_eq!(victims[0]["victim_ip"], "11.0.1.14");
+                    assert_eq!(victims[90]["victim_ip"], "11.0.2.218");
                 }
             }
         }
@@ -377,6 +435,18 @@ mod tests {
         assert_eq!(bytes(&load(Mode::Replay), 1), bytes(&load(Mode::Replay), 2));
         assert_eq!(bytes(&load(Mode::Extend), 1), bytes(&load(Mode::Extend), 1001));
         assert_ne!(bytes(&load(Mode::New), 1), bytes(&load(Mode::New), 2));
+    }
+
+    #[test]
+    fn a_batch_is_taken_whole_or_means_nothing() {
+        let body = |refused: usize| {
+            let item = |n: usize| format!(r#"{{"http_status":{}}}"#, if n < refused { 429 } else { 202 });
+            let items: Vec<String> = (0..100).map(item).collect();
+            format!(r#"{{"results":[{}]}}"#, items.join(","))
+        };
+        assert!(is_taken_whole(body(0).as_bytes()));
+        assert!(!is_taken_whole(body(1).as_bytes()));
+        assert!(!is_taken_whole(b"{\"results\":[]}"));
     }
 
     #[test]

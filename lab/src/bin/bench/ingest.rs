@@ -9,15 +9,28 @@ use crate::{Arguments, Figure};
 
 const RUN: Until = Until::Elapsed(Duration::from_secs(10));
 
+/// Connections of a network in trouble.
+const MANY: usize = 64;
+/// Victims that are filtered before mixed batches begin.
+const KNOWN: u64 = 10_000;
+
 pub(crate) async fn measure(arguments: &Arguments, store: Store) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = by(arguments, store, CONNECTIONS).await?;
+    figures.extend(by(arguments, store, MANY).await?);
+    figures.push(batches(arguments, store).await?);
+    Ok(figures)
+}
+
+/// One report a request.
+async fn by(arguments: &Arguments, store: Store, connections: usize) -> anyhow::Result<Vec<Figure>> {
     let (mut rig, _router) = Rig::with_bird(arguments, store).await?;
     let new = rig
-        .run(Mode::New, CONNECTIONS, Until::Requests(VICTIMS), VICTIMS)
+        .run(Mode::New, connections, Until::Requests(VICTIMS), VICTIMS)
         .await?;
-    let extend = rig.run_again(Mode::Extend, CONNECTIONS, RUN, VICTIMS).await?;
-    let reject = rig.run(Mode::Reject, CONNECTIONS, RUN, VICTIMS).await?;
-    let unowned = rig.run(Mode::Unowned, CONNECTIONS, RUN, VICTIMS).await?;
-    let replay = rig.run(Mode::Replay, CONNECTIONS, RUN, VICTIMS).await?;
+    let extend = rig.run_again(Mode::Extend, connections, RUN, VICTIMS).await?;
+    let reject = rig.run(Mode::Reject, connections, RUN, VICTIMS).await?;
+    let unowned = rig.run(Mode::Unowned, connections, RUN, VICTIMS).await?;
+    let replay = rig.run(Mode::Replay, connections, RUN, VICTIMS).await?;
     Ok([
         ("new mitigation", new),
         ("extend", extend),
@@ -27,16 +40,32 @@ pub(crate) async fn measure(arguments: &Arguments, store: Store) -> anyhow::Resu
     ]
     .into_iter()
     .map(|(what, report)| Figure {
-        what: format!("{what}, {store}"),
+        what: format!("{what}, {connections} connections, {store}"),
         value: format!("{:.0} events/s", report.per_second),
         detail: detail(&report),
     })
     .collect())
 }
 
+/// A hundred reports a request, nine tenths of them for victims that are filtered already.
+async fn batches(arguments: &Arguments, store: Store) -> anyhow::Result<Figure> {
+    let (mut rig, _router) = Rig::with_bird(arguments, store).await?;
+    rig.run(Mode::Batch, 4, Until::Requests(KNOWN / 100), KNOWN)
+        .await?;
+    let requests = Until::Requests((VICTIMS - KNOWN) / 10);
+    let report = rig
+        .run_from(KNOWN, Mode::BatchKnown, MANY, requests, VICTIMS - KNOWN)
+        .await?;
+    Ok(Figure {
+        what: format!("batches of 100, nine tenths known, {MANY} connections, {store}"),
+        value: format!("{:.0} events/s", report.per_second),
+        detail: detail(&report),
+    })
+}
+
 fn detail(report: &Report) -> String {
     format!(
-        "{} events, {CONNECTIONS} connections; p50 {:.2}, p99 {:.2}, max {:.1} ms",
+        "{} requests; p50 {:.2}, p99 {:.2}, max {:.1} ms",
         report.requests, report.p50_ms, report.p99_ms, report.max_ms
     )
 }

@@ -5,10 +5,12 @@
 #![expect(clippy::print_stderr, reason = "progress goes beside the figures")]
 
 mod bgp;
+mod history;
 mod ingest;
 mod list;
 mod rig;
 mod rules;
+mod scale;
 mod update;
 
 use std::path::PathBuf;
@@ -45,6 +47,10 @@ enum Group {
     Rules,
     /// Lists over many rows.
     List,
+    /// 100,000 active mitigations.
+    Scale,
+    /// Lists over 2,000,000 events; only when asked for.
+    History,
     /// The speaker alone.
     Bgp,
 }
@@ -61,7 +67,8 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     println!("| figure | measured | detail |\n|---|---|---|");
     for group in Group::value_variants() {
-        if !arguments.only.is_empty() && !arguments.only.contains(group) {
+        let asked = arguments.only.contains(group);
+        if !asked && (!arguments.only.is_empty() || *group == Group::History) {
             continue;
         }
         match group {
@@ -74,6 +81,8 @@ async fn main() -> anyhow::Result<()> {
             Group::Update => print(update::measure(&arguments).await?),
             Group::Rules => print(rules::measure(&arguments).await?),
             Group::List => print(list::measure(&arguments).await?),
+            Group::Scale => print(scale::measure(&arguments).await?),
+            Group::History => print(history::measure(&arguments).await?),
             Group::Bgp => bgp::measure(&arguments)?,
         }
     }

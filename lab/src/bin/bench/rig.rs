@@ -125,13 +125,25 @@ impl Rig {
         until: Until,
         victims: u64,
     ) -> anyhow::Result<Report> {
+        self.run_from(0, mode, connections, until, victims).await
+    }
+
+    /// The same from another victim on.
+    pub(crate) async fn run_from(
+        &self,
+        first: u64,
+        mode: Mode,
+        connections: usize,
+        until: Until,
+        victims: u64,
+    ) -> anyhow::Result<Report> {
         let target = self.daemon.http();
         let load = Load {
             target,
             mode,
             connections,
             until,
-            first: 0,
+            first,
             victims,
             run: self.runs,
         };
