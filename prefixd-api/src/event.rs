@@ -299,7 +299,7 @@ open_names! {
         Extended = "extended",
         /// It took the live mitigation to a later step.
         Escalated = "escalated",
-        /// No rule yet: it waits for evidence, or the template has nothing it may announce by itself.
+        /// No rule yet: it waits for other sources or for evidence, or the template has nothing it may announce by itself.
         AcceptedPending = "accepted_pending",
         /// No playbook matches it.
         AcceptedNoPlaybook = "accepted_no_playbook",

@@ -206,6 +206,8 @@ open_names! {
         ClaimsEnded = "claims_ended",
         /// Its lease ended without renewal.
         LeaseExpired = "lease_expired",
+        /// It was pending, and what it waited for did not come.
+        Uncorroborated = "uncorroborated",
         /// The scope was filtered for max_lifetime.
         LifetimeReached = "guardrail.lifetime",
         /// A safelist entry covers it.
@@ -264,6 +266,28 @@ pub struct Observed {
     pub bps: Option<BitsPerSecond>,
     /// Packets per second.
     pub pps: Option<u64>,
+}
+
+/// What a pending mitigation waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct WaitsFor {
+    /// How many sources must report it; those of one domain count once.
+    pub sources: u32,
+    /// How many do.
+    pub has_sources: u32,
+    /// The confidence that is needed, where one is.
+    pub confidence: Option<f64>,
+}
+
+impl fmt::Display for WaitsFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} sources", self.has_sources, self.sources)?;
+        match self.confidence {
+            Some(confidence) => write!(f, ", confidence {confidence:.2}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The intent to filter.
@@ -334,6 +358,9 @@ pub struct Mitigation {
     /// When there last was evidence enough for its step; only where the step is given up after a time without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carried_at: Option<Timestamp>,
+    /// What it waits for while it is pending, and waited for when it ended so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<WaitsFor>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// Who ended it.
@@ -447,6 +474,7 @@ impl Serialize for Changes<'_> {
             evidence_since,
             evidence_at,
             carried_at,
+            waits_for,
             ended_at,
             ended_by,
             end_reason,

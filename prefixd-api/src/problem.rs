@@ -121,6 +121,8 @@ codes! {
     ConflictDisabled = "conflict.disabled", 409, "The neighbour is disabled";
     /// A person said panic, and that stays in force.
     ConflictPanic = "conflict.panic", 409, "A panic is in force";
+    /// It waits for others to say the same.
+    ConflictPending = "conflict.pending", 409, "It is pending";
     /// The entry belongs to the configuration.
     ConflictConfigOwned = "conflict.config_owned", 409, "It belongs to the configuration";
     /// The same Idempotency-Key came with another body.

@@ -447,6 +447,7 @@ pub(crate) fn wave() -> Vec<Mitigation> {
                 "pending" => {
                     value["observed"] = json!({"bps": null, "pps": null});
                     value["delivery"] = Value::Null;
+                    value["waits_for"] = json!({"sources": 2, "has_sources": 1, "confidence": null});
                 }
                 "withdrawn" | "expired" => {
                     value["ended_at"] = json!(ago(60 + index as u64));

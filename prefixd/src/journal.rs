@@ -90,6 +90,10 @@ kinds! {
     Group = "group", None;
     /// A mitigation was made.
     MitigationCreated = "mitigation.created", Some("mitigation_created");
+    /// It was pending and is announced.
+    MitigationPromoted = "mitigation.promoted", Some("mitigation_updated");
+    /// It was pending and a guardrail refused it.
+    MitigationRejected = "mitigation.rejected", Some("mitigation_rejected");
     /// It changed.
     MitigationUpdated = "mitigation.updated", Some("mitigation_updated");
     /// It went to a later step.
@@ -126,6 +130,8 @@ impl From<MitigationEvent> for Kind {
     fn from(event: MitigationEvent) -> Self {
         match event {
             MitigationEvent::Created => Self::MitigationCreated,
+            MitigationEvent::Promoted => Self::MitigationPromoted,
+            MitigationEvent::Rejected => Self::MitigationRejected,
             MitigationEvent::Updated => Self::MitigationUpdated,
             MitigationEvent::Escalated => Self::MitigationEscalated,
             MitigationEvent::Deescalated => Self::MitigationDeescalated,

@@ -127,6 +127,8 @@ struct Live {
     confidence: Option<f64>,
     previous: Option<bool>,
     revision: Option<u64>,
+    /// What a pending one waits for; `none`.
+    waits: Option<String>,
 }
 
 struct World {
@@ -573,6 +575,12 @@ impl Live {
             "revision",
             self.revision.map(|number| number.to_string()),
             live.revision.to_string(),
+        );
+        same(
+            "waits",
+            self.waits.clone(),
+            live.waits_for
+                .map_or_else(|| "none".to_owned(), |waits| waits.to_string()),
         );
         if let Some(wanted) = self.confidence {
             let is = live.confidence.unwrap_or(-1.0);

@@ -201,6 +201,9 @@ pub struct Step {
     /// How long there must have been evidence before a later step.
     #[serde(default)]
     pub require_persistence_seconds: Option<u32>,
+    /// How many sources must report it, those of one domain counted once; 1 when absent.
+    #[serde(default)]
+    pub require_sources: Option<u32>,
     /// How long nothing may have carried this step before the one before it takes its place; absent: it is never given
     /// up while the mitigation lives.
     #[serde(default, alias = "de_escalate_after")]

@@ -922,6 +922,8 @@ fn steps(steps: &[PlaybookStep], vector: Option<&str>, settings: &Settings, repo
         report.require("ttl_seconds", (limits.min_ttl_seconds..=limits.max_ttl_seconds).contains(&ttl), format!("{ttl} is outside of the guardrails' {} to {} s", limits.min_ttl_seconds, limits.max_ttl_seconds));
         let confidence = step.require_confidence_at_least.unwrap_or(0.0);
         report.require("require_confidence_at_least", (0.0..=1.0).contains(&confidence), "must be between 0 and 1");
+        let sources = step.require_sources.unwrap_or(1);
+        report.require("require_sources", (1..=16).contains(&sources), "must be 1 to 16");
         if let Some(next) = steps.get(index + 1) {
             let persistence = next.require_persistence_seconds.unwrap_or(settings.escalation.min_persistence_seconds);
             let reachable = !settings.escalation.enabled || ttl > persistence;

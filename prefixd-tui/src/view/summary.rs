@@ -56,6 +56,10 @@ pub(super) fn lines(app: &App, row: &Mitigation, width: u16) -> Vec<Line> {
             .map_or_else(|| "unknown".to_owned(), |value| format!("{value:.2}")),
         Meaning::Plain,
     ));
+    if let Some(waits) = &row.waits_for {
+        let words = format!("{waits}; nothing is announced");
+        lines.extend(wrapped_pair("waits for", &words, width, Meaning::Warn));
+    }
     lines.push(pair("created", when_both(app, row.created_at), Meaning::Plain));
     if row.status.is_live() {
         let (left, meaning) = ttl_words(app, row);

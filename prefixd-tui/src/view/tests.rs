@@ -108,6 +108,21 @@ fn screens() {
 }
 
 #[test]
+fn a_pending_one_says_what_it_waits_for() {
+    let mut rows = fixture::wave().into_iter();
+    let row = rows.find(|row| row.waits_for.is_some()).unwrap();
+    let mut console = Console::live_with(120, 40, Role::Viewer, vec![row.clone()]);
+    console.keys("2 / Ctrl-U 'status:pending' Enter j Enter");
+    let detail = fixture::detail(&row);
+    console.answers(Answer::Detail(row.mitigation_id, Ok(Box::new(detail))));
+    let screen = console.screen();
+    assert!(
+        screen.contains("1 of 2 sources; nothing is announced"),
+        "{screen}"
+    );
+}
+
+#[test]
 fn small_screens() {
     for (name, prepare) in SCREENS {
         insta::assert_snapshot!(format!("{name}_60x15"), at(60, 15, prepare).screen());

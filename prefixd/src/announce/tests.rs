@@ -254,7 +254,12 @@ async fn steps_repair_what_the_whole_does() {
     // A hundred ended and nobody said so; three were taken away behind its back.
     let now = state(&all[100..]);
     let keys: Vec<_> = [200, 700, 1_199]
-        .map(|n| compile::canonical(&all[n].rules[0].matches).unwrap().key().clone())
+        .map(|n| {
+            compile::canonical(&all[n].rules[0].matches)
+                .unwrap()
+                .key()
+                .clone()
+        })
         .into();
     let taken = keys.iter().map(|key| Change::Withdraw {
         target: Target::All,

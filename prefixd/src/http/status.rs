@@ -235,7 +235,7 @@ pub(super) async fn detail(
         peers_established: established,
         peers_total: peers.len() as u64,
         peers_disabled: disabled.len() as u64,
-        active: snapshot.state.mitigations.len() as u64,
+        active: snapshot.state.counts.enforced.pop + snapshot.state.counts.dry_run.pop,
         rules,
         drift_total: app.metrics.drift_total(),
         role: principal.role,

@@ -4,18 +4,13 @@ use super::claims;
 use super::command::EventCommand;
 use super::effect::{Decision, MitigationEvent};
 use super::evidence::{self, Next};
-use super::guard::Subject;
 use super::inventory::Owner;
 use super::lease;
-use super::plan::{Target, reported, set_rules, texts};
+use super::plan::{Target, set_rules, texts};
 use super::reason::Reason;
 use super::turn::{Conclusion, Turn};
 use prefixd_api::event::EventOutcome;
-use prefixd_api::ids::MitigationId;
-use prefixd_api::mitigation::{
-    EndReason, Group, Mitigation, MitigationStatus, Observed, Origin, OriginKind, Scope,
-};
-use prefixd_api::resource::Mode;
+use prefixd_api::mitigation::{EndReason, Group, Mitigation, MitigationStatus, Scope};
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
 
@@ -98,6 +93,9 @@ impl Turn<'_> {
                     let previous = Some(live.mitigation_id);
                     self.begin(command, &mut group, owner, last_ban_at, previous)
                 }
+                Some(live) if live.status == MitigationStatus::Pending => {
+                    self.corroborate(command, live, &mut group, owner, last_ban_at)
+                }
                 Some(live) => self.prolong(command, live, &mut group, owner, held.widens),
                 None => self.begin(command, &mut group, owner, last_ban_at, None),
             }
@@ -115,195 +113,6 @@ impl Turn<'_> {
         };
         let playbook = self.playbook(target, Some(&command.event.source)).ok();
         self.policy.trial(owner, playbook, group, self.now).is_none()
-    }
-
-    /// A first mitigation of the scope, or a successor.
-    fn begin(
-        &mut self,
-        command: &EventCommand,
-        group: &mut Group,
-        owner: Option<Owner<'_>>,
-        last_ban_at: Option<Timestamp>,
-        previous_id: Option<MitigationId>,
-    ) -> Conclusion {
-        match self.try_begin(command, group, owner, last_ban_at, previous_id) {
-            Ok(made) => made,
-            Err(reason) => Conclusion::new(outcome_of(&reason), reason),
-        }
-    }
-
-    fn try_begin(
-        &mut self,
-        command: &EventCommand,
-        group: &mut Group,
-        owner: Option<Owner<'_>>,
-        last_ban_at: Option<Timestamp>,
-        previous_id: Option<MitigationId>,
-    ) -> Result<Conclusion, Reason> {
-        let event = &command.event;
-        let target = Target {
-            victim: event.victim,
-            vector: &event.vector,
-            owner,
-        };
-        self.guard_scope(event.victim, &event.vector)?;
-        let clear = self.guard_destination(event.victim, owner)?;
-        self.trace.note(clear);
-        let playbook = self.playbook(target, Some(&event.source));
-        let trial = self
-            .policy
-            .trial(owner, playbook.as_ref().ok().copied(), group, self.now);
-        self.note_trial(trial);
-        let enforced = trial.is_none();
-        // The claim that asks comes first: rates of change count against its source.
-        let mut holding: Vec<_> = claims::holding(self.policy, group, enforced, self.now)
-            .cloned()
-            .collect();
-        holding.sort_by_key(|claim| claim.source != event.source || claim.event_id != event.external_id);
-        if !holding
-            .iter()
-            .any(|claim| self.policy.sources.get(&claim.source).may_trigger)
-        {
-            return Err(Reason::MayNotTrigger {
-                source: event.source.clone(),
-            });
-        }
-        let playbook = playbook?;
-        let step = &playbook.steps[0];
-        self.trace.note(Reason::Playbook {
-            playbook: playbook.name.to_string(),
-            step: 1,
-            steps: playbook.steps.len(),
-            asks: step.asked,
-            ttl_seconds: step.ttl.as_secs(),
-        });
-        let mut observed = Observed::default();
-        for claim in &holding {
-            claims::observe(&mut observed, claim);
-        }
-        let mut mitigation = Mitigation {
-            mitigation_id: command.ids.mitigation,
-            revision: 1,
-            status: MitigationStatus::Active,
-            customer_id: owner.map(|owner| owner.customer.id.to_string()),
-            service_id: owner
-                .and_then(|owner| owner.service)
-                .map(|service| service.id.clone()),
-            pop: self.policy.pop.to_string(),
-            victim_ip: event.victim,
-            vector: event.vector.clone(),
-            action_type: step.asked.kind(),
-            rate_bps: None,
-            rules: Vec::new(),
-            allow_rtbh: false,
-            confidence: claims::confidence(self.policy, &holding),
-            claims: holding,
-            ending_since: None,
-            ends_at: None,
-            enforced,
-            external_ref: None,
-            observed,
-            previous_id,
-            playbook: Some(playbook.name.to_string()),
-            step: 1,
-            severity: prefixd_api::mitigation::Severity::Low,
-            created_at: self.now,
-            updated_at: self.now,
-            expires_at: self.now,
-            ttl_seconds: u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX),
-            advertised_at: None,
-            evidence_since: Some(self.now),
-            evidence_at: Some(self.now),
-            carried_at: None,
-            ended_at: None,
-            ended_by: None,
-            end_reason: None,
-            end_note: None,
-            origin: Origin {
-                kind: OriginKind::Event,
-                actor: command.actor.clone(),
-            },
-            group_id: group.group_id,
-            triggering_event_id: Some(command.ids.event),
-            last_event_id: Some(command.ids.event),
-            acknowledged_at: None,
-            acknowledged_by: None,
-            claimed: None,
-            notes: Vec::new(),
-            confirm_by: None,
-            delivery: None,
-            why_summary: String::new(),
-        };
-        self.trace.note(Reason::Confidence {
-            confidence: mitigation.confidence,
-            sources: claims::source_count(&mitigation.claims),
-        });
-        evidence::enough(step.confidence_at_least, &mitigation, 1)?;
-        let rules = self.plan(target, step, &reported(&mitigation.claims, observed, owner))?;
-        let within = self.guard_rules(&rules, owner)?;
-        self.trace.note(within);
-        self.guard_allowed(&rules, owner)?;
-        self.guard_sources(&rules, &mitigation.claims)?;
-        self.guard_ttl(step.ttl, false)?;
-        self.guard_new(Subject {
-            victim: event.victim,
-            owner,
-            enforced,
-            source: Some(&event.source),
-        })?;
-        self.start_lease(&mut mitigation, group, last_ban_at, step.ttl)?;
-        set_rules(&mut mitigation, rules);
-        self.grant_rtbh(&mut mitigation, step);
-        mitigation.severity = self.severity(&mitigation, owner);
-        self.trace.note(Reason::Severity {
-            severity: mitigation.severity,
-            established: self.facts.established || !enforced,
-        });
-        let reason = Reason::Rules {
-            rules: texts(&mitigation.rules),
-        };
-        mitigation.why_summary = format!(
-            "{} reports {}: {} step 1, {}",
-            event.source, event.vector, playbook.name, reason
-        );
-        self.take_place(&mitigation.scope(), mitigation.mitigation_id, &command.actor);
-        let made = self.change(MitigationEvent::Created, &command.actor, None, mitigation);
-        Ok(Conclusion::new(EventOutcome::Accepted, reason).on(made.mitigation_id))
-    }
-
-    /// The first lease of a mitigation, inside the lifetime of its scope.
-    pub(super) fn start_lease(
-        &mut self,
-        mitigation: &mut Mitigation,
-        group: &mut Group,
-        last_ban_at: Option<Timestamp>,
-        ttl: std::time::Duration,
-    ) -> Result<(), Reason> {
-        let was_trial = group.filtered_mode == Mode::DryRun && mitigation.enforced;
-        if was_trial || lease::is_quiet(self.policy, group, last_ban_at, self.now) {
-            group.filtered_since = None;
-        }
-        let since = group.filtered_since.unwrap_or(self.now);
-        let operator = lease::is_operators(mitigation);
-        if lease::lifetime_end(self.policy, since, operator) <= self.now {
-            return Err(Reason::LifetimeReached {
-                filtered_since: since,
-                max_lifetime_seconds: lease::max_lifetime(self.policy, operator).as_secs(),
-            });
-        }
-        let granted = lease::extend(self.policy, mitigation, since, self.now, ttl);
-        self.trace.note(granted);
-        if group.filtered_since.is_none() {
-            group.filtered_mode = if mitigation.enforced {
-                Mode::Enforced
-            } else {
-                Mode::DryRun
-            };
-        }
-        group.filtered_since = Some(since);
-        lease::forget_starts(group, self.now);
-        group.starts.push(self.now);
-        Ok(())
     }
 
     /// The scope is mitigated already: the report renews the lease, and may widen or escalate.
@@ -470,7 +279,7 @@ fn is_behind(mitigation: &Mitigation) -> bool {
 }
 
 /// What becomes of a ban that makes no mitigation for this reason.
-fn outcome_of(reason: &Reason) -> EventOutcome {
+pub(super) fn outcome_of(reason: &Reason) -> EventOutcome {
     match reason {
         Reason::NoPlaybook { .. } => EventOutcome::AcceptedNoPlaybook,
         _ if reason.guardrail().is_some() => EventOutcome::RejectedGuardrail,

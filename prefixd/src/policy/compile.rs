@@ -344,6 +344,7 @@ fn step(
         ttl: seconds(of.ttl_seconds.unwrap_or(settings.timers.default_ttl_seconds)),
         confidence_at_least: of.require_confidence_at_least,
         persistence: of.require_persistence_seconds.map(seconds),
+        sources: of.require_sources.unwrap_or(1),
         de_escalate_after: of.de_escalate_after_seconds.map(seconds),
         on_allowed_port: match of.on_allowed_port {
             playbooks::OnAllowedPort::Police => OnAllowedPort::Police,

@@ -95,7 +95,9 @@ impl Turn<'_> {
         self.guard_ttl(step.ttl, true)?;
         // One of the other mode is not revised: it ends, and a successor takes its place.
         let revised = live.filter(|live| live.enforced == enforced);
-        if revised.is_none() {
+        // What is pending is not on any router: for them it begins now.
+        let goes_on = revised.is_some_and(|live| live.status.is_announced());
+        if !goes_on {
             self.guard_new(Subject {
                 victim: command.victim,
                 owner: target.owner,
@@ -114,16 +116,17 @@ impl Turn<'_> {
         next.playbook = playbook.ok().map(|playbook| playbook.name.to_string());
         next.step = 1;
         next.carried_at = None;
+        next.waits_for = None;
         next.status = MitigationStatus::Active;
         next.external_ref = command.request.external_ref.clone().or(next.external_ref);
         next.ttl_seconds = u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX);
         set_rules(&mut next, rules);
         self.grant_rtbh(&mut next, &step);
-        if revised.is_some_and(|live| is_changed(live, &next)) {
+        if goes_on && revised.is_some_and(|live| is_changed(live, &next)) {
             let customer = target.owner.map(|owner| &*owner.customer.id);
             self.guard_announcing(enforced, customer)?;
         }
-        self.operator_lease(&mut next, group, revised.is_some(), step.ttl)?;
+        self.operator_lease(&mut next, group, goes_on, step.ttl)?;
         next.severity = self.severity(&next, target.owner);
         next.why_summary = format!(
             "{} asked for it ({}): {}",
@@ -149,10 +152,10 @@ impl Turn<'_> {
             );
         }
         self.take_place(&next.scope(), next.mitigation_id, &command.actor);
-        let what = if revised.is_some() {
-            MitigationEvent::Updated
-        } else {
-            MitigationEvent::Created
+        let what = match revised {
+            None => MitigationEvent::Created,
+            Some(_) if goes_on => MitigationEvent::Updated,
+            Some(_) => MitigationEvent::Promoted,
         };
         Ok(self.change(what, &command.actor, revised, next))
     }
@@ -184,6 +187,7 @@ impl Turn<'_> {
             ttl: Duration::from_secs(ttl.into()),
             confidence_at_least: None,
             persistence: None,
+            sources: 1,
             de_escalate_after: None,
             on_allowed_port: OnAllowedPort::Police,
             allow_host_wide: true,
@@ -274,6 +278,7 @@ impl Turn<'_> {
         ttl: Duration,
     ) -> Result<(), Reason> {
         if !is_revision {
+            next.expires_at = self.now;
             let last_ban_at = group.last_ban_at;
             return self.start_lease(next, group, last_ban_at, ttl);
         }
@@ -336,6 +341,7 @@ impl Turn<'_> {
             evidence_since: None,
             evidence_at: None,
             carried_at: None,
+            waits_for: None,
             ended_at: None,
             ended_by: None,
             end_reason: None,

@@ -10,7 +10,7 @@ use super::state::State;
 use super::step_back;
 use super::turn::Turn;
 use crate::journal::DAEMON;
-use prefixd_api::mitigation::{EndReason, Group, Mitigation, OriginKind, Scope};
+use prefixd_api::mitigation::{EndReason, Group, Mitigation, MitigationStatus, OriginKind, Scope};
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
 
@@ -55,6 +55,9 @@ fn lonely_deadline(live: &Mitigation) -> Timestamp {
 }
 
 fn mitigation_deadline(policy: &Policy, live: &Mitigation, group: &Group) -> Timestamp {
+    if live.status == MitigationStatus::Pending {
+        return live.expires_at;
+    }
     let since = group.filtered_since.unwrap_or(live.created_at);
     let renews =
         lease::renewing(policy, live, live.updated_at).and_then(|_| lease::renew_at(policy, live, since));
@@ -144,6 +147,9 @@ impl Turn<'_> {
 
     /// Whether the mitigation ended. Escalation comes before expiry where both are due.
     fn mitigation_due(&mut self, live: &Arc<Mitigation>, group: &Group) -> bool {
+        if live.status == MitigationStatus::Pending {
+            return self.pending_due(live, group);
+        }
         let since = group.filtered_since.unwrap_or(live.created_at);
         let mut next = self.touched(live, group);
         if lease::is_operators(live) && !lease::is_operators(&next) {

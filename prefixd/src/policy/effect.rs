@@ -222,6 +222,10 @@ impl PeerWhat {
 pub enum MitigationEvent {
     /// It was made.
     Created,
+    /// It waited for others to say the same, and is announced.
+    Promoted,
+    /// It waited, and a guardrail refused it.
+    Rejected,
     /// Its lease, claims or rules changed.
     Updated,
     /// It went to a later step.

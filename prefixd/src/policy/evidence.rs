@@ -1,12 +1,13 @@
 //! Evidence that the attack goes on, and the next step when there is enough of it.
 
 use super::claims::witnesses;
+use super::corroboration::enough_sources;
 use super::lease::is_pinned;
 use super::playbooks::Step;
 use super::reason::Reason;
 use super::settings::Policy;
 use super::step_back;
-use prefixd_api::mitigation::Mitigation;
+use prefixd_api::mitigation::{Mitigation, MitigationStatus};
 use prefixd_api::time::Timestamp;
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ pub(super) fn next<'p>(policy: &'p Policy, mitigation: &Mitigation, now: Timesta
     let Some(step) = step.filter(|_| policy.escalation.enabled && !is_pinned(mitigation)) else {
         return Next::None;
     };
-    if mitigation.claims.is_empty() {
+    if mitigation.claims.is_empty() || mitigation.status == MitigationStatus::Pending {
         return Next::None;
     }
     if let Err(reason) = suffices(policy, mitigation, step, number) {
@@ -131,7 +132,8 @@ pub(super) fn suffices(
     let at_least = step
         .confidence_at_least
         .unwrap_or(policy.escalation.min_confidence);
-    enough(Some(at_least), mitigation, number)
+    enough(Some(at_least), mitigation, number)?;
+    enough_sources(policy, mitigation, step, number)
 }
 
 /// Whether the claims suffice for a step.

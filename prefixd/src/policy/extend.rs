@@ -5,8 +5,9 @@ use super::command::ExtendCommand;
 use super::effect::{Decision, MitigationEvent, Outcome};
 use super::lease;
 use super::reason::Reason;
-use super::turn::{Turn, refused};
-use prefixd_api::mitigation::{Mitigation, OriginKind};
+use super::turn::{Turn, refused, refused_with};
+use prefixd_api::mitigation::{Mitigation, MitigationStatus, OriginKind};
+use prefixd_api::problem::Code;
 use std::sync::Arc;
 
 impl Turn<'_> {
@@ -15,6 +16,13 @@ impl Turn<'_> {
             Ok(live) => live,
             Err(problem) => return refused(*problem),
         };
+        if live.status == MitigationStatus::Pending {
+            let detail = format!(
+                "{} is pending: nothing is announced that could last longer. To mitigate now, create it with replace: true",
+                live.mitigation_id
+            );
+            return refused_with(Code::ConflictPending, detail);
+        }
         self.trace.note(Reason::OperatorAsked {
             actor: command.actor.clone(),
             reason: command.reason.clone(),

@@ -117,7 +117,7 @@ fn next_report(
     };
     let Decision { outcome, effects } = decide(state, policy, &Command::Event(Box::new(command)), at, facts);
     let comes_back = effects.iter().any(|effect| match effect {
-        Effect::Mitigation { after, .. } => after.status.is_live() && after.enforced == live.enforced,
+        Effect::Mitigation { after, .. } => after.status.is_announced() && after.enforced == live.enforced,
         _ => false,
     });
     match outcome {
@@ -150,6 +150,7 @@ fn cover(after: &State, withdrawn: &Mitigation) -> Vec<Cover> {
         .mitigations
         .values()
         .filter(|other| other.victim_ip == withdrawn.victim_ip && other.enforced == withdrawn.enforced)
+        .filter(|other| other.status.is_announced())
         .map(|other| Cover {
             mitigation_id: other.mitigation_id,
             vector: other.vector.clone(),

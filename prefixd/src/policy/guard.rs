@@ -122,6 +122,29 @@ impl Turn<'_> {
         }
     }
 
+    /// The check on one more that waits: counters of their own against the bounds of those that are announced, because a
+    /// detector that is wrong must not fill the store. Nothing is announced, so neither rates of change nor hold count.
+    pub(super) fn guard_pending(&self, owner: Option<Owner<'_>>) -> Result<(), Reason> {
+        let (quotas, tally) = (&self.policy.quotas, &self.state.counts.pending);
+        if let Some(owner) = owner {
+            let id = &*owner.customer.id;
+            let (pending, max) = (tally.customer(id), quotas.per_customer);
+            if pending >= max {
+                let customer_id = id.to_owned();
+                return Err(Reason::QuotaPendingCustomer {
+                    customer_id,
+                    pending,
+                    max,
+                });
+            }
+        }
+        let (pending, max) = (tally.pop, quotas.per_pop);
+        if pending >= max {
+            return Err(Reason::QuotaPendingPop { pending, max });
+        }
+        Ok(())
+    }
+
     /// Quotas and rates of change: the checks on one more mitigation.
     pub(super) fn guard_new(&mut self, subject: Subject<'_>) -> Result<(), Reason> {
         let customer_id = subject.owner.map(|owner| &*owner.customer.id);

@@ -27,7 +27,7 @@ impl Turn<'_> {
                 };
                 self.end(live, Mitigation::clone(live), end, &actor, reason.to_string());
                 self.trace.note(reason);
-            } else {
+            } else if live.status.is_announced() {
                 self.narrow(live, filtered_since.unwrap_or(live.created_at));
             }
         }

@@ -11,6 +11,8 @@
 //! | `state`, `starts` | what is live and what is remembered |
 //! | `decide`, `turn` | one command; a decision while it is made |
 //! | `ban`, `unban`, `create`, `extend`, `annotate`, `withdraw`, `undo`, `suppress`, `pause`, `protect`, `control`, `breaker`, `neighbor`, `due`, `judge`, `quarantine` | one command each |
+//! | `begin`, `pending` | what a first ban makes: announced, or waiting until others say the same |
+//! | `corroboration` | what claims must say together |
 //! | `step_back` | a step that nothing carries any more is given up |
 //! | `claims`, `evidence`, `lease`, `guard`, `check`, `plan`, `fallback`, `widen`, `ports`, `severity` | the rules they share |
 //! | `trial` | dry-run: what keeps a mitigation from the routers |
@@ -19,12 +21,14 @@
 
 mod annotate;
 mod ban;
+mod begin;
 mod breaker;
 mod check;
 mod claims;
 mod command;
 mod compile;
 mod control;
+mod corroboration;
 mod create;
 mod decide;
 mod due;
@@ -40,6 +44,7 @@ mod judge;
 mod lease;
 mod neighbor;
 mod pause;
+mod pending;
 mod plan;
 mod playbooks;
 mod ports;

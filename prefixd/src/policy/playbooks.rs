@@ -56,6 +56,8 @@ pub(super) struct Step {
     pub(super) ttl: Duration,
     pub(super) confidence_at_least: Option<f64>,
     pub(super) persistence: Option<Duration>,
+    /// How many sources that share no data must report it; 1 and 0 are the same.
+    pub(super) sources: u32,
     /// How long nothing may have carried it before it is given up; absent: it is not.
     pub(super) de_escalate_after: Option<Duration>,
     pub(super) on_allowed_port: OnAllowedPort,

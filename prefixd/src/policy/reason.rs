@@ -113,6 +113,27 @@ reasons! {
     /// Too little of it for the step.
     ConfidenceLow { confidence: Option<f64>, at_least: f64, step: u32 }
         "confidence" "confidence_low", Refused;
+    /// Too few sources that share no data report it.
+    SourcesFew { sources: u32, at_least: u32, step: u32 }
+        "confidence" "sources_few", Refused;
+    /// It waits for others to say the same.
+    Waits { sources: u32, sources_at_least: u32, confidence: Option<f64>, confidence_at_least: Option<f64>, until: Timestamp }
+        "confidence" "waits", Noted;
+    /// Others say the same now.
+    Corroborated { pending_since: Timestamp, rules: Vec<String> }
+        "confidence" "corroborated", Noted;
+    /// Nobody said the same in time.
+    Uncorroborated { pending_since: Timestamp }
+        "lease" "uncorroborated", Noted;
+    /// Nobody reports what was pending any more.
+    PendingOver {}
+        "lease" "claims_ended", Noted;
+    /// As many wait as may.
+    QuotaPendingCustomer { customer_id: String, pending: u64, max: u64 }
+        "guardrail" "guardrail.quota_customer", Refused;
+    /// The same of the POP.
+    QuotaPendingPop { pending: u64, max: u64 }
+        "guardrail" "guardrail.quota_pop", Refused;
     /// Nobody who may start a mitigation reports it.
     MayNotTrigger { source: String }
         "source" "may_not_trigger", Refused;
@@ -501,6 +522,45 @@ impl fmt::Display for Reason {
                 "step {step} needs confidence {at_least:.2}; it is {}",
                 percent(*confidence)
             ),
+            Self::SourcesFew {
+                sources,
+                at_least,
+                step,
+            } => write!(
+                f,
+                "step {step} needs {at_least} sources that do not share their data; {sources} report it"
+            ),
+            Self::Waits {
+                sources,
+                sources_at_least,
+                confidence,
+                confidence_at_least,
+                until,
+            } => {
+                write!(f, "pending, nothing is announced: {sources} of {sources_at_least} sources")?;
+                if let Some(at_least) = confidence_at_least {
+                    write!(f, ", confidence {} of {at_least:.2}", percent(*confidence))?;
+                }
+                write!(f, "; it waits until {until}")
+            }
+            Self::Corroborated { pending_since, rules } => {
+                write!(f, "pending since {pending_since} and confirmed: {}", rules.join("; "))
+            }
+            Self::Uncorroborated { pending_since } => write!(
+                f,
+                "it was pending since {pending_since}, and what it waited for was not reported in time; nothing was announced"
+            ),
+            Self::PendingOver {} => {
+                f.write_str("nothing reports it any more; it was pending, and nothing was announced")
+            }
+            Self::QuotaPendingCustomer {
+                customer_id,
+                pending,
+                max,
+            } => write!(f, "{customer_id} has {pending} pending mitigations of {max}"),
+            Self::QuotaPendingPop { pending, max } => {
+                write!(f, "this POP has {pending} pending mitigations of {max}")
+            }
             Self::MayNotTrigger { source } => write!(
                 f,
                 "{source} may support a mitigation but not start one; it waits for another source"

@@ -9,7 +9,7 @@ use imbl::{HashMap, HashSet, OrdMap};
 use ipnet::IpNet;
 use prefixd_api::control::{BreakerTripped, ControlScope, Stopped};
 use prefixd_api::ids::MitigationId;
-use prefixd_api::mitigation::{Group, Mitigation, OriginKind, Scope, Suppression};
+use prefixd_api::mitigation::{Group, Mitigation, MitigationStatus, OriginKind, Scope, Suppression};
 use prefixd_api::peer::PeerDisabled;
 use prefixd_api::resource::SafelistEntry;
 use prefixd_api::source::SourcePaused;
@@ -68,6 +68,18 @@ pub struct Counts {
     pub enforced: Tally,
     /// Dry-run ones.
     pub dry_run: Tally,
+    /// Those that wait for others to say the same, of either kind. Their beginnings are no rate of change.
+    pub pending: Tally,
+}
+
+impl Counts {
+    fn of(&mut self, mitigation: &Mitigation) -> &mut Tally {
+        match (mitigation.status, mitigation.enforced) {
+            (MitigationStatus::Pending, _) => &mut self.pending,
+            (_, true) => &mut self.enforced,
+            (_, false) => &mut self.dry_run,
+        }
+    }
 }
 
 /// One set of counters.
@@ -272,27 +284,27 @@ impl State {
     }
 
     fn apply_mitigation(&mut self, before: Option<&Mitigation>, after: &Arc<Mitigation>) {
-        let was_live = before.is_some_and(|before| before.status.is_live());
-        let tally = if after.enforced {
-            &mut self.counts.enforced
-        } else {
-            &mut self.counts.dry_run
-        };
+        let was_live = before.filter(|before| before.status.is_live());
         match (was_live, after.status.is_live()) {
-            (false, true) => {
-                tally.add(after);
+            (None, true) => {
+                self.counts.of(after).add(after, after.created_at);
                 self.known(after.scope()).live = Some(after.mitigation_id);
                 self.mitigations.insert(after.mitigation_id, Arc::clone(after));
             }
-            (true, true) => {
+            (Some(before), true) => {
+                // What was pending begins now, for quotas and rates of change.
+                if before.status == MitigationStatus::Pending && after.status != MitigationStatus::Pending {
+                    self.counts.of(before).remove(before);
+                    self.counts.of(after).add(after, after.updated_at);
+                }
                 self.mitigations.insert(after.mitigation_id, Arc::clone(after));
             }
-            (true, false) => {
-                tally.remove(after);
+            (Some(before), false) => {
+                self.counts.of(before).remove(before);
                 self.forget(&after.scope(), |known| known.live = None);
                 self.mitigations.remove(&after.mitigation_id);
             }
-            (false, false) => {
+            (None, false) => {
                 self.annotated.insert(after.mitigation_id, Arc::clone(after));
                 if self.annotated.len() > MAX_ANNOTATED
                     && let Some(oldest) = self.annotated.get_min().map(|(id, _)| *id)
@@ -340,12 +352,15 @@ impl Tally {
         self.victims.get(&victim).copied().unwrap_or(0)
     }
 
-    fn add(&mut self, mitigation: &Mitigation) {
+    fn add(&mut self, mitigation: &Mitigation, at: Timestamp) {
         self.pop += 1;
         *self.victims.entry(mitigation.victim_ip).or_insert(0) += 1;
         let customer: Option<Arc<str>> = mitigation.customer_id.as_deref().map(Arc::from);
         if let Some(customer) = &customer {
             increment(&mut self.customers, customer);
+        }
+        if mitigation.status == MitigationStatus::Pending {
+            return;
         }
         let source = match mitigation.origin.kind {
             OriginKind::Event => mitigation
@@ -354,11 +369,7 @@ impl Tally {
                 .map(|claim| Arc::from(claim.source.as_str())),
             OriginKind::Operator => None,
         };
-        self.starts.push(Start {
-            at: mitigation.created_at,
-            customer,
-            source,
-        });
+        self.starts.push(Start { at, customer, source });
     }
 
     fn remove(&mut self, mitigation: &Mitigation) {

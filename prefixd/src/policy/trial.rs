@@ -14,6 +14,7 @@ use prefixd_api::resource::Mode;
 use prefixd_api::time::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// Who is on trial; the first that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +112,8 @@ impl Turn<'_> {
 #[must_use]
 pub fn switched_to_dry_run(state: &State, next: &Policy) -> BTreeMap<String, u64> {
     let mut switched = BTreeMap::new();
-    for live in state.mitigations.values().filter(|live| live.enforced) {
+    let announced = |live: &&Arc<Mitigation>| live.enforced && live.status.is_announced();
+    for live in state.mitigations.values().filter(announced) {
         if let Some(trial) = next.trial_of(live, next.inventory.owner(live.victim_ip)) {
             *switched.entry(trial.to_string()).or_insert(0) += 1;
         }

@@ -174,14 +174,22 @@ impl<'a> Turn<'a> {
         actor: &str,
         because: String,
     ) -> Arc<Mitigation> {
-        let what = match reason {
-            EndReason::LeaseExpired | EndReason::LifetimeReached => MitigationEvent::Expired,
-            _ => MitigationEvent::Withdrawn,
+        let is_pending = before.status == MitigationStatus::Pending;
+        let (what, status) = match &reason {
+            EndReason::Operator | EndReason::ModeChanged | EndReason::Defect => {
+                (MitigationEvent::Withdrawn, MitigationStatus::Withdrawn)
+            }
+            EndReason::LeaseExpired | EndReason::Uncorroborated => {
+                (MitigationEvent::Expired, MitigationStatus::Expired)
+            }
+            EndReason::ClaimsEnded if is_pending => (MitigationEvent::Expired, MitigationStatus::Expired),
+            EndReason::ClaimsEnded => (MitigationEvent::Withdrawn, MitigationStatus::Withdrawn),
+            // All others are guardrails'.
+            _ if is_pending => (MitigationEvent::Rejected, MitigationStatus::Rejected),
+            EndReason::LifetimeReached => (MitigationEvent::Expired, MitigationStatus::Expired),
+            _ => (MitigationEvent::Withdrawn, MitigationStatus::Withdrawn),
         };
-        ended.status = match what {
-            MitigationEvent::Expired => MitigationStatus::Expired,
-            _ => MitigationStatus::Withdrawn,
-        };
+        ended.status = status;
         ended.ended_at = Some(self.now);
         ended.ended_by = Some(actor.to_owned());
         ended.end_reason = Some(reason);

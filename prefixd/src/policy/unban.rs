@@ -8,7 +8,7 @@ use super::lease;
 use super::reason::Reason;
 use super::turn::{Conclusion, Turn};
 use prefixd_api::event::EventOutcome;
-use prefixd_api::mitigation::{EndReason, Group, Mitigation, Scope};
+use prefixd_api::mitigation::{EndReason, Group, Mitigation, MitigationStatus, Scope};
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
 
@@ -74,6 +74,7 @@ impl Turn<'_> {
         let id = live.mitigation_id;
         let mut next = self.touched(live, group);
         next.last_event_id = Some(command.ids.event);
+        self.count_voices(&mut next);
         if !next.claims.is_empty() {
             let (source, event_id) = (command.event.source.clone(), command.event.external_id.clone());
             let reason = if was_live {
@@ -89,6 +90,17 @@ impl Turn<'_> {
                 self.change(MitigationEvent::Updated, &command.actor, Some(live), next);
             }
             return Conclusion::new(EventOutcome::ClaimCleared, reason).on(id);
+        }
+        if live.status == MitigationStatus::Pending {
+            let reason = Reason::PendingOver {};
+            self.end(
+                live,
+                next,
+                EndReason::ClaimsEnded,
+                &command.actor,
+                reason.to_string(),
+            );
+            return Conclusion::new(EventOutcome::Withdrawn, reason).on(id);
         }
         let reason = self.start_ending(&mut next, group);
         if next.ends_at.is_some_and(|at| at > self.now) {

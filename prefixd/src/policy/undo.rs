@@ -93,6 +93,12 @@ impl Turn<'_> {
             };
             return Err(Box::new(Problem::new(Code::ConflictExists, detail)));
         }
+        if ended.waits_for.is_some() {
+            return Err(Box::new(Problem::new(
+                Code::ConflictEnded,
+                "it was pending, so that nothing was announced that could be put back; make a new one",
+            )));
+        }
         if ended.status != MitigationStatus::Withdrawn {
             return Err(Box::new(Problem::new(
                 Code::ConflictEnded,
@@ -302,6 +308,7 @@ impl Turn<'_> {
             evidence_since: None,
             evidence_at: None,
             carried_at: None,
+            waits_for: None,
             ended_at: None,
             ended_by: None,
             end_reason: None,

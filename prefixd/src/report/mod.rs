@@ -154,7 +154,8 @@ fn changes(kind: &str, changes: &Value) -> Option<String> {
     let mut parts = Vec::new();
     let changed = |field: &str| changes.get(field).filter(|value| !value.is_null());
     match kind {
-        "withdrawn" | "expired" => {
+        "promoted" => parts.push("confirmed by another source".to_owned()),
+        "withdrawn" | "expired" | "rejected" => {
             parts.push(kind.to_owned());
             parts.extend(changed("end_reason").and_then(text));
             parts.extend(changed("end_note").and_then(text));

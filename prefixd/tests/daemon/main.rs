@@ -17,6 +17,7 @@ mod metrics;
 mod operations;
 mod path;
 mod peers;
+mod pending;
 mod preview;
 mod quarantine;
 mod questions;

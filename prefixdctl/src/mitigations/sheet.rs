@@ -188,6 +188,14 @@ fn head(m: &Mitigation, names: [Option<&str>; 2], view: View) -> String {
         );
         pairs.push(("Neighbours", neighbors));
     }
+    if let Some(waits) = m.waits_for {
+        let what = if m.status.is_live() {
+            "Waits for"
+        } else {
+            "Waited for"
+        };
+        pairs.push((what, waits.to_string()));
+    }
     if m.status.is_live() {
         let left = remaining(m.expires_at, view.now);
         pairs.push((

@@ -527,6 +527,19 @@ fn one_mitigation_for_people() {
     }
 }
 
+#[test]
+fn a_pending_mitigation_says_what_it_waits_for() {
+    let mut pending = detail();
+    pending["status"] = json!("pending");
+    pending["waits_for"] = json!({"sources": 2, "has_sources": 1, "confidence": 0.7});
+    let daemon = Daemon::new([(get(&format!("/v1/mitigations/{FIRST}")), ok(&pending))]);
+    let shown = text(&daemon.ctl(&["mit", "get", FIRST]).stdout);
+    assert!(
+        shown.contains("Waits for") && shown.contains("1 of 2 sources, confidence 0.70"),
+        "{shown}"
+    );
+}
+
 fn health(status: &str) -> Value {
     json!({"status": status, "reasons": if status == "healthy" { json!([]) } else { json!(["edge1 is down"]) },
         "version": "0.1.0", "pop": "iad1", "mode": "enforced", "now": "2026-01-18T10:30:00Z",

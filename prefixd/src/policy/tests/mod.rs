@@ -27,7 +27,7 @@ use prefixd_api::config::inventory::PolicyProfile;
 use prefixd_api::config::playbooks::Protocol;
 use prefixd_api::event::{Event, EventAction, EventOutcome, EventRequest};
 use prefixd_api::mitigation::Severity;
-use prefixd_api::mitigation::{Mitigation, MitigationRequest, OriginKind, Scope};
+use prefixd_api::mitigation::{Mitigation, MitigationRequest, MitigationStatus, OriginKind, Scope};
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::resource::{Mode, SafelistEntry, SafelistOrigin};
 use prefixd_api::rule::{Action, ActionType, Match, Ranges, Rule, protocol};
@@ -54,6 +54,7 @@ pub(super) fn step(action: ActionType, ttl: u64) -> Step {
         ttl: seconds(ttl),
         confidence_at_least: None,
         persistence: None,
+        sources: 1,
         de_escalate_after: None,
         on_allowed_port: OnAllowedPort::Police,
         allow_host_wide: false,
@@ -300,6 +301,7 @@ impl World {
     pub(super) fn check(&self) {
         for live in self.live() {
             let scope = live.scope();
+            assert_eq!(live.waits_for.is_some(), live.status == MitigationStatus::Pending);
             let deadline = next_deadline(&self.state, &self.policy, &scope).expect("a live rule has an end");
             assert!(
                 deadline <= live.expires_at,
@@ -329,6 +331,10 @@ impl World {
             }
             let group = self.state.group(&scope).expect("a live mitigation has its group");
             assert!(group.claims.len() <= super::claims::MAX_CLAIMS);
+            if live.status == MitigationStatus::Pending {
+                assert!(live.advertised_at.is_none() && live.ending_since.is_none());
+                continue;
+            }
             let since = group.filtered_since.expect("its lifetime is counted");
             let most = if operator {
                 self.policy.limits.max_lifetime_operator
@@ -343,13 +349,19 @@ impl World {
         assert_eq!(self.state.live_scopes().count(), self.state.mitigations.len());
         self.recount(&self.state.counts.enforced, true);
         self.recount(&self.state.counts.dry_run, false);
+        let pending = self
+            .live()
+            .iter()
+            .filter(|live| !live.status.is_announced())
+            .count();
+        assert_eq!(self.state.counts.pending.pop, pending as u64);
     }
 
     fn recount(&self, tally: &Tally, enforced: bool) {
         let live: Vec<_> = self
             .live()
             .into_iter()
-            .filter(|live| live.enforced == enforced)
+            .filter(|live| live.enforced == enforced && live.status.is_announced())
             .collect();
         assert_eq!(tally.pop, live.len() as u64);
         let mut customers: HashMap<&str, u64> = HashMap::new();

@@ -1,0 +1,89 @@
+//! Corroboration: what the claims must say together before a step is taken. Detectors that are fed by the same data share a
+//! domain and are one voice, however many of them report.
+
+use super::playbooks::Step;
+use super::settings::Policy;
+use super::turn::Turn;
+use super::{claims, reason::Reason};
+use prefixd_api::mitigation::{Claim, Mitigation, OriginKind, WaitsFor};
+
+/// How many domains the sources of these claims are of; a source without one stands for itself.
+pub(super) fn domains<'c>(policy: &'c Policy, claims: impl IntoIterator<Item = &'c Claim>) -> u32 {
+    let mut names: Vec<(bool, &str)> = claims
+        .into_iter()
+        .filter(|claim| claim.kind == OriginKind::Event)
+        .map(|claim| match &policy.sources.get(&claim.source).domain {
+            Some(domain) => (true, &**domain),
+            None => (false, claim.source.as_str()),
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    u32::try_from(names.len()).unwrap_or(u32::MAX)
+}
+
+/// Whether enough sources that share no data report it.
+pub(super) fn enough_sources(
+    policy: &Policy,
+    mitigation: &Mitigation,
+    step: &Step,
+    number: u32,
+) -> Result<(), Reason> {
+    if step.sources <= 1 {
+        return Ok(());
+    }
+    let has = domains(policy, &mitigation.claims);
+    if has >= step.sources {
+        return Ok(());
+    }
+    Err(Reason::SourcesFew {
+        sources: has,
+        at_least: step.sources,
+        step: number,
+    })
+}
+
+impl Turn<'_> {
+    /// What the first step needs of the claims and does not have; the trace says each.
+    pub(super) fn lacks(&mut self, mitigation: &Mitigation, step: &Step) -> Option<WaitsFor> {
+        let policy = self.policy;
+        let lacking = [
+            enough_sources(policy, mitigation, step, 1),
+            super::evidence::enough(step.confidence_at_least, mitigation, 1),
+        ];
+        let lacking: Vec<Reason> = lacking.into_iter().filter_map(Result::err).collect();
+        if lacking.is_empty() {
+            return None;
+        }
+        for reason in lacking {
+            self.trace.note(reason);
+        }
+        Some(WaitsFor {
+            sources: step.sources,
+            has_sources: domains(policy, &mitigation.claims),
+            confidence: step.confidence_at_least,
+        })
+    }
+
+    /// Whether one of those who report may start a mitigation at all.
+    pub(super) fn may_trigger<'c>(
+        &self,
+        source: &str,
+        claims: impl IntoIterator<Item = &'c Claim>,
+    ) -> Result<(), Reason> {
+        let triggers = |claim: &Claim| self.policy.sources.get(&claim.source).may_trigger;
+        if claims.into_iter().any(triggers) {
+            return Ok(());
+        }
+        Err(Reason::MayNotTrigger {
+            source: source.to_owned(),
+        })
+    }
+
+    pub(super) fn note_confidence(&mut self, mitigation: &Mitigation) {
+        self.trace.note(Reason::Confidence {
+            confidence: mitigation.confidence,
+            sources: claims::source_count(&mitigation.claims),
+        });
+    }
+}
