@@ -26,7 +26,7 @@ pub struct Customer {
     /// What they own.
     #[serde(deserialize_with = "crate::prefix::deserialize_list")]
     pub prefixes: Vec<IpNet>,
-    /// Playbooks can match on it.
+    /// How soon and how long something is done for them.
     #[serde(default)]
     pub policy_profile: PolicyProfile,
     /// Their link, for severity.
@@ -40,16 +40,16 @@ pub struct Customer {
     pub enforce: bool,
 }
 
-/// How careful a customer wants to be treated; a playbook gives it a meaning.
+/// How soon and how long something is done for a customer; docs/configuration.md has the numbers. Playbooks can match on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PolicyProfile {
-    /// Filter early.
+    /// Sooner and longer.
     Strict,
     /// As the playbooks say.
     #[default]
     Normal,
-    /// Filter late.
+    /// Later, and only when it is surer.
     Relaxed,
 }
 

@@ -167,6 +167,7 @@ impl Config {
         playbooks.check(&mut errors, &mut warnings, |report| {
             validate::playbooks(&playbooks.value, &settings.value, report);
             validate::matches(&playbooks.value, &inventory.value, report);
+            validate::relaxed(&playbooks.value, &inventory.value, &settings.value, report);
         });
         if !errors.is_empty() {
             return Err(ConfigErrors(errors));

@@ -288,6 +288,13 @@ fn playbooks_that_are_refused() {
         (
             playbook(
                 "udp_flood",
+                "{ action: police, rate_bps: 5000000, require_sources: 0 }",
+            ),
+            "must be 1 to 16",
+        ),
+        (
+            playbook(
+                "udp_flood",
                 "{ action: police, rate_bps: 5000000, ttl_seconds: 900 }, { action: discard, require_persistence_seconds: 700, de_escalate_after_seconds: 600 }",
             ),
             "it would come and go",
@@ -782,5 +789,31 @@ fn a_protected_flow_says_what_it_protects() {
     ] {
         let refused = settings(flow).unwrap_err().to_string();
         assert!(refused.contains(word), "{flow}: {refused}");
+    }
+}
+
+#[test]
+fn a_relaxed_customer_can_reach_every_step() {
+    for (profile, wanted, refusal) in [
+        ("normal", "", None),
+        ("relaxed", "", Some("it could never be reached there")),
+        ("relaxed", ", profile: relaxed", Some("300 s for calm")),
+        ("relaxed", ", customer_id: other", None),
+        ("relaxed", ", profile: strict", None),
+    ] {
+        let inventory = format!(
+            "customers: [{{ customer_id: calm, name: Calm, prefixes: [203.0.113.0/24], policy_profile: {profile} }}]\n"
+        );
+        let playbooks = format!(
+            "playbooks: [{{ name: p, match: {{ vector: udp_flood{wanted} }}, steps: [\
+             {{ action: police, rate_bps: 5000000, ttl_seconds: 300 }}, \
+             {{ action: discard, ttl_seconds: 300, require_persistence_seconds: 150 }}] }}]\n"
+        );
+        let checked = Config::from_texts(PLAIN, &inventory, &playbooks);
+        let told = checked.map(drop).map_err(|errors| errors.to_string());
+        match refusal {
+            None => assert_eq!(told, Ok(()), "{profile}{wanted}"),
+            Some(refusal) => assert!(told.clone().is_err_and(|told| told.contains(refusal)), "{told:?}"),
+        }
     }
 }

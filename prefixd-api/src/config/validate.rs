@@ -2,7 +2,7 @@
 
 mod rtbh;
 
-use super::inventory::{Asset, Customer, Inventory};
+use super::inventory::{Asset, Customer, Inventory, PolicyProfile};
 use super::playbooks::{OnAllowedPort, PlaybookMatch, Playbooks, Protocol, Step as PlaybookStep, Vector};
 use super::settings::{AuthMode, Guardrails, Http, Neighbor, NeighborLimits, ProtectedFlow, Rtbh, Settings};
 use crate::event::MAX_BATCH;
@@ -707,6 +707,60 @@ pub(super) fn playbooks(playbooks: &Playbooks, settings: &Settings, report: &mut
             steps(&default.steps, None, settings, report);
             let always = PlaybookMatch::default();
             rtbh::steps(&default.steps, &always, playbooks, settings, report);
+        });
+    }
+}
+
+/// A relaxed customer's later steps need twice the evidence: they must be reachable for them, and not come and go.
+pub(super) fn relaxed(
+    playbooks: &Playbooks,
+    inventory: &Inventory,
+    settings: &Settings,
+    report: &mut Report,
+) {
+    let relaxed = |wanted: &PlaybookMatch| {
+        let mut customers = inventory.customers.iter();
+        let profile = wanted
+            .profile
+            .is_none_or(|profile| profile == PolicyProfile::Relaxed);
+        let found = customers.find(|customer| {
+            customer.policy_profile == PolicyProfile::Relaxed
+                && wanted
+                    .customer_id
+                    .as_ref()
+                    .is_none_or(|id| *id == customer.customer_id)
+        });
+        found.filter(|_| profile && settings.escalation.enabled)
+    };
+    let judge = |steps: &[PlaybookStep], customer: &Customer, report: &mut Report| {
+        let mut before: Option<&PlaybookStep> = None;
+        report.each("steps", steps, |report, step| {
+            let written = step
+                .require_persistence_seconds
+                .unwrap_or(settings.escalation.min_persistence_seconds);
+            let needs = written.saturating_mul(2);
+            let id = &customer.customer_id;
+            if let Some(before) = before.replace(step) {
+                let ttl = before.ttl_seconds.unwrap_or(settings.timers.default_ttl_seconds);
+                report.require("require_persistence_seconds", ttl > needs, format!(
+                    "{written} s are {needs} s for {id}, whose policy_profile is relaxed, and the step before ends after {ttl} s: it could never be reached there"
+                ));
+            }
+            let after = step.de_escalate_after_seconds.unwrap_or(u32::MAX);
+            report.require("de_escalate_after_seconds", after >= needs, format!(
+                "{after} s are less than the {needs} s of evidence that {id} needs, whose policy_profile is relaxed: it would come and go"
+            ));
+        });
+    };
+    report.each("playbooks", &playbooks.playbooks, |report, playbook| {
+        if let Some(customer) = relaxed(&playbook.matches) {
+            judge(&playbook.steps, customer, report);
+        }
+    });
+    if let (Some(default), Some(customer)) = (&playbooks.default_playbook, relaxed(&PlaybookMatch::default()))
+    {
+        report.at("default_playbook", |report| {
+            judge(&default.steps, customer, report);
         });
     }
 }

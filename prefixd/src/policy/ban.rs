@@ -7,8 +7,10 @@ use super::evidence::{self, Next};
 use super::inventory::Owner;
 use super::lease;
 use super::plan::{Target, set_rules, texts};
+use super::profile;
 use super::reason::Reason;
 use super::turn::{Conclusion, Turn};
+use prefixd_api::config::inventory::PolicyProfile;
 use prefixd_api::event::EventOutcome;
 use prefixd_api::mitigation::{EndReason, Group, Mitigation, MitigationStatus, Scope};
 use prefixd_api::time::Timestamp;
@@ -26,11 +28,17 @@ impl Turn<'_> {
         let source = self.policy.sources.get(&event.source);
         let owner = self.policy.inventory.owner(event.victim);
         match owner {
-            Some(owner) => self.trace.note(Reason::Owned {
-                customer_id: owner.customer.id.to_string(),
-                prefix: owner.prefix,
-                service_id: owner.service.map(|service| service.id.clone()),
-            }),
+            Some(owner) => {
+                self.trace.note(Reason::Owned {
+                    customer_id: owner.customer.id.to_string(),
+                    prefix: owner.prefix,
+                    service_id: owner.service.map(|service| service.id.clone()),
+                });
+                if owner.customer.profile != PolicyProfile::Normal {
+                    let profile = profile::name(owner.customer.profile).to_owned();
+                    self.trace.note(Reason::Profile { profile });
+                }
+            }
             None if self.policy.limits.require_owned => {
                 let reason = Reason::NotOwned { victim: event.victim };
                 return self.conclude(

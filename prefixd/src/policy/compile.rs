@@ -166,6 +166,7 @@ fn inventory(of: &config::Inventory) -> Inventory {
                 }
             }
         }
+        compiled.has_profiles |= customer.policy_profile != inventory::PolicyProfile::Normal;
         compiled.customers.push(Customer {
             id: customer.customer_id.as_str().into(),
             name: customer.name.clone(),

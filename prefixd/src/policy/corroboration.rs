@@ -2,9 +2,10 @@
 //! domain and are one voice, however many of them report.
 
 use super::playbooks::Step;
+use super::reason::Reason;
 use super::settings::Policy;
 use super::turn::Turn;
-use super::{claims, reason::Reason};
+use super::{claims, evidence, profile};
 use prefixd_api::mitigation::{Claim, Mitigation, OriginKind, WaitsFor};
 
 /// How many domains the sources of these claims are of; a source without one stands for itself.
@@ -47,9 +48,13 @@ impl Turn<'_> {
     /// What the first step needs of the claims and does not have; the trace says each.
     pub(super) fn lacks(&mut self, mitigation: &Mitigation, step: &Step) -> Option<WaitsFor> {
         let policy = self.policy;
+        let of_profile = policy.profile(mitigation.victim_ip);
+        let at_least = step
+            .confidence_at_least
+            .map(|written| profile::confidence(of_profile, written));
         let lacking = [
             enough_sources(policy, mitigation, step, 1),
-            super::evidence::enough(step.confidence_at_least, mitigation, 1),
+            evidence::enough(at_least, mitigation, 1),
         ];
         let lacking: Vec<Reason> = lacking.into_iter().filter_map(Result::err).collect();
         if lacking.is_empty() {
@@ -61,7 +66,7 @@ impl Turn<'_> {
         Some(WaitsFor {
             sources: step.sources,
             has_sources: domains(policy, &mitigation.claims),
-            confidence: step.confidence_at_least,
+            confidence: at_least,
         })
     }
 

@@ -4,6 +4,7 @@ use super::claims::witnesses;
 use super::corroboration::enough_sources;
 use super::lease::is_pinned;
 use super::playbooks::Step;
+use super::profile;
 use super::reason::Reason;
 use super::settings::Policy;
 use super::step_back;
@@ -89,7 +90,10 @@ pub(super) fn next<'p>(policy: &'p Policy, mitigation: &Mitigation, now: Timesta
         step,
         number,
         since,
-        needs: step.persistence.unwrap_or(policy.escalation.min_persistence),
+        needs: profile::persistence(
+            policy.profile(mitigation.victim_ip),
+            step.persistence.unwrap_or(policy.escalation.min_persistence),
+        ),
     }
 }
 
@@ -132,6 +136,7 @@ pub(super) fn suffices(
     let at_least = step
         .confidence_at_least
         .unwrap_or(policy.escalation.min_confidence);
+    let at_least = profile::confidence(policy.profile(mitigation.victim_ip), at_least);
     enough(Some(at_least), mitigation, number)?;
     enough_sources(policy, mitigation, step, number)
 }

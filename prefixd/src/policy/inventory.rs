@@ -16,6 +16,8 @@ pub(super) struct Inventory {
     /// Index into `customers`.
     pub(super) owners: JointPrefixMap<IpNet, usize>,
     assets: JointPrefixMap<IpNet, Vec<Asset>>,
+    /// Whether any customer is other than normal.
+    pub(super) has_profiles: bool,
 }
 
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 //! a lifetime that caps them all.
 
 use super::claims::is_live;
+use super::profile;
 use super::reason::Reason;
 use super::settings::Policy;
 use super::sources::Reporting;
@@ -88,10 +89,11 @@ pub(super) fn hold_down(policy: &Policy, group: &Group, now: Timestamp) -> (Dura
         .filter(|start| start.saturating_add(RECURRENCE) > now)
         .count()
         .saturating_sub(1);
+    let first = profile::hold_down(policy.profile(group.scope.victim), policy.timers.hold_down);
     let doubled = u32::try_from(recurrences)
         .ok()
         .and_then(|n| 2u32.checked_pow(n))
-        .and_then(|factor| policy.timers.hold_down.checked_mul(factor))
+        .and_then(|factor| first.checked_mul(factor))
         .unwrap_or(MAX_HOLD_DOWN);
     // A configured hold-down beyond the longest stands as it is.
     let longest = MAX_HOLD_DOWN.max(policy.timers.hold_down);

@@ -16,6 +16,7 @@
 //! | `step_back` | a step that nothing carries any more is given up |
 //! | `claims`, `evidence`, `lease`, `guard`, `check`, `plan`, `fallback`, `widen`, `ports`, `severity` | the rules they share |
 //! | `trial` | dry-run: what keeps a mitigation from the routers |
+//! | `profile` | what a customer's profile makes of the numbers |
 //! | `weights` | what each source adds to the confidence of a group |
 //! | `reason`, `trace` | why: every reason is a value |
 
@@ -48,6 +49,7 @@ mod pending;
 mod plan;
 mod playbooks;
 mod ports;
+mod profile;
 mod protect;
 mod quarantine;
 mod reason;

@@ -80,6 +80,9 @@ reasons! {
     /// The scope is taken by what cannot be read.
     StoredUnreadable { victim: Victim, vector: String }
         "claim" "stored_unreadable", Refused;
+    /// The owner is other than normal.
+    Profile { profile: String }
+        "owner" "profile", Adjusted;
     /// Who owns the victim.
     Owned { customer_id: String, prefix: IpNet, service_id: Option<String> }
         "owner" "owned", Passed;
@@ -464,6 +467,14 @@ impl fmt::Display for Reason {
                     None => Ok(()),
                 }
             }
+            Self::Profile { profile } => write!(
+                f,
+                "its profile is {profile}: {}",
+                match profile.as_str() {
+                    "strict" => "later steps need half the evidence, every step 0.1 less confidence, and the hold-down is twice as long",
+                    _ => "later steps need twice the evidence, and every step 0.1 more confidence",
+                }
+            ),
             Self::NotOwnedAllowed { victim } => write!(
                 f,
                 "{victim} is in no customer's prefix, which require_owned: false allows"
