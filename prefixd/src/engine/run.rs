@@ -171,14 +171,15 @@ impl Engine {
     pub fn new(parts: Parts, loaded: Loaded) -> (Self, Handle) {
         let now = parts.clock.now();
         let mut state = State::default();
-        let unreadable = restore(&mut state, &loaded, now);
+        let head = loaded.head;
+        let unreadable = restore(&mut state, loaded, now);
         let (sender, requests) = mpsc::channel(QUEUE);
         let (urgently, urgent) = mpsc::channel(URGENT);
         let (feed, _) = broadcast::channel(FEED_BACKLOG);
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot {
             state: state.clone(),
             policy: Arc::clone(&parts.policy),
-            head: loaded.head.seq,
+            head: head.seq,
             at: now,
             store_failing_since: None,
             owed: 0,
@@ -201,7 +202,7 @@ impl Engine {
             snapshot,
             feed,
             state,
-            head: loaded.head,
+            head,
             commit: None,
             draft: None,
             waiting: VecDeque::with_capacity(MAX_WAITING),

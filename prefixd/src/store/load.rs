@@ -11,6 +11,7 @@ use super::prefix::address;
 use super::{Store, StoreError};
 use crate::journal::Head;
 use crate::policy::{PeerMemory, Unconfirmed};
+use futures_util::TryStreamExt as _;
 use prefixd_api::control::{BreakerTripped, Stopped};
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
 use prefixd_api::peer::PeerDisabled;
@@ -19,6 +20,7 @@ use prefixd_api::source::SourcePaused;
 use prefixd_api::time::Timestamp;
 use prefixd_api::victim::Victim;
 use serde::de::DeserializeOwned;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,9 +33,9 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug)]
 pub struct Loaded {
     /// Live mitigations, oldest first.
-    pub mitigations: Vec<Mitigation>,
+    pub mitigations: Vec<Arc<Mitigation>>,
     /// The newest group of each scope that is open or had an event within a day.
-    pub groups: Vec<Group>,
+    pub groups: Vec<Arc<Group>>,
     /// Suppressions that have not expired.
     pub suppressions: Vec<Suppression>,
     /// Safelist entries added through the API, expired ones too.
@@ -86,36 +88,44 @@ impl Store {
     /// When the store fails, or a safelist entry, suppression, disabled neighbour, the breaker or what people
     /// stopped cannot be read.
     pub async fn load(&self, pop: &str, now: Timestamp) -> Result<Loaded, StoreError> {
-        let mut unreadable = Vec::new();
-        let rows: Vec<(Uuid, Vec<u8>, String, String)> = on_db!(patiently self, |db| {
-            sqlx::query_as(
+        // Read row by row: there may be a hundred thousand, and none of their texts is needed longer than it takes to read.
+        let (mut unreadable, mut taken) = (Vec::new(), Vec::new());
+        let mut mitigations = Vec::new();
+        on_db!(patiently self, |db| {
+            let mut rows = sqlx::query_as::<_, (Uuid, Vec<u8>, String, String)>(
                 "SELECT id, victim, vector, body FROM mitigations WHERE live = 1 AND pop = $1 \
                  ORDER BY created_at, id",
             )
             .bind(pop)
-            .fetch_all(db)
-            .await?
-        })?;
-        let mut taken = Vec::new();
-        let mut mitigations = Vec::with_capacity(rows.len());
-        for (id, victim, vector, body) in rows {
-            let before = unreadable.len();
-            mitigations.extend(readable("mitigation", vec![(id, body)], &mut unreadable));
-            if unreadable.len() > before {
-                taken.extend(scope(&victim, vector));
+            .fetch(db);
+            while let Some((id, victim, vector, body)) = rows.try_next().await? {
+                match read("mitigation", id, &body) {
+                    Ok(mitigation) => mitigations.push(Arc::new(mitigation)),
+                    Err(row) => {
+                        unreadable.push(row);
+                        taken.extend(scope(&victim, vector));
+                    }
+                }
             }
-        }
-        let rows: Vec<(Uuid, String)> = on_db!(patiently self, |db| {
-            sqlx::query_as(
+        })?;
+        let mut newest = HashMap::new();
+        on_db!(patiently self, |db| {
+            let mut rows = sqlx::query_as::<_, (Uuid, String)>(
                 "SELECT id, body FROM signal_groups WHERE pop = $1 AND (closed_at IS NULL OR last_event_at >= $2) \
                  ORDER BY last_event_at, id",
             )
             .bind(pop)
             .bind(now.saturating_sub(REMEMBERED).as_micros())
-            .fetch_all(db)
-            .await?
+            .fetch(db);
+            while let Some((id, body)) = rows.try_next().await? {
+                match read::<Group>("group", id, &body) {
+                    // Ordered by last event, so a later group of a scope replaces an earlier one.
+                    Ok(group) => drop(newest.insert(group.scope.clone(), Arc::new(group))),
+                    Err(row) => unreadable.push(row),
+                }
+            }
         })?;
-        let groups = newest_of_each_scope(readable("group", rows, &mut unreadable));
+        let groups = newest.into_values().collect();
         let rows: Vec<(String,)> = on_db!(patiently self, |db| {
             sqlx::query_as(
                 "SELECT body FROM suppressions WHERE pop = $1 AND expires_at > $2 ORDER BY expires_at",
@@ -176,7 +186,13 @@ impl Store {
                 .fetch_all(db)
                 .await?
         })?;
-        let unconfirmed = readable("unconfirmed withdrawal", rows, &mut unreadable);
+        let mut unconfirmed = Vec::with_capacity(rows.len());
+        for (id, body) in rows {
+            match read("unconfirmed withdrawal", id, &body) {
+                Ok(waits) => unconfirmed.push(waits),
+                Err(row) => unreadable.push(row),
+            }
+        }
         Ok(Loaded {
             unconfirmed,
             breaker,
@@ -202,24 +218,12 @@ fn scope(victim: &[u8], vector: String) -> Option<Scope> {
     })
 }
 
-fn readable<T: DeserializeOwned>(
-    what: &'static str,
-    rows: Vec<(Uuid, String)>,
-    unreadable: &mut Vec<Unreadable>,
-) -> Vec<T> {
-    rows.into_iter()
-        .filter_map(|(id, body)| {
-            serde_json::from_str(&body)
-                .map_err(|error| {
-                    unreadable.push(Unreadable {
-                        what,
-                        name: id.to_string(),
-                        error: error.to_string(),
-                    });
-                })
-                .ok()
-        })
-        .collect()
+fn read<T: DeserializeOwned>(what: &'static str, id: Uuid, body: &str) -> Result<T, Unreadable> {
+    serde_json::from_str(body).map_err(|error| Unreadable {
+        what,
+        name: id.to_string(),
+        error: error.to_string(),
+    })
 }
 
 fn all_or_nothing<T: DeserializeOwned>(
@@ -237,13 +241,4 @@ fn all_or_nothing<T: DeserializeOwned>(
             })
         })
         .collect()
-}
-
-/// Ordered by last event, so a later group of a scope replaces an earlier one.
-fn newest_of_each_scope(groups: Vec<Group>) -> Vec<Group> {
-    let mut newest = std::collections::HashMap::with_capacity(groups.len());
-    for group in groups {
-        newest.insert(group.scope.clone(), group);
-    }
-    newest.into_values().collect()
 }

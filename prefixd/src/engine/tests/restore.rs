@@ -10,7 +10,7 @@ async fn left_after(bench: &Bench, away: i64) -> i64 {
     let now = Timestamp::from_micros(bench.clock.now().as_micros() + away * 1_000_000);
     let loaded = bench.engine.parts.store.load(POP, now).await.unwrap();
     let mut state = State::default();
-    restore(&mut state, &loaded, now);
+    restore(&mut state, loaded, now);
     let live = state.mitigations.values().next().unwrap();
     (live.expires_at.as_micros() - now.as_micros() + 500_000).div_euclid(1_000_000)
 }

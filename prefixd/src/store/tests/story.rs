@@ -32,7 +32,7 @@ async fn what_is_committed_is_loaded(place: Place) {
     let loaded = place.store.load(POP, at(3)).await.unwrap();
     assert_eq!(
         loaded.mitigations,
-        attacks.each_ref().map(|attack| (*attack.mitigation).clone())
+        attacks.each_ref().map(|attack| Arc::clone(&attack.mitigation))
     );
     assert_eq!((loaded.groups.len(), loaded.head), (2, head));
     assert!(loaded.unreadable.is_empty());
@@ -70,7 +70,7 @@ async fn what_is_committed_is_loaded(place: Place) {
         .await
         .unwrap();
     let loaded = place.store.load(POP, at(5)).await.unwrap();
-    assert_eq!(loaded.mitigations.last(), Some(&*successor.mitigation));
+    assert_eq!(loaded.mitigations.last(), Some(&successor.mitigation));
     let kinds: Vec<_> = place
         .store
         .timeline(first.mitigation.mitigation_id)
@@ -263,7 +263,7 @@ async fn retention_keeps_the_chain_verifiable(place: Place) {
     let live = &attacks[0];
     assert_eq!(
         place.store.load(POP, at(60)).await.unwrap().mitigations,
-        [(*live.mitigation).clone()]
+        [Arc::clone(&live.mitigation)]
     );
     assert!(
         place
@@ -714,7 +714,7 @@ async fn an_unreadable_row_is_named_and_the_others_load(place: Place) {
     )
     .await;
     let loaded = place.store.load(POP, at(9)).await.unwrap();
-    assert_eq!(loaded.mitigations, [(*sound.mitigation).clone()]);
+    assert_eq!(loaded.mitigations, [Arc::clone(&sound.mitigation)]);
     assert_eq!(loaded.taken.len(), 1, "its scope stays taken");
     let [row] = &loaded.unreadable[..] else {
         panic!("{:?}", loaded.unreadable);

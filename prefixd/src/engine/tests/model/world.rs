@@ -13,7 +13,7 @@ use crate::policy::{
     WithdrawCommand,
 };
 use crate::store::tests::Place;
-use crate::store::{Store, Verification};
+use crate::store::{Store, StoreError, Verification};
 use prefixd_api::config::Config;
 use prefixd_api::control::{ControlScope, ControlState};
 use prefixd_api::event::{Event, EventAction, EventRequest};
@@ -303,7 +303,7 @@ impl World {
         let now = bench.clock.now();
         drop(bench);
         let place = Place {
-            store: Store::open(&self.connection, 4).await.unwrap(),
+            store: opened_again(&self.connection).await,
             connection: self.connection.clone(),
             directory: None,
         };
@@ -677,6 +677,19 @@ fn in_a_word(told: Result<Answer, SubmitError>) -> String {
         Outcome::ControlChanged => "said".to_owned(),
         Outcome::Refused(problem) => problem.code.clone(),
         other => format!("{other:?}"),
+    }
+}
+
+/// A process that dies lets its files go at once; what it had under way in this one may take a moment.
+async fn opened_again(connection: &str) -> Store {
+    let give_up = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        match Store::open(connection, 4).await {
+            Err(StoreError::InUse { .. }) if tokio::time::Instant::now() < give_up => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            opened => return opened.unwrap(),
+        }
     }
 }
 
