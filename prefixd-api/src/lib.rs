@@ -15,6 +15,7 @@
 //! | [`source`] | detectors, and pausing one |
 //! | [`peer`], [`family`] | a neighbour in detail, and what an operator can do to it |
 //! | [`role`] | who may do what |
+//! | [`configuration`] | reading and changing the configuration through the API |
 //! | [`show`] | numbers, times, identifiers and outside text as people see them |
 //! | `config` (feature) | configuration documents and their validation |
 //! | `client` (feature) | HTTP and WebSocket client |
@@ -28,6 +29,7 @@ pub mod audit;
 pub mod client;
 #[cfg(feature = "config")]
 pub mod config;
+pub mod configuration;
 pub mod control;
 pub mod drift;
 pub mod event;

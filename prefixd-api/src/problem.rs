@@ -43,6 +43,42 @@ pub struct FieldError {
     pub field: String,
     /// What is wrong with it.
     pub message: String,
+    /// Where it is in a file of the configuration.
+    #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+/// A place in a file of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Place {
+    /// The file.
+    pub file: String,
+    /// The line, from 1; absent where the text is not the client's, or the file cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// The column, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u64>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        for number in [self.line, self.column].into_iter().flatten() {
+            write!(f, ":{number}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
+        }
+        write!(f, "{}: {}", self.field, self.message)
+    }
 }
 
 impl FieldError {
@@ -51,6 +87,7 @@ impl FieldError {
         Self {
             field: field.into(),
             message: message.into(),
+            place: None,
         }
     }
 }
@@ -97,6 +134,8 @@ codes! {
     RequestField = "request.field", 400, "A field is not valid";
     /// The body is larger than accepted.
     RequestTooLarge = "request.too_large", 413, "The request is too large";
+    /// The request does not say which version it changes.
+    RequestPrecondition = "request.precondition", 428, "Say which version is to be changed";
     /// No valid credentials came with the request.
     AuthRequired = "auth.required", 401, "Sign in first";
     /// The role is not enough.
@@ -105,8 +144,8 @@ codes! {
     NotFound = "not_found", 404, "Not found";
     /// The route knows other methods.
     MethodNotAllowed = "method_not_allowed", 405, "This method is not allowed here";
-    /// The body is not JSON.
-    MediaType = "media_type", 415, "The body must be application/json";
+    /// The body is of another type than the route takes.
+    MediaType = "media_type", 415, "The body is of another type than expected";
     /// A live mitigation holds the scope.
     ConflictExists = "conflict.exists", 409, "There is one already";
     /// The mitigation has ended.
@@ -123,6 +162,10 @@ codes! {
     ConflictPanic = "conflict.panic", 409, "A panic is in force";
     /// It waits for others to say the same.
     ConflictPending = "conflict.pending", 409, "It is pending";
+    /// A file of the configuration has another version than the request is for.
+    ConflictVersion = "conflict.version", 412, "The file changed meanwhile";
+    /// Another file was changed on disk and is not in force.
+    ConflictUnloaded = "conflict.unloaded", 409, "Another file waits to come into force";
     /// The entry belongs to the configuration.
     ConflictConfigOwned = "conflict.config_owned", 409, "It belongs to the configuration";
     /// The same Idempotency-Key came with another body.
@@ -137,6 +180,8 @@ codes! {
     Stopping = "stopping", 503, "The daemon is stopping";
     /// The new configuration was refused; the old one stays in force.
     ConfigInvalid = "config.invalid", 400, "The configuration is not valid";
+    /// The machine does not let the daemon read or replace a file of the configuration.
+    ConfigFile = "config.file", 409, "The file cannot be read or replaced";
     /// A defect of the daemon; the log has the cause under the request id.
     Internal = "internal", 500, "Internal error";
 }

@@ -7,20 +7,17 @@
 //!
 //! Tasks: the engine (its end ends the daemon), the HTTP servers, a watcher of sessions. All end with [`run`].
 
-mod check;
 mod log;
-mod reload;
 mod stop;
 mod watchdog;
-mod wiring;
 
-pub use check::check;
+pub use crate::configuration::check;
 pub use log::{LogLevel, start_log};
-pub use reload::{ReloadError, Reloaded, Reloader};
 pub use stop::Shutdown;
 
 use crate::announce::Announcer;
 use crate::clock::Clock;
+use crate::configuration::{Reloaded, Reloader, wiring};
 use crate::counting::keep_counting;
 use crate::engine::{Engine, EngineError, Handle, Parts};
 use crate::http::{self, Live};
@@ -77,13 +74,18 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
     let engine_shutdown = CancellationToken::new();
     let reloader = Reloader::new(
         dir.to_owned(),
-        &config,
+        config.clone(),
         database,
         Reloaded {
             engine: handle.clone(),
             announcer: Arc::clone(&announcer),
-            http: Arc::clone(&live),
-            log,
+            adopt: {
+                let live = Arc::clone(&live);
+                Box::new(move |settings| {
+                    live.adopt(settings);
+                    log.set(settings.observability.log_level);
+                })
+            },
         },
     );
     let counted = (Arc::clone(&store), Arc::clone(&clock));
@@ -95,16 +97,7 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
         clock,
         metrics,
         live,
-        reload: {
-            let reloader = reloader.clone();
-            Arc::new(move |actor, expect_count| {
-                let reloader = reloader.clone();
-                Box::pin(async move {
-                    let reloaded = reloader.reload(&actor, expect_count).await;
-                    reloaded.map_err(http::Failure::from)
-                })
-            })
-        },
+        reloader: reloader.clone(),
         shutdown: shutdown.clone(),
     });
     let mut engine = tokio::spawn(engine.run(engine_shutdown.clone()));
@@ -140,7 +133,7 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
             error!(%error, "the engine did not end in order");
         }
     };
-    let settings = reloader.settings().shutdown.clone();
+    let settings = reloader.in_force().settings.shutdown.clone();
     let drain = Duration::from_secs(settings.drain_timeout_seconds.into());
     if tokio::time::timeout(drain, draining).await.is_err() {
         warn!(

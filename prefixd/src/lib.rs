@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`announce`] | the rules of live mitigations as routes at the neighbours |
 //! | [`clock`] | wall-clock time that runs on the monotonic clock |
+//! | [`configuration`] | what is in force, reloading it, changing its files |
 //! | [`daemon`] | starting, reloading and stopping |
 //! | [`engine`] | the one task that decides, commits, announces and answers |
 //! | [`http`] | REST, the feed, who may do what |
@@ -12,10 +13,11 @@
 //! | [`policy`] | `decide()`: pure decisions over the state, and the state itself |
 //! | [`store`] | SQLite or PostgreSQL from one SQL text |
 //!
-//! Arrows point one way: `http -> engine -> {policy, store, announce}`, and `policy` knows only the vocabulary.
+//! Arrows point one way: `http -> {configuration ->} engine -> {policy, store, announce}`, and `policy` knows only the vocabulary.
 
 pub mod announce;
 pub mod clock;
+pub mod configuration;
 mod counting;
 pub mod daemon;
 pub mod engine;

@@ -4,8 +4,9 @@ use crate::failure::Failure;
 use crate::output::{Color, Format};
 use crate::session::Session;
 use crate::{
-    audit, breaker, completion, control, drift, events, groups, health, history, import, man, mitigations,
-    peers, reload, report, safelist, series, sources, stats, status, suppressions, traffic, version, watch,
+    audit, breaker, completion, config, control, drift, events, groups, health, history, import, man,
+    mitigations, peers, reload, report, safelist, series, sources, stats, status, suppressions, traffic,
+    version, watch,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use prefixd_api::client::Endpoint;
@@ -175,6 +176,8 @@ enum Command {
     Migrations(series::MigrationsArgs),
     Breaker(breaker::BreakerArgs),
     Stats(stats::StatsArgs),
+    #[command(visible_alias = "cfg")]
+    Config(config::ConfigArgs),
     Reload(reload::ReloadArgs),
     Watch(watch::WatchArgs),
     Import(import::ImportArgs),
@@ -210,6 +213,7 @@ impl Cli {
             Command::Migrations(args) => args.run(&session()?).await,
             Command::Breaker(args) => args.run(&session()?).await,
             Command::Stats(args) => args.run(&session()?).await,
+            Command::Config(args) => args.run(&session()?).await,
             Command::Reload(args) => args.run(&session()?).await,
             Command::Watch(args) => args.run(&session()?).await,
             Command::Import(args) => args.run(&self.global),

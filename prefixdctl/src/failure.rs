@@ -112,8 +112,8 @@ impl Failure {
 
     fn to_text(&self) -> String {
         let mut text = format!("prefixdctl: {}\n", clean(&self.to_string(), MAX_TEXT_CHARS));
-        for FieldError { field, message } in self.details() {
-            let line = clean(&format!("{field}: {message}"), MAX_TEXT_CHARS);
+        for detail in self.details() {
+            let line = clean(&detail.to_string(), MAX_TEXT_CHARS);
             text.push_str(&format!("  {line}\n"));
         }
         text
@@ -185,9 +185,9 @@ pub(crate) fn exit_of(error: &Error) -> Exit {
             (401, _) => Exit::NotSignedIn,
             (403, _) => Exit::Forbidden,
             (404, _) => Exit::NotFound,
-            (409, _) => Exit::Conflict,
+            (409 | 412, _) => Exit::Conflict,
             (429, _) => Exit::RateLimited,
-            (400 | 413 | 415 | 422, _) => Exit::BadInput,
+            (400 | 413 | 415 | 422 | 428, _) => Exit::BadInput,
             _ => Exit::Other,
         },
     }

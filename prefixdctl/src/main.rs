@@ -5,6 +5,7 @@
 //! | [`cli`] | global options and the command tree |
 //! | [`mitigations`], [`events`], [`safelist`], [`peers`], [`stats`], [`status`], [`health`], [`reload`], [`watch`] | one resource each |
 //! | [`traffic`], [`groups`], [`suppressions`], [`audit`], [`history`], [`series`], [`drift`], [`report`] | questions |
+//! | [`config`] | the daemon's configuration |
 //! | [`import`] | configurations of other speakers |
 //! | [`completion`], [`man`], [`version`] | about the program itself |
 //! | [`output`] | tables, JSON, CSV |
@@ -18,6 +19,7 @@ mod audit;
 mod breaker;
 mod cli;
 mod completion;
+mod config;
 mod control;
 mod drift;
 mod events;

@@ -112,6 +112,14 @@ impl Session {
         }
     }
 
+    /// Asks what changes nothing by itself; no when nobody can be asked.
+    pub(crate) fn asks(&self, question: &str) -> bool {
+        if self.yes || self.no_input || !std::io::stdin().is_terminal() {
+            return false;
+        }
+        self.confirm(question, 1).is_ok()
+    }
+
     /// Reads a whole text file, or standard input for `-`.
     pub(crate) fn read_text(&self, path: &Path, max_bytes: u64) -> Result<String, Failure> {
         if self.token_from_stdin && path == Path::new("-") {

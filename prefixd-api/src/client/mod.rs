@@ -12,6 +12,7 @@
 //! Reads are repeated after failures that may pass, with growing pauses and as `Retry-After` asks. Changes are
 //! repeated only when nothing of them was sent; a change whose answer was lost may have happened.
 
+mod configuration;
 mod endpoint;
 mod error;
 mod feed;
@@ -21,6 +22,7 @@ mod retry;
 mod routes;
 mod token;
 
+pub use configuration::Change;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::Error;
 pub use feed::{Feed, FeedItem, FeedOptions};
@@ -131,7 +133,7 @@ impl Client {
     }
 
     async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<Read<T>, Error> {
-        let answer = self.send(Method::GET, path, None, Repeat::WhenSafe).await?;
+        let answer = self.send(Ask::get(path), Repeat::WhenSafe).await?;
         Ok(Read {
             value: decode(&answer.body)?,
             head: answer.head,
@@ -154,9 +156,7 @@ impl Client {
         body: &(impl Serialize + Sync),
         repeat: Repeat,
     ) -> Result<T, Error> {
-        let body = serde_json::to_vec(body)
-            .map_err(|error| Error::Setup(format!("the request cannot be written as JSON: {error}")))?;
-        let answer = self.send(method, path, Some(body.into()), repeat).await?;
+        let answer = self.send(Ask::new(method, path).json(body)?, repeat).await?;
         decode(&answer.body)
     }
 
@@ -172,16 +172,10 @@ impl Client {
         }
     }
 
-    async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Bytes>,
-        repeat: Repeat,
-    ) -> Result<Answer, Error> {
+    async fn send(&self, ask: Ask<'_>, repeat: Repeat) -> Result<Answer, Error> {
         let mut attempt = 0;
         loop {
-            let failure = match self.send_once(&method, path, body.clone()).await {
+            let failure = match self.send_once(&ask).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -196,9 +190,9 @@ impl Client {
         }
     }
 
-    async fn send_once(&self, method: &Method, path: &str, body: Option<Bytes>) -> Result<Answer, Failure> {
+    async fn send_once(&self, ask: &Ask<'_>) -> Result<Answer, Failure> {
         let limit = self.options.request_timeout;
-        tokio::time::timeout(limit, self.exchange(method, path, body))
+        tokio::time::timeout(limit, self.exchange(ask))
             .await
             .unwrap_or_else(|_| {
                 Err(Failure::sent(Error::Timeout {
@@ -208,13 +202,16 @@ impl Client {
             })
     }
 
-    async fn exchange(&self, method: &Method, path: &str, body: Option<Bytes>) -> Result<Answer, Failure> {
-        let url = format!("{}{path}", self.options.endpoint.http_base());
-        let mut request = self.http.request(method.clone(), url);
-        if let Some(body) = body {
+    async fn exchange(&self, ask: &Ask<'_>) -> Result<Answer, Failure> {
+        let url = format!("{}{}", self.options.endpoint.http_base(), ask.path);
+        let mut request = self.http.request(ask.method.clone(), url);
+        if let Some((media_type, body)) = &ask.body {
             request = request
-                .header(header::CONTENT_TYPE, "application/json")
-                .body(body);
+                .header(header::CONTENT_TYPE, *media_type)
+                .body(body.clone());
+        }
+        if let Some(version) = ask.version {
+            request = request.header(header::IF_MATCH, format!("\"{version}\""));
         }
         let mut response = request.send().await.map_err(|error| {
             let unsent = error.is_connect();
@@ -231,6 +228,7 @@ impl Client {
             return Ok(Answer {
                 body,
                 head: response.headers().get(HEAD).and_then(position),
+                version: response.headers().get(header::ETAG).and_then(tag),
             });
         }
         Err(Failure {
@@ -264,10 +262,54 @@ async fn read_body(response: &mut reqwest::Response) -> Result<Bytes, Error> {
     Ok(body.freeze())
 }
 
+/// A request.
+struct Ask<'a> {
+    method: Method,
+    path: &'a str,
+    /// With its media type.
+    body: Option<(&'static str, Bytes)>,
+    /// Only if this is the version of what it changes.
+    version: Option<&'a str>,
+}
+
+impl<'a> Ask<'a> {
+    fn new(method: Method, path: &'a str) -> Self {
+        Self {
+            method,
+            path,
+            body: None,
+            version: None,
+        }
+    }
+
+    fn get(path: &'a str) -> Self {
+        Self::new(Method::GET, path)
+    }
+
+    fn json(self, body: &impl Serialize) -> Result<Self, Error> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| Error::Setup(format!("the request cannot be written as JSON: {error}")))?;
+        Ok(self.with("application/json", body))
+    }
+
+    fn with(self, media_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self {
+            body: Some((media_type, body.into())),
+            ..self
+        }
+    }
+
+    fn of_version(self, version: Option<&'a str>) -> Self {
+        Self { version, ..self }
+    }
+}
+
 /// A 2xx answer.
 struct Answer {
     body: Bytes,
     head: Option<u64>,
+    /// Of what was answered or changed.
+    version: Option<String>,
 }
 
 /// The bearer header of a token.
@@ -298,6 +340,12 @@ fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
             ))
         }
     })
+}
+
+/// The version in a strong entity tag.
+fn tag(value: &HeaderValue) -> Option<String> {
+    let tag = value.to_str().ok()?.strip_prefix('"')?.strip_suffix('"')?;
+    Some(tag.to_owned())
 }
 
 /// A position, alone (`812`) or with its POP (`iad1:812`).

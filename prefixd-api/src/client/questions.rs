@@ -2,7 +2,7 @@
 
 use super::query::{PathBuilder, push_encoded};
 use super::retry::Repeat;
-use super::{Client, Error, Page, Read};
+use super::{Ask, Client, Error, Page, Read};
 use crate::audit::{AuditList, AuditVerification};
 use crate::drift::Drift;
 use crate::group::{GroupDetail, GroupList, GroupState, SuppressionList, SuppressionRequest};
@@ -143,7 +143,7 @@ impl Client {
     /// Acts on bans again.
     pub async fn end_suppression(&self, id: SuppressionId) -> Result<(), Error> {
         let path = format!("/v1/suppressions/{id}");
-        self.send(Method::DELETE, &path, None, Repeat::WhenUnsent)
+        self.send(Ask::new(Method::DELETE, &path), Repeat::WhenUnsent)
             .await
             .map(drop)
     }
@@ -178,7 +178,7 @@ impl Client {
     /// What happened, as Markdown.
     pub async fn incident_markdown(&self, query: &ReportQuery) -> Result<String, Error> {
         let path = query.to_path("markdown");
-        let answer = self.send(Method::GET, &path, None, Repeat::WhenSafe).await?;
+        let answer = self.send(Ask::get(&path), Repeat::WhenSafe).await?;
         String::from_utf8(answer.body.to_vec()).map_err(|error| Error::Protocol(error.to_string()))
     }
 
@@ -223,7 +223,7 @@ impl Client {
     /// Compares them now and repairs what differs.
     pub async fn reconcile(&self) -> Result<Drift, Error> {
         let answer = self
-            .send(Method::POST, "/v1/reconcile", None, Repeat::WhenSafe)
+            .send(Ask::new(Method::POST, "/v1/reconcile"), Repeat::WhenSafe)
             .await?;
         super::decode(&answer.body)
     }

@@ -2,7 +2,7 @@
 
 use super::query::{PathBuilder, push_encoded};
 use super::retry::Repeat;
-use super::{Client, Error, EventQuery, MitigationQuery, Read, decode};
+use super::{Ask, Client, Error, EventQuery, MitigationQuery, Read, decode};
 use crate::control::{BreakerResetRequest, Control, ControlRequest};
 use crate::event::{EventAnswer, EventBatch, EventBatchAnswer, EventList, EventRequest, StoredEvent};
 use crate::ids::{EventId, MitigationId};
@@ -13,9 +13,7 @@ use crate::operation::{
 };
 use crate::peer::{PeerDetail, PeerOrder, PeerOrderRequest, RibList};
 use crate::preview::{MitigationPreview, WithdrawPreview, WithdrawPreviewRequest};
-use crate::resource::{
-    Health, HealthDetail, PeerList, ReloadRequest, SafelistAnswer, SafelistList, SafelistRequest, Stats,
-};
+use crate::resource::{Health, HealthDetail, PeerList, SafelistAnswer, SafelistList, SafelistRequest, Stats};
 use crate::why::Why;
 use ipnet::IpNet;
 use reqwest::Method;
@@ -173,14 +171,10 @@ impl Client {
 
     /// Removes a prefix that came through the API.
     pub async fn remove_from_safelist(&self, prefix: IpNet) -> Result<(), Error> {
-        self.send(
-            Method::DELETE,
-            &format!("/v1/safelist/{prefix}"),
-            None,
-            Repeat::WhenUnsent,
-        )
-        .await
-        .map(drop)
+        let path = format!("/v1/safelist/{prefix}");
+        self.send(Ask::new(Method::DELETE, &path), Repeat::WhenUnsent)
+            .await
+            .map(drop)
     }
 
     /// Counts and bounds.
@@ -246,7 +240,7 @@ impl Client {
 
     /// Whether it is ready to work; a problem when it is not. Asked once.
     pub async fn ready(&self) -> Result<(), Error> {
-        self.send(Method::GET, "/v1/health/ready", None, Repeat::Never)
+        self.send(Ask::get("/v1/health/ready"), Repeat::Never)
             .await
             .map(drop)
     }
@@ -256,24 +250,13 @@ impl Client {
         self.ask_once("/v1/health/detail").await
     }
 
-    /// Reads the configuration files again, all or none.
-    pub async fn reload(&self) -> Result<Value, Error> {
-        self.reload_with(&ReloadRequest::default()).await
-    }
-
-    /// The same, with what is expected to come of it.
-    pub async fn reload_with(&self, request: &ReloadRequest) -> Result<Value, Error> {
-        self.change("/v1/config/reload", request, Repeat::WhenUnsent)
-            .await
-    }
-
     /// The OpenAPI document.
     pub async fn openapi(&self) -> Result<Value, Error> {
         Ok(self.read("/v1/openapi.json").await?.value)
     }
 
     async fn ask_once<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        let answer = self.send(Method::GET, path, None, Repeat::Never).await?;
+        let answer = self.send(Ask::get(path), Repeat::Never).await?;
         decode(&answer.body)
     }
 }

@@ -5,6 +5,7 @@
 //! | [`settings`] | `prefixd.yaml` |
 //! | [`inventory`] | `inventory.yaml`: whose prefixes may be filtered |
 //! | [`playbooks`] | `playbooks.yaml`: what to do for which attack |
+//! | `shown` | what of the settings leaves the daemon |
 //! | `locate` | from a key's path to its line and column |
 //! | `validate` | what a document cannot say by its types alone |
 //!
@@ -16,6 +17,7 @@ pub mod playbooks;
 mod profile;
 mod secret;
 pub mod settings;
+mod shown;
 mod validate;
 
 pub use inventory::Inventory;
@@ -23,7 +25,10 @@ pub use playbooks::Playbooks;
 pub use profile::{NeighborLimits, Profile};
 pub use settings::Settings;
 
+use crate::configuration::{ConfigFile, Loss};
+use crate::problem::{FieldError, Place};
 use locate::Node;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -32,11 +37,11 @@ use std::path::Path;
 use validate::Report;
 
 /// The file of [`Settings`].
-pub const SETTINGS: &str = "prefixd.yaml";
+pub const SETTINGS: &str = ConfigFile::Settings.file_name();
 /// The file of [`Inventory`].
-pub const INVENTORY: &str = "inventory.yaml";
+pub const INVENTORY: &str = ConfigFile::Inventory.file_name();
 /// The file of [`Playbooks`].
-pub const PLAYBOOKS: &str = "playbooks.yaml";
+pub const PLAYBOOKS: &str = ConfigFile::Playbooks.file_name();
 
 /// A configuration whose every value can be used.
 #[derive(Clone, Debug)]
@@ -62,6 +67,8 @@ pub struct Mistake {
     pub file: String,
     /// Line and column, from 1; absent when the file cannot be read.
     pub at: Option<(u64, u64)>,
+    /// The key, as a path; absent when it is the file as a whole.
+    pub field: Option<String>,
     /// What is wrong, and what would be right.
     pub message: String,
 }
@@ -72,9 +79,28 @@ pub struct ConfigErrors(pub Vec<Mistake>);
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.at {
-            Some((line, column)) => write!(f, "{}:{line}:{column}: {}", self.file, self.message),
-            None => write!(f, "{}: {}", self.file, self.message),
+        f.write_str(&self.file)?;
+        if let Some((line, column)) = self.at {
+            write!(f, ":{line}:{column}")?;
+        }
+        if let Some(field) = &self.field {
+            write!(f, ": {field}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl From<Mistake> for FieldError {
+    fn from(mistake: Mistake) -> Self {
+        let (line, column) = mistake.at.unzip();
+        Self {
+            field: mistake.field.unwrap_or_else(|| mistake.file.clone()),
+            message: mistake.message,
+            place: Some(Place {
+                file: mistake.file,
+                line,
+                column,
+            }),
         }
     }
 }
@@ -98,39 +124,112 @@ impl std::error::Error for ConfigErrors {}
 /// # Errors
 /// Every mistake found: a document that is not well formed counts as one, the others are checked all the same.
 pub fn load(dir: &Path) -> Result<Config, ConfigErrors> {
-    let mut mistakes = Vec::new();
-    let mut read = |file: &str| {
-        std::fs::read_to_string(dir.join(file)).map_err(|error| {
-            mistakes.push(Mistake {
-                file: file.to_owned(),
-                at: None,
-                message: format!("cannot be read: {error}"),
-            });
-        })
-    };
-    let texts = (read(SETTINGS), read(INVENTORY), read(PLAYBOOKS));
-    let (Ok(settings), Ok(inventory), Ok(playbooks)) = texts else {
-        return Err(ConfigErrors(mistakes));
-    };
-    let mut config = Config::from_texts(&settings, &inventory, &playbooks)?;
-    config.settings.resolve_paths(dir);
-    let refused = config.settings.load_secrets(dir);
-    let refused: Vec<Mistake> = refused
-        .into_iter()
-        .map(|(list, index, why)| config.mistake_in(list, Some(index), why))
-        .collect();
-    if refused.is_empty() {
-        Ok(config)
-    } else {
-        Err(ConfigErrors(refused))
+    Texts::read(dir, None)?.load(dir)
+}
+
+/// The files of a configuration, not looked into yet.
+#[derive(Clone, Debug)]
+pub struct Texts(BTreeMap<ConfigFile, String>);
+
+impl Texts {
+    /// Reads a directory, with one file as it is given instead of as it is there.
+    ///
+    /// # Errors
+    /// Every file that cannot be read.
+    pub fn read(dir: &Path, given: Option<(ConfigFile, String)>) -> Result<Self, ConfigErrors> {
+        let mut texts: BTreeMap<_, _> = given.into_iter().collect();
+        let mut mistakes = Vec::new();
+        for file in ConfigFile::ALL {
+            if texts.contains_key(&file) {
+                continue;
+            }
+            match std::fs::read_to_string(dir.join(file.file_name())) {
+                Ok(text) => drop(texts.insert(file, text)),
+                Err(error) => mistakes.push(Mistake {
+                    file: file.file_name().to_owned(),
+                    at: None,
+                    field: None,
+                    message: format!("cannot be read: {error}"),
+                }),
+            }
+        }
+        if mistakes.is_empty() {
+            Ok(Self(texts))
+        } else {
+            Err(ConfigErrors(mistakes))
+        }
+    }
+
+    /// The version of a file.
+    #[must_use]
+    pub fn version(&self, file: ConfigFile) -> String {
+        version(self.text(file))
+    }
+
+    fn text(&self, file: ConfigFile) -> &str {
+        self.0.get(&file).map_or("", String::as_str)
+    }
+
+    /// Checks the documents and reads the secrets that they name.
+    ///
+    /// # Errors
+    /// Every mistake found.
+    pub fn load(&self, dir: &Path) -> Result<Config, ConfigErrors> {
+        let [settings, inventory, playbooks] = ConfigFile::ALL.map(|file| self.text(file));
+        let mut config = Config::from_texts(settings, inventory, playbooks)?;
+        config.settings.resolve_paths(dir);
+        let refused = config.settings.load_secrets(dir);
+        let refused: Vec<Mistake> = refused
+            .into_iter()
+            .map(|(list, index, why)| config.mistake_in(list, Some(index), why))
+            .collect();
+        if refused.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigErrors(refused))
+        }
     }
 }
 
-fn version(text: &str) -> String {
+/// The version of a file: SHA-256 in hex.
+#[must_use]
+pub fn version(text: impl AsRef<[u8]>) -> String {
     Sha256::digest(text)
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+/// A document as the text of its file. It is read again at once: a text that would be read as anything else is no text of it.
+///
+/// # Errors
+/// What no file can say.
+pub fn to_text<T>(file: ConfigFile, document: &T) -> Result<String, String>
+where
+    T: Serialize + DeserializeOwned + PartialEq,
+{
+    let text = serde_saphyr::to_string(document).map_err(|error| error.to_string())?;
+    match Document::parse::<T>(file.file_name(), &text) {
+        Ok(again) if again.value == *document => Ok(text),
+        Ok(_) => Err(
+            "would be read as something else from its file: ${NAME} in a text stands for a variable"
+                .to_owned(),
+        ),
+        Err(mistake) => Err(format!("cannot be written to its file: {}", mistake.message)),
+    }
+}
+
+/// What a text has that is lost when its document is written anew. A `#` that may begin a comment counts as one.
+#[must_use]
+pub fn losses(text: &str) -> Vec<Loss> {
+    let may_begin_comment = |line: &str| {
+        let before = |at: usize| line[..at].chars().next_back();
+        line.match_indices('#')
+            .any(|(at, _)| before(at).is_none_or(char::is_whitespace))
+    };
+    let comments = text.lines().any(may_begin_comment).then_some(Loss::Comments);
+    let variables = text.contains("${").then_some(Loss::Variables);
+    comments.into_iter().chain(variables).collect()
 }
 
 impl Config {
@@ -199,8 +298,23 @@ impl Config {
         Mistake {
             file: SETTINGS.to_owned(),
             at: Some(self.places.place_of(&path)),
-            message: format!("{}: {message}", validate::written(&path)),
+            field: Some(validate::written(&path)),
+            message: message.to_string(),
         }
+    }
+
+    /// The version of a file.
+    #[must_use]
+    pub fn version(&self, file: ConfigFile) -> &str {
+        self.versions.get(file.file_name()).map_or("", String::as_str)
+    }
+
+    /// What of the settings leaves the daemon: what is listed as harmless.
+    ///
+    /// # Errors
+    /// When they cannot be written as JSON, which is a defect.
+    pub fn shown_settings(&self) -> serde_json::Result<serde_json::Value> {
+        shown::of(&self.settings)
     }
 
     /// What is allowed but probably not meant.
@@ -208,6 +322,11 @@ impl Config {
     pub fn warnings(&self) -> &[Mistake] {
         &self.warnings
     }
+}
+
+/// Keys that have their default are not written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A parsed document with the places of its keys.
@@ -222,6 +341,7 @@ impl Document<()> {
         let mistake = |at, message| Mistake {
             file: file.to_owned(),
             at,
+            field: None,
             message,
         };
         let text = locate::expand_environment(text, |name| std::env::var(name).ok())
@@ -243,7 +363,8 @@ impl<T> Document<T> {
         let place = |(path, message): (Vec<validate::Step>, String)| Mistake {
             file: self.file.to_owned(),
             at: Some(self.places.place_of(&path)),
-            message: format!("{}: {message}", validate::written(&path)),
+            field: Some(validate::written(&path)),
+            message,
         };
         errors.extend(report.errors.into_iter().map(place));
         warnings.extend(report.warnings.into_iter().map(place));

@@ -1,71 +1,72 @@
 //! `playbooks.yaml`: what to do for which attack.
 
 use super::inventory::PolicyProfile;
+use super::is_default;
 use crate::rate::BitsPerSecond;
 use crate::rule::{
     Action, ActionError, ActionFields, ActionType, Dscp, FlowLabels, Fragments, Ranges, RouteTarget, TcpFlags,
 };
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// The whole file.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Playbooks {
     /// Additions to the built-in vector templates.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub vectors: BTreeMap<String, Vector>,
     /// The most specific one that matches decides; among equals the first.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub playbooks: Vec<Playbook>,
     /// For what none of them matches; absent: nothing is done.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub default_playbook: Option<DefaultPlaybook>,
 }
 
 /// A template of what a kind of attack looks like.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vector {
     /// `tcp`, `udp`, `icmp`, `gre`, or a number.
     pub protocol: Protocol,
     /// Destination ports.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub dst_ports: Ranges,
     /// Source ports.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub src_ports: Ranges,
     /// Packet lengths.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub packet_lengths: Ranges,
     /// TCP flags.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub tcp_flags: Option<TcpFlags>,
     /// Fragments.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub fragment: Option<Fragments>,
     /// Source prefix.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub src_prefix: Option<IpNet>,
     /// Source or destination ports.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub ports: Ranges,
     /// ICMP types; echo alone when there are none.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub icmp_types: BTreeSet<u8>,
     /// ICMP codes, of those types.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub icmp_codes: BTreeSet<u8>,
     /// DSCP values.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub dscp: BTreeSet<Dscp>,
     /// Flow labels: only victims of IPv6 have them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub flow_labels: FlowLabels,
     /// The strictest action allowed automatically.
-    #[serde(default = "police")]
+    #[serde(default = "police", skip_serializing_if = "is_police")]
     pub max_action: ActionType,
 }
 
@@ -73,9 +74,13 @@ const fn police() -> ActionType {
     ActionType::Police
 }
 
+fn is_police(action: &ActionType) -> bool {
+    *action == police()
+}
+
 /// An IP protocol, by name or number. `icmp` is ICMP or ICMPv6 as the victim is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "ProtocolText")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "ProtocolText", into = "ProtocolText")]
 pub enum Protocol {
     /// ICMP for IPv4, ICMPv6 for IPv6.
     Icmp,
@@ -83,11 +88,25 @@ pub enum Protocol {
     Number(u8),
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum ProtocolText {
     Number(u8),
     Name(String),
+}
+
+impl From<Protocol> for ProtocolText {
+    fn from(protocol: Protocol) -> Self {
+        use crate::rule::protocol::{GRE, TCP, UDP};
+        let name = match protocol {
+            Protocol::Icmp => "icmp",
+            Protocol::Number(TCP) => "tcp",
+            Protocol::Number(UDP) => "udp",
+            Protocol::Number(GRE) => "gre",
+            Protocol::Number(number) => return Self::Number(number),
+        };
+        Self::Name(name.to_owned())
+    }
 }
 
 impl TryFrom<ProtocolText> for Protocol {
@@ -114,7 +133,7 @@ impl TryFrom<ProtocolText> for Protocol {
 }
 
 /// Policy for a kind of attack.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Playbook {
     /// Unique.
@@ -125,7 +144,7 @@ pub struct Playbook {
     /// What it does, first step first.
     pub steps: Vec<Step>,
     /// Whether what it makes goes to routers; false: it is decided, recorded and not announced.
-    #[serde(default = "yes")]
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub enforce: bool,
 }
 
@@ -133,89 +152,94 @@ const fn yes() -> bool {
     true
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_yes(yes: &bool) -> bool {
+    *yes
+}
+
 /// When a playbook applies: every key that is there must be met.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlaybookMatch {
     /// Kind of attack.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub vector: Option<String>,
     /// Detector.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub source: Option<String>,
     /// Customer.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub customer_id: Option<String>,
     /// Service.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub service_id: Option<String>,
     /// Profile of the customer.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub profile: Option<PolicyProfile>,
 }
 
 /// The playbook for everything else.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DefaultPlaybook {
     /// What it does, first step first.
     pub steps: Vec<Step>,
     /// As of a playbook.
-    #[serde(default = "yes")]
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub enforce: bool,
 }
 
 /// One step.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     /// What happens to the traffic.
     pub action: ActionType,
     /// Rate, for police.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub rate_bps: Option<BitsPerSecond>,
     /// Rate in packets per second instead, for police.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub rate_pps: Option<u64>,
     /// The VRF's, for `redirect_vrf`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub route_target: Option<RouteTarget>,
     /// For `redirect_ip`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub next_hop: Option<IpAddr>,
     /// Only a copy goes to the next hop.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub copy: bool,
     /// For mark.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub dscp: Option<Dscp>,
     /// Whether routers sample what the rules match.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub sample: bool,
     /// Lease; `timers.default_ttl_seconds` when absent.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub ttl_seconds: Option<u32>,
     /// Derived confidence that a later step needs.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub require_confidence_at_least: Option<f64>,
     /// How long there must have been evidence before a later step.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub require_persistence_seconds: Option<u32>,
     /// How many sources must report it, those of one domain counted once; 1 when absent.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub require_sources: Option<u32>,
     /// How long nothing may have carried this step before the one before it takes its place; absent: it is never given
     /// up while the mitigation lives.
-    #[serde(default, alias = "de_escalate_after")]
+    #[serde(default, alias = "de_escalate_after", skip_serializing_if = "is_default")]
     pub de_escalate_after_seconds: Option<u32>,
     /// When the attack is on a port that must stay open.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub on_allowed_port: OnAllowedPort,
     /// Whether an attack without any detail may be policed as a whole.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub allow_host_wide: bool,
     /// Whether neighbours without FlowSpec may get a blackhole route instead of a discard.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub allow_rtbh: bool,
 }
 
@@ -238,7 +262,7 @@ impl Step {
 }
 
 /// What to do when the attack is on a port that must stay open.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnAllowedPort {
     /// Limit the port.

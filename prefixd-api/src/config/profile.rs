@@ -1,11 +1,11 @@
 //! What routers of a kind take, and how fast; and what one of them takes otherwise.
 
 use super::settings::Neighbor;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What a kind of router takes, and how fast (docs/configuration.md has the table).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
     /// Safe for every router that was tried: 1,000 announcements a second.
@@ -127,7 +127,7 @@ impl fmt::Display for Profile {
 }
 
 /// What one neighbour takes otherwise than its profile says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NeighborLimits {
     /// Operators that one component of a rule may have; a closed range costs two.

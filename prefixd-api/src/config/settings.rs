@@ -10,7 +10,7 @@ use crate::resource::Mode;
 use crate::role::Role;
 use crate::rule::{ActionType, Ranges};
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $type:ty = $default:expr,)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields, default)]
         pub struct $name { $($(#[$fdoc])* pub $field: $type,)* }
 
@@ -29,7 +29,7 @@ macro_rules! section {
 }
 
 /// The whole file. `pop` and `bgp` have no defaults.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Name of this point of presence. Needs a restart.
@@ -105,9 +105,15 @@ section! {
 }
 
 /// Permissions of a file, written as octal text such as `"0660"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct FileMode(pub u32);
+
+impl From<FileMode> for String {
+    fn from(mode: FileMode) -> Self {
+        format!("{:04o}", mode.0)
+    }
+}
 
 impl TryFrom<String> for FileMode {
     type Error = String;
@@ -133,7 +139,7 @@ section! {
 }
 
 /// How principals are known over TCP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {
     /// Everybody is an admin: only on loopback.
@@ -154,7 +160,7 @@ impl AuthMode {
 }
 
 /// A static token.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BearerToken {
     /// Names the principal in the journal: `token:NAME`.
@@ -183,7 +189,7 @@ section! {
 }
 
 /// The speaker and its neighbours.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bgp {
     /// Our AS. Needs a restart.
@@ -221,7 +227,7 @@ const fn default_restart_time() -> u16 {
 }
 
 /// A router.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Neighbor {
     /// Its name, everywhere a person meets it.
@@ -291,7 +297,7 @@ const fn yes() -> bool {
 }
 
 /// What blackhole routes carry at a neighbour, beside NO_EXPORT, BLACKHOLE (65535:666) and the marker.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rtbh {
     /// Where the router discards IPv4; needed for `ipv4-unicast`.
@@ -338,7 +344,7 @@ section! {
 }
 
 /// How a detector reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reporting {
     /// Once at the start, and the end.
@@ -348,7 +354,7 @@ pub enum Reporting {
 }
 
 /// Where a detector looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Visibility {
     /// Before the filter: it sees the attack all the time.
@@ -391,7 +397,7 @@ section! {
 }
 
 /// Traffic that no rule may catch. What is left out is any; one part must be there.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProtectedFlow {
     /// What it is, for people.
@@ -510,7 +516,7 @@ section! {
 }
 
 /// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// One JSON object a line.
@@ -520,7 +526,7 @@ pub enum LogFormat {
 }
 
 /// What is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// What needs a person.

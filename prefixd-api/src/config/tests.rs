@@ -534,7 +534,7 @@ fn a_step_that_could_never_become_a_blackhole_is_refused() {
     }
     let warned = |families: &str, source: &str, matches: &str| {
         let config = load(families, source, &step(matches, "discard")).unwrap();
-        let messages = config.warnings().iter().map(|warning| warning.message.clone());
+        let messages = config.warnings().iter().map(ToString::to_string);
         messages
             .filter(|message| message.contains("allow_rtbh"))
             .collect::<Vec<_>>()
@@ -816,4 +816,106 @@ fn a_relaxed_customer_can_reach_every_step() {
             Some(refusal) => assert!(told.clone().is_err_and(|told| told.contains(refusal)), "{told:?}"),
         }
     }
+}
+
+#[test]
+fn a_document_that_is_written_is_read_as_the_same() {
+    let sample = |file: ConfigFile| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc");
+        std::fs::read_to_string(path.join(file.file_name())).unwrap()
+    };
+    let inventory: Inventory = serde_saphyr::from_str(&sample(ConfigFile::Inventory)).unwrap();
+    let playbooks: Playbooks = serde_saphyr::from_str(&sample(ConfigFile::Playbooks)).unwrap();
+    assert!(!inventory.customers.is_empty() && !playbooks.vectors.is_empty());
+    let texts = [
+        to_text(ConfigFile::Inventory, &inventory).unwrap(),
+        to_text(ConfigFile::Playbooks, &playbooks).unwrap(),
+    ];
+    // Through JSON, as a client sends it back, too.
+    let json = serde_json::to_value(&playbooks).unwrap();
+    assert_eq!(serde_json::from_value::<Playbooks>(json).unwrap(), playbooks);
+    let json = serde_json::to_value(&inventory).unwrap();
+    assert_eq!(serde_json::from_value::<Inventory>(json).unwrap(), inventory);
+    let [inventory_text, playbooks_text] = texts;
+    let config = Config::from_texts(&sample(ConfigFile::Settings), &inventory_text, &playbooks_text).unwrap();
+    assert_eq!((config.inventory, config.playbooks), (inventory, playbooks));
+    assert!(!playbooks_text.contains("null"), "{playbooks_text}");
+}
+
+/// Names that YAML would read as something else, and one that would become a variable's value.
+#[test]
+fn no_text_of_a_document_becomes_something_else_in_its_file() {
+    let named = |name: &str| Inventory {
+        customers: vec![inventory::Customer {
+            customer_id: "acme".to_owned(),
+            name: name.to_owned(),
+            prefixes: Vec::new(),
+            policy_profile: inventory::PolicyProfile::Normal,
+            link_bps: None,
+            services: Vec::new(),
+            enforce: true,
+        }],
+    };
+    for name in [
+        "yes",
+        "null",
+        "0x10",
+        "1e3",
+        "a: b",
+        "- a",
+        "# a",
+        "a # b",
+        "é\u{1f980}",
+        "'",
+        "\"",
+        "a\nb",
+        " a ",
+        "{}",
+        "",
+    ] {
+        let text =
+            to_text(ConfigFile::Inventory, &named(name)).unwrap_or_else(|error| panic!("{name:?}: {error}"));
+        let again: Inventory = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(again, named(name), "{text}");
+    }
+    let refused = to_text(ConfigFile::Inventory, &named("${PATH}")).unwrap_err();
+    assert!(refused.contains("${NAME}"), "{refused}");
+    assert!(to_text(ConfigFile::Inventory, &named("${NO_SUCH_VARIABLE}")).is_err());
+}
+
+#[test]
+fn what_a_document_would_lose_is_known_before() {
+    for (text, lost) in [
+        ("customers: []\n", &[][..]),
+        ("# who\ncustomers: []\n", &[Loss::Comments]),
+        ("customers: [] # none\n", &[Loss::Comments]),
+        ("a: b#c\n", &[]),
+        ("pop: ${POP}\n", &[Loss::Variables]),
+        ("\t# x\npop: ${POP}\n", &[Loss::Comments, Loss::Variables]),
+    ] {
+        assert_eq!(losses(text), lost, "{text}");
+    }
+}
+
+#[test]
+fn a_mistake_names_its_key_and_its_place() {
+    let errors = Config::from_texts(&format!("{PLAIN}quotas: 7\n"), "{}", "{}").unwrap_err();
+    assert_eq!(errors.0[0].field, None);
+    let text = format!("{PLAIN}timers:\n  suppress_seconds: 100000\n");
+    let errors = Config::from_texts(&text, "{}", "{}").unwrap_err();
+    let told = FieldError::from(errors.0[0].clone());
+    assert_eq!(told.field, "timers.suppress_seconds");
+    let json = serde_json::to_value(&told).unwrap();
+    assert_eq!(
+        (&json["file"], &json["line"]),
+        (&"prefixd.yaml".into(), &7.into())
+    );
+    assert_eq!(serde_json::from_value::<FieldError>(json).unwrap(), told);
+    let plain = FieldError::new("ports", "are wrong");
+    let json = serde_json::to_value(&plain).unwrap();
+    assert_eq!(
+        json,
+        serde_json::json!({"field": "ports", "message": "are wrong"})
+    );
+    assert_eq!(serde_json::from_value::<FieldError>(json).unwrap(), plain);
 }

@@ -92,6 +92,8 @@ pub struct Reload {
     pub neighbors: Vec<prefixd_bgp::NeighborConfig>,
     /// For announcing.
     pub announce: Vec<Neighbor>,
+    /// For the record: what it is about.
+    pub subject: String,
     /// For the record: the fields of its feed message, as a JSON object.
     pub told: String,
     /// How many mitigations may lose rules because something is switched to dry-run; absent: none.
@@ -568,7 +570,7 @@ impl Engine {
         }
         let before = self.head;
         let mut batch = self.next_batch();
-        batch.append(actor, Kind::Config, "config".to_owned(), next.told);
+        batch.append(actor, Kind::Config, next.subject, next.told);
         self.draft = Some(batch);
         self.settle().await?;
         if self.store_failing_since.is_some() {

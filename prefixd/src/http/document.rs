@@ -30,7 +30,7 @@ pub(super) fn complete(operation: &mut Operation, need: Need) {
     }
     if operation.request_body.is_some() {
         refusals.push(("413", "The body is too long"));
-        refusals.push(("415", "The body is not application/json"));
+        refusals.push(("415", "The body is of another type"));
     }
     let has_parameters = operation.parameters.as_ref().is_some_and(|all| !all.is_empty());
     if operation.request_body.is_some() || has_parameters {

@@ -1,5 +1,6 @@
 //! Every answer that is not 2xx: problem details, made here and nowhere else.
 
+use crate::configuration::{EditError, ReloadError};
 use crate::engine::SubmitError;
 use crate::store::{CursorError, StoreError};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -161,6 +162,45 @@ impl From<StoreError> for Failure {
                 .with_retry_after(RETRY_AFTER),
         )
         .because(&error)
+    }
+}
+
+impl From<ReloadError> for Failure {
+    fn from(error: ReloadError) -> Self {
+        let told = match &error {
+            // `errors` has them all.
+            ReloadError::Config(errors) => match errors.0.as_slice() {
+                [first, _, rest @ ..] => format!("{first} (and {} more)", rest.len() + 1),
+                _ => error.to_string(),
+            },
+            error => error.to_string(),
+        };
+        let mistakes = match error {
+            // The files are not to blame: the caller may try again.
+            ReloadError::Engine(error) => return error.into(),
+            ReloadError::Unconfirmed(problem) => return problem.into(),
+            ReloadError::Config(errors) => errors.0,
+            ReloadError::NeedsRestart(keys) => keys,
+            ReloadError::Speaker(_) | ReloadError::Address(_) => Vec::new(),
+        };
+        Problem::new(Code::ConfigInvalid, told)
+            .with_errors(mistakes.into_iter().map(FieldError::from).collect())
+            .into()
+    }
+}
+
+impl From<EditError> for Failure {
+    fn from(error: EditError) -> Self {
+        let told = error.to_string();
+        match error {
+            EditError::Stale { .. } => Self::new(Code::ConflictVersion, told),
+            EditError::Pending(_) => Self::new(Code::ConflictUnloaded, told),
+            EditError::Unwritable(why) => Self::field("document", why),
+            EditError::File(_) => Self::new(Code::ConfigFile, told),
+            EditError::Reload(error) => error.into(),
+            // Never "nothing was done, send it again": something is left to do on the machine.
+            EditError::Left { .. } => Self::new(Code::Internal, told.clone()).because(&told),
+        }
     }
 }
 

@@ -8,7 +8,9 @@ use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Request}
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use prefixd_api::configuration::YAML;
 use prefixd_api::problem::{Code, FieldError, Problem};
 use prefixd_api::show::csv;
 use prefixd_api::time::Timestamp;
@@ -29,53 +31,13 @@ const STOP_GRACE: Duration = Duration::from_secs(1);
 const PAGE: (u16, u16) = (100, 1000);
 
 /// A JSON body.
-pub(super) struct Json<T>(pub(super) T);
+pub(super) struct Json<T, const LONGEST: usize = MAX_BODY>(pub(super) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned, S: Send + Sync, const LONGEST: usize> FromRequest<S> for Json<T, LONGEST> {
     type Rejection = Failure;
 
     async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Failure> {
-        let kind = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|kind| kind.to_str().ok())
-            .unwrap_or_default();
-        let essence = kind.split(';').next().unwrap_or_default().trim();
-        if !essence.eq_ignore_ascii_case("application/json") {
-            return Err(Failure::new(
-                Code::MediaType,
-                format!(
-                    "the body is {}; send it as application/json",
-                    if essence.is_empty() { "of no type" } else { essence }
-                ),
-            ));
-        }
-        let stopping = request.extensions().get::<Stopping>().cloned();
-        let body = Limited::new(request.into_body(), MAX_BODY).collect();
-        let bytes = tokio::select! {
-            body = timeout(BODY_TIMEOUT, body) => match body {
-                Ok(Ok(body)) => body.to_bytes(),
-                Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                    return Err(Failure::new(
-                        Code::RequestTooLarge,
-                        format!("the body is longer than {MAX_BODY} bytes"),
-                    ));
-                }
-                Ok(Err(error)) => {
-                    return Err(Failure::new(
-                        Code::RequestSyntax,
-                        format!("the body did not arrive: {error}"),
-                    ));
-                }
-                Err(_) => {
-                    return Err(Failure::new(
-                        Code::RequestSyntax,
-                        format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()),
-                    ));
-                }
-            },
-            () = too_late(stopping) => return Err(SubmitError::Stopping.into()),
-        };
+        let bytes = body(request, "application/json", LONGEST).await?;
         parse(&bytes).map(Self)
     }
 }
@@ -91,6 +53,59 @@ impl<T: DeserializeOwned, S: Send + Sync> OptionalFromRequest<S> for Json<T> {
         <Self as FromRequest<S>>::from_request(request, state)
             .await
             .map(Some)
+    }
+}
+
+/// A body of YAML, as text.
+pub(super) struct Text<const LONGEST: usize>(pub(super) String);
+
+impl<S: Send + Sync, const LONGEST: usize> FromRequest<S> for Text<LONGEST> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Failure> {
+        let bytes = body(request, YAML, LONGEST).await?;
+        let text = String::from_utf8(bytes.into());
+        text.map(Self)
+            .map_err(|error| Failure::new(Code::RequestSyntax, format!("the text is not UTF-8: {error}")))
+    }
+}
+
+/// The whole body, of this media type.
+async fn body(request: Request<Body>, media_type: &str, longest: usize) -> Result<Bytes, Failure> {
+    let kind = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case(media_type) {
+        return Err(Failure::new(
+            Code::MediaType,
+            format!(
+                "the body is {}; send it as {media_type}",
+                if essence.is_empty() { "of no type" } else { essence }
+            ),
+        ));
+    }
+    let stopping = request.extensions().get::<Stopping>().cloned();
+    let body = Limited::new(request.into_body(), longest).collect();
+    tokio::select! {
+        body = timeout(BODY_TIMEOUT, body) => match body {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::new(
+                Code::RequestTooLarge,
+                format!("the body is longer than {longest} bytes"),
+            )),
+            Ok(Err(error)) => Err(Failure::new(
+                Code::RequestSyntax,
+                format!("the body did not arrive: {error}"),
+            )),
+            Err(_) => Err(Failure::new(
+                Code::RequestSyntax,
+                format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()),
+            )),
+        },
+        () = too_late(stopping) => Err(SubmitError::Stopping.into()),
     }
 }
 

@@ -49,21 +49,15 @@ pub use server::{Listeners, serve};
 
 use crate::announce::Announcer;
 use crate::clock::Clock;
+use crate::configuration::Reloader;
 use crate::engine::Handle;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use prefixd_api::config::Config;
 use prefixd_api::time::Timestamp;
-use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-
-/// Puts the configuration files into force, for an actor who expects so many mitigations to lose rules by a switch to
-/// dry-run; answers the position of the journal entry, or why nothing changed.
-pub type Reload = Arc<
-    dyn Fn(String, Option<u64>) -> Pin<Box<dyn Future<Output = Result<u64, Failure>> + Send>> + Send + Sync,
->;
 
 /// Feed subscribers at once; one more is told to come back.
 const MAX_SUBSCRIBERS: usize = 256;
@@ -84,8 +78,8 @@ pub struct Inner {
     pub clock: Arc<Clock>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Reads the configuration again.
-    pub reload: Reload,
+    /// The configuration.
+    pub reloader: Reloader,
     live: Arc<Live>,
     pop: String,
     started_at: Timestamp,
@@ -107,8 +101,8 @@ pub struct AppParts<'a> {
     pub clock: Arc<Clock>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Reads the configuration again.
-    pub reload: Reload,
+    /// The configuration.
+    pub reloader: Reloader,
     /// The settings that a reload changes.
     pub live: Arc<Live>,
     /// Ends the subscriptions.
@@ -130,7 +124,7 @@ impl App {
             announcer: parts.announcer,
             clock: parts.clock,
             metrics: parts.metrics,
-            reload: parts.reload,
+            reloader: parts.reloader,
             shutdown: parts.shutdown,
         }))
     }

@@ -122,6 +122,13 @@ fn table() -> Table {
     // Panic alone; the handler asks for an admin for everything else.
     .add(Is(Role::Operator), routes!(control::set))
     .add(Is(Role::Admin), routes!(control::reset_breaker))
+    .add(Is(Role::Viewer), routes!(config::settings))
+    .add(Is(Role::Viewer), routes!(config::inventory))
+    .add(Is(Role::Admin), routes!(config::set_inventory))
+    .add(Is(Role::Viewer), routes!(config::playbooks))
+    .add(Is(Role::Admin), routes!(config::set_playbooks))
+    .add(Is(Role::Admin), routes!(config::text))
+    .add(Is(Role::Admin), routes!(config::set_text))
     .add(Is(Role::Admin), routes!(config::reload))
     .add(Public, routes!(status::health))
     .add(Public, routes!(status::ready))
@@ -206,7 +213,14 @@ mod tests {
                 "/v1/audit GET viewer",
                 "/v1/audit/verify GET admin",
                 "/v1/breaker/reset POST admin",
+                "/v1/config/inventory GET viewer",
+                "/v1/config/inventory PUT admin",
+                "/v1/config/playbooks GET viewer",
+                "/v1/config/playbooks PUT admin",
                 "/v1/config/reload POST admin",
+                "/v1/config/settings GET viewer",
+                "/v1/config/{file}/raw GET admin",
+                "/v1/config/{file}/raw PUT admin",
                 "/v1/control GET viewer",
                 "/v1/control PUT operator",
                 "/v1/drift GET viewer",

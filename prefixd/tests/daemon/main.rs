@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod breaker;
+mod config;
 mod control;
 mod crash;
 mod dry_run;

@@ -292,6 +292,19 @@ pub(crate) fn escaped(json: &str) -> String {
     out
 }
 
+/// Text of several lines in which nothing is left that a terminal would obey.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars()
+        .map(|letter| {
+            if is_unsafe(letter) && letter != '\n' {
+                '\u{fffd}'
+            } else {
+                letter
+            }
+        })
+        .collect()
+}
+
 fn pretty(item: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string_pretty(item)
         .map(|text| escaped(&text) + "\n")

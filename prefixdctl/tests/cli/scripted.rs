@@ -25,7 +25,15 @@ pub(crate) struct Answer {
 
 pub(crate) struct Daemon {
     pub(crate) url: String,
-    requests: Arc<Mutex<Vec<(String, String)>>>,
+    requests: Arc<Mutex<Vec<Seen>>>,
+}
+
+/// A request as it came: `METHOD PATH`, its header lines in lower case, its body.
+#[derive(Clone, Debug)]
+struct Seen {
+    route: String,
+    headers: Vec<String>,
+    body: String,
 }
 
 impl Daemon {
@@ -62,7 +70,23 @@ impl Daemon {
 
     /// `METHOD PATH` and body of all requests.
     pub(crate) fn requests(&self) -> Vec<(String, String)> {
-        self.requests.lock().unwrap().clone()
+        let seen = self.requests.lock().unwrap();
+        seen.iter()
+            .map(|request| (request.route.clone(), request.body.clone()))
+            .collect()
+    }
+
+    /// What the requests to one route say in a header.
+    pub(crate) fn header(&self, route: &str, name: &str) -> Vec<Option<String>> {
+        let seen = self.requests.lock().unwrap();
+        let value = |request: &Seen| {
+            let mut lines = request.headers.iter();
+            lines.find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned()))
+        };
+        seen.iter()
+            .filter(|request| request.route == route)
+            .map(value)
+            .collect()
     }
 
     /// Bodies of the requests to one route.
@@ -143,10 +167,14 @@ fn wants_feed(stream: &TcpStream) -> bool {
     bytes == *start
 }
 
-fn say(stream: TcpStream, messages: Vec<Value>, seen: &Mutex<Vec<(String, String)>>) {
+fn say(stream: TcpStream, messages: Vec<Value>, seen: &Mutex<Vec<Seen>>) {
     let remember = |request: &Request, response: Response| {
         let route = format!("GET {}", request.uri());
-        seen.lock().unwrap().push((route, String::new()));
+        seen.lock().unwrap().push(Seen {
+            route,
+            headers: Vec::new(),
+            body: String::new(),
+        });
         Ok(response)
     };
     let mut socket = tungstenite::accept_hdr(stream, remember).unwrap();
@@ -159,7 +187,7 @@ fn say(stream: TcpStream, messages: Vec<Value>, seen: &Mutex<Vec<(String, String
     while socket.read().is_ok() {}
 }
 
-fn serve(stream: TcpStream, routes: &HashMap<Route, Answer>, seen: &Mutex<Vec<(String, String)>>) {
+fn serve(stream: TcpStream, routes: &HashMap<Route, Answer>, seen: &Mutex<Vec<Seen>>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     loop {
@@ -169,22 +197,26 @@ fn serve(stream: TcpStream, routes: &HashMap<Route, Answer>, seen: &Mutex<Vec<(S
         }
         let mut words = line.split(' ');
         let (method, path) = (words.next().unwrap().to_owned(), words.next().unwrap().to_owned());
-        let mut length = 0;
+        let (mut length, mut headers) = (0, Vec::new());
         loop {
             let mut header = String::new();
             reader.read_line(&mut header).unwrap();
             if header.trim().is_empty() {
                 break;
             }
-            if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+            let header = header.trim().to_ascii_lowercase();
+            if let Some(value) = header.strip_prefix("content-length:") {
                 length = value.trim().parse().unwrap();
             }
+            headers.push(header);
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).unwrap();
-        seen.lock()
-            .unwrap()
-            .push((format!("{method} {path}"), String::from_utf8(body).unwrap()));
+        seen.lock().unwrap().push(Seen {
+            route: format!("{method} {path}"),
+            headers,
+            body: String::from_utf8(body).unwrap(),
+        });
         let found = routes
             .iter()
             .find(|((known, route), _)| *known == method && *route == path)

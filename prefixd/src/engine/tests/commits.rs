@@ -189,6 +189,7 @@ fn covering(bench: &Bench) -> Box<Reload> {
     let settings = format!("{SETTINGS}safelist: {{ prefixes: [203.0.113.8/29] }}\n");
     let config = Config::from_texts(&settings, INVENTORY, PLAYBOOKS).unwrap();
     Box::new(Reload {
+        subject: "config".to_owned(),
         policy: Arc::new(Policy::compile(&config, &Implicit::default())),
         settings: bench.engine.parts.settings,
         neighbors: Vec::new(),

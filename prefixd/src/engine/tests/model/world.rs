@@ -259,6 +259,7 @@ impl World {
             settings: SETTLED,
             neighbors: configs,
             announce,
+            subject: "config".to_owned(),
             told: "{}".to_owned(),
             expect_count: None,
         };

@@ -25,7 +25,7 @@ const RESOLVE: Duration = Duration::from_secs(5);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 
 /// For the engine.
-pub(super) fn engine(config: &Config) -> engine::Settings {
+pub(crate) fn engine(config: &Config) -> engine::Settings {
     let timers = &config.settings.timers;
     let days = u64::from(config.settings.storage.retention_days);
     engine::Settings {
@@ -37,7 +37,7 @@ pub(super) fn engine(config: &Config) -> engine::Settings {
 }
 
 /// For announcing.
-pub(super) fn neighbors(config: &Config) -> Vec<Neighbor> {
+pub(crate) fn neighbors(config: &Config) -> Vec<Neighbor> {
     let neighbors = config.settings.bgp.neighbors.iter();
     neighbors
         .map(|neighbor| Neighbor {
@@ -54,7 +54,7 @@ pub(super) fn neighbors(config: &Config) -> Vec<Neighbor> {
 }
 
 /// For the speaker.
-pub(super) fn speaker(config: &Config) -> anyhow::Result<SpeakerConfig> {
+pub(crate) fn speaker(config: &Config) -> anyhow::Result<SpeakerConfig> {
     let bgp = &config.settings.bgp;
     let marker = bgp
         .marker_large_community
@@ -123,7 +123,7 @@ fn limits(neighbor: &settings::Neighbor) -> Limits {
 }
 
 /// What no rule may touch and the documents do not say. `database` is where the database is.
-pub(super) fn implicit(config: &Config, database: &[IpAddr]) -> anyhow::Result<Implicit> {
+pub(crate) fn implicit(config: &Config, database: &[IpAddr]) -> anyhow::Result<Implicit> {
     let named = |addresses: Vec<IpAddr>, what: &'static str| {
         addresses
             .into_iter()
@@ -170,7 +170,7 @@ fn own_addresses() -> anyhow::Result<Vec<IpAddr>> {
 }
 
 /// Where the database is; nowhere when it is a file or a socket of this machine.
-pub(super) async fn database(connection_string: &str) -> anyhow::Result<Vec<IpAddr>> {
+pub(crate) async fn database(connection_string: &str) -> anyhow::Result<Vec<IpAddr>> {
     let Some(options) = postgres(connection_string)? else {
         return Ok(Vec::new());
     };
@@ -190,7 +190,7 @@ pub(super) async fn database(connection_string: &str) -> anyhow::Result<Vec<IpAd
 }
 
 /// What a connection string says, when it is of PostgreSQL.
-pub(super) fn postgres(connection_string: &str) -> anyhow::Result<Option<PgConnectOptions>> {
+pub(crate) fn postgres(connection_string: &str) -> anyhow::Result<Option<PgConnectOptions>> {
     if connection_string.starts_with("sqlite:") {
         return Ok(None);
     }

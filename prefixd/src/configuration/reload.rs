@@ -1,40 +1,33 @@
 //! Reloading: all files or none.
 
-use super::log::LogLevel;
-use super::wiring;
+use super::{check, wiring};
 use crate::announce::Announcer;
 use crate::engine::{Handle, Reload, SubmitError};
-use crate::http::{Failure, Live};
 use crate::policy::Policy;
 use arc_swap::ArcSwap;
-use prefixd_api::config::{self, Config, ConfigErrors, Settings, Versions};
-use prefixd_api::problem::{Code, Problem};
+use prefixd_api::config::{self, Config, ConfigErrors, Mistake, Settings, Versions};
+use prefixd_api::configuration::ConfigFile;
+use prefixd_api::problem::Problem;
+use prefixd_bgp::SpeakerConfig;
+use serde_json::json;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
-/// Reads the configuration again and puts it into force. Cheap to clone.
+/// Reads the configuration again and puts it into force; changes its files. Cheap to clone.
 #[derive(Clone)]
 pub struct Reloader {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
-    dir: PathBuf,
+pub(super) struct Inner {
+    pub(super) dir: PathBuf,
     parts: Reloaded,
-    in_force: ArcSwap<Settings>,
-    /// Held during a reload: two at once would race for the last word.
-    known: Mutex<Known>,
-}
-
-/// What was found out besides the settings.
-struct Known {
-    /// Where the database is, as known last.
-    database: Vec<IpAddr>,
-    /// The files that are in force.
-    versions: Versions,
+    in_force: ArcSwap<Config>,
+    /// Where the database is, as known last. Held during a reload or a change: two at once would race for the last word.
+    pub(super) database: Mutex<Vec<IpAddr>>,
 }
 
 /// The parts that a reload changes.
@@ -43,10 +36,8 @@ pub struct Reloaded {
     pub engine: Handle,
     /// The neighbours.
     pub announcer: Arc<Announcer>,
-    /// Who may ask, and how often.
-    pub http: Arc<Live>,
-    /// The log.
-    pub log: Arc<LogLevel>,
+    /// Everything that only has to be told: who may ask, the log.
+    pub adopt: Box<dyn Fn(&Settings) + Send + Sync>,
 }
 
 /// Why a reload changed nothing.
@@ -56,8 +47,8 @@ pub enum ReloadError {
     #[error("{0}")]
     Config(ConfigErrors),
     /// Keys changed that only a restart can change.
-    #[error("{} cannot change while prefixd runs; change it back, or restart prefixd", .0.join(", "))]
-    NeedsRestart(Vec<String>),
+    #[error("{} cannot change while prefixd runs; change it back, or restart prefixd", keys(.0))]
+    NeedsRestart(Vec<Mistake>),
     /// The speaker refused the neighbours.
     #[error("{0:#}")]
     Speaker(anyhow::Error),
@@ -81,26 +72,53 @@ impl From<SubmitError> for ReloadError {
     }
 }
 
+fn keys(mistakes: &[Mistake]) -> String {
+    let keys = mistakes.iter().filter_map(|mistake| mistake.field.as_deref());
+    keys.collect::<Vec<_>>().join(", ")
+}
+
+/// What can come into force: nothing but the journal can refuse it any more.
+pub(super) struct Prepared {
+    next: Config,
+    policy: Arc<Policy>,
+    speaker: SpeakerConfig,
+}
+
+/// Who puts a configuration into force, and what they know of it.
+pub(super) struct By<'a> {
+    pub(super) actor: &'a str,
+    /// How many mitigations may lose rules by a switch to dry-run; none: none may.
+    pub(super) expect_count: Option<u64>,
+    /// The one file that they changed.
+    pub(super) edited: Option<Edited>,
+}
+
+/// For the journal: that one file was changed, by whom the entry says.
+pub(super) struct Edited {
+    pub(super) file: ConfigFile,
+    /// As a document, or as text.
+    pub(super) by: &'static str,
+    pub(super) before: String,
+    pub(super) after: String,
+}
+
 impl Reloader {
     /// Reloads from `dir`; `current` is in force, and the database is at these addresses.
     #[must_use]
-    pub fn new(dir: PathBuf, current: &Config, database: Vec<IpAddr>, parts: Reloaded) -> Self {
+    pub fn new(dir: PathBuf, current: Config, database: Vec<IpAddr>, parts: Reloaded) -> Self {
         Self {
             inner: Arc::new(Inner {
                 dir,
                 parts,
-                in_force: ArcSwap::from_pointee(current.settings.clone()),
-                known: Mutex::new(Known {
-                    database,
-                    versions: current.versions().clone(),
-                }),
+                in_force: ArcSwap::from_pointee(current),
+                database: Mutex::new(database),
             }),
         }
     }
 
     /// What is in force.
     #[must_use]
-    pub fn settings(&self) -> Arc<Settings> {
+    pub fn in_force(&self) -> Arc<Config> {
         self.inner.in_force.load_full()
     }
 
@@ -126,13 +144,28 @@ impl Reloader {
     }
 
     async fn try_reload(&self, actor: &str, expect_count: Option<u64>) -> Result<u64, ReloadError> {
-        let parts = &self.inner.parts;
-        let mut known = self.inner.known.lock().await;
-        let Known { database, versions } = &mut *known;
+        let mut database = self.inner.database.lock().await;
         let next = config::load(&self.inner.dir).map_err(ReloadError::Config)?;
-        let restart = next.settings.needs_restart(&self.settings());
+        let prepared = self.prepare(next, &mut database).await?;
+        let by = By {
+            actor,
+            expect_count,
+            edited: None,
+        };
+        self.put_into_force(prepared, by).await
+    }
+
+    /// Everything that can refuse a configuration but the journal.
+    pub(super) async fn prepare(
+        &self,
+        next: Config,
+        database: &mut Vec<IpAddr>,
+    ) -> Result<Prepared, ReloadError> {
+        check(&next).map_err(ReloadError::Config)?;
+        let restart = next.settings.needs_restart(&self.in_force().settings);
         if !restart.is_empty() {
-            return Err(ReloadError::NeedsRestart(restart));
+            let needs = |key: &String| next.mistake(key, "cannot change while prefixd runs");
+            return Err(ReloadError::NeedsRestart(restart.iter().map(needs).collect()));
         }
         match wiring::database(&next.settings.storage.connection_string).await {
             // Connections to where it was may go on.
@@ -150,22 +183,34 @@ impl Reloader {
         let implicit = wiring::implicit(&next, database).map_err(ReloadError::Address)?;
         let policy = Arc::new(Policy::compile(&next, &implicit));
         let speaker = wiring::speaker(&next).map_err(ReloadError::Speaker)?;
-        speaker
-            .validate()
-            .map_err(|error| ReloadError::Speaker(error.into()))?;
+        Ok(Prepared {
+            next,
+            policy,
+            speaker,
+        })
+    }
+
+    pub(super) async fn put_into_force(&self, prepared: Prepared, by: By<'_>) -> Result<u64, ReloadError> {
+        let (parts, edited) = (&self.inner.parts, by.edited.as_ref());
+        let Prepared {
+            next,
+            policy,
+            speaker,
+        } = prepared;
         let reload = Reload {
             policy,
             settings: wiring::engine(&next),
             neighbors: speaker.neighbors,
             announce: wiring::neighbors(&next),
-            told: told(versions, next.versions()),
-            expect_count,
+            subject: edited
+                .map_or("config", |edited| edited.file.file_name())
+                .to_owned(),
+            told: told(self.in_force().versions(), next.versions(), edited),
+            expect_count: by.expect_count,
         };
-        let head = parts.engine.reload(Box::new(reload), actor.to_owned()).await?;
+        let head = parts.engine.reload(Box::new(reload), by.actor.to_owned()).await?;
         // It is in the journal: nothing from here on can refuse it.
-        next.versions().clone_into(versions);
-        parts.http.adopt(&next.settings);
-        parts.log.set(next.settings.observability.log_level);
+        (parts.adopt)(&next.settings);
         let common = parts
             .announcer
             .speaker()
@@ -173,29 +218,24 @@ impl Reloader {
         if let Err(error) = common {
             error!(%error, "the speaker refused a hold time or marker that had been checked; they stay as they were");
         }
-        self.inner.in_force.store(Arc::new(next.settings));
+        self.inner.in_force.store(Arc::new(next));
         Ok(head)
     }
 }
 
-impl From<ReloadError> for Failure {
-    fn from(error: ReloadError) -> Self {
-        match error {
-            // The files are not to blame: the caller may try again.
-            ReloadError::Engine(error) => error.into(),
-            ReloadError::Unconfirmed(problem) => problem.into(),
-            error => Self::new(Code::ConfigInvalid, error.to_string()),
-        }
-    }
-}
-
-/// What the journal keeps of a reload: which files came into force, and which of them are others than before. Not what is in
-/// them: the journal is shown to more people than the files are.
-fn told(before: &Versions, after: &Versions) -> String {
+/// What the journal keeps of a reload: which files came into force, and which of them are others than before; of a change,
+/// which one it was. Not what is in them: the journal is shown to more people than the files are.
+fn told(before: &Versions, after: &Versions, edited: Option<&Edited>) -> String {
     let changed: Vec<_> = after
         .iter()
         .filter(|(file, version)| before.get(*file) != Some(version))
         .map(|(file, _)| file)
         .collect();
-    serde_json::json!({ "files": after, "changed": changed }).to_string()
+    let mut told = json!({ "files": after, "changed": changed });
+    if let Some(edited) = edited {
+        told["edited"] = json!({
+            "file": edited.file.file_name(), "by": edited.by, "before": edited.before, "after": edited.after,
+        });
+    }
+    told.to_string()
 }
