@@ -213,7 +213,12 @@ pub(super) async fn detail(
     ok(&HealthDetail {
         status: if reasons.is_empty() { "healthy" } else { "degraded" }.to_owned(),
         reasons,
-        notes: notes.chain(wider).chain(given_up).chain(paused).collect(),
+        notes: notes
+            .chain(wider)
+            .chain(given_up)
+            .chain(paused)
+            .chain(snapshot.policy.on_trial())
+            .collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pop: app.pop.clone(),
         mode: snapshot.policy.mode(),

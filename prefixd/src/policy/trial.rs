@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+/// How many are named to people at once.
+const MAX_NAMED: usize = 8;
+
 /// Who is on trial; the first that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trial<'a> {
@@ -93,6 +96,44 @@ impl Policy {
             asking.peek()?;
             let enforces = |claim: &Claim| lease::pins(claim) || self.sources.get(&claim.source).enforce;
             (!asking.any(enforces)).then_some(Trial::Sources)
+        })
+    }
+}
+
+impl Policy {
+    /// What is on trial by itself, in words; none when it is nothing. The whole daemon says so by its mode.
+    #[must_use]
+    pub fn on_trial(&self) -> Option<String> {
+        let customers = self
+            .inventory
+            .customers
+            .iter()
+            .filter(|customer| !customer.enforce);
+        let customers = customers.map(|customer| format!("customer {}", customer.id));
+        let playbooks = self.playbooks.ordered.iter().chain(&self.playbooks.default);
+        let playbooks = playbooks.filter(|playbook| !playbook.enforce);
+        let playbooks = playbooks.map(|playbook| format!("playbook {}", playbook.name));
+        let mut sources: Vec<&str> = self
+            .sources
+            .named
+            .iter()
+            .filter(|(_, source)| !source.enforce)
+            .map(|(name, _)| name.as_str())
+            .chain((!self.sources.default.enforce).then_some("default"))
+            .collect();
+        sources.sort_unstable();
+        let sources = sources.into_iter().map(|name| format!("source {name}"));
+        let mut all: Vec<String> = customers.chain(playbooks).chain(sources).collect();
+        if all.len() > MAX_NAMED {
+            let more = all.len() - MAX_NAMED;
+            all.truncate(MAX_NAMED);
+            all.push(format!("{more} more"));
+        }
+        (!all.is_empty()).then(|| {
+            format!(
+                "dry-run by enforce: false, decided and not announced: {}",
+                all.join(", ")
+            )
         })
     }
 }

@@ -91,6 +91,9 @@ async fn there_and_back(file: &str, from: &str, to: &str, says: &str) -> anyhow:
     daemon.ban(VICTIM, 27015).await?;
     let trial = live(&daemon).await?;
     assert!(!trial.enforced && trial.advertised_at.is_none());
+    let notes = daemon.client.health_detail().await?.notes;
+    let subject = says.trim_start_matches("no ");
+    assert!(notes.iter().any(|note| note.contains(subject)), "{notes:?}");
     let why = daemon.client.mitigation_why(trial.mitigation_id).await?.value;
     let told = why
         .steps

@@ -249,3 +249,27 @@ fn a_neighbour_in_panic_cannot_be_held() {
         None
     );
 }
+
+/// To go back a step is to announce something else: on hold it waits, and is looked at again.
+#[test]
+fn on_hold_a_step_stays_and_gives_way_afterwards() {
+    let report = |confidence: f64| EventRequest {
+        confidence: Some(confidence),
+        top_dst_ports: vec![1000],
+        ..ban("once", "203.0.113.3", "udp_flood")
+    };
+    let mut world = World::new(super::properties::ladders());
+    world.event(report(0.9));
+    world.pass(seconds(100));
+    assert_eq!(world.live()[0].step, 2);
+    world.event(report(0.1));
+    say(&mut world, ControlState::Hold, "pop");
+    world.pass(seconds(200));
+    world.event(report(0.1));
+    world.pass(seconds(150));
+    assert_eq!(world.live()[0].step, 2, "due, and on hold");
+    say(&mut world, ControlState::Running, "pop");
+    world.pass(seconds(31));
+    assert_eq!(world.live()[0].step, 1);
+    world.check();
+}

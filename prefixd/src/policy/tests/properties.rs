@@ -122,7 +122,7 @@ fn acts() -> impl Strategy<Value = Act> {
 }
 
 /// A policy with steps that go up and down, what has to be confirmed by another source, and customers of other profiles.
-fn ladders() -> Policy {
+pub(super) fn ladders() -> Policy {
     let mut policy = policy();
     let of = |name: &str, vector: &str, steps| Playbook {
         name: name.into(),

@@ -429,3 +429,16 @@ fn what_passes_is_waited_for() {
         world.check();
     }
 }
+
+/// Nothing of it was announced, so nothing can be put back: neither by a person nor because nobody confirmed it.
+#[test]
+fn what_was_pending_is_never_put_back() {
+    let mut world = World::new(super::properties::ladders());
+    world.event(ban("once", "203.0.113.3", "ntp_amplification"));
+    assert_eq!(world.live()[0].status, MitigationStatus::Pending);
+    let ended = withdraw(&mut world, Some(300));
+    assert_eq!(ended.status, MitigationStatus::Withdrawn);
+    assert_eq!(undo(&mut world, &ended), Err("conflict.ended".to_owned()));
+    world.pass(seconds(300));
+    assert!(world.live().is_empty() && world.state.unconfirmed.is_empty());
+}
