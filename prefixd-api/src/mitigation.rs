@@ -398,6 +398,12 @@ pub struct Mitigation {
 }
 
 impl Mitigation {
+    /// Gives back what its lists have taken beyond what they hold: they grow by fours, and a hundred thousand may be live.
+    pub fn compact(&mut self) {
+        self.rules.shrink_to_fit();
+        self.claims.shrink_to_fit();
+    }
+
     /// What it is about.
     #[must_use]
     pub fn scope(&self) -> Scope {
@@ -523,6 +529,14 @@ pub struct Group {
     pub filtered_mode: Mode,
     /// The last report of an attack.
     pub last_ban_at: Option<Timestamp>,
+}
+
+impl Group {
+    /// Gives back what its lists have taken beyond what they hold.
+    pub fn compact(&mut self) {
+        self.claims.shrink_to_fit();
+        self.starts.shrink_to_fit();
+    }
 }
 
 /// Automatic bans of a scope are stored but not acted on, because an operator withdrew it.

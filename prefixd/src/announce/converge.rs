@@ -153,6 +153,10 @@ impl Announcer {
         };
         for (key, held) in keys.iter().zip(held) {
             if let Some(desired) = group.and_then(|group| group.table.desired_of(key)) {
+                // The speaker has ended it by itself; the table forgets it with the next tick or its record.
+                if desired.until <= now {
+                    continue;
+                }
                 let Some(route) = self.route(&desired) else {
                     continue;
                 };

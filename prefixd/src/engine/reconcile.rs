@@ -19,22 +19,27 @@ pub(super) struct Reconciling {
     pub(super) next_step: Instant,
     /// Who asked for it.
     replies: Vec<DriftReply>,
+    /// Who asked while it was under way, and gets the next.
+    again: Vec<DriftReply>,
 }
 
 impl Engine {
-    /// Begins a reconciliation. Who asks while one is under way gets one that began after that.
+    /// Begins a reconciliation. Who asks while one is under way gets the one after it, which began after that.
     pub(super) fn reconcile(&mut self, asked_by: Option<DriftReply>) {
+        match &mut self.reconciling {
+            Some(under_way) => under_way.again.extend(asked_by),
+            None => self.begin_reconciling(asked_by.into_iter().collect()),
+        }
+    }
+
+    fn begin_reconciling(&mut self, replies: Vec<DriftReply>) {
         let now = Instant::now();
         self.next_reconcile = now + self.parts.settings.reconciliation_interval;
-        let mut replies = match self.reconciling.take() {
-            Some(before) if asked_by.is_none() => return self.reconciling = Some(before),
-            before => before.map(|before| before.replies).unwrap_or_default(),
-        };
-        replies.extend(asked_by);
         self.reconciling = Some(Reconciling {
             sweep: Sweep::default(),
             next_step: now,
             replies,
+            again: Vec::new(),
         });
     }
 
@@ -69,6 +74,9 @@ impl Engine {
         for reply in done.replies {
             // The one who asked may have gone; the repair is made all the same.
             let _ = reply.send(Ok(found));
+        }
+        if !done.again.is_empty() {
+            self.begin_reconciling(done.again);
         }
     }
 }

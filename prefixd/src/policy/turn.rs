@@ -100,7 +100,8 @@ impl<'a> Turn<'a> {
         group
     }
 
-    pub(super) fn change_group(&mut self, group: Group) {
+    pub(super) fn change_group(&mut self, mut group: Group) {
+        group.compact();
         self.effects.push(Effect::Group(Arc::new(group)));
     }
 
@@ -114,6 +115,7 @@ impl<'a> Turn<'a> {
     ) -> Arc<Mitigation> {
         after.revision = before.map_or(1, |before| before.revision + 1);
         after.updated_at = self.now;
+        after.compact();
         let after = Arc::new(after);
         self.effects.push(Effect::Mitigation {
             what,

@@ -11,7 +11,6 @@ use super::prefix::address;
 use super::{Store, StoreError};
 use crate::journal::Head;
 use crate::policy::{PeerMemory, Unconfirmed};
-use futures_util::TryStreamExt as _;
 use prefixd_api::control::{BreakerTripped, Stopped};
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
 use prefixd_api::peer::PeerDisabled;
@@ -28,6 +27,9 @@ use uuid::Uuid;
 
 /// How long a closed group still counts: its starts double the hold-down for a day.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Rows of a page.
+const PAGE: i64 = 1_000;
 
 /// What was stored.
 #[derive(Debug)]
@@ -88,43 +90,66 @@ impl Store {
     /// When the store fails, or a safelist entry, suppression, disabled neighbour, the breaker or what people
     /// stopped cannot be read.
     pub async fn load(&self, pop: &str, now: Timestamp) -> Result<Loaded, StoreError> {
-        // Read row by row: there may be a hundred thousand, and none of their texts is needed longer than it takes to read.
+        // Read in pages: there may be a hundred thousand, and none of their texts is needed longer than it takes to read.
         let (mut unreadable, mut taken) = (Vec::new(), Vec::new());
         let mut mitigations = Vec::new();
-        on_db!(patiently self, |db| {
-            let mut rows = sqlx::query_as::<_, (Uuid, Vec<u8>, String, String)>(
-                "SELECT id, victim, vector, body FROM mitigations WHERE live = 1 AND pop = $1 \
-                 ORDER BY created_at, id",
-            )
-            .bind(pop)
-            .fetch(db);
-            while let Some((id, victim, vector, body)) = rows.try_next().await? {
-                match read("mitigation", id, &body) {
-                    Ok(mitigation) => mitigations.push(Arc::new(mitigation)),
+        let mut after = Some((i64::MIN, Uuid::nil()));
+        while let Some((at, id)) = after {
+            let rows: Vec<(i64, Uuid, Vec<u8>, String, String)> = on_db!(patiently self, |db| {
+                sqlx::query_as(
+                    "SELECT created_at, id, victim, vector, body FROM mitigations WHERE live = 1 AND pop = $1 \
+                     AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4",
+                )
+                .bind(pop)
+                .bind(at)
+                .bind(id)
+                .bind(PAGE)
+                .fetch_all(db)
+                .await?
+            })?;
+            after = rows.last().map(|(at, id, ..)| (*at, *id));
+            for (_, id, victim, vector, body) in rows {
+                match read::<Mitigation>("mitigation", id, &body) {
+                    Ok(mut mitigation) => {
+                        mitigation.compact();
+                        mitigations.push(Arc::new(mitigation));
+                    }
                     Err(row) => {
                         unreadable.push(row);
                         taken.extend(scope(&victim, vector));
                     }
                 }
             }
-        })?;
-        let mut newest = HashMap::new();
-        on_db!(patiently self, |db| {
-            let mut rows = sqlx::query_as::<_, (Uuid, String)>(
-                "SELECT id, body FROM signal_groups WHERE pop = $1 AND (closed_at IS NULL OR last_event_at >= $2) \
-                 ORDER BY last_event_at, id",
-            )
-            .bind(pop)
-            .bind(now.saturating_sub(REMEMBERED).as_micros())
-            .fetch(db);
-            while let Some((id, body)) = rows.try_next().await? {
+        }
+        let mut newest: HashMap<Scope, Arc<Group>> = HashMap::new();
+        let mut after = Some(Uuid::nil());
+        while let Some(id) = after {
+            let rows: Vec<(Uuid, String)> = on_db!(patiently self, |db| {
+                sqlx::query_as(
+                    "SELECT id, body FROM signal_groups WHERE pop = $1 AND (closed_at IS NULL OR last_event_at >= $2) \
+                     AND id > $3 ORDER BY id LIMIT $4",
+                )
+                .bind(pop)
+                .bind(now.saturating_sub(REMEMBERED).as_micros())
+                .bind(id)
+                .bind(PAGE)
+                .fetch_all(db)
+                .await?
+            })?;
+            after = rows.last().map(|(id, _)| *id);
+            for (id, body) in rows {
                 match read::<Group>("group", id, &body) {
-                    // Ordered by last event, so a later group of a scope replaces an earlier one.
-                    Ok(group) => drop(newest.insert(group.scope.clone(), Arc::new(group))),
+                    Ok(mut group) => {
+                        group.compact();
+                        let before = newest.get(&group.scope);
+                        if before.is_none_or(|before| before.last_event_at <= group.last_event_at) {
+                            newest.insert(group.scope.clone(), Arc::new(group));
+                        }
+                    }
                     Err(row) => unreadable.push(row),
                 }
             }
-        })?;
+        }
         let groups = newest.into_values().collect();
         let rows: Vec<(String,)> = on_db!(patiently self, |db| {
             sqlx::query_as(

@@ -5,6 +5,10 @@
 //! kept until SQLite syncs, reads or measures the log, written by one call, and synced by fdatasync: data, length, and
 //! nothing else. What a commit promises is the same: SQLite shows a transaction to others only once its sync came back.
 //!
+//! Nothing may wait here once a transaction has ended: the place in the file is then another connection's. A commit ends with a
+//! sync; and so that one that is given up has written nothing, the connection keeps its pages until it commits
+//! ([`PRAGMAS`]), however many they are.
+//!
 //! Only the connection that commits opens its files by this layer, and of those only the log is changed. Everything else
 //! is SQLite's own layer of the system, its locks included.
 //!
@@ -25,6 +29,8 @@ use std::sync::OnceLock;
 
 /// What to open a database by, once [`register`] said yes.
 pub(super) const NAME: &CStr = c"prefixd-gathered-log";
+/// What a connection of this layer has to be told.
+pub(super) const PRAGMAS: &str = "PRAGMA cache_spill = OFF;";
 /// Written at once, at most: SQLite's layer counts bytes by 17 bits. A usual commit is one or two of it.
 const ROOM: usize = (1 << 17) - 1;
 
@@ -232,12 +238,11 @@ unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
 unsafe extern "C" fn close(file: *mut sqlite3_file) -> c_int {
     unsafe {
         let log = file.cast::<Log>();
-        // What nobody synced belongs to no transaction, so that nothing is lost when this fails.
-        let written = flush(log);
+        // What nobody synced belongs to a transaction that was given up. Its place in the file may be another's by now.
         let closed = inner!(log, xClose);
         log.drop_in_place();
         (*file).pMethods = std::ptr::null();
-        if closed == SQLITE_OK { written } else { closed }
+        closed
     }
 }
 
@@ -288,9 +293,10 @@ mod tests {
     fn gathered(path: &Path) -> Connection {
         register().unwrap();
         let connection = Connection::open_with_flags_and_vfs(path, FLAGS, NAME).unwrap();
+        connection.execute_batch(PRAGMAS).unwrap();
         connection
             .execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY;
                  CREATE TABLE IF NOT EXISTS rows (id INTEGER PRIMARY KEY, body TEXT NOT NULL);",
             )
             .unwrap();
@@ -374,24 +380,38 @@ mod tests {
     }
 
     #[test]
-    fn what_outgrows_the_cache_is_read_back_and_can_be_given_up() {
+    fn what_outgrows_the_cache_waits_for_its_commit_and_leaves_nothing_when_it_is_given_up() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.db");
         let connection = gathered(&path);
         connection.execute_batch("PRAGMA cache_size = 10").unwrap();
         insert(&connection, 0..10);
-        for end in ["ROLLBACK", "COMMIT"] {
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("PRAGMA wal_autocheckpoint = 0").unwrap();
+        let mut there = 10;
+        for end in ["ROLLBACK", "COMMIT", "ROLLBACK"] {
             connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-            insert(&connection, 10..1_000);
+            let before = writes();
+            insert(&connection, 10_000..11_000);
             connection
                 .execute_batch("UPDATE rows SET body = body || 'y' WHERE id % 7 = 0")
                 .unwrap();
-            assert_eq!(count(&connection), 1_000);
+            assert_eq!(count(&connection), there + 1_000);
+            assert_eq!(writes(), before, "nothing is in the log before its commit");
             connection.execute_batch(end).unwrap();
+            if end == "COMMIT" {
+                connection
+                    .execute_batch("DELETE FROM rows WHERE id >= 10000")
+                    .unwrap();
+            }
+            // Another connection goes on at the same place of the log, and then this one.
+            insert(&other, there..there + 300);
+            insert(&connection, there + 300..there + 301);
+            there += 301;
             let (_dir, copy) = after_a_crash(&path);
-            assert_eq!(count(&copy), if end == "COMMIT" { 1_000 } else { 10 });
+            assert_eq!(count(&copy), there);
+            is_intact(&other);
         }
-        is_intact(&connection);
     }
 
     #[test]

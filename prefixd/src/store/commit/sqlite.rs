@@ -200,6 +200,7 @@ fn open(setup: &Setup) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags_and_vfs(Path::new(&setup.path), flags, log_file::NAME)?;
     connection.busy_timeout(setup.busy_timeout)?;
     connection.execute_batch(&setup.pragmas)?;
+    connection.execute_batch(log_file::PRAGMAS)?;
     Ok(connection)
 }
 
