@@ -20,9 +20,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long commits gather in the log before it is moved: a page that several of them changed is moved once, and yet a step
-/// takes a processor from the commits for a moment only.
-const GATHER: Duration = Duration::from_millis(10);
+/// How long commits gather in the log before it is moved: a page that several of them changed is moved once. Moving all
+/// there is makes the next commit begin the log anew, with a sync of its own, so it is not done after each of a few.
+const GATHER: Duration = Duration::from_millis(100);
+/// The same while commits come one after the other: a step that moves less takes a processor from them for less long.
+const GATHER_BUSY: Duration = Duration::from_millis(10);
+/// Pages a millisecond from which on they do: a few hundred commits a second.
+const BUSY: i64 = 10;
 /// How often what was moved is synced at most.
 const SYNC: Duration = Duration::from_millis(100);
 /// From this length on, in pages (80 MB), the log is to begin anew.
@@ -48,6 +52,9 @@ impl Checkpointer {
             file,
             committer,
             synced: Instant::now(),
+            stepped: Instant::now(),
+            moved: 0,
+            gather: GATHER,
         };
         let task = tokio::spawn(run(mover, Arc::clone(&written), stop.clone()));
         Ok(Self {
@@ -83,7 +90,7 @@ async fn run(mut mover: Mover, written: Arc<Notify>, stop: CancellationToken) {
     let work = async {
         loop {
             written.notified().await;
-            tokio::time::sleep(GATHER).await;
+            tokio::time::sleep(mover.gather).await;
             if let Err(error) = mover.move_log().await {
                 mover.connection = None;
                 tracing::warn!(%error, "the database's log was not moved into its file; the next commit that finds it full does it");
@@ -106,6 +113,10 @@ struct Mover {
     file: Arc<File>,
     committer: Arc<Committer>,
     synced: Instant,
+    /// When the last step was, and how far the log was moved then, in pages.
+    stepped: Instant,
+    moved: i64,
+    gather: Duration,
 }
 
 impl Mover {
@@ -131,14 +142,43 @@ impl Mover {
             Some(connection) => connection,
             slot @ None => slot.insert(self.options.connect().await?),
         };
-        let (_busy, length, _moved): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)")
+        let (_busy, length, moved): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)")
             .fetch_one(connection)
             .await?;
+        self.gather = gather(length, self.moved, self.stepped.elapsed());
+        (self.stepped, self.moved) = (Instant::now(), moved);
         Ok(length)
     }
 
     async fn sync(&self) -> io::Result<()> {
         let file = Arc::clone(&self.file);
         tokio::task::spawn_blocking(move || file.sync_data()).await?
+    }
+}
+
+/// How long to gather, by how many pages the log has got in a time. One that began anew has all of its own.
+fn gather(length: i64, moved: i64, elapsed: Duration) -> Duration {
+    let new = if length < moved { length } else { length - moved };
+    let millis = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX);
+    if new >= BUSY.saturating_mul(millis.max(1)) {
+        GATHER_BUSY
+    } else {
+        GATHER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_log_that_grows_fast_is_moved_often() {
+        let millis = Duration::from_millis;
+        // A hundred commits a second, a thousand, and the latter over a log that began anew.
+        assert_eq!(gather(1_300, 1_000, millis(100)), GATHER);
+        assert_eq!(gather(5_300, 1_000, millis(100)), GATHER_BUSY);
+        assert_eq!(gather(430, 19_000, millis(10)), GATHER_BUSY);
+        assert_eq!(gather(30, 19_000, millis(10)), GATHER);
+        assert_eq!(gather(0, 0, millis(0)), GATHER);
     }
 }
