@@ -23,6 +23,7 @@ use crate::engine::{Engine, EngineError, Handle, Parts};
 use crate::http::{self, Live};
 use crate::metrics::Metrics;
 use crate::policy::Policy;
+use crate::pops::keep_watching;
 use crate::store::Store;
 use anyhow::Context;
 use prefixd_api::config::Config;
@@ -89,6 +90,7 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
         },
     );
     let counted = (Arc::clone(&store), Arc::clone(&clock));
+    let watched = store.is_shared().then(|| Arc::clone(&store));
     let app = http::App::new(http::AppParts {
         config: &config,
         engine: handle,
@@ -107,6 +109,7 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
         tokio::spawn(async move { announcer.watch_sessions().await })
     };
     let counting = tokio::spawn(keep_counting(counted.0, config.settings.pop.clone(), counted.1));
+    let others = watched.map(|store| tokio::spawn(keep_watching(store, config.settings.pop.clone())));
     let reloads = tokio::spawn(reload_on_hangup(hangups, reloader.clone(), shutdown.clone()));
     notify(&[sd_notify::NotifyState::Ready]);
     info!(pop = %config.settings.pop, mode = %config.settings.mode, version = env!("CARGO_PKG_VERSION"), "ready");
@@ -145,6 +148,9 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
         .await;
     sessions.abort();
     counting.abort();
+    if let Some(others) = others {
+        others.abort();
+    }
     reloads.abort();
     ended.unwrap_or(Ok(()))
 }

@@ -25,5 +25,6 @@ pub mod http;
 pub mod journal;
 pub mod metrics;
 pub mod policy;
+mod pops;
 mod report;
 pub mod store;

@@ -349,6 +349,7 @@ impl World {
                 .filter(|live| self.established && live.enforced)
                 .map(|live| live.created_at),
             established: self.established,
+            reserved: None,
         };
         let decision = decide(&self.state, &self.policy, command, self.now, &facts);
         self.state.apply(&decision.effects);

@@ -54,7 +54,7 @@ async fn go_on(commit: &mut Option<Committing>) {
 
 impl Engine {
     /// The state that everything decided so far leads to, once it is durable.
-    fn tip(&self) -> &State {
+    pub(super) fn tip(&self) -> &State {
         match (&self.draft, &self.commit) {
             (Some(draft), _) => draft.state(),
             (None, Some(commit)) => &commit.sealed.working,

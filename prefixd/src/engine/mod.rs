@@ -13,6 +13,7 @@ mod known;
 mod quarantine;
 mod reconcile;
 mod replays;
+mod reserve;
 mod restore;
 mod run;
 mod stops;
@@ -23,7 +24,7 @@ pub use run::{Engine, EngineError, Parts, Reload, Settings};
 
 use crate::announce::Drift;
 use crate::journal::Entry;
-use crate::policy::{Command, Outcome, Policy, SetControl, State};
+use crate::policy::{Command, Outcome, Policy, Reserved, SetControl, State};
 use arc_swap::ArcSwap;
 use prefixd_api::control::Stopped;
 use prefixd_api::problem::Problem;
@@ -63,6 +64,8 @@ pub struct Snapshot {
     pub trip_unrecorded: bool,
     /// Panics that are in force, and that the store has not recorded yet.
     pub stops_unrecorded: Vec<Arc<Stopped>>,
+    /// What of the quota over all POPs is this one's; absent where there is no other POP.
+    pub reserved: Option<Reserved>,
 }
 
 /// What a caller gets once its command is durable.

@@ -17,7 +17,7 @@ use crate::announce::{Announcer, Neighbor};
 use crate::clock::{Clock, STEP};
 use crate::journal::{Head, Kind};
 use crate::metrics::Metrics;
-use crate::policy::{Command, Facts, Policy, State, Trip, next_deadline};
+use crate::policy::{Command, Facts, Policy, Reserved, State, Trip, next_deadline};
 use crate::store::{Loaded, Store};
 use arc_swap::ArcSwap;
 use prefixd_api::control::ControlScope;
@@ -139,6 +139,10 @@ pub struct Engine {
     sessions: broadcast::Receiver<SessionEvent>,
     /// Whether any neighbour is established, as of the last look.
     established: bool,
+    /// What of the quota over all POPs is this one's; absent where there is no other POP.
+    pub(super) reserved: Option<Reserved>,
+    /// Until when no more of it is asked for, because there was none.
+    pub(super) reserve_at: Option<Instant>,
     pub(super) store_failing_since: Option<Timestamp>,
     pub(super) retry_at: Option<Instant>,
     clock_stepped: bool,
@@ -189,6 +193,7 @@ impl Engine {
             unreadable,
             trip_unrecorded: false,
             stops_unrecorded: Vec::new(),
+            reserved: None,
         }));
         let handle = Handle {
             requests: sender,
@@ -220,6 +225,8 @@ impl Engine {
             panics: HashMap::new(),
             sessions: parts.announcer.speaker().events(),
             established: false,
+            reserved: None,
+            reserve_at: None,
             store_failing_since: None,
             retry_at: None,
             clock_stepped: false,
@@ -239,6 +246,7 @@ impl Engine {
     /// # Errors
     /// See [`EngineError`].
     pub async fn start(&mut self) -> Result<(), EngineError> {
+        self.reserve_what_lives().await;
         self.watch_all_scopes();
         self.judge_all();
         while !self.own.is_empty() {
@@ -440,6 +448,7 @@ impl Engine {
             return Ok(());
         }
         let from_store = self.ask_store().await;
+        self.reserve_ahead().await;
         self.established = self.parts.announcer.any_established();
         while self.has_room() {
             if let Some(command) = self.own.pop_front() {
@@ -523,6 +532,7 @@ impl Engine {
                 return Facts {
                     advertised_at: None,
                     established: self.established,
+                    reserved: self.reserved,
                 };
             }
         };
@@ -533,6 +543,7 @@ impl Engine {
         Facts {
             advertised_at,
             established: self.established,
+            reserved: self.reserved,
         }
     }
 
@@ -556,6 +567,7 @@ impl Engine {
             unreadable: self.unreadable,
             trip_unrecorded: self.breaker.unrecorded().is_some(),
             stops_unrecorded: self.unrecorded_stops(),
+            reserved: self.reserved,
         }));
     }
 
@@ -640,7 +652,13 @@ impl Engine {
         }
         if self.store_failing_since.is_some() {
             self.ask_whether_the_store_works().await?;
-        } else if now >= self.next_prune && self.pruning.as_ref().is_none_or(AbortOnDropHandle::is_finished) {
+        } else {
+            self.give_back().await;
+        }
+        if self.store_failing_since.is_none()
+            && now >= self.next_prune
+            && self.pruning.as_ref().is_none_or(AbortOnDropHandle::is_finished)
+        {
             self.next_prune = now + self.parts.settings.prune_interval;
             let horizon = self
                 .parts

@@ -99,7 +99,10 @@ pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Res
         end: paging.end,
     };
     query.finish()?;
-    let own_pop = filter.pop.as_deref().is_none_or(|pop| pop == app.pop);
+    let own_pop = match filter.pop.as_deref() {
+        Some(pop) => pop == app.pop,
+        None => !app.store.is_shared(),
+    };
     let (found, next_cursor) =
         if own_pop && !filter.statuses.is_empty() && filter.statuses.iter().all(|s| s.is_live()) {
             live(

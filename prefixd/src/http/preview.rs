@@ -32,6 +32,7 @@ pub(super) async fn preview(
     let facts = Facts {
         advertised_at: None,
         established: app.announcer.any_established(),
+        reserved: snapshot.reserved,
     };
     let command = Command::Create(Box::new(command));
     let decision = decide(&state, &snapshot.policy, &command, now, &facts);
@@ -68,6 +69,7 @@ pub(super) async fn withdraw(
     let facts = Facts {
         advertised_at: None,
         established: app.announcer.any_established(),
+        reserved: snapshot.reserved,
     };
     match foresee_withdrawal(&state, &snapshot.policy, &command, now, &facts) {
         Ok(foreseen) => ok(&WithdrawPreview {

@@ -26,6 +26,9 @@ pub(super) async fn stats(State(app): State<App>, query: Query) -> Result<Respon
         Mode::Enforced => &snapshot.state.counts.enforced,
         Mode::DryRun => &snapshot.state.counts.dry_run,
     };
+    // Statistics are there while the store is away, too: then what the others may have counts.
+    let elsewhere = app.store.live_elsewhere(&app.pop).await;
+    let elsewhere = elsewhere.unwrap_or_else(|_| app.store.reserved_elsewhere());
     let mut stats = Stats {
         pop: app.pop.clone(),
         at: app.clock.now(),
@@ -54,7 +57,7 @@ pub(super) async fn stats(State(app): State<App>, query: Query) -> Result<Respon
             max: quotas.per_pop,
         },
         quota_global: Usage {
-            used: tally.pop,
+            used: tally.pop + elsewhere,
             max: quotas.global,
         },
         new_per_minute: Usage {

@@ -172,16 +172,21 @@ impl Turn<'_> {
                 max: quotas.per_customer,
             });
         }
-        // The global quota is judged by this POP's own count as long as every POP has its own store.
-        for (max, of_pop) in [(quotas.per_pop, true), (quotas.global, false)] {
-            let active = tally.pop;
-            if active >= max {
-                return Err(if of_pop {
-                    Reason::QuotaPop { active, max }
-                } else {
-                    Reason::QuotaGlobal { active, max }
-                });
-            }
+        if tally.pop >= quotas.per_pop {
+            return Err(Reason::QuotaPop {
+                active: tally.pop,
+                max: quotas.per_pop,
+            });
+        }
+        // Trials of other POPs do not count, as they take no place on a router.
+        let reserved = self.facts.reserved.filter(|_| subject.enforced);
+        let elsewhere = reserved.map_or(0, |reserved| reserved.elsewhere);
+        let may_be_live = reserved.map_or(quotas.global, |reserved| reserved.own.min(quotas.global));
+        if tally.pop >= may_be_live {
+            return Err(Reason::QuotaGlobal {
+                active: tally.pop + elsewhere,
+                max: quotas.global,
+            });
         }
         let rates = [
             ("the POP", self.policy.pop(), tally.starts.pop(), quotas.new_pop),

@@ -17,6 +17,7 @@
 //! | `claims`, `evidence`, `lease`, `guard`, `check`, `plan`, `fallback`, `widen`, `ports`, `severity` | the rules they share |
 //! | `trial` | dry-run: what keeps a mitigation from the routers |
 //! | `profile` | what a customer's profile makes of the numbers |
+//! | `share` | the part of a POP of what all may have |
 //! | `weights` | what each source adds to the confidence of a group |
 //! | `reason`, `trace` | why: every reason is a value |
 
@@ -56,6 +57,7 @@ mod reason;
 mod safelist;
 mod settings;
 mod severity;
+mod share;
 mod sources;
 mod starts;
 mod state;
@@ -94,6 +96,7 @@ pub(crate) use plan::is_changed;
 pub(crate) use ports::{join, split};
 pub use quarantine::{ParkedRule, ParkedShape, Parking, PeerMemory, QuarantineChange, SessionEnd};
 pub use settings::{BreakerBounds, Policy, Quotas};
+pub use share::Reserved;
 pub use starts::Starts;
 pub use state::{Counts, State, Tally};
 pub use trace::Trace;

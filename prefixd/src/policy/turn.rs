@@ -5,6 +5,7 @@ use super::command::EventCommand;
 use super::effect::{Decision, Effect, MitigationEvent, Outcome};
 use super::reason::Reason;
 use super::settings::Policy;
+use super::share::Reserved;
 use super::state::State;
 use super::trace::{Notes, Trace};
 use prefixd_api::event::{EventOutcome, StoredEvent};
@@ -22,6 +23,8 @@ pub struct Facts {
     pub advertised_at: Option<Timestamp>,
     /// Whether any neighbour is established.
     pub established: bool,
+    /// What of the quota over all POPs is this one's; absent where there is no other POP.
+    pub reserved: Option<Reserved>,
 }
 
 /// A decision being made.

@@ -23,6 +23,11 @@ const STEPS: &[(i64, &str, &str)] = &[
     ),
     (6, "counts", include_str!("../../../migrations/0006_counts.sql")),
     (7, "pops", include_str!("../../../migrations/0007_pops.sql")),
+    (
+        10,
+        "reservations",
+        include_str!("../../../migrations/0010_reservations.sql"),
+    ),
 ];
 
 /// Version and name of each step, oldest first.

@@ -10,6 +10,7 @@
 //! | [`chain`], [`audit`] | the journal: reading, its end, verification; looking for something in it |
 //! | [`counts`] | how many there were, by five minutes |
 //! | [`prune`] | retention |
+//! | `reserve` | the quota over all POPs, on PostgreSQL |
 //! | `tenure` | which daemon runs a POP, on PostgreSQL |
 //! | `schema` | what the database is, for people |
 //!
@@ -30,6 +31,7 @@ mod postgres;
 mod prefix;
 pub mod prune;
 pub mod read;
+mod reserve;
 mod schema;
 mod tenure;
 
@@ -52,6 +54,8 @@ use std::time::Duration;
 pub struct Store {
     db: Db,
     deadline: Duration,
+    /// What other POPs have reserved, as of the last look.
+    elsewhere: reserve::Elsewhere,
 }
 
 /// Why the store could not be opened or read.
@@ -124,6 +128,7 @@ impl Store {
         Ok(Self {
             db,
             deadline: COMMIT_DEADLINE,
+            elsewhere: reserve::Elsewhere::default(),
         })
     }
 
@@ -146,6 +151,12 @@ impl Store {
             Db::Sqlite(_) => None,
             Db::Postgres(server) => server.overtaken_by(),
         }
+    }
+
+    /// Whether daemons of other POPs can work on the same database.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self.db, Db::Postgres(_))
     }
 
     /// The engine's name: `sqlite` or `postgresql`.

@@ -104,8 +104,12 @@ impl Postgres {
 
     /// What commits say; a POP is taken before the first.
     pub(super) fn statements(&self) -> &Statements {
-        let fence = self.tenure.get().map(|tenure| tenure.fence);
-        self.statements.get_or_init(|| Statements::under(fence))
+        self.statements.get_or_init(|| Statements::under(self.fence()))
+    }
+
+    /// What this daemon took the POP with, if it took one.
+    pub(super) fn fence(&self) -> Option<i64> {
+        self.tenure.get().map(|tenure| tenure.fence)
     }
 
     /// Who took the POP from this daemon, if somebody did.

@@ -19,6 +19,7 @@ mod operations;
 mod path;
 mod peers;
 mod pending;
+mod pops;
 mod preview;
 mod quarantine;
 mod questions;

@@ -29,6 +29,7 @@ pub(crate) struct Setup {
     pub(crate) timers: &'static str,
     pub(crate) sources: &'static str,
     pub(crate) playbook_ttl: u32,
+    pub(crate) pop: &'static str,
     pub(crate) database: Option<String>,
     pub(crate) http: &'static str,
 }
@@ -93,6 +94,7 @@ impl Default for Setup {
             timers: "{ hold_down_seconds: 0 }",
             sources: "{ default: { reporting: repeats } }",
             playbook_ttl: 300,
+            pop: "test1",
             database: None,
             http: "  socket: null\n  auth: { mode: none }\n",
         }
@@ -400,12 +402,13 @@ fn write_configuration(
         timers,
         sources,
         playbook_ttl,
+        pop,
         ..
     } = setup;
     std::fs::write(
         dir.join("prefixd.yaml"),
         format!(
-            "pop: test1
+            "pop: {pop}
 mode: enforced
 http:
   listen: [\"{http}\"]

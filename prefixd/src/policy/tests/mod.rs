@@ -19,8 +19,8 @@ use super::sources::{Reporting, Source, Sources, Visibility};
 use super::state::{State, Tally};
 use super::templates::{Configured, Templates};
 use super::{
-    Command, CreateCommand, Decision, Effect, EventCommand, Facts, FreshIds, Outcome, SafelistAdd, decide,
-    next_deadline,
+    Command, CreateCommand, Decision, Effect, EventCommand, Facts, FreshIds, Outcome, Reserved, SafelistAdd,
+    decide, next_deadline,
 };
 use ipnet::IpNet;
 use prefixd_api::config::inventory::PolicyProfile;
@@ -228,6 +228,7 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     /// Whether routers get rules at once.
     pub(super) established: bool,
+    pub(super) reserved: Option<Reserved>,
 }
 
 impl World {
@@ -237,6 +238,7 @@ impl World {
             policy,
             now: Timestamp::from_micros(1_700_000_000_000_000),
             established: true,
+            reserved: None,
         }
     }
 
@@ -248,6 +250,7 @@ impl World {
                 .filter(|live| self.established && live.enforced)
                 .map(|live| live.created_at),
             established: self.established,
+            reserved: self.reserved,
         };
         let decision = decide(&self.state, &self.policy, command, self.now, &facts);
         self.state.apply(&decision.effects);

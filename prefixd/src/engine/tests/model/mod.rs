@@ -19,7 +19,7 @@ use reference::{SECOND, Setup};
 use std::time::{Duration, Instant};
 
 /// Seeds in every run of the tests: what takes some ten seconds on an idle machine.
-const SEEDS_SQLITE: u64 = 60;
+const SEEDS_SQLITE: u64 = 40;
 const SEEDS_POSTGRES: u64 = 20;
 
 const CONFIGURATIONS: usize = 4;

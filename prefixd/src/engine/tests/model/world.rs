@@ -24,12 +24,13 @@ use prefixd_api::rule::ActionType;
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::flowspec::Effect;
 use proptest::test_runner::TestCaseError;
+use sqlx::{Connection, Executor, PgConnection};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{OnceCell, oneshot};
 
 const SETTINGS: &str = "
 pop: {POP}
@@ -113,7 +114,7 @@ impl World {
         static STORIES: AtomicU64 = AtomicU64::new(0);
         let pop = format!("pop{}", STORIES.fetch_add(1, Ordering::Relaxed));
         let mut place = if on_postgres {
-            crate::store::tests::postgres().await.unwrap()
+            postgres().await
         } else {
             crate::store::tests::sqlite().await
         };
@@ -595,6 +596,24 @@ impl World {
         let id = self.reference.ended.get(&scope)?.0.id;
         let stored = self.bench().engine.parts.store.get_mitigation(id).await.unwrap();
         stored.filter(|stored| !stored.status.is_live()).map(Arc::new)
+    }
+}
+
+/// The database of all stories, each of which has a POP of its own there.
+async fn postgres() -> Place {
+    static DATABASE: OnceCell<String> = OnceCell::const_new();
+    let made = DATABASE.get_or_init(|| async { crate::store::tests::postgres().await.unwrap().connection });
+    let connection = made.await.clone();
+    let mut before = PgConnection::connect(&connection).await.unwrap();
+    // What POPs share.
+    before
+        .execute("DELETE FROM safelist; DELETE FROM reservations")
+        .await
+        .unwrap();
+    Place {
+        store: Store::open(&connection, 4).await.unwrap(),
+        connection,
+        directory: None,
     }
 }
 

@@ -1,0 +1,176 @@
+//! Daemons of several POPs on one PostgreSQL.
+
+use crate::support::{Backend, Daemon, PATIENCE, Setup, wait_for};
+use anyhow::Context;
+use lab::routers::{Family, Kind, Router, RouterConfig, RouterRule};
+use prefixd_api::client::{Error, MitigationQuery};
+use prefixd_api::event::EventAnswer;
+use prefixd_api::mitigation::{Mitigation, MitigationStatus, WithdrawRequest};
+use std::collections::BTreeSet;
+
+/// Room for five in all POPs together.
+const SMALL: &str = "{ max_active_per_customer: 100, max_active_per_pop: 100, max_active_global: 5, \
+                     max_new_per_minute: { pop: 1000, customer: 1000, source: 1000 } }";
+
+/// Two POPs that are configured and not started, and the one database; nothing where PostgreSQL may be missing.
+async fn configured(
+    quotas: Option<&'static str>,
+    routers: [&[&Router]; 2],
+) -> anyhow::Result<Option<[Daemon; 2]>> {
+    if !Backend::Postgres.available()? {
+        return Ok(None);
+    }
+    let database = lab::postgres::Postgres::shared().await?.database().await?;
+    let setup = |pop| Setup {
+        pop,
+        quotas: quotas.unwrap_or(Setup::default().quotas),
+        database: Some(database.clone()),
+        ..Setup::default()
+    };
+    Ok(Some([
+        Daemon::configured(setup("iad1"), routers[0])?,
+        Daemon::configured(setup("fra1"), routers[1])?,
+    ]))
+}
+
+async fn started(
+    quotas: Option<&'static str>,
+    routers: [&[&Router]; 2],
+) -> anyhow::Result<Option<[Daemon; 2]>> {
+    let Some([mut iad, mut fra]) = configured(quotas, routers).await? else {
+        return Ok(None);
+    };
+    // At once: either may be the one that makes the schema.
+    let (one, two) = tokio::join!(iad.boot(), fra.boot());
+    one?;
+    two?;
+    Ok(Some([iad, fra]))
+}
+
+async fn all(daemon: &Daemon, pop: &str) -> anyhow::Result<Vec<Mitigation>> {
+    let query = MitigationQuery {
+        pop: Some(pop.to_owned()),
+        status: vec![MitigationStatus::Active],
+        ..MitigationQuery::default()
+    };
+    Ok(daemon.client.mitigations(&query).await?.value.mitigations)
+}
+
+fn victims(mitigations: &[Mitigation]) -> BTreeSet<String> {
+    mitigations.iter().map(|one| one.victim_ip.to_string()).collect()
+}
+
+fn named(victims: &[&str]) -> BTreeSet<String> {
+    victims.iter().map(|victim| (*victim).to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_announces_its_own_and_shows_the_others() -> anyhow::Result<()> {
+    let here = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let there = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let Some([iad, fra]) = started(None, [&[&here], &[&there]]).await? else {
+        return Ok(());
+    };
+    iad.wait_established(1).await?;
+    fra.wait_established(1).await?;
+    iad.ban("203.0.113.10", 27015).await?;
+    let of_fra = fra
+        .ban("203.0.113.20", 27015)
+        .await?
+        .mitigation_id
+        .context("accepted")?;
+    for (router, victim) in [(&here, "203.0.113.10/32"), (&there, "203.0.113.20/32")] {
+        let rules = router
+            .wait_rules(
+                Family::Ipv4Flow,
+                |rules: &[RouterRule]| !rules.is_empty(),
+                PATIENCE,
+            )
+            .await?;
+        let destinations: BTreeSet<_> = rules.iter().filter_map(|rule| rule.matches.destination).collect();
+        assert_eq!(destinations, [victim.parse()?].into());
+    }
+    for daemon in [&iad, &fra] {
+        assert_eq!(
+            victims(&all(daemon, "all").await?),
+            named(&["203.0.113.10", "203.0.113.20"])
+        );
+        assert_eq!(victims(&all(daemon, "iad1").await?), named(&["203.0.113.10"]));
+        let stats = daemon.client.stats().await?.value;
+        assert_eq!((stats.quota_pop.used, stats.quota_global.used), (1, 2));
+        let pops = daemon.client.pops().await?.value.pops;
+        let shown: Vec<_> = pops.iter().map(|pop| (pop.name.as_str(), pop.live)).collect();
+        assert_eq!(shown, [("fra1", 1), ("iad1", 1)]);
+    }
+    assert_eq!(
+        victims(&iad.live().await?),
+        named(&["203.0.113.10"]),
+        "its own alone"
+    );
+    assert_eq!(iad.client.mitigation(of_fra).await?.value.mitigation.pop, "fra1");
+    Ok(())
+}
+
+/// What became of each report, all sent at once.
+async fn at_once(reports: Vec<(&Daemon, String)>) -> anyhow::Result<Vec<Result<EventAnswer, Error>>> {
+    let sends = reports.into_iter().map(|(daemon, victim)| {
+        let client = daemon.client.clone();
+        tokio::spawn(async move { client.send_event(&crate::support::ban(&victim, 27015)).await })
+    });
+    let mut answers = Vec::new();
+    for send in sends.collect::<Vec<_>>() {
+        answers.push(send.await?);
+    }
+    Ok(answers)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_reports_at_two_pops_do_not_pass_a_quota_of_five() -> anyhow::Result<()> {
+    let Some([mut iad, fra]) = started(Some(SMALL), [&[], &[]]).await? else {
+        return Ok(());
+    };
+    let reports = (10..50).map(|last| {
+        let daemon = if last % 2 == 0 { &iad } else { &fra };
+        (daemon, format!("203.0.113.{last}"))
+    });
+    let answers = at_once(reports.collect()).await?;
+    let mut refused = 0;
+    for answer in &answers {
+        if let Err(error) = answer {
+            assert_eq!(error.code(), Some("guardrail.quota_global"), "{error}");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 35);
+    assert_eq!(all(&iad, "all").await?.len(), 5);
+
+    // What one gives back, the other may use; a restart changes nothing of that.
+    let (owner, other) = if iad.live().await?.is_empty() {
+        (&fra, &iad)
+    } else {
+        (&iad, &fra)
+    };
+    assert!(other.ban("203.0.113.60", 27015).await.is_err());
+    let id = owner.live().await?[0].mitigation_id;
+    let request = WithdrawRequest {
+        reason: "over".into(),
+        ..WithdrawRequest::default()
+    };
+    owner.client.withdraw_mitigation(id, &request).await?;
+    wait_for("the place is given back", || async {
+        Ok(other.ban("203.0.113.60", 27015).await.ok())
+    })
+    .await?;
+    assert_eq!(all(&fra, "all").await?.len(), 5);
+    iad.kill().await?;
+    iad.boot().await?;
+    for daemon in [&iad, &fra] {
+        let refused = daemon
+            .ban("203.0.113.61", 27015)
+            .await
+            .err()
+            .context("it is full")?;
+        assert_eq!(refused.code(), Some("guardrail.quota_global"));
+    }
+    Ok(())
+}
