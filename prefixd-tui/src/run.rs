@@ -301,7 +301,7 @@ impl Console {
                 }
             }
             Some(FeedItem::Alive) => Event::FeedAlive,
-            Some(FeedItem::Resync { head }) => {
+            Some(FeedItem::Resync { head, .. }) => {
                 self.seen = Some(head);
                 Event::FeedResync
             }

@@ -23,7 +23,7 @@ use crate::engine::{Engine, EngineError, Handle, Parts};
 use crate::http::{self, Live};
 use crate::metrics::Metrics;
 use crate::policy::Policy;
-use crate::pops::keep_watching;
+use crate::pops::Watcher;
 use crate::store::Store;
 use anyhow::Context;
 use prefixd_api::config::Config;
@@ -34,6 +34,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -90,7 +91,13 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
         },
     );
     let counted = (Arc::clone(&store), Arc::clone(&clock));
-    let watched = store.is_shared().then(|| Arc::clone(&store));
+    let (tells_news, news) = watch::channel(0);
+    let watcher = store.is_shared().then(|| Watcher {
+        store: Arc::clone(&store),
+        engine: handle.clone(),
+        clock: Arc::clone(&clock),
+        pop: config.settings.pop.clone(),
+    });
     let app = http::App::new(http::AppParts {
         config: &config,
         engine: handle,
@@ -100,6 +107,7 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
         metrics,
         live,
         reloader: reloader.clone(),
+        news,
         shutdown: shutdown.clone(),
     });
     let mut engine = tokio::spawn(engine.run(engine_shutdown.clone()));
@@ -109,7 +117,7 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
         tokio::spawn(async move { announcer.watch_sessions().await })
     };
     let counting = tokio::spawn(keep_counting(counted.0, config.settings.pop.clone(), counted.1));
-    let others = watched.map(|store| tokio::spawn(keep_watching(store, config.settings.pop.clone())));
+    let others = watcher.map(|watcher| tokio::spawn(watcher.run(tells_news)));
     let reloads = tokio::spawn(reload_on_hangup(hangups, reloader.clone(), shutdown.clone()));
     notify(&[sd_notify::NotifyState::Ready]);
     info!(pop = %config.settings.pop, mode = %config.settings.mode, version = env!("CARGO_PKG_VERSION"), "ready");

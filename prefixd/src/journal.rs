@@ -5,6 +5,7 @@
 
 use crate::policy::{Effect, MitigationEvent, PeerChange, PeerWhat};
 use crate::store::Written;
+use ipnet::IpNet;
 use prefixd_api::event::StoredEvent;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Changes, Mitigation};
@@ -274,7 +275,7 @@ impl Writer {
                 }
                 // The entry of the mitigation tells of them.
                 Effect::Unconfirmed(_) | Effect::Confirmed { .. } => {}
-                Effect::SafelistAdded(entry) => {
+                Effect::SafelistAdded(entry) | Effect::SafelistLearned(entry) => {
                     let actor = entry.created_by.as_deref().unwrap_or(DAEMON);
                     let body = serde_json::to_string(&serde_json::json!({
                         "prefix": entry.prefix, "added": true, "reason": entry.reason, "expires_at": entry.expires_at,
@@ -282,9 +283,22 @@ impl Writer {
                     self.append(at, actor, Kind::Safelist, entry.prefix.to_string(), body);
                 }
                 Effect::SafelistRemoved { prefix, actor } => {
-                    let body =
-                        serde_json::to_string(&serde_json::json!({ "prefix": prefix, "added": false }))?;
-                    self.append(at, actor, Kind::Safelist, prefix.to_string(), body);
+                    self.append(
+                        at,
+                        actor,
+                        Kind::Safelist,
+                        prefix.to_string(),
+                        no_longer_protected(prefix)?,
+                    );
+                }
+                Effect::SafelistForgotten { prefix } => {
+                    self.append(
+                        at,
+                        DAEMON,
+                        Kind::Safelist,
+                        prefix.to_string(),
+                        no_longer_protected(prefix)?,
+                    );
                 }
                 Effect::Peer(change) => {
                     let body = peer_body(change)?;
@@ -324,6 +338,10 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+fn no_longer_protected(prefix: &IpNet) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&serde_json::json!({ "prefix": prefix, "added": false }))
 }
 
 /// A [`prefixd_api::feed::MitigationChange`].

@@ -437,6 +437,8 @@ impl Metrics {
             | Effect::Confirmed { .. }
             | Effect::SafelistAdded(_)
             | Effect::SafelistRemoved { .. }
+            | Effect::SafelistLearned(_)
+            | Effect::SafelistForgotten { .. }
             | Effect::Peer(_)
             | Effect::Quarantine(_)
             | Effect::Breaker(_)

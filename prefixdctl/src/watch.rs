@@ -8,12 +8,14 @@ use prefixd_api::client::{Error, Feed, FeedItem, FeedOptions};
 use prefixd_api::feed::{FeedBody, FeedMessage};
 use prefixd_api::show::{MAX_TEXT_CHARS, absolute, clean, relative, short_id};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Print what happens, as it happens
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   prefixdctl watch
+  prefixdctl watch --pop all
   prefixdctl watch --types mitigation_created,peer_changed -o jsonl")]
 pub(crate) struct WatchArgs {
     /// Only these types of messages
@@ -22,6 +24,9 @@ pub(crate) struct WatchArgs {
     /// Begin after this position of the journal instead of now
     #[arg(long, value_name = "SEQ")]
     since: Option<u64>,
+    /// Follow these other POPs, too, from now on: names, or all
+    #[arg(long, value_delimiter = ',', value_name = "POPS")]
+    pop: Vec<String>,
 }
 
 impl WatchArgs {
@@ -32,10 +37,13 @@ impl WatchArgs {
                 "the feed has no identifiers: use -o table or jsonl".to_owned(),
             ));
         }
+        let follow = followed(session, &self.pop).await?;
+        let others = !follow.is_empty();
         let mut watcher = Watcher::new(
             session,
             FeedOptions {
                 since: self.since,
+                follow,
                 types: self.types,
                 ..FeedOptions::default()
             },
@@ -48,11 +56,37 @@ impl WatchArgs {
                         Lines::Json => output::line(&message)?,
                         Lines::Text | Lines::Ids => describe(&message, session.out.view())?,
                     };
-                    output::print(&text)?;
+                    match lines {
+                        Lines::Text if others => {
+                            output::print(&format!("{}  {text}", clean(&message.pop, MAX_TEXT_CHARS)))?;
+                        }
+                        _ => output::print(&text)?,
+                    }
                 }
             }
         }
     }
+}
+
+/// The POPs that are named, besides the daemon's own, and where each is now.
+async fn followed(session: &Session, names: &[String]) -> Result<BTreeMap<String, u64>, Failure> {
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let pops = session.client.pops().await?.value.pops;
+    let is_all = names == ["all"];
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| !is_all && !pops.iter().any(|pop| pop.name == **name))
+    {
+        return Err(Failure::Usage(format!(
+            "no POP {unknown} has written to the database: prefixdctl pops names them"
+        )));
+    }
+    let others = pops
+        .into_iter()
+        .filter(|pop| !pop.own && (is_all || names.contains(&pop.name)));
+    Ok(others.map(|pop| (pop.name, pop.head)).collect())
 }
 
 /// How a stream is written.

@@ -107,7 +107,7 @@ async fn a_lost_feed_goes_on_where_it_was() {
     say(&mut socket, hello(9)).await;
     say(&mut socket, json!({"type": "resync_required", "head": 9})).await;
     assert!(matches!(next(&mut feed).await, FeedItem::Connected { .. }));
-    assert!(matches!(next(&mut feed).await, FeedItem::Resync { head: 9 }));
+    assert!(matches!(next(&mut feed).await, FeedItem::Resync { head: 9, .. }));
 }
 
 #[tokio::test]

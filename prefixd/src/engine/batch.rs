@@ -263,6 +263,8 @@ impl Sealed {
             Effect::Event(..)
             | Effect::SafelistAdded(_)
             | Effect::SafelistRemoved { .. }
+            | Effect::SafelistLearned(_)
+            | Effect::SafelistForgotten { .. }
             | Effect::Peer(_)
             | Effect::Quarantine(_)
             | Effect::Breaker(_)

@@ -1,12 +1,14 @@
 //! The WebSocket feed: journal entries in order, and ephemeral messages between them.
 //!
 //! A subscriber's task reads broadcast channels with a bounded backlog. One that is too slow loses its place and is
-//! told to resync; the engine never waits for it. Aborting the task is safe: it owns its connection alone.
+//! told to resync; the engine never waits for it. What other POPs write is read from the store, from the position where
+//! the subscriber is, whenever there may be something new. Aborting the task is safe: it owns its connection alone.
 
 use super::App;
 use super::error::Failure;
 use super::extract::Query;
 use super::identity::{Access, Principal};
+use crate::journal::Entry;
 use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
@@ -24,6 +26,8 @@ use tokio::time::{Instant, timeout};
 const MAX_REPLAY: u64 = 10_000;
 /// Entries read from the store at once.
 const REPLAY_PAGE: u16 = 500;
+/// Other POPs that one subscriber follows at most.
+const MAX_FOLLOWED: usize = 32;
 /// Pings come so often that a dead connection shows.
 const PING: Duration = Duration::from_secs(15);
 /// A subscriber that takes nothing for so long is cut off.
@@ -37,7 +41,7 @@ const ACCESS_CHANGED: (u16, &str) = (close_code::RESTART, "who may come in has c
 
 /// Subscribe to what happens.
 #[utoipa::path(get, path = "/v1/ws/feed", tag = "feed", params(
-    ("since" = Option<String>, Query, description = "Position to go on from: a number, or POP:NUMBER"),
+    ("since" = Option<String>, Query, description = "Positions to go on from: a number, or POP:NUMBER,POP:NUMBER. Each POP that is named is followed"),
     ("types" = Option<String>, Query, description = "Only these types, separated by commas"),
 ), responses((status = 101, description = "Messages follow"), (status = 400, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn subscribe(
@@ -49,8 +53,9 @@ pub(super) async fn subscribe(
 ) -> Result<Response, Failure> {
     let since = query
         .text("since")?
-        .map(|text| position(&text, &app))
+        .map(|text| positions(&text, &app))
         .transpose()?;
+    let (since, others) = since.unwrap_or_default();
     let types = query.text("types")?.map(|text| types(&text)).transpose()?;
     query.finish()?;
     let upgrade = upgrade.map_err(|error| {
@@ -73,6 +78,7 @@ pub(super) async fn subscribe(
                 types,
                 role: principal.role,
                 access,
+                others,
             };
             // A subscriber that went away has nothing more to be told.
             let _ = subscriber.run(since).await;
@@ -97,27 +103,35 @@ fn types(text: &str) -> Result<BTreeSet<String>, Failure> {
     text.split(',').map(known).collect()
 }
 
-/// `812`, `iad1:812`, or a list of them of which ours counts.
-fn position(text: &str, app: &App) -> Result<u64, Failure> {
+/// Where a subscriber is in another POP's journal.
+type Position = (String, u64);
+
+/// `812`, `iad1:812`, or a list of them: ours, which is the newest entry when it is not there, and those of others.
+fn positions(text: &str, app: &App) -> Result<(Option<u64>, Vec<Position>), Failure> {
     let wrong = || {
         Failure::field(
             "since",
-            format!("{text:?} is no position such as 812 or {}:812", app.pop),
+            format!(
+                "{text:?} is no position such as 812, {}:812 or a list of them",
+                app.pop
+            ),
         )
     };
+    let (mut own, mut others) = (None, Vec::new());
     for part in text.split(',') {
-        match part.rsplit_once(':') {
-            None => return part.parse().map_err(|_| wrong()),
-            Some((pop, seq)) if pop == app.pop => return seq.parse().map_err(|_| wrong()),
-            Some((_, seq)) => {
-                seq.parse::<u64>().map_err(|_| wrong())?;
-            }
+        let (pop, seq) = part.rsplit_once(':').unwrap_or((&app.pop, part));
+        let seq: u64 = seq.parse().map_err(|_| wrong())?;
+        if pop == app.pop {
+            own = Some(seq);
+        } else {
+            others.push((pop.to_owned(), seq));
         }
     }
-    Err(Failure::field(
-        "since",
-        format!("names no position of {}", app.pop),
-    ))
+    if others.len() > MAX_FOLLOWED {
+        let message = format!("names more than {MAX_FOLLOWED} other POPs");
+        return Err(Failure::field("since", message));
+    }
+    Ok((own, others))
 }
 
 struct Subscriber {
@@ -126,6 +140,8 @@ struct Subscriber {
     types: Option<BTreeSet<String>>,
     role: Role,
     access: Arc<Access>,
+    /// Of the POPs that it follows besides ours.
+    others: Vec<Position>,
 }
 
 /// The subscriber is gone or too slow.
@@ -146,6 +162,10 @@ impl Subscriber {
         let Some(mut access) = self.app.live.access_changes(&self.access) else {
             return self.close(ACCESS_CHANGED).await;
         };
+        // A look at once: they may be ahead already.
+        let mut news = self.app.news.clone();
+        news.mark_changed();
+        let follows = !self.others.is_empty();
         let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
         loop {
             tokio::select! {
@@ -153,12 +173,7 @@ impl Subscriber {
                     Ok(entry) if entry.seq <= seen => {}
                     Ok(entry) => {
                         seen = entry.seq;
-                        if let Some(kind) = entry.kind.feed_type().filter(|kind| self.wants(kind))
-                            && let Ok(Some(json)) = entry.feed_json()
-                        {
-                            tracing::trace!(kind, seq = entry.seq, "to a subscriber");
-                            self.send(json).await?;
-                        }
+                        self.entry(&entry).await?;
                     }
                     Err(RecvError::Lagged(_)) => {
                         entries = entries.resubscribe();
@@ -172,6 +187,7 @@ impl Subscriber {
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return self.close(STOPPING).await,
                 },
+                Ok(()) = news.changed(), if follows => self.follow().await?,
                 _ = ping.tick() => self.ephemeral(FeedBody::Ping {}).await?,
                 message = self.socket.recv() => match message {
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Gone),
@@ -217,14 +233,56 @@ impl Subscriber {
             }
             for entry in page {
                 seen = entry.seq;
-                if entry.kind.feed_type().is_some_and(|kind| self.wants(kind))
-                    && let Ok(Some(json)) = entry.feed_json()
-                {
-                    self.send(json).await?;
-                }
+                self.entry(&entry).await?;
             }
         }
         Ok(seen)
+    }
+
+    /// What the other POPs have written since. While the store is away there is nothing to tell; what is missed then is
+    /// told later, by its number.
+    async fn follow(&mut self) -> Result<(), Gone> {
+        for index in 0..self.others.len() {
+            let (pop, mut seen) = self.others[index].clone();
+            let Ok(head) = self.app.store.journal_end(&pop).await else {
+                return Ok(());
+            };
+            if seen > head || head - seen > MAX_REPLAY {
+                seen = self.resync_other(&pop, head).await?;
+            }
+            while seen < head {
+                let Ok(page) = self.app.store.journal_after(&pop, seen, REPLAY_PAGE).await else {
+                    break;
+                };
+                if page.first().is_none_or(|entry| entry.seq != seen + 1) {
+                    seen = self.resync_other(&pop, head).await?;
+                    break;
+                }
+                for entry in page {
+                    seen = entry.seq;
+                    self.entry(&entry).await?;
+                }
+            }
+            self.others[index].1 = seen;
+        }
+        Ok(())
+    }
+
+    async fn entry(&mut self, entry: &Entry) -> Result<(), Gone> {
+        if let Some(kind) = entry.kind.feed_type().filter(|kind| self.wants(kind))
+            && let Ok(Some(json)) = entry.feed_json()
+        {
+            tracing::trace!(kind, seq = entry.seq, pop = %entry.pop, "to a subscriber");
+            self.send(json).await?;
+        }
+        Ok(())
+    }
+
+    async fn resync_other(&mut self, pop: &str, head: u64) -> Result<u64, Gone> {
+        self.app.metrics.feed_resyncs.inc();
+        self.say(pop.to_owned(), FeedBody::ResyncRequired { head })
+            .await?;
+        Ok(head)
     }
 
     async fn resync(&mut self) -> Result<u64, Gone> {
@@ -250,10 +308,14 @@ impl Subscriber {
 
     /// Messages that no filter takes away.
     async fn always(&mut self, body: FeedBody) -> Result<(), Gone> {
+        self.say(self.app.pop.clone(), body).await
+    }
+
+    async fn say(&mut self, pop: String, body: FeedBody) -> Result<(), Gone> {
         let message = FeedMessage {
             seq: None,
             at: self.app.clock.now(),
-            pop: self.app.pop.clone(),
+            pop,
             actor: None,
             body,
         };

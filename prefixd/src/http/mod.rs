@@ -52,6 +52,7 @@ use crate::clock::Clock;
 use crate::configuration::Reloader;
 use crate::engine::Handle;
 use crate::metrics::Metrics;
+use crate::pops::News;
 use crate::store::Store;
 use prefixd_api::config::Config;
 use prefixd_api::time::Timestamp;
@@ -80,6 +81,8 @@ pub struct Inner {
     pub metrics: Arc<Metrics>,
     /// The configuration.
     pub reloader: Reloader,
+    /// Counts up when there may be something new of another POP.
+    pub(crate) news: News,
     live: Arc<Live>,
     pop: String,
     started_at: Timestamp,
@@ -105,6 +108,8 @@ pub struct AppParts<'a> {
     pub reloader: Reloader,
     /// The settings that a reload changes.
     pub live: Arc<Live>,
+    /// Counts up when there may be something new of another POP.
+    pub news: tokio::sync::watch::Receiver<u64>,
     /// Ends the subscriptions.
     pub shutdown: CancellationToken,
 }
@@ -116,6 +121,7 @@ impl App {
         let settings = &parts.config.settings;
         Self(Arc::new(Inner {
             live: parts.live,
+            news: parts.news,
             pop: settings.pop.clone(),
             started_at: parts.clock.now(),
             subscribers: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)),

@@ -9,6 +9,7 @@ use prefixd_api::ids::{EventId, GroupId, MitigationId, SuppressionId};
 use prefixd_api::mitigation::{Mitigation, MitigationRequest, Scope};
 use prefixd_api::operation::LiveFilter;
 use prefixd_api::peer::PeerOrder;
+use prefixd_api::resource::SafelistEntry;
 use prefixd_api::time::Timestamp;
 use prefixd_api::victim::Victim;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub enum Command {
         /// Who asks.
         actor: String,
     },
+    /// Protect what a daemon of another POP protects, and no longer what it does not.
+    LearnSafelist(LearnSafelist),
     /// Do not act on bans of a scope for a time.
     Suppress(SuppressCommand),
     /// Act on them again.
@@ -361,6 +364,15 @@ pub struct SafelistAdd {
     pub expect_count: Option<u64>,
     /// Who asks.
     pub actor: String,
+}
+
+/// What differs between the safelist in the store and the one that decisions go by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LearnSafelist {
+    /// In the store, and not known or known otherwise.
+    pub added: Vec<Arc<SafelistEntry>>,
+    /// Known, and not in the store any more.
+    pub removed: Vec<Arc<SafelistEntry>>,
 }
 
 /// An operator's order to one neighbour, authenticated.

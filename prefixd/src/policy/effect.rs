@@ -120,6 +120,13 @@ pub enum Effect {
         /// Who removed it.
         actor: String,
     },
+    /// A prefix is protected since a daemon of another POP made it so.
+    SafelistLearned(Arc<SafelistEntry>),
+    /// It no longer is.
+    SafelistForgotten {
+        /// The prefix.
+        prefix: IpNet,
+    },
     /// An order to a neighbour.
     Peer(PeerChange),
     /// What is known of a neighbour that ended sessions over rules.

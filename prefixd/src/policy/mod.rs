@@ -78,8 +78,8 @@ mod tests;
 
 pub use command::{
     About, AnnotateCommand, Annotation, Command, ConfirmCommand, CreateCommand, EventCommand, ExtendCommand,
-    FreshIds, PauseSource, PeerCommand, ResetBreaker, ResumeSource, SafelistAdd, SetControl, SuppressCommand,
-    Trip, UndoCommand, UnsuppressCommand, Which, WithdrawCommand, WithdrawMany,
+    FreshIds, LearnSafelist, PauseSource, PeerCommand, ResetBreaker, ResumeSource, SafelistAdd, SetControl,
+    SuppressCommand, Trip, UndoCommand, UnsuppressCommand, Which, WithdrawCommand, WithdrawMany,
 };
 pub use compile::Implicit;
 pub(crate) use create::requested;

@@ -1,14 +1,16 @@
 //! Adding to the safelist and removing from it.
 
-use super::command::SafelistAdd;
+use super::command::{LearnSafelist, SafelistAdd};
 use super::effect::{Decision, Effect, Outcome};
 use super::reason::Reason;
 use super::trace::Notes;
 use super::turn::{Turn, refused, refused_with};
+use crate::journal::DAEMON;
 use ipnet::IpNet;
 use prefixd_api::mitigation::{EndReason, Mitigation};
 use prefixd_api::problem::{Code, FieldError, Problem};
 use prefixd_api::resource::{SafelistAnswer, SafelistEntry, SafelistOrigin};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Prefixes shorter than these take many victims at once: the operator says how many are expected.
@@ -29,13 +31,7 @@ impl Turn<'_> {
             );
             return refused_with(Code::ConflictConfigOwned, detail);
         }
-        let overlapped: Vec<_> = self
-            .state
-            .mitigations
-            .values()
-            .filter(|live| overlaps(prefix, live.victim_ip.prefix()))
-            .map(Arc::clone)
-            .collect();
+        let overlapped = self.overlapped(prefix);
         let count = overlapped.len() as u64;
         let is_short = match prefix {
             IpNet::V4(net) => net.prefix_len() < COUNTED_BELOW_V4,
@@ -64,18 +60,7 @@ impl Turn<'_> {
         };
         self.effects.push(Effect::SafelistAdded(Arc::new(entry.clone())));
         for live in &overlapped {
-            let because = Reason::Safelisted {
-                victim: live.victim_ip.prefix(),
-                prefix,
-                reason: command.reason.clone(),
-                origin: SafelistOrigin::Api,
-            };
-            let (ended, summary) = (Mitigation::clone(live), because.to_string());
-            let mut notes = Notes::default();
-            notes.note(because);
-            let trace = notes.conclude(self.now, "withdrawn", summary.clone());
-            self.end(live, ended, EndReason::Safelisted, &command.actor, summary);
-            self.explain_last(trace);
+            self.yield_to(&entry, live, &command.actor);
         }
         let answer = SafelistAnswer {
             entry,
@@ -85,6 +70,57 @@ impl Turn<'_> {
             outcome: Outcome::SafelistAdded(answer),
             effects: self.effects,
         }
+    }
+
+    /// What was decided at another POP holds here as well. What is known already, because this daemon did it or the
+    /// store was read before, is passed over.
+    pub(super) fn safelist_learn(mut self, learned: &LearnSafelist) -> Decision {
+        let mut yielded = HashSet::new();
+        for entry in &learned.added {
+            if self.state.safelist.get(&entry.prefix) == Some(entry) {
+                continue;
+            }
+            self.effects.push(Effect::SafelistLearned(Arc::clone(entry)));
+            let actor = entry.created_by.as_deref().unwrap_or(DAEMON);
+            for live in self.overlapped(entry.prefix) {
+                if yielded.insert(live.mitigation_id) {
+                    self.yield_to(entry, &live, actor);
+                }
+            }
+        }
+        for entry in &learned.removed {
+            if self.state.safelist.get(&entry.prefix) == Some(entry) {
+                self.effects
+                    .push(Effect::SafelistForgotten { prefix: entry.prefix });
+            }
+        }
+        Decision {
+            outcome: Outcome::Settled,
+            effects: self.effects,
+        }
+    }
+
+    fn overlapped(&self, prefix: IpNet) -> Vec<Arc<Mitigation>> {
+        let live = self.state.mitigations.values();
+        live.filter(|live| overlaps(prefix, live.victim_ip.prefix()))
+            .map(Arc::clone)
+            .collect()
+    }
+
+    /// Ends a mitigation that an entry overlaps.
+    fn yield_to(&mut self, entry: &SafelistEntry, live: &Arc<Mitigation>, actor: &str) {
+        let because = Reason::Safelisted {
+            victim: live.victim_ip.prefix(),
+            prefix: entry.prefix,
+            reason: entry.reason.clone(),
+            origin: SafelistOrigin::Api,
+        };
+        let (ended, summary) = (Mitigation::clone(live), because.to_string());
+        let mut notes = Notes::default();
+        notes.note(because);
+        let trace = notes.conclude(self.now, "withdrawn", summary.clone());
+        self.end(live, ended, EndReason::Safelisted, actor, summary);
+        self.explain_last(trace);
     }
 
     fn bad_entry(&self, command: &SafelistAdd) -> Option<FieldError> {

@@ -198,10 +198,10 @@ impl State {
                         self.unconfirmed.remove(scope);
                     }
                 }
-                Effect::SafelistAdded(entry) => {
+                Effect::SafelistAdded(entry) | Effect::SafelistLearned(entry) => {
                     self.safelist.insert(entry.prefix, Arc::clone(entry));
                 }
-                Effect::SafelistRemoved { prefix, .. } => {
+                Effect::SafelistRemoved { prefix, .. } | Effect::SafelistForgotten { prefix } => {
                     self.safelist.remove(prefix);
                 }
                 Effect::Quarantine(change) if change.after.is_empty() => {

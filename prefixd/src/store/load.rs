@@ -161,12 +161,7 @@ impl Store {
             .await?
         })?;
         let suppressions = all_or_nothing("suppression", rows)?;
-        let rows: Vec<(String,)> = on_db!(patiently self, |db| {
-            sqlx::query_as("SELECT body FROM safelist ORDER BY af, lo, hi")
-                .fetch_all(db)
-                .await?
-        })?;
-        let safelist = all_or_nothing("safelist entry", rows)?;
+        let safelist = self.safelist().await?;
         let rows: Vec<(String,)> = on_db!(patiently self, |db| {
             sqlx::query_as("SELECT body FROM disabled_peers WHERE pop = $1 ORDER BY neighbor")
                 .bind(pop)
@@ -251,7 +246,7 @@ fn read<T: DeserializeOwned>(what: &'static str, id: Uuid, body: &str) -> Result
     })
 }
 
-fn all_or_nothing<T: DeserializeOwned>(
+pub(super) fn all_or_nothing<T: DeserializeOwned>(
     what: &'static str,
     rows: Vec<(String,)>,
 ) -> Result<Vec<T>, StoreError> {

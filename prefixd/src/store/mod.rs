@@ -10,6 +10,7 @@
 //! | [`chain`], [`audit`] | the journal: reading, its end, verification; looking for something in it |
 //! | [`counts`] | how many there were, by five minutes |
 //! | [`prune`] | retention |
+//! | `listen` | what daemons of several POPs tell each other, on PostgreSQL |
 //! | `reserve` | the quota over all POPs, on PostgreSQL |
 //! | `tenure` | which daemon runs a POP, on PostgreSQL |
 //! | `schema` | what the database is, for people |
@@ -25,6 +26,7 @@ mod db;
 pub mod groups;
 mod history;
 pub mod list;
+mod listen;
 pub mod load;
 mod migrate;
 mod postgres;
@@ -42,6 +44,7 @@ pub use counts::SourceCounts;
 pub use groups::GroupFilter;
 pub use history::Line;
 pub use list::{Cursor, CursorError, EventFilter, MitigationFilter, Page, PageRequest};
+pub use listen::Listener;
 pub use load::{Loaded, Unreadable};
 pub use prune::Pruned;
 pub use read::EventKey;

@@ -107,6 +107,11 @@ impl Postgres {
         self.statements.get_or_init(|| Statements::under(self.fence()))
     }
 
+    /// How a connection is made.
+    pub(super) fn options(&self) -> PgConnectOptions {
+        self.options.clone()
+    }
+
     /// What this daemon took the POP with, if it took one.
     pub(super) fn fence(&self) -> Option<i64> {
         self.tenure.get().map(|tenure| tenure.fence)

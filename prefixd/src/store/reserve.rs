@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Readers see what was reserved before; two that reserve follow one another.
 const LOCK: &str = "LOCK TABLE reservations IN SHARE ROW EXCLUSIVE MODE";
 const ELSEWHERE: &str = "SELECT COALESCE(SUM(amount), 0)::bigint FROM reservations WHERE pop <> $1";
+const OTHERS: &str = "SELECT (SELECT COALESCE(SUM(amount), 0)::bigint FROM reservations WHERE pop <> $1), \
+     EXISTS (SELECT FROM pops WHERE pop <> $1)";
 /// Not by a daemon that has lost the POP: the one that followed has reserved what it needs.
 const TAKE: &str = "INSERT INTO reservations (pop, amount) \
      SELECT $1, $2 WHERE $3::bigint IS NULL OR EXISTS (SELECT FROM pops WHERE pop = $1 AND fence = $3 FOR SHARE) \
@@ -79,28 +81,28 @@ impl Store {
         Ok(u64::try_from(live).unwrap_or_default())
     }
 
-    /// Looks at what the other POPs have reserved.
+    /// Looks at what the other POPs have reserved, and answers whether there are any.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn look_elsewhere(&self, pop: &str) -> Result<(), StoreError> {
+    pub async fn look_elsewhere(&self, pop: &str) -> Result<bool, StoreError> {
         let Db::Postgres(server) = &self.db else {
-            return Ok(());
+            return Ok(false);
         };
-        let elsewhere = self
+        let (elsewhere, are_others) = self
             .in_time(async {
                 let mut lease = server.lease().await?;
-                let elsewhere: i64 = sqlx::query_scalar(ELSEWHERE)
+                let row: (i64, bool) = sqlx::query_as(OTHERS)
                     .bind(pop)
                     .fetch_one(lease.connection()?)
                     .await?;
                 lease.give_back();
-                Ok(elsewhere)
+                Ok(row)
             })
             .await?;
         self.elsewhere
             .store(u64::try_from(elsewhere).unwrap_or_default(), Ordering::Relaxed);
-        Ok(())
+        Ok(are_others)
     }
 }
 

@@ -134,7 +134,7 @@ async fn a_position_that_is_not_kept_is_told() -> anyhow::Result<()> {
     });
     loop {
         match next(&mut feed).await? {
-            FeedItem::Resync { head } => {
+            FeedItem::Resync { head, .. } => {
                 assert_eq!(head, 0);
                 return Ok(());
             }

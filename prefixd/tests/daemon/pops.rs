@@ -3,9 +3,11 @@
 use crate::support::{Backend, Daemon, PATIENCE, Setup, wait_for};
 use anyhow::Context;
 use lab::routers::{Family, Kind, Router, RouterConfig, RouterRule};
-use prefixd_api::client::{Error, MitigationQuery};
+use prefixd_api::client::{Error, Feed, FeedItem, FeedOptions, MitigationQuery};
 use prefixd_api::event::EventAnswer;
+use prefixd_api::feed::FeedMessage;
 use prefixd_api::mitigation::{Mitigation, MitigationStatus, WithdrawRequest};
+use prefixd_api::resource::SafelistRequest;
 use std::collections::BTreeSet;
 
 /// Room for five in all POPs together.
@@ -173,4 +175,120 @@ async fn forty_reports_at_two_pops_do_not_pass_a_quota_of_five() -> anyhow::Resu
         assert_eq!(refused.code(), Some("guardrail.quota_global"));
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_pop_protects_every_pop_does() -> anyhow::Result<()> {
+    let Some([iad, mut fra]) = started(None, [&[], &[]]).await? else {
+        return Ok(());
+    };
+    fra.ban("203.0.113.20", 27015).await?;
+    fra.ban("203.0.113.200", 27015).await?;
+    let protect = SafelistRequest {
+        prefix: "203.0.113.128/25".into(),
+        reason: "the exchange".into(),
+        expires_at: None,
+        expect_count: None,
+    };
+    let added = iad.client.add_to_safelist(&protect).await?;
+    assert_eq!(added.withdrawn, 0, "its own");
+    wait_for("the other POP withdraws what is protected now", || async {
+        Ok((victims(&fra.live().await?) == named(&["203.0.113.20"])).then_some(()))
+    })
+    .await?;
+    let refused = fra
+        .ban("203.0.113.201", 27015)
+        .await
+        .err()
+        .context("it is protected")?;
+    assert_eq!(refused.code(), Some("guardrail.safelist"));
+    fra.kill().await?;
+    fra.boot().await?;
+    let refused = fra
+        .ban("203.0.113.201", 27015)
+        .await
+        .err()
+        .context("also after a start")?;
+    assert_eq!(refused.code(), Some("guardrail.safelist"));
+    fra.client
+        .remove_from_safelist("203.0.113.128/25".parse()?)
+        .await?;
+    wait_for("the POP that protected it does not any more", || async {
+        Ok(iad.ban("203.0.113.202", 27015).await.ok())
+    })
+    .await?;
+    let entries = fra.client.safelist().await?.value.entries;
+    assert!(
+        entries
+            .iter()
+            .all(|entry| entry.prefix.to_string() != protect.prefix)
+    );
+    Ok(())
+}
+
+/// The next numbered message of another POP.
+async fn of_fra(feed: &mut Feed) -> anyhow::Result<FeedMessage> {
+    loop {
+        match tokio::time::timeout(PATIENCE, feed.next())
+            .await?
+            .context("the feed ended")?
+        {
+            FeedItem::Message(message) if message.seq.is_some() && message.pop == "fra1" => {
+                return Ok(*message);
+            }
+            FeedItem::Message(_) | FeedItem::Connected { .. } | FeedItem::Alive => {}
+            other => anyhow::bail!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_feed_follows_other_pops_and_loses_nothing_when_the_listening_connection_does()
+-> anyhow::Result<()> {
+    let Some([iad, fra]) = started(None, [&[], &[]]).await? else {
+        return Ok(());
+    };
+    fra.ban("203.0.113.20", 27015).await?;
+    iad.ban("203.0.113.10", 27015).await?;
+    let mut feed = iad.client.feed(FeedOptions {
+        follow: [("fra1".to_owned(), 0)].into(),
+        ..FeedOptions::default()
+    });
+    let mut seen = vec![of_fra(&mut feed).await?.seq, of_fra(&mut feed).await?.seq];
+    let mut other = iad.other().await?;
+    for last in 21..24 {
+        let ended = other
+            .texts(
+                "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity \
+                 WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'LISTEN%'",
+            )
+            .await?;
+        assert!(last > 21 || ended.len() == 2, "both listen: {ended:?}");
+        fra.ban(&format!("203.0.113.{last}"), 27015).await?;
+        seen.push(of_fra(&mut feed).await?.seq);
+        seen.push(of_fra(&mut feed).await?.seq);
+    }
+    assert_eq!(
+        seen,
+        (1..=8).map(Some).collect::<Vec<_>>(),
+        "no gap, nothing twice"
+    );
+    // A subscriber that is too far away is told so, of which POP.
+    let mut feed = iad.client.feed(FeedOptions {
+        follow: [("fra1".to_owned(), 1_000_000)].into(),
+        ..FeedOptions::default()
+    });
+    loop {
+        match tokio::time::timeout(PATIENCE, feed.next())
+            .await?
+            .context("the feed ended")?
+        {
+            FeedItem::Resync { pop, head } => {
+                assert_eq!((pop.as_str(), head), ("fra1", 8));
+                return Ok(());
+            }
+            FeedItem::Message(_) | FeedItem::Connected { .. } | FeedItem::Alive => {}
+            other => anyhow::bail!("{other:?}"),
+        }
+    }
 }

@@ -18,6 +18,7 @@ use crate::feed::FeedMessage;
 use crate::resource::Mode;
 use crate::role::Role;
 use crate::time::Timestamp;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -30,6 +31,8 @@ const FEED_QUEUE: usize = 1024;
 pub struct FeedOptions {
     /// Begin after this position; at the newest entry when absent.
     pub since: Option<u64>,
+    /// Other POPs to follow, each from a position; messages say which POP they are of.
+    pub follow: BTreeMap<String, u64>,
     /// Only messages of these types; all when empty.
     pub types: Vec<String>,
     /// A feed that is silent for so long is lost. The daemon sends pings more often.
@@ -43,6 +46,7 @@ impl Default for FeedOptions {
     fn default() -> Self {
         Self {
             since: None,
+            follow: BTreeMap::new(),
             types: Vec::new(),
             silence: Duration::from_secs(45),
             heartbeat: None,
@@ -77,6 +81,8 @@ pub enum FeedItem {
     },
     /// Messages were missed: read the lists again. The feed goes on from `head`.
     Resync {
+        /// Of which POP.
+        pop: String,
         /// Position of the newest journal entry.
         head: u64,
     },

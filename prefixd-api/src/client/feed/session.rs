@@ -5,6 +5,7 @@ use super::socket::{self, Socket};
 use super::{FeedItem, FeedOptions};
 use crate::feed::{FeedBody, FeedMessage};
 use futures_util::{SinkExt, StreamExt};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
@@ -32,7 +33,10 @@ impl From<ReaderGone> for End {
 
 /// Connects again and again until the reader is gone or the daemon refuses.
 pub(super) async fn run(client: Client, options: FeedOptions, items: Sender<FeedItem>) {
-    let mut position = Position(options.since);
+    let mut position = Position {
+        own: options.since,
+        others: options.follow.clone(),
+    };
     let mut attempt = 0;
     loop {
         let why = match open(&client, &options, &position).await {
@@ -58,7 +62,7 @@ pub(super) async fn run(client: Client, options: FeedOptions, items: Sender<Feed
 
 async fn open(client: &Client, options: &FeedOptions, position: &Position) -> Result<Socket, Error> {
     let limit = client.options.request_timeout;
-    tokio::time::timeout(limit, socket::open(client, options, position.0))
+    tokio::time::timeout(limit, socket::open(client, options, position.since()))
         .await
         .unwrap_or_else(|_| {
             Err(Error::Timeout {
@@ -178,11 +182,24 @@ fn is_final(error: &Error) -> bool {
     }
 }
 
-/// The last journal entry that was handed over.
-#[derive(Debug)]
-struct Position(Option<u64>);
+/// The last journal entries that were handed over.
+#[derive(Debug, Default)]
+struct Position {
+    /// Of the daemon's own POP.
+    own: Option<u64>,
+    /// Of the POPs that are followed besides.
+    others: BTreeMap<String, u64>,
+}
 
 impl Position {
+    /// As the daemon reads it.
+    fn since(&self) -> Option<String> {
+        let own = self.own.map(|own| own.to_string());
+        let others = self.others.iter().map(|(pop, seq)| format!("{pop}:{seq}"));
+        let parts: Vec<String> = own.into_iter().chain(others).collect();
+        (!parts.is_empty()).then(|| parts.join(","))
+    }
+
     /// What a message means for the reader. Entries that were handed over before are dropped.
     fn advance(&mut self, message: FeedMessage) -> Vec<FeedItem> {
         match message.body {
@@ -192,6 +209,7 @@ impl Position {
                 mode,
                 role,
             } => {
+                let pop_of_hello = message.pop.clone();
                 let mut items = vec![FeedItem::Connected {
                     head,
                     server_time: message.at,
@@ -200,28 +218,37 @@ impl Position {
                     mode,
                     role,
                 }];
-                match self.0 {
-                    None => self.0 = Some(head),
+                match self.own {
+                    None => self.own = Some(head),
                     // The daemon's journal is behind what was seen: it was restored or is another one.
                     Some(seen) if seen > head => {
-                        self.0 = Some(head);
-                        items.push(FeedItem::Resync { head });
+                        self.own = Some(head);
+                        let pop = pop_of_hello;
+                        items.push(FeedItem::Resync { pop, head });
                     }
                     Some(_) => {}
                 }
                 items
             }
             FeedBody::ResyncRequired { head } => {
-                self.0 = Some(head);
-                vec![FeedItem::Resync { head }]
+                let pop = message.pop;
+                match self.others.get_mut(&pop) {
+                    Some(other) => *other = head,
+                    None => self.own = Some(head),
+                }
+                vec![FeedItem::Resync { pop, head }]
             }
             FeedBody::Ping {} => Vec::new(),
             _ => {
                 if let Some(seq) = message.seq {
-                    if self.0.is_some_and(|seen| seq <= seen) {
+                    let seen = match self.others.get_mut(&message.pop) {
+                        Some(other) => other,
+                        None => self.own.get_or_insert(0),
+                    };
+                    if seq <= *seen {
                         return Vec::new();
                     }
-                    self.0 = Some(seq);
+                    *seen = seq;
                 }
                 vec![FeedItem::Message(Box::new(message))]
             }
@@ -239,6 +266,13 @@ mod tests {
         position.advance(serde_json::from_value(message).unwrap())
     }
 
+    fn at(own: u64) -> Position {
+        Position {
+            own: Some(own),
+            ..Position::default()
+        }
+    }
+
     fn hello(head: u64) -> Value {
         json!({"type": "hello", "at": "2026-01-18T10:00:00Z", "pop": "iad1", "version": "0.1.0", "head": head,
                "mode": "enforced", "role": "viewer"})
@@ -250,12 +284,12 @@ mod tests {
 
     #[test]
     fn entries_come_once_and_in_order() {
-        let mut position = Position(None);
+        let mut position = Position::default();
         assert!(matches!(
             advance(&mut position, hello(7))[..],
             [FeedItem::Connected { head: 7, .. }]
         ));
-        assert_eq!(position.0, Some(7));
+        assert_eq!(position.own, Some(7));
         assert!(advance(&mut position, reloaded(Some(7))).is_empty());
         assert!(matches!(
             advance(&mut position, reloaded(Some(8)))[..],
@@ -265,12 +299,12 @@ mod tests {
             advance(&mut position, reloaded(None))[..],
             [FeedItem::Message(_)]
         ));
-        assert_eq!(position.0, Some(8));
+        assert_eq!(position.own, Some(8));
     }
 
     #[test]
     fn a_hello_does_not_skip_what_is_replayed_after_it() {
-        let mut position = Position(Some(3));
+        let mut position = at(3);
         advance(&mut position, hello(7));
         assert!(matches!(
             advance(&mut position, reloaded(Some(4)))[..],
@@ -280,20 +314,43 @@ mod tests {
 
     #[test]
     fn a_journal_that_went_back_asks_for_a_new_look() {
-        let mut position = Position(Some(90));
+        let mut position = at(90);
         let items = advance(&mut position, hello(7));
         assert!(matches!(
             items[..],
-            [FeedItem::Connected { .. }, FeedItem::Resync { head: 7 }]
+            [FeedItem::Connected { .. }, FeedItem::Resync { head: 7, .. }]
         ));
-        assert_eq!(position.0, Some(7));
+        assert_eq!(position.own, Some(7));
         let resync =
             json!({"type": "resync_required", "at": "2026-01-18T10:00:00Z", "pop": "iad1", "head": 44});
         assert!(matches!(
             advance(&mut position, resync)[..],
-            [FeedItem::Resync { head: 44 }]
+            [FeedItem::Resync { head: 44, .. }]
         ));
-        assert_eq!(position.0, Some(44));
+        assert_eq!(position.own, Some(44));
+    }
+
+    #[test]
+    fn each_pop_has_a_position_of_its_own() {
+        let mut position = Position {
+            own: Some(8),
+            others: [("fra1".to_owned(), 3)].into(),
+        };
+        assert_eq!(position.since().as_deref(), Some("8,fra1:3"));
+        let of_fra = |seq: u64| json!({"type": "config_reloaded", "seq": seq, "at": "2026-01-18T10:00:00Z", "pop": "fra1"});
+        assert!(advance(&mut position, of_fra(3)).is_empty());
+        assert!(matches!(
+            advance(&mut position, of_fra(4))[..],
+            [FeedItem::Message(_)]
+        ));
+        let resync =
+            json!({"type": "resync_required", "at": "2026-01-18T10:00:00Z", "pop": "fra1", "head": 44});
+        assert!(matches!(
+            advance(&mut position, resync)[..],
+            [FeedItem::Resync { head: 44, .. }]
+        ));
+        assert_eq!(position.since().as_deref(), Some("8,fra1:44"));
+        assert_eq!(Position::default().since(), None);
     }
 
     #[test]

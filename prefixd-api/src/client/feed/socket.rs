@@ -22,7 +22,7 @@ pub(super) type Socket = WebSocketStream<Upgraded>;
 pub(super) async fn open(
     client: &Client,
     options: &FeedOptions,
-    since: Option<u64>,
+    since: Option<String>,
 ) -> Result<Socket, Error> {
     let mut path = PathBuilder::new("/v1/ws/feed");
     path.add("since", since);

@@ -154,6 +154,8 @@ impl<'a> Rows<'a> {
                 Effect::SafelistRemoved { prefix, .. } => {
                     safelist.put(*prefix, None);
                 }
+                // The daemon that did it has written the row.
+                Effect::SafelistLearned(_) | Effect::SafelistForgotten { .. } => {}
                 Effect::Quarantine(change) => {
                     quarantined.insert(&change.neighbor, Some(&**body).filter(|body| !body.is_empty()));
                 }

@@ -47,7 +47,7 @@ fn body(effect: &Effect) -> Result<String, serde_json::Error> {
         Effect::Mitigation { after, .. } => json(after),
         Effect::Suppressed(suppression) => json(suppression),
         Effect::Unconfirmed(waits) => json(waits),
-        Effect::SafelistAdded(entry) => json(entry),
+        Effect::SafelistAdded(entry) | Effect::SafelistLearned(entry) => json(entry),
         Effect::Peer(change) => match &change.what {
             PeerWhat::Disabled(disabled) => json(disabled),
             PeerWhat::Enabled | PeerWhat::Reset | PeerWhat::Resent { .. } | PeerWhat::Released { .. } => {
@@ -68,9 +68,10 @@ fn body(effect: &Effect) -> Result<String, serde_json::Error> {
             Some(stopped) => json(stopped),
             None => Ok(String::new()),
         },
-        Effect::Confirmed { .. } | Effect::Unsuppressed { .. } | Effect::SafelistRemoved { .. } => {
-            Ok(String::new())
-        }
+        Effect::Confirmed { .. }
+        | Effect::Unsuppressed { .. }
+        | Effect::SafelistRemoved { .. }
+        | Effect::SafelistForgotten { .. } => Ok(String::new()),
     }
 }
 
