@@ -57,6 +57,10 @@ id! {
     GroupId
 }
 id! {
+    /// Names what was asked of another POP.
+    CommandId
+}
+id! {
     /// Names one suppression.
     SuppressionId
 }

@@ -48,6 +48,7 @@ pub mod prefix;
 pub mod preview;
 pub mod problem;
 pub mod rate;
+pub mod remote;
 pub mod report;
 pub mod resource;
 pub mod role;

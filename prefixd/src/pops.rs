@@ -1,12 +1,14 @@
 //! What the daemons of other POPs do that share the database (docs/several-pops.md).
 //!
 //! ```text
-//!   LISTEN ──wakes──▶ watch ──▶ safelist into the engine, subscribers of the feed woken
+//!   LISTEN ──wakes──▶ watch ──▶ safelist and commands into the engine, subscribers of the feed woken
 //!   the engine's head ──▶ tell ──NOTIFY──▶ the other daemons
 //! ```
 //!
 //! A word only says when to look; what is new is read from the store, from where the reader was. So a word that is lost
 //! is made up for by the next look, a second later at most.
+
+mod remote;
 
 use crate::clock::Clock;
 use crate::engine::Handle;
@@ -104,7 +106,12 @@ impl Watcher {
                 if let Err(error) = self.learn().await {
                     warn!(%error, "the safelist of other POPs could not be read; the one in force stays, and it is tried again");
                 }
+                if let Err(error) = self.obey().await {
+                    warn!(%error, "what other POPs ask for could not be carried out; it is tried again");
+                }
                 news.send_modify(|count| *count += 1);
+                // Many words in a row are one look.
+                sleep(TELL_EVERY).await;
             }
         }
     }

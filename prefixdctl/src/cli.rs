@@ -4,8 +4,8 @@ use crate::failure::Failure;
 use crate::output::{Color, Format};
 use crate::session::Session;
 use crate::{
-    audit, breaker, completion, config, control, drift, events, groups, health, history, import, man,
-    mitigations, peers, reload, report, safelist, series, sources, stats, status, suppressions, traffic,
+    audit, breaker, commands, completion, config, control, drift, events, groups, health, history, import,
+    man, mitigations, peers, reload, report, safelist, series, sources, stats, status, suppressions, traffic,
     version, watch,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -173,6 +173,7 @@ enum Command {
     Report(report::ReportArgs),
     Timeseries(series::TimeseriesArgs),
     Pops(series::PopsArgs),
+    Commands(commands::CommandsArgs),
     Migrations(series::MigrationsArgs),
     Breaker(breaker::BreakerArgs),
     Stats(stats::StatsArgs),
@@ -210,6 +211,7 @@ impl Cli {
             Command::Report(args) => args.run(&session()?).await,
             Command::Timeseries(args) => args.run(&session()?).await,
             Command::Pops(args) => args.run(&session()?).await,
+            Command::Commands(args) => args.run(&session()?).await,
             Command::Migrations(args) => args.run(&session()?).await,
             Command::Breaker(args) => args.run(&session()?).await,
             Command::Stats(args) => args.run(&session()?).await,

@@ -18,6 +18,7 @@
 mod audit;
 mod breaker;
 mod cli;
+mod commands;
 mod completion;
 mod config;
 mod control;

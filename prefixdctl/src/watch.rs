@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 #[command(after_help = "\
 Examples:
   prefixdctl watch
-  prefixdctl watch --pop all
   prefixdctl watch --types mitigation_created,peer_changed -o jsonl")]
 pub(crate) struct WatchArgs {
     /// Only these types of messages

@@ -226,6 +226,7 @@ impl Client {
         let status = response.status();
         if status.is_success() {
             return Ok(Answer {
+                status,
                 body,
                 head: response.headers().get(HEAD).and_then(position),
                 version: response.headers().get(header::ETAG).and_then(tag),
@@ -306,6 +307,7 @@ impl<'a> Ask<'a> {
 
 /// A 2xx answer.
 struct Answer {
+    status: StatusCode,
     body: Bytes,
     head: Option<u64>,
     /// Of what was answered or changed.

@@ -5,7 +5,7 @@ use super::retry::Repeat;
 use super::{Ask, Client, Error, EventQuery, MitigationQuery, Read, decode};
 use crate::control::{BreakerResetRequest, Control, ControlRequest};
 use crate::event::{EventAnswer, EventBatch, EventBatchAnswer, EventList, EventRequest, StoredEvent};
-use crate::ids::{EventId, MitigationId};
+use crate::ids::{CommandId, EventId, MitigationId};
 use crate::mitigation::{Mitigation, MitigationDetail, MitigationList, MitigationRequest, WithdrawRequest};
 use crate::operation::{
     AcknowledgeRequest, BulkWithdrawRequest, ClaimRequest, ExtendRequest, NoteRequest, OperationResults,
@@ -13,10 +13,11 @@ use crate::operation::{
 };
 use crate::peer::{PeerDetail, PeerOrder, PeerOrderRequest, RibList};
 use crate::preview::{MitigationPreview, WithdrawPreview, WithdrawPreviewRequest};
+use crate::remote::{RemoteCommand, RemoteCommandList};
 use crate::resource::{Health, HealthDetail, PeerList, SafelistAnswer, SafelistList, SafelistRequest, Stats};
 use crate::why::Why;
 use ipnet::IpNet;
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 /// Every method fails with an [`Error`] that says whether the daemon refused or was not reached.
@@ -83,18 +84,31 @@ impl Client {
             .await
     }
 
-    /// Takes a mitigation back and suppresses its scope.
+    /// Takes a mitigation back and suppresses its scope. One of another POP is taken back by the daemon there; while that
+    /// has not answered, the error has the code [`RemoteCommand::PENDING`].
     pub async fn withdraw_mitigation(
         &self,
         id: MitigationId,
         request: &WithdrawRequest,
     ) -> Result<Mitigation, Error> {
-        self.change(
-            &format!("/v1/mitigations/{id}/withdraw"),
-            request,
-            Repeat::WhenUnsent,
-        )
-        .await
+        let path = format!("/v1/mitigations/{id}/withdraw");
+        let ask = Ask::new(Method::POST, &path).json(request)?;
+        let answer = self.send(ask, Repeat::WhenUnsent).await?;
+        if answer.status == StatusCode::ACCEPTED {
+            let waits: RemoteCommand = decode(&answer.body)?;
+            return Err(Error::Problem(Box::new(waits.not_yet())));
+        }
+        decode(&answer.body)
+    }
+
+    /// What was asked of other POPs lately, newest first.
+    pub async fn remote_commands(&self) -> Result<Read<RemoteCommandList>, Error> {
+        self.read("/v1/commands").await
+    }
+
+    /// How something stands that was asked of another POP.
+    pub async fn remote_command(&self, id: CommandId) -> Result<Read<RemoteCommand>, Error> {
+        self.read(&format!("/v1/commands/{id}")).await
     }
 
     /// What withdrawing would do; changes nothing.

@@ -3,6 +3,7 @@
 use super::Request;
 use super::run::Engine;
 use crate::policy::{Command, Reserved};
+use prefixd_api::mitigation::MitigationStatus;
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
@@ -87,7 +88,11 @@ impl Engine {
 
     fn may_begin(&self, command: &Command) -> bool {
         match command {
-            Command::Event(command) => self.tip().mitigation_of(&command.scope()).is_none(),
+            // What is pending counts when it is announced.
+            Command::Event(command) => self
+                .tip()
+                .mitigation_of(&command.scope())
+                .is_none_or(|live| live.status == MitigationStatus::Pending),
             Command::Create(_) | Command::Undo(_) => true,
             _ => false,
         }

@@ -2,7 +2,7 @@
 
 use super::extract::{Json, PathText, Query, answer, ok, path};
 use super::identity::Principal;
-use super::{App, Failure};
+use super::{App, Failure, remote};
 use crate::policy::{Command, CreateCommand, FreshIds, Outcome, State as Committed, WithdrawCommand};
 use crate::store::{CursorError, MitigationFilter, PageRequest};
 use axum::Extension;
@@ -17,6 +17,7 @@ use prefixd_api::mitigation::{
 };
 use prefixd_api::prefix;
 use prefixd_api::problem::{Code, Problem};
+use prefixd_api::remote::RemoteCommand;
 use prefixd_api::rule::ActionType;
 use prefixd_api::victim::{Victim, VictimError};
 use prefixd_api::why::Why;
@@ -129,7 +130,10 @@ pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Res
     let mitigations: Vec<Mitigation> = found
         .into_iter()
         .map(|mut mitigation| {
-            mitigation.delivery = Some(deliveries.of(&mitigation));
+            // What routers of another POP were told, the daemon there knows.
+            if mitigation.pop == app.pop {
+                mitigation.delivery = Some(deliveries.of(&mitigation));
+            }
             mitigation
         })
         .collect();
@@ -405,6 +409,7 @@ pub(super) async fn why(State(app): State<App>, PathText(id): PathText) -> Resul
 #[utoipa::path(post, path = "/v1/mitigations/{id}/withdraw", tag = "mitigations", params(("id" = String, Path)),
     request_body = WithdrawRequest, responses(
     (status = 200, description = "Withdrawn, committed", body = Mitigation),
+    (status = 202, description = "It is of another POP, which has not answered yet", body = RemoteCommand),
     (status = 400, body = Problem), (status = 404, body = Problem),
     (status = 409, description = "It has ended, or changed meanwhile", body = Problem), (status = 503, body = Problem),
 ))]
@@ -421,14 +426,21 @@ pub(super) async fn withdraw(
     let command = WithdrawCommand {
         ids: FreshIds::new(),
         mitigation,
-        reason: request.reason,
+        reason: request.reason.clone(),
         suppress,
         confirm_within,
         expected_revision: request.expected_revision,
-        actor: principal.actor,
+        actor: principal.actor.clone(),
     };
     match app.engine.submit(Command::Withdraw(command)).await?.outcome {
         Outcome::Withdrawn(mitigation) => ok(&with_delivery(&app, &mitigation)),
+        Outcome::Refused(problem) if app.store.is_shared() && problem.code == Code::NotFound.as_str() => {
+            let known = app.store.get_mitigation(mitigation).await?;
+            match known.filter(|known| known.status.is_live() && known.pop != app.pop) {
+                Some(known) => remote::withdraw(&app, &known, request, principal.actor).await,
+                None => Err(refusal(&app, mitigation, problem).await),
+            }
+        }
         Outcome::Refused(problem) => Err(refusal(&app, mitigation, problem).await),
         other => Err(Failure::internal(&format_args!("a withdrawal came to {other:?}"))),
     }
@@ -478,7 +490,10 @@ fn has_ended(app: &App, known: &Mitigation) -> Failure {
     if known.status.is_live() && known.pop != app.pop {
         return Failure::new(
             Code::NotFound,
-            format!("it is of POP {}: ask the prefixd there", known.pop),
+            format!(
+                "it is of POP {}: ask the prefixd there. Only a withdrawal can be asked for from here",
+                known.pop
+            ),
         );
     }
     let why = match &known.end_reason {

@@ -9,6 +9,7 @@
 //! | `server` | listeners, connections, the end in order |
 //! | `error`, `extract` | the one error shape; bodies and queries |
 //! | `events`, `mitigations`, `operations`, `safelist`, `suppressions`, `sources`, `status`, `config`, `feed` | one resource each |
+//! | `remote` | what is asked here of another POP |
 //! | `traffic`, `groups`, `audit`, `history`, `series`, `drift`, `reports` | questions of operators |
 //!
 //! Handlers parse, ask the engine or the store, and answer. They decide nothing.
@@ -31,6 +32,7 @@ mod mitigations;
 mod operations;
 mod peers;
 mod preview;
+mod remote;
 mod reports;
 mod routes;
 mod safelist;

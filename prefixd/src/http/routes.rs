@@ -4,7 +4,7 @@ use super::document;
 use super::gate::{self, Gate};
 use super::{
     App, Failure, audit, config, control, drift, events, feed, groups, history, mitigations, operations,
-    peers, preview, reports, safelist, series, sources, status, suppressions, traffic,
+    peers, preview, remote, reports, safelist, series, sources, status, suppressions, traffic,
 };
 use axum::Router;
 use axum::http::Method;
@@ -106,6 +106,8 @@ fn table() -> Table {
     .add(Is(Role::Viewer), routes!(status::stats))
     .add(Is(Role::Viewer), routes!(series::timeseries))
     .add(Is(Role::Viewer), routes!(series::pops))
+    .add(Is(Role::Viewer), routes!(remote::list))
+    .add(Is(Role::Viewer), routes!(remote::get))
     .add(Is(Role::Viewer), routes!(series::migrations))
     .add(Is(Role::Viewer), routes!(reports::report))
     .add(Is(Role::Viewer), routes!(drift::get))
@@ -213,6 +215,8 @@ mod tests {
                 "/v1/audit GET viewer",
                 "/v1/audit/verify GET admin",
                 "/v1/breaker/reset POST admin",
+                "/v1/commands GET viewer",
+                "/v1/commands/{id} GET viewer",
                 "/v1/config/inventory GET viewer",
                 "/v1/config/inventory PUT admin",
                 "/v1/config/playbooks GET viewer",

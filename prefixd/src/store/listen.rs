@@ -8,7 +8,7 @@ use prefixd_api::resource::SafelistEntry;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
 /// Where daemons hear each other.
-const CHANNEL: &str = "prefixd";
+pub(super) const CHANNEL: &str = "prefixd";
 
 /// What other daemons say.
 #[derive(Debug)]

@@ -25,8 +25,8 @@ const STEPS: &[(i64, &str, &str)] = &[
     (7, "pops", include_str!("../../../migrations/0007_pops.sql")),
     (
         10,
-        "reservations",
-        include_str!("../../../migrations/0010_reservations.sql"),
+        "several pops",
+        include_str!("../../../migrations/0010_pops.sql"),
     ),
 ];
 

@@ -11,6 +11,7 @@
 //! | [`counts`] | how many there were, by five minutes |
 //! | [`prune`] | retention |
 //! | `listen` | what daemons of several POPs tell each other, on PostgreSQL |
+//! | `remote` | what one POP asks of another |
 //! | `reserve` | the quota over all POPs, on PostgreSQL |
 //! | `tenure` | which daemon runs a POP, on PostgreSQL |
 //! | `schema` | what the database is, for people |
@@ -33,6 +34,7 @@ mod postgres;
 mod prefix;
 pub mod prune;
 pub mod read;
+mod remote;
 mod reserve;
 mod schema;
 mod tenure;

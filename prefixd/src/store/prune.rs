@@ -38,6 +38,7 @@ const GROUPS: &str = "DELETE FROM signal_groups WHERE id IN (SELECT id FROM sign
      WHERE pop = $1 AND closed_at < $2 AND last_event_at < $2 LIMIT $3)";
 const SUPPRESSIONS: &str = "DELETE FROM suppressions WHERE pop = $1 AND expires_at < $2";
 const COUNTS: &str = "DELETE FROM counts WHERE pop = $1 AND metric IN ('events', 'mitigations') AND at < $2";
+const COMMANDS: &str = "DELETE FROM commands WHERE pop = $1 AND answered_at < $2";
 /// Only a prefix of the chain, and never its last entry.
 const OLDEST: &str = "SELECT seq, at, hash FROM journal WHERE pop = $1 \
      AND seq < (SELECT MAX(seq) FROM journal WHERE pop = $1) ORDER BY seq LIMIT $2";
@@ -64,11 +65,13 @@ macro_rules! steps {
             .execute(&mut *$connection)
             .await?
             .rows_affected();
-        sqlx::query(COUNTS)
-            .bind($pop)
-            .bind($before)
-            .execute(&mut *$connection)
-            .await?;
+        for sql in [COUNTS, COMMANDS] {
+            sqlx::query(sql)
+                .bind($pop)
+                .bind($before)
+                .execute(&mut *$connection)
+                .await?;
+        }
         let oldest: Vec<(i64, i64, Vec<u8>)> = sqlx::query_as(OLDEST)
             .bind($pop)
             .bind($limit)

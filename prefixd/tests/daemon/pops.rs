@@ -7,6 +7,7 @@ use prefixd_api::client::{Error, Feed, FeedItem, FeedOptions, MitigationQuery};
 use prefixd_api::event::EventAnswer;
 use prefixd_api::feed::FeedMessage;
 use prefixd_api::mitigation::{Mitigation, MitigationStatus, WithdrawRequest};
+use prefixd_api::remote::{RemoteCommand, RemoteState};
 use prefixd_api::resource::SafelistRequest;
 use std::collections::BTreeSet;
 
@@ -291,4 +292,101 @@ async fn the_feed_follows_other_pops_and_loses_nothing_when_the_listening_connec
             other => anyhow::bail!("{other:?}"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawal_at_another_pop_is_carried_out_by_the_owner() -> anyhow::Result<()> {
+    let there = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let Some([iad, mut fra]) = started(None, [&[], &[&there]]).await? else {
+        return Ok(());
+    };
+    fra.wait_established(1).await?;
+    let id = fra
+        .ban("203.0.113.20", 27015)
+        .await?
+        .mitigation_id
+        .context("accepted")?;
+    there
+        .wait_rules(
+            Family::Ipv4Flow,
+            |rules: &[RouterRule]| !rules.is_empty(),
+            PATIENCE,
+        )
+        .await?;
+    let request = WithdrawRequest {
+        reason: "false positive".into(),
+        ..WithdrawRequest::default()
+    };
+    let withdrawn = iad.client.withdraw_mitigation(id, &request).await?;
+    assert_eq!(
+        (
+            withdrawn.status,
+            withdrawn.pop.as_str(),
+            withdrawn.ended_by.as_deref()
+        ),
+        (MitigationStatus::Withdrawn, "fra1", Some("anonymous@iad1"))
+    );
+    there
+        .wait_rules(Family::Ipv4Flow, <[RouterRule]>::is_empty, PATIENCE)
+        .await?;
+    let again = iad
+        .client
+        .withdraw_mitigation(id, &request)
+        .await
+        .err()
+        .context("it has ended")?;
+    assert_eq!(again.code(), Some("conflict.ended"));
+
+    // The owner is away: it waits, is shown, is asked for once, and is carried out when the owner is back.
+    let id = fra
+        .ban("203.0.113.21", 27015)
+        .await?
+        .mitigation_id
+        .context("accepted")?;
+    let ended = fra
+        .ban("203.0.113.22", 27015)
+        .await?
+        .mitigation_id
+        .context("accepted")?;
+    fra.kill().await?;
+    for _ in 0..2 {
+        let waits = iad
+            .client
+            .withdraw_mitigation(id, &request)
+            .await
+            .err()
+            .context("nobody answers")?;
+        assert_eq!(waits.code(), Some(RemoteCommand::PENDING), "{waits}");
+        assert!(waits.to_string().contains("fra1"), "{waits}");
+    }
+    let stale = WithdrawRequest {
+        expected_revision: Some(7),
+        ..request.clone()
+    };
+    let waits = iad
+        .client
+        .withdraw_mitigation(ended, &stale)
+        .await
+        .err()
+        .context("nobody answers")?;
+    assert_eq!(waits.code(), Some(RemoteCommand::PENDING));
+    let states = async || {
+        let commands = iad.client.remote_commands().await?.value.commands;
+        anyhow::Ok(commands.iter().map(|command| command.state).collect::<Vec<_>>())
+    };
+    use RemoteState::{Done, Refused, Waiting};
+    assert_eq!(states().await?, [Waiting, Waiting, Done]);
+    fra.boot().await?;
+    wait_for("what waited is carried out", || async {
+        Ok((states().await? == [Refused, Done, Done]).then_some(()))
+    })
+    .await?;
+    let commands = iad.client.remote_commands().await?.value.commands;
+    let refused = iad.client.remote_command(commands[0].command_id).await?.value;
+    assert_eq!(
+        refused.problem.map(|problem| problem.code).as_deref(),
+        Some("conflict.revision")
+    );
+    assert_eq!(victims(&fra.live().await?), named(&["203.0.113.22"]));
+    Ok(())
 }

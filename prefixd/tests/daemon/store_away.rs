@@ -4,7 +4,7 @@ use crate::support::{Backend, Daemon, PATIENCE, Setup, ban, on_both_stores, wait
 use anyhow::Context;
 use lab::proxy::Proxy;
 use lab::routers::{Family, Kind, Router, RouterConfig};
-use prefixd_api::client::MitigationQuery;
+use prefixd_api::client::{Error, MitigationQuery};
 use prefixd_api::event::{EventOutcome, EventRequest};
 use prefixd_api::mitigation::MitigationStatus;
 use prefixd_api::time::Timestamp;
@@ -219,6 +219,78 @@ async fn a_database_that_hangs_holds_nobody() -> anyhow::Result<()> {
         daemon.client.send_event(event).await?;
     }
     assert_eq!(daemon.live().await?.len(), 4);
+    assert!(daemon.lives()?, "{}", daemon.log());
+    Ok(())
+}
+
+/// The server is gone, not only slow: each promise in one story.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_crashed_is_used_again_when_it_is_back() -> anyhow::Result<()> {
+    if !Backend::Postgres.available()? {
+        return Ok(());
+    }
+    let mut server = lab::postgres::Postgres::start(lab::postgres::Options::default()).await?;
+    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let mut daemon = Daemon::start(
+        Setup {
+            database: Some(server.database().await?),
+            playbook_ttl: 5,
+            ..Setup::default()
+        },
+        &[&bird],
+    )
+    .await?;
+    daemon.wait_established(1).await?;
+    let id = daemon
+        .ban("203.0.113.10", 27015)
+        .await?
+        .mitigation_id
+        .context("accepted")?;
+    bird.wait_rules(Family::Ipv4Flow, |rules| !rules.is_empty(), PATIENCE)
+        .await?;
+
+    server.crash().await?;
+    let refused = daemon
+        .ban("203.0.113.11", 27015)
+        .await
+        .err()
+        .context("it is gone")?;
+    let Error::Problem(problem) = &refused else {
+        anyhow::bail!("{refused}");
+    };
+    assert_eq!(
+        (problem.status, problem.code.as_str()),
+        (503, "store.unavailable")
+    );
+    assert!(problem.retry_after_seconds.is_some(), "{problem:?}");
+    bird.wait_rules(Family::Ipv4Flow, <[lab::routers::RouterRule]>::is_empty, PATIENCE)
+        .await?;
+    let detail = wait_for("the end is owed", || async {
+        let detail = daemon.client.health_detail().await?;
+        Ok((detail.store.owed == 1).then_some(detail))
+    })
+    .await?;
+    assert_eq!(detail.status, "degraded");
+    assert!(
+        detail
+            .reasons
+            .iter()
+            .any(|reason| reason.contains("the store takes no changes"))
+    );
+
+    server.start_again().await?;
+    wait_for("it is ready again", || async {
+        Ok(daemon.client.ready().await.ok())
+    })
+    .await?;
+    wait_for("the end is recorded", || async {
+        let status = daemon.client.mitigation(id).await?.value.mitigation.status;
+        Ok((status == MitigationStatus::Expired).then_some(()))
+    })
+    .await?;
+    daemon.ban("203.0.113.11", 27015).await?;
+    let known = daemon.client.mitigations(&MitigationQuery::default()).await?;
+    assert_eq!(known.value.mitigations.len(), 2, "nothing twice, nothing lost");
     assert!(daemon.lives()?, "{}", daemon.log());
     Ok(())
 }
