@@ -4,7 +4,7 @@
 //! | | strict | normal | relaxed |
 //! |---|---|---|---|
 //! | evidence before a later step | half | as written | twice |
-//! | confidence that a step needs | 0.1 less, not below 0 | as written | 0.1 more, at most 1 |
+//! | confidence that a step needs | 0.1 less, not below 0 | as written | 0.1 more, at most half of the doubt less |
 //! | hold-down | twice | as written | as written |
 
 use super::settings::Policy;
@@ -40,7 +40,8 @@ pub(super) fn confidence(profile: PolicyProfile, written: f64) -> f64 {
     match profile {
         PolicyProfile::Strict => rounded(written - CONFIDENCE).max(0.0),
         PolicyProfile::Normal => written,
-        PolicyProfile::Relaxed => rounded(written + CONFIDENCE).min(1.0),
+        // Several sources together reach 1 never: what is written below it stays below it.
+        PolicyProfile::Relaxed => rounded((written + CONFIDENCE).min(f64::midpoint(written, 1.0))),
     }
 }
 
