@@ -343,6 +343,9 @@ pub struct Mitigation {
     pub severity: Severity,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it was decided to announce it, where it was pending until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted_at: Option<Timestamp>,
     /// When it last changed.
     pub updated_at: Timestamp,
     /// When its lease ends.
@@ -413,6 +416,12 @@ impl Mitigation {
         }
     }
 
+    /// Since when it is meant for the routers: since it was made, or was pending no longer.
+    #[must_use]
+    pub fn begun_at(&self) -> Timestamp {
+        self.promoted_at.unwrap_or(self.created_at)
+    }
+
     /// When its rules leave the routers unless a report or a person changes that: the end of the lease, or of the
     /// time without a claim.
     #[must_use]
@@ -473,6 +482,7 @@ impl Serialize for Changes<'_> {
             confidence,
             severity,
             created_at,
+            promoted_at,
             updated_at,
             expires_at,
             ttl_seconds,

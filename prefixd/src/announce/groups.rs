@@ -215,7 +215,7 @@ impl Group {
             }
             Some(compiled) => Arc::clone(compiled),
             // After a restart it gets what was there before it was held.
-            None if self.held_since.is_some_and(|since| mitigation.created_at > since) => return Vec::new(),
+            None if self.held_since.is_some_and(|since| mitigation.begun_at() > since) => return Vec::new(),
             None => {
                 let compiled = Arc::new(compile(mitigation, policy, &self.plan));
                 self.say_what_differs(id, &compiled);

@@ -4,6 +4,7 @@ use super::fit::Part;
 use super::*;
 use crate::policy::{Implicit, PeerChange, PeerWhat};
 use prefixd_api::config::{Config, Profile};
+use prefixd_api::control::{self, ControlScope, Stopped};
 use prefixd_api::mitigation::{Delivery, EndReason, MitigationStatus, Severity};
 use prefixd_api::resource::{Announcement, AnnouncementForm, PeerState};
 use prefixd_bgp::flowspec::{BytesPerSecond, Family};
@@ -851,4 +852,45 @@ async fn an_extension_makes_no_rule_more_important() {
     let priority = super::groups::priority;
     assert_eq!(priority(&with(now)), priority(&reported));
     assert!(priority(&with(serde_json::Value::Null)) > priority(&reported));
+}
+
+/// It was decided before the hold, and is new to the neighbour all the same. So it is after a restart.
+#[tokio::test]
+async fn what_was_pending_when_a_neighbour_was_held_is_not_announced_to_it() {
+    let announcer = two();
+    let begun = announcer.clock.now();
+    let after = |seconds| begun.saturating_add(Duration::from_secs(seconds));
+    let before = mitigation(&announcer, 1, &police());
+    let pending = Mitigation {
+        status: MitigationStatus::Pending,
+        ..mitigation(&announcer, 2, &police())
+    };
+    let hold = BTreeMap::from([(
+        Arc::from("a"),
+        Arc::new(Stopped {
+            scope: ControlScope::Neighbor("a".into()),
+            state: control::Stop::Hold,
+            reason: "test".into(),
+            set_by: "anna".into(),
+            set_at: after(1),
+            recorded: true,
+        }),
+    )]);
+    let two_live = [before.clone(), pending.clone()];
+    announcer.project(&state(&two_live), ids(&two_live));
+    assert_eq!(held(&announcer, "a").len(), 1);
+    announcer.stop_neighbors(hold.clone(), &state(&two_live));
+    let promoted = Mitigation {
+        status: MitigationStatus::Active,
+        promoted_at: Some(after(2)),
+        ..pending
+    };
+    let both = [before, promoted];
+    announcer.project(&state(&both), ids(&both));
+    assert_eq!(held(&announcer, "a").len(), 1, "nothing new");
+
+    let again = two();
+    again.stop_neighbors(hold, &state(&[]));
+    again.project(&state(&both), ids(&both));
+    assert_eq!(held(&again, "a").len(), 1, "nothing new after a restart either");
 }

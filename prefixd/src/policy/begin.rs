@@ -101,6 +101,7 @@ impl Turn<'_> {
             step: 1,
             severity: prefixd_api::mitigation::Severity::Low,
             created_at: self.now,
+            promoted_at: None,
             updated_at: self.now,
             expires_at: self.now,
             ttl_seconds: u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX),

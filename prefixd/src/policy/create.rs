@@ -117,6 +117,9 @@ impl Turn<'_> {
         next.step = 1;
         next.carried_at = None;
         next.waits_for = None;
+        if revised.is_some() && !goes_on {
+            next.promoted_at = Some(self.now);
+        }
         next.status = MitigationStatus::Active;
         next.external_ref = command.request.external_ref.clone().or(next.external_ref);
         next.ttl_seconds = u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX);
@@ -334,6 +337,7 @@ impl Turn<'_> {
             confidence: None,
             severity: Severity::Low,
             created_at: self.now,
+            promoted_at: None,
             updated_at: self.now,
             expires_at: self.now,
             ttl_seconds: 0,

@@ -112,6 +112,7 @@ impl<'a> Turn<'a> {
             pending_since: live.created_at,
             rules: texts(&next.rules),
         };
+        next.promoted_at = Some(self.now);
         next.why_summary = format!("{} confirms {}: {reason}", event.source, event.vector);
         self.change(MitigationEvent::Promoted, &command.actor, Some(live), next);
         Ok(Conclusion::new(EventOutcome::Accepted, reason))

@@ -287,7 +287,7 @@ impl State {
         let was_live = before.filter(|before| before.status.is_live());
         match (was_live, after.status.is_live()) {
             (None, true) => {
-                self.counts.of(after).add(after, after.created_at);
+                self.counts.of(after).add(after, after.begun_at());
                 self.known(after.scope()).live = Some(after.mitigation_id);
                 self.mitigations.insert(after.mitigation_id, Arc::clone(after));
             }
@@ -295,7 +295,7 @@ impl State {
                 // What was pending begins now, for quotas and rates of change.
                 if before.status == MitigationStatus::Pending && after.status != MitigationStatus::Pending {
                     self.counts.of(before).remove(before);
-                    self.counts.of(after).add(after, after.updated_at);
+                    self.counts.of(after).add(after, after.begun_at());
                 }
                 self.mitigations.insert(after.mitigation_id, Arc::clone(after));
             }

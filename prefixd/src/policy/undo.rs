@@ -306,6 +306,7 @@ impl Turn<'_> {
             expires_at: self.now,
             advertised_at: None,
             evidence_since: None,
+            promoted_at: None,
             evidence_at: None,
             carried_at: None,
             waits_for: None,
