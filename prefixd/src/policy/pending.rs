@@ -9,6 +9,7 @@ use super::inventory::Owner;
 use super::plan::{Target, reported, set_rules, texts};
 use super::playbooks::Playbook;
 use super::reason::Reason;
+use super::trial::Trial;
 use super::turn::{Conclusion, Turn};
 use crate::journal::DAEMON;
 use prefixd_api::event::EventOutcome;
@@ -24,7 +25,7 @@ impl<'a> Turn<'a> {
         command: &EventCommand,
         live: &Arc<Mitigation>,
         group: &mut Group,
-        owner: Option<Owner<'_>>,
+        owner: Option<Owner<'a>>,
         last_ban_at: Option<Timestamp>,
     ) -> Conclusion {
         let id = live.mitigation_id;
@@ -39,6 +40,16 @@ impl<'a> Turn<'a> {
             let because = reason.to_string();
             self.end(live, Mitigation::clone(live), end, DAEMON, because);
             return Conclusion::new(EventOutcome::RejectedGuardrail, reason).on(id);
+        }
+        if let Some(trial) = self.next_on_trial(command, live, group, owner) {
+            let reason = Reason::ModeChanged {
+                was_enforced: true,
+                because: format!("{trial} now").into(),
+            };
+            let end = EndReason::ModeChanged;
+            self.end(live, Mitigation::clone(live), end, DAEMON, reason.to_string());
+            self.trace.note(reason);
+            return self.begin(command, group, owner, last_ban_at, Some(id));
         }
         match self.try_corroborate(command, live, group, owner, last_ban_at) {
             Ok(end) => end.on(id),
@@ -119,6 +130,25 @@ impl<'a> Turn<'a> {
     }
 
     /// The playbook that a pending mitigation was decided by, as it is configured now; another when it is gone.
+    /// Who keeps it from the routers by the playbook that decides now, which may be another than began it.
+    fn next_on_trial(
+        &self,
+        command: &EventCommand,
+        live: &Mitigation,
+        group: &Group,
+        owner: Option<Owner<'a>>,
+    ) -> Option<Trial<'a>> {
+        let event = &command.event;
+        let target = Target {
+            victim: event.victim,
+            vector: &event.vector,
+            owner,
+        };
+        let playbook = self.playbook_of(live, target, &event.source).ok();
+        let trial = self.policy.trial(owner, playbook, group, self.now);
+        trial.filter(|_| live.enforced)
+    }
+
     fn playbook_of(
         &self,
         live: &Mitigation,
