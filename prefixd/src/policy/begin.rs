@@ -162,7 +162,10 @@ impl Turn<'_> {
             "{} reports {}: {} step 1, {}",
             event.source, event.vector, playbook.name, reason
         );
-        self.take_place(&mitigation.scope(), mitigation.mitigation_id, &command.actor);
+        // What is pending filters nothing: what was to come back still may.
+        if mitigation.waits_for.is_none() {
+            self.take_place(&mitigation.scope(), mitigation.mitigation_id, &command.actor);
+        }
         let made = self.change(MitigationEvent::Created, &command.actor, None, mitigation);
         Ok(Conclusion::new(outcome, reason).on(made.mitigation_id))
     }

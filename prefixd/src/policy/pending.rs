@@ -112,6 +112,7 @@ impl<'a> Turn<'a> {
         })?;
         let step = &playbook.steps[0];
         next.status = MitigationStatus::Active;
+        next.promoted_at = Some(self.now);
         next.expires_at = self.now;
         next.ttl_seconds = u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX);
         next.evidence_since = Some(self.now);
@@ -123,13 +124,12 @@ impl<'a> Turn<'a> {
             pending_since: live.created_at,
             rules: texts(&next.rules),
         };
-        next.promoted_at = Some(self.now);
+        self.take_place(&next.scope(), next.mitigation_id, &command.actor);
         next.why_summary = format!("{} confirms {}: {reason}", event.source, event.vector);
         self.change(MitigationEvent::Promoted, &command.actor, Some(live), next);
         Ok(Conclusion::new(EventOutcome::Accepted, reason))
     }
 
-    /// The playbook that a pending mitigation was decided by, as it is configured now; another when it is gone.
     /// Who keeps it from the routers by the playbook that decides now, which may be another than began it.
     fn next_on_trial(
         &self,
@@ -149,6 +149,7 @@ impl<'a> Turn<'a> {
         trial.filter(|_| live.enforced)
     }
 
+    /// The playbook that a pending mitigation was decided by, as it is configured now; another when it is gone.
     fn playbook_of(
         &self,
         live: &Mitigation,

@@ -13,7 +13,9 @@ use super::turn::{Turn, at_revision, refused, refused_with};
 use crate::journal::DAEMON;
 use prefixd_api::control::Stop;
 use prefixd_api::ids::{GroupId, MitigationId};
-use prefixd_api::mitigation::{Claim, Group, Mitigation, MitigationStatus, Note, Origin, OriginKind, Scope};
+use prefixd_api::mitigation::{
+    Claim, EndReason, Group, Mitigation, MitigationStatus, Note, Origin, OriginKind, Scope,
+};
 use prefixd_api::problem::{Code, Problem};
 use prefixd_api::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -85,7 +87,9 @@ impl Turn<'_> {
     fn may_undo(&self, ended: &Arc<Mitigation>, expected_revision: Option<u64>) -> Result<(), Box<Problem>> {
         at_revision(ended, expected_revision)?;
         let scope = ended.scope();
-        if let Some(live) = self.state.mitigation_of(&scope) {
+        if let Some(live) = self.state.mitigation_of(&scope)
+            && (live.status != MitigationStatus::Pending || live.mitigation_id == ended.mitigation_id)
+        {
             let detail = if live.mitigation_id == ended.mitigation_id {
                 format!("{} is live: there is nothing to undo", live.mitigation_id)
             } else {
@@ -302,11 +306,11 @@ impl Turn<'_> {
             enforced,
             previous_id: Some(ended.mitigation_id),
             created_at: self.now,
+            promoted_at: None,
             updated_at: self.now,
             expires_at: self.now,
             advertised_at: None,
             evidence_since: None,
-            promoted_at: None,
             evidence_at: None,
             carried_at: None,
             waits_for: None,
@@ -347,7 +351,7 @@ impl Turn<'_> {
         Ok((group, next))
     }
 
-    /// The suppression of the withdrawal goes with it.
+    /// The suppression of the withdrawal goes with it, and what was only pending gives way.
     fn begin_again(
         &mut self,
         ended: &Mitigation,
@@ -361,6 +365,11 @@ impl Turn<'_> {
                 scope,
                 actor: actor.to_owned(),
             });
+        }
+        if let Some(pending) = self.state.mitigation_of(&ended.scope()) {
+            let because = format!("{} is put back, which waits for nobody", ended.mitigation_id);
+            let over = Mitigation::clone(pending);
+            self.end(pending, over, EndReason::Uncorroborated, actor, because);
         }
         self.change_group(group);
         self.change(MitigationEvent::Created, actor, None, next)

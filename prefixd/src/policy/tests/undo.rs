@@ -442,3 +442,50 @@ fn what_was_pending_is_never_put_back() {
     world.pass(seconds(300));
     assert!(world.live().is_empty() && world.state.unconfirmed.is_empty());
 }
+
+/// The playbook asks for two sources from now on.
+fn two_sources(world: &mut World) {
+    let playbook = world.policy.playbooks.default.as_mut().unwrap();
+    playbook.steps[0].sources = 2;
+}
+
+#[test]
+fn what_is_pending_takes_no_place_until_it_is_announced() {
+    let mut world = flooded();
+    let waiting = withdraw(&mut world, Some(3600));
+    two_sources(&mut world);
+    world.pass(seconds(901));
+    let decision = world.event(ban("once", "203.0.113.3", "ntp_amplification"));
+    assert_eq!(world.live()[0].status, MitigationStatus::Pending);
+    assert!(confirmed(&decision).is_empty(), "nothing filters the victim yet");
+    assert_eq!(world.state.unconfirmed.len(), 1);
+    let decision = world.event(ban("blind", "203.0.113.3", "ntp_amplification"));
+    assert_eq!(world.live()[0].status, MitigationStatus::Active);
+    assert_eq!(confirmed(&decision), [waiting.mitigation_id]);
+    assert!(world.state.unconfirmed.is_empty());
+}
+
+#[test]
+fn what_is_put_back_or_undone_comes_before_what_is_pending() {
+    for by_hand in [false, true] {
+        let mut world = flooded();
+        let ended = withdraw(&mut world, Some(1000));
+        two_sources(&mut world);
+        world.pass(seconds(901));
+        world.event(ban("once", "203.0.113.3", "ntp_amplification"));
+        let pending = world.live()[0].clone();
+        assert_eq!(pending.status, MitigationStatus::Pending);
+        if by_hand {
+            undo(&mut world, &ended).unwrap();
+        } else {
+            world.pass(seconds(100));
+        }
+        let live = world.live();
+        assert_eq!(live.len(), 1);
+        assert_eq!(
+            (live[0].status, live[0].previous_id, live[0].promoted_at),
+            (MitigationStatus::Active, Some(ended.mitigation_id), None)
+        );
+        assert!(world.state.unconfirmed.is_empty());
+    }
+}
