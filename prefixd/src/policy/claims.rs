@@ -3,7 +3,7 @@
 use super::command::EventCommand;
 use super::reason::Reason;
 use super::settings::Policy;
-use super::sources::{Source, Visibility};
+use super::sources::{Source, Visibility, Voice};
 use super::templates::Reported;
 use super::trace::Notes;
 use prefixd_api::event::MAX_EVENT_PORTS;
@@ -55,10 +55,10 @@ pub(super) fn source_count<'c>(claims: impl IntoIterator<Item = &'c Claim>) -> u
     names.len()
 }
 
-/// Per domain the highest weighted confidence of its sources; over the domains, the probability that not all of
+/// Per voice the highest weighted confidence of its sources; over the voices, the probability that not all of
 /// them are wrong. None when no claim says how sure it is.
 pub(super) fn confidence<'c>(policy: &Policy, claims: impl IntoIterator<Item = &'c Claim>) -> Option<f64> {
-    let mut domains: Vec<(&str, f64)> = Vec::new();
+    let mut voices: Vec<(Voice<'_>, f64)> = Vec::new();
     // An operator's word is no measurement, and no source may borrow the name.
     for claim in claims.into_iter().filter(|claim| claim.kind == OriginKind::Event) {
         let source = policy.sources.get(&claim.source);
@@ -66,15 +66,14 @@ pub(super) fn confidence<'c>(policy: &Policy, claims: impl IntoIterator<Item = &
             continue;
         };
         let weighted = (own * source.weight).clamp(0.0, 1.0);
-        // A source of no domain is a domain of its own, apart from any named alike.
-        let domain = source.domain.as_deref().unwrap_or(&claim.source);
-        match domains.iter_mut().find(|(name, _)| *name == domain) {
+        let voice = policy.sources.voice(&claim.source);
+        match voices.iter_mut().find(|(known, _)| *known == voice) {
             Some((_, best)) => *best = best.max(weighted),
-            None => domains.push((domain, weighted)),
+            None => voices.push((voice, weighted)),
         }
     }
-    let doubt = domains.iter().map(|(_, value)| 1.0 - value).product::<f64>();
-    (!domains.is_empty()).then_some(1.0 - doubt)
+    let doubt = voices.iter().map(|(_, value)| 1.0 - value).product::<f64>();
+    (!voices.is_empty()).then_some(1.0 - doubt)
 }
 
 /// What these claims report of the attack, together.

@@ -8,19 +8,16 @@ use super::turn::Turn;
 use super::{claims, evidence, profile};
 use prefixd_api::mitigation::{Claim, Mitigation, OriginKind, WaitsFor};
 
-/// How many domains the sources of these claims are of; a source without one stands for itself.
+/// With how many voices these claims speak.
 pub(super) fn domains<'c>(policy: &'c Policy, claims: impl IntoIterator<Item = &'c Claim>) -> u32 {
-    let mut names: Vec<(bool, &str)> = claims
+    let mut voices: Vec<_> = claims
         .into_iter()
         .filter(|claim| claim.kind == OriginKind::Event)
-        .map(|claim| match &policy.sources.get(&claim.source).domain {
-            Some(domain) => (true, &**domain),
-            None => (false, claim.source.as_str()),
-        })
+        .map(|claim| policy.sources.voice(&claim.source))
         .collect();
-    names.sort_unstable();
-    names.dedup();
-    u32::try_from(names.len()).unwrap_or(u32::MAX)
+    voices.sort_unstable();
+    voices.dedup();
+    u32::try_from(voices.len()).unwrap_or(u32::MAX)
 }
 
 /// Whether enough sources that share no data report it.

@@ -33,7 +33,7 @@ pub(super) struct Source {
     pub(super) claim_ttl: Duration,
     pub(super) default_confidence: Option<f64>,
     pub(super) weight: f64,
-    /// Detectors fed by the same data share one; absent: it stands alone.
+    /// Detectors fed by the same data share one; absent: it stands alone, if it is configured.
     pub(super) domain: Option<Arc<str>>,
     /// Whether its word alone may start a mitigation.
     pub(super) may_trigger: bool,
@@ -50,7 +50,31 @@ pub(super) struct Sources {
     pub(super) named: HashMap<String, Source>,
 }
 
+/// Whose word a report is. What shares data, and what nobody vouches for, speaks with one voice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Voice<'a> {
+    Domain(&'a str),
+    /// A configured source without a domain stands for itself, apart from a domain named alike.
+    Source(&'a str),
+    /// All that are not configured: an event says its source itself, so one detector could report by many names.
+    Unknown,
+}
+
+impl<'a> Voice<'a> {
+    pub(super) fn new(source: &'a str, domain: Option<&'a str>, configured: bool) -> Self {
+        match domain {
+            Some(domain) => Self::Domain(domain),
+            None if configured => Self::Source(source),
+            None => Self::Unknown,
+        }
+    }
+}
+
 impl Sources {
+    pub(super) fn voice<'a>(&'a self, name: &'a str) -> Voice<'a> {
+        Voice::new(name, self.get(name).domain.as_deref(), self.is_configured(name))
+    }
+
     pub(super) fn get(&self, name: &str) -> &Source {
         self.named.get(name).unwrap_or(&self.default)
     }

@@ -2,6 +2,7 @@
 
 use super::claims::is_live;
 use super::settings::Policy;
+use super::sources::Voice;
 use prefixd_api::group::{GroupState, SourceWeight};
 use prefixd_api::mitigation::{Claim, Group, OriginKind};
 use prefixd_api::time::Timestamp;
@@ -46,8 +47,8 @@ impl Policy {
         for index in 0..weights.len() {
             let (before, rest) = weights.split_at_mut(index);
             let weight = &mut rest[0];
-            let is_its_domain = |other: &SourceWeight| domain(other) == domain(weight);
-            let stronger = before.iter().any(is_its_domain);
+            let is_its_voice = |other: &SourceWeight| voice(other) == voice(weight);
+            let stronger = before.iter().any(is_its_voice);
             weight.counts = weight.weighted.is_some() && !stronger;
         }
         weights
@@ -74,9 +75,8 @@ impl Policy {
     }
 }
 
-/// A source that shares its data with nobody is a domain of its own.
-fn domain(weight: &SourceWeight) -> &str {
-    weight.domain.as_deref().unwrap_or(&weight.source)
+fn voice(weight: &SourceWeight) -> Voice<'_> {
+    Voice::new(&weight.source, weight.domain.as_deref(), weight.configured)
 }
 
 #[cfg(test)]

@@ -85,7 +85,11 @@ async fn match_tells_what_the_router_was_told() -> anyhow::Result<()> {
 }
 
 async fn groups_suppressions_journal_and_history_tell_one_story(store: Backend) -> anyhow::Result<()> {
-    let daemon = Daemon::start(Setup::on(store).await?, &[]).await?;
+    let setup = Setup {
+        sources: "{ fastnetmon: { reporting: repeats }, netflow: { reporting: repeats } }",
+        ..Setup::on(store).await?
+    };
+    let daemon = Daemon::start(setup, &[]).await?;
     let client = &daemon.client;
     let first = daemon.ban("203.0.113.10", 27015).await?;
     let (id, group) = (
