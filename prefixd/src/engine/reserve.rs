@@ -1,4 +1,4 @@
-//! The quota over all POPs: this one reserves its part of it before it needs it (docs/adr/0013).
+//! The quota over all POPs: this one reserves its part of it before it needs it (docs/adr/0014).
 
 use super::Request;
 use super::run::Engine;
@@ -64,9 +64,13 @@ impl Engine {
             Ok(reserved) => self.reserved = reserved,
             Err(error) => {
                 warn!(%error, "the quota over all POPs could not be asked for: nothing begins until it can");
-                // It may have been done or not; what is live is reserved either way.
-                let elsewhere = self.reserved.map_or(0, |reserved| reserved.elsewhere);
-                self.reserved = Some(Reserved { own: live, elsewhere });
+                // It may have been done or not. What was reserved stands when more was asked for; of what was to be
+                // given back what is live stays.
+                let before = self.reserved;
+                self.reserved = Some(Reserved {
+                    own: before.map_or(live, |before| before.own.min(needed).max(live)),
+                    elsewhere: before.map_or(0, |before| before.elsewhere),
+                });
             }
         }
     }
@@ -88,11 +92,11 @@ impl Engine {
 
     fn may_begin(&self, command: &Command) -> bool {
         match command {
-            // What is pending counts when it is announced.
+            // What is pending counts when it is announced, a trial when it becomes more than one.
             Command::Event(command) => self
                 .tip()
                 .mitigation_of(&command.scope())
-                .is_none_or(|live| live.status == MitigationStatus::Pending),
+                .is_none_or(|live| live.status == MitigationStatus::Pending || !live.enforced),
             Command::Create(_) | Command::Undo(_) => true,
             _ => false,
         }

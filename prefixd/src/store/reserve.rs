@@ -1,4 +1,4 @@
-//! The quota over all POPs (docs/adr/0013): each POP reserves a part of it before it needs it, and a commit costs
+//! The quota over all POPs (docs/adr/0014): each POP reserves a part of it before it needs it, and a commit costs
 //! nothing. What all have reserved is never more than the quota, or than what is live.
 
 use super::db::{Db, on_db};
@@ -7,8 +7,10 @@ use crate::policy::Reserved;
 use sqlx::Connection;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Readers see what was reserved before; two that reserve follow one another.
-const LOCK: &str = "LOCK TABLE reservations IN SHARE ROW EXCLUSIVE MODE";
+/// Readers see what was reserved before; two that reserve follow one another. A POP that loses its network in between must
+/// not keep the others waiting: the server ends its transaction, long before it notices that nobody is there.
+const LOCK: &str = "SET LOCAL lock_timeout = '500ms'; SET LOCAL idle_in_transaction_session_timeout = '2s'; \
+     LOCK TABLE reservations IN SHARE ROW EXCLUSIVE MODE";
 const ELSEWHERE: &str = "SELECT COALESCE(SUM(amount), 0)::bigint FROM reservations WHERE pop <> $1";
 const OTHERS: &str = "SELECT (SELECT COALESCE(SUM(amount), 0)::bigint FROM reservations WHERE pop <> $1), \
      EXISTS (SELECT FROM pops WHERE pop <> $1)";
@@ -36,7 +38,7 @@ impl Store {
         let reserving = async {
             let mut lease = server.lease().await?;
             let mut transaction = lease.connection()?.begin().await?;
-            sqlx::query(LOCK).execute(&mut *transaction).await?;
+            sqlx::raw_sql(LOCK).execute(&mut *transaction).await?;
             let elsewhere: i64 = sqlx::query_scalar(ELSEWHERE)
                 .bind(pop)
                 .fetch_one(&mut *transaction)
