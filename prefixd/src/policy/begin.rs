@@ -132,17 +132,18 @@ impl Turn<'_> {
         self.note_confidence(&mitigation);
         mitigation.waits_for = self.lacks(&mitigation, step);
         let rules = self.first_rules(&mitigation, target, playbook)?;
+        let subject = Subject {
+            victim: event.victim,
+            owner,
+            enforced,
+            source: Some(&event.source),
+        };
         if mitigation.waits_for.is_some() {
-            self.guard_pending(owner)?;
+            self.guard_pending(subject)?;
             mitigation.status = MitigationStatus::Pending;
             mitigation.expires_at = self.now.saturating_add(self.policy.timers.window);
         } else {
-            self.guard_new(Subject {
-                victim: event.victim,
-                owner,
-                enforced,
-                source: Some(&event.source),
-            })?;
+            self.guard_new(subject)?;
             self.start_lease(&mut mitigation, group, last_ban_at, step.ttl)?;
         }
         set_rules(&mut mitigation, rules);

@@ -123,11 +123,19 @@ impl Turn<'_> {
     }
 
     /// The check on one more that waits: counters of their own against the bounds of those that are announced, because a
-    /// detector that is wrong must not fill the store. Nothing is announced, so neither rates of change nor hold count.
-    pub(super) fn guard_pending(&self, owner: Option<Owner<'_>>) -> Result<(), Reason> {
+    /// detector that is wrong must not fill the store, nor take the places of the others: it gets half of them. Nothing is
+    /// announced, so neither rates of change nor hold count.
+    pub(super) fn guard_pending(&self, subject: Subject<'_>) -> Result<(), Reason> {
         let (quotas, tally) = (&self.policy.quotas, &self.state.counts.pending);
-        if let Some(owner) = owner {
-            let id = &*owner.customer.id;
+        let victim = subject.victim;
+        // What is announced already is of the four, too: one more could only be refused when it is confirmed.
+        let vectors = tally.victim(victim) + self.tally(subject.enforced).victim(victim);
+        if vectors >= MAX_VECTORS {
+            let max = MAX_VECTORS;
+            return Err(Reason::QuotaVictim { victim, vectors, max });
+        }
+        let customer = subject.owner.map(|owner| &*owner.customer.id);
+        if let Some(id) = customer {
             let (pending, max) = (tally.customer(id), quotas.per_customer);
             if pending >= max {
                 let customer_id = id.to_owned();
@@ -142,7 +150,26 @@ impl Turn<'_> {
         if pending >= max {
             return Err(Reason::QuotaPendingPop { pending, max });
         }
-        Ok(())
+        let Some(source) = subject.source else {
+            return Ok(());
+        };
+        let (own, all) = self.state.counts.waiting.of_voice(self.policy, source, customer);
+        let (customer_id, source) = (customer.map(str::to_owned), source.to_owned());
+        let (max_own, max_all) = (quotas.per_customer.div_ceil(2), quotas.per_pop.div_ceil(2));
+        match customer_id {
+            Some(customer_id) if own >= max_own => Err(Reason::QuotaPendingSource {
+                source,
+                customer_id,
+                pending: own,
+                max: max_own,
+            }),
+            _ if all >= max_all => Err(Reason::QuotaPendingSourcePop {
+                source,
+                pending: all,
+                max: max_all,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Quotas and rates of change: the checks on one more mitigation.

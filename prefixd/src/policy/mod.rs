@@ -18,6 +18,7 @@
 //! | `trial` | dry-run: what keeps a mitigation from the routers |
 //! | `profile` | what a customer's profile makes of the numbers |
 //! | `share` | the part of a POP of what all may have |
+//! | `waiting` | who began what is pending |
 //! | `weights` | what each source adds to the confidence of a group |
 //! | `reason`, `trace` | why: every reason is a value |
 
@@ -69,6 +70,7 @@ mod trial;
 mod turn;
 mod unban;
 mod undo;
+mod waiting;
 mod weights;
 mod widen;
 mod withdraw;

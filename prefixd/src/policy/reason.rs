@@ -137,6 +137,12 @@ reasons! {
     /// The same of the POP.
     QuotaPendingPop { pending: u64, max: u64 }
         "guardrail" "guardrail.quota_pop", Refused;
+    /// One source, with those of its domain, has as many of a customer's as one may.
+    QuotaPendingSource { source: String, customer_id: String, pending: u64, max: u64 }
+        "guardrail" "guardrail.quota_customer", Refused;
+    /// The same of the POP.
+    QuotaPendingSourcePop { source: String, pending: u64, max: u64 }
+        "guardrail" "guardrail.quota_pop", Refused;
     /// Nobody who may start a mitigation reports it.
     MayNotTrigger { source: String }
         "source" "may_not_trigger", Refused;
@@ -572,6 +578,19 @@ impl fmt::Display for Reason {
             Self::QuotaPendingPop { pending, max } => {
                 write!(f, "this POP has {pending} pending mitigations of {max}")
             }
+            Self::QuotaPendingSource {
+                source,
+                customer_id,
+                pending,
+                max,
+            } => write!(
+                f,
+                "{source} began {pending} pending mitigations of {customer_id} of {max}; the other places are kept for other sources"
+            ),
+            Self::QuotaPendingSourcePop { source, pending, max } => write!(
+                f,
+                "{source} began {pending} pending mitigations of this POP of {max}; the other places are kept for other sources"
+            ),
             Self::MayNotTrigger { source } => write!(
                 f,
                 "{source} may support a mitigation but not start one; it waits for another source"
@@ -731,7 +750,7 @@ impl fmt::Display for Reason {
             } => write!(f, "{customer_id} has {active} active mitigations of {max}"),
             Self::QuotaVictim { victim, vectors, max } => write!(
                 f,
-                "{vectors} vectors of {victim} are mitigated already; more than {max} need an operator"
+                "{vectors} vectors of {victim} are mitigated or pending already; more than {max} need an operator"
             ),
             Self::QuotaPop { active, max } => write!(f, "this POP has {active} active mitigations of {max}"),
             Self::QuotaGlobal { active, max } => {

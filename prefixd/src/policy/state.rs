@@ -5,6 +5,7 @@ use super::effect::{Effect, PeerWhat};
 use super::quarantine::PeerMemory;
 use super::starts::{Start, Starts, decrement, increment};
 use super::undo::Unconfirmed;
+use super::waiting::Waiting;
 use imbl::{HashMap, HashSet, OrdMap};
 use ipnet::IpNet;
 use prefixd_api::control::{BreakerTripped, ControlScope, Stopped};
@@ -70,6 +71,8 @@ pub struct Counts {
     pub dry_run: Tally,
     /// Those that wait for others to say the same, of either kind. Their beginnings are no rate of change.
     pub pending: Tally,
+    /// The same by who began them.
+    pub(super) waiting: Waiting,
 }
 
 impl Counts {
@@ -78,6 +81,20 @@ impl Counts {
             (MitigationStatus::Pending, _) => &mut self.pending,
             (_, true) => &mut self.enforced,
             (_, false) => &mut self.dry_run,
+        }
+    }
+
+    fn add(&mut self, mitigation: &Mitigation) {
+        self.of(mitigation).add(mitigation, mitigation.begun_at());
+        if mitigation.status == MitigationStatus::Pending {
+            self.waiting.add(mitigation);
+        }
+    }
+
+    fn remove(&mut self, mitigation: &Mitigation) {
+        self.of(mitigation).remove(mitigation);
+        if mitigation.status == MitigationStatus::Pending {
+            self.waiting.remove(mitigation);
         }
     }
 }
@@ -287,20 +304,25 @@ impl State {
         let was_live = before.filter(|before| before.status.is_live());
         match (was_live, after.status.is_live()) {
             (None, true) => {
-                self.counts.of(after).add(after, after.begun_at());
+                self.counts.add(after);
                 self.known(after.scope()).live = Some(after.mitigation_id);
                 self.mitigations.insert(after.mitigation_id, Arc::clone(after));
             }
             (Some(before), true) => {
-                // What was pending begins now, for quotas and rates of change.
-                if before.status == MitigationStatus::Pending && after.status != MitigationStatus::Pending {
-                    self.counts.of(before).remove(before);
-                    self.counts.of(after).add(after, after.begun_at());
+                if before.status == MitigationStatus::Pending {
+                    if after.status == MitigationStatus::Pending {
+                        self.counts.waiting.remove(before);
+                        self.counts.waiting.add(after);
+                    } else {
+                        // What was pending begins now, for quotas and rates of change.
+                        self.counts.remove(before);
+                        self.counts.add(after);
+                    }
                 }
                 self.mitigations.insert(after.mitigation_id, Arc::clone(after));
             }
             (Some(before), false) => {
-                self.counts.of(before).remove(before);
+                self.counts.remove(before);
                 self.forget(&after.scope(), |known| known.live = None);
                 self.mitigations.remove(&after.mitigation_id);
             }

@@ -154,6 +154,9 @@ fn changes(kind: &str, changes: &Value) -> Option<String> {
     let mut parts = Vec::new();
     let changed = |field: &str| changes.get(field).filter(|value| !value.is_null());
     match kind {
+        "promoted" if is_operators(changes) => {
+            parts.push("announced by an operator, who waited for no other source".to_owned());
+        }
         "promoted" => parts.push("confirmed by another source".to_owned()),
         "withdrawn" | "expired" | "rejected" => {
             parts.push(kind.to_owned());
@@ -186,6 +189,12 @@ fn changes(kind: &str, changes: &Value) -> Option<String> {
         parts.push(format!("ticket {reference}"));
     }
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// Whether a person's claim is among those that the entry tells of.
+fn is_operators(changes: &Value) -> bool {
+    let claims = changes["claims"].as_array();
+    claims.is_some_and(|claims| claims.iter().any(|claim| claim["kind"] == "operator"))
 }
 
 fn text(value: &Value) -> Option<String> {

@@ -135,6 +135,22 @@ fn who_said_what_who_did_what_and_when() {
 }
 
 #[test]
+fn who_ended_the_waiting_is_told_apart() {
+    let promoted_by = |kind: &str| {
+        let mut material = material();
+        let changed = json!({"status": "active", "claims": [{"kind": kind}, {"kind": "event"}]});
+        let body = json!({"revision": 2, "changes": changed});
+        material.mitigations[0].1 = vec![entry(3, 15, "uid:1000(anna)", "promoted", body)];
+        incident(material).timeline.remove(0).what
+    };
+    assert_eq!(promoted_by("event"), "confirmed by another source");
+    assert_eq!(
+        promoted_by("operator"),
+        "announced by an operator, who waited for no other source"
+    );
+}
+
+#[test]
 fn markdown_says_it_and_obeys_nothing() {
     let text = markdown(&incident(material()));
     for part in [

@@ -358,6 +358,7 @@ impl World {
             .filter(|live| !live.status.is_announced())
             .count();
         assert_eq!(self.state.counts.pending.pop, pending as u64);
+        assert_eq!(self.state.counts.waiting.all(), pending as u64);
     }
 
     fn recount(&self, tally: &Tally, enforced: bool) {

@@ -327,6 +327,7 @@ impl World {
                 assert!(
                     tally.customer(after.customer_id.as_deref().unwrap()) <= self.policy.quotas.per_customer
                 );
+                assert!(tally.victim(after.victim_ip) <= MAX_VECTORS);
             } else if begins {
                 let quotas = self.policy.quotas;
                 let tally = if after.enforced {
