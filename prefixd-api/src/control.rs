@@ -153,6 +153,9 @@ pub struct Stopped {
     pub set_by: String,
     /// Since when.
     pub set_at: Timestamp,
+    /// A number that is another one each time something is said for this scope.
+    #[serde(default)]
+    pub revision: u64,
     /// Whether the store has it. A panic is in force before; a restart knows only what is recorded.
     #[serde(default = "recorded", skip_serializing_if = "is_recorded")]
     pub recorded: bool,
@@ -178,6 +181,10 @@ pub struct ControlRequest {
     pub state: ControlState,
     /// Why, for the journal.
     pub reason: String,
+    /// Only when what is stopped in this scope still has this revision, or 0 when nothing is; otherwise 409. Not with panic,
+    /// which waits for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_revision: Option<u64>,
 }
 
 /// The body of `POST /v1/breaker/reset`.

@@ -7,6 +7,7 @@ use crate::problem::Problem;
 use crate::rule::ActionType;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Mitigations that one request may name or mean.
 pub const MAX_NAMED: usize = 500;
@@ -27,6 +28,9 @@ pub struct ExtendRequest {
     pub expected_revision: Option<u64>,
 }
 
+/// Revisions that mitigations must still have.
+pub type Revisions = BTreeMap<MitigationId, u64>;
+
 /// The body of `POST /v1/mitigations/acknowledge`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
@@ -37,6 +41,10 @@ pub struct AcknowledgeRequest {
     /// Whether they are; false takes it back.
     #[serde(default = "yes")]
     pub acknowledged: bool,
+    /// Each of these only when it still has this revision; otherwise its result has 409.
+    #[serde(default, skip_serializing_if = "Revisions::is_empty")]
+    #[cfg_attr(feature = "server", schema(value_type = HashMap<String, u64>))]
+    pub expected_revisions: Revisions,
 }
 
 const fn yes() -> bool {
@@ -146,6 +154,10 @@ pub struct BulkWithdrawRequest {
     /// Which, by what they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<LiveFilter>,
+    /// Each of these only when it still has this revision; otherwise its result has 409. With `ids` alone.
+    #[serde(default, skip_serializing_if = "Revisions::is_empty")]
+    #[cfg_attr(feature = "server", schema(value_type = HashMap<String, u64>))]
+    pub expected_revisions: Revisions,
     /// How many that is; with another number nothing is withdrawn (409). Required with `filter`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect_count: Option<u64>,

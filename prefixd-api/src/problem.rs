@@ -170,6 +170,8 @@ codes! {
     ConflictConfigOwned = "conflict.config_owned", 409, "It belongs to the configuration";
     /// The same Idempotency-Key came with another body.
     IdempotencyMismatch = "idempotency.mismatch", 422, "The idempotency key was used for another request";
+    /// What was asked under this Idempotency-Key was done; its answer was too long to be kept.
+    IdempotencyTooLong = "idempotency.too_long", 409, "It was done, and the answer is not kept";
     /// Too many requests.
     LimitRate = "limit.rate", 429, "Too many requests";
     /// Too much work is waiting.

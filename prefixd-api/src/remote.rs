@@ -49,6 +49,9 @@ pub struct RemoteCommand {
     pub request: WithdrawRequest,
     /// Who asked.
     pub actor: String,
+    /// The key it was asked by: asked again by it, it is answered as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
     /// At which POP.
     pub asked_at_pop: String,
     /// When.

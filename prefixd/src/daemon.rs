@@ -81,6 +81,8 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
         Reloaded {
             engine: handle.clone(),
             announcer: Arc::clone(&announcer),
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
             adopt: {
                 let live = Arc::clone(&live);
                 Box::new(move |settings| {
@@ -273,7 +275,7 @@ async fn reload_on_hangup(mut hangups: Signal, reloader: Reloader, shutdown: Can
         }
         notify(&[sd_notify::NotifyState::Reloading]);
         // The reloader logs what it refuses. A signal confirms nothing.
-        let _ = reloader.reload("signal:SIGHUP", None).await;
+        let _ = reloader.reload("signal:SIGHUP", None, None).await;
         notify(&[sd_notify::NotifyState::Ready]);
     }
 }

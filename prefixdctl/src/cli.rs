@@ -101,6 +101,17 @@ pub(crate) struct Global {
     /// With -o json: lists as {"schema","items","next_cursor","truncated"}
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) envelope: bool,
+    /// Begins the Idempotency-Key of each change: the same command with the same key changes things once
+    #[arg(
+        long,
+        global = true,
+        env = "PREFIXD_IDEMPOTENCY_KEY",
+        hide_env_values = true,
+        value_name = "KEY",
+        value_parser = key,
+        hide_short_help = true
+    )]
+    pub(crate) idempotency_key: Option<String>,
     /// Only errors on standard error
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
@@ -143,6 +154,15 @@ pub(crate) struct Global {
         hide_short_help = true
     )]
     pub(crate) retries: u32,
+}
+
+/// Numbers are put behind it, and the daemon takes 128 characters.
+fn key(text: &str) -> Result<String, String> {
+    let is_plain = |letter: char| letter.is_ascii_graphic() && !"\"#".contains(letter);
+    if text.is_empty() || text.len() > 100 || !text.chars().all(is_plain) {
+        return Err("a key has 1 to 100 letters, digits and signs, neither quote nor #".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// What to do.

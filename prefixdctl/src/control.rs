@@ -67,6 +67,9 @@ pub(crate) struct HoldArgs {
     /// Why, for the journal
     #[arg(long, value_name = "TEXT")]
     reason: String,
+    /// Only while what is stopped has this revision (0: nothing is), as `control -o json` shows it
+    #[arg(long, value_name = "N")]
+    if_revision: Option<u64>,
 }
 
 /// End a panic or a hold
@@ -84,6 +87,9 @@ pub(crate) struct ResumeArgs {
     /// Why, for the journal
     #[arg(long, value_name = "TEXT")]
     reason: String,
+    /// Only while what is stopped has this revision (0: nothing is), as `control -o json` shows it
+    #[arg(long, value_name = "N")]
+    if_revision: Option<u64>,
 }
 
 /// Show what holds announcing back: panic, hold and the breaker
@@ -104,19 +110,33 @@ impl ControlArgs {
 
 impl PanicArgs {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
-        set(session, self.scope, ControlState::Panic, self.reason).await
+        set(session, self.scope, ControlState::Panic, self.reason, None).await
     }
 }
 
 impl HoldArgs {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
-        set(session, self.scope, ControlState::Hold, self.reason).await
+        set(
+            session,
+            self.scope,
+            ControlState::Hold,
+            self.reason,
+            self.if_revision,
+        )
+        .await
     }
 }
 
 impl ResumeArgs {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
-        set(session, self.scope, ControlState::Running, self.reason).await
+        set(
+            session,
+            self.scope,
+            ControlState::Running,
+            self.reason,
+            self.if_revision,
+        )
+        .await
     }
 }
 
@@ -125,6 +145,7 @@ async fn set(
     scope: ScopeArgs,
     state: ControlState,
     reason: String,
+    if_revision: Option<u64>,
 ) -> Result<(), Failure> {
     session.may_change()?;
     if reason.trim().is_empty() {
@@ -136,7 +157,12 @@ async fn set(
     if session.will_ask() {
         ask(session, &scope, state).await?;
     }
-    let request = ControlRequest { scope, state, reason };
+    let request = ControlRequest {
+        scope,
+        state,
+        reason,
+        expected_revision: if_revision,
+    };
     match session.client.set_control(&request).await {
         Ok(control) => session.out.sheet(&control, |_| text(&control)),
         Err(error) if state == ControlState::Panic && code_of(&error) == STORE_AWAY => {

@@ -51,6 +51,7 @@ mod watch;
 use clap::FromArgMatches;
 use cli::Cli;
 use failure::{Exit, Failure};
+use output::Format;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -72,7 +73,7 @@ fn run() -> Exit {
     let matches = cli::command()
         .infer_subcommands(std::io::stdin().is_terminal())
         .try_get_matches();
-    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let mut cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             let wrong = error.use_stderr();
@@ -82,6 +83,12 @@ fn run() -> Exit {
         }
     };
     let format = cli.global.output;
+    // Chosen here, so that it can be told when an answer is lost.
+    let key = cli
+        .global
+        .idempotency_key
+        .get_or_insert_with(prefixd_api::client::new_key)
+        .clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(cli.run()),
@@ -91,6 +98,13 @@ fn run() -> Exit {
         Ok(()) => Exit::Done,
         Err(failure) => {
             failure.report(format);
+            if matches!(failure, Failure::Unknown(_)) && !matches!(format, Format::Json | Format::Jsonl) {
+                let advice = format!(
+                    "To be sure that it happens once, repeat the same command with --idempotency-key {key}\n"
+                );
+                // Nobody is left to tell when standard error is gone.
+                let _ = std::io::stderr().write_all(advice.as_bytes());
+            }
             failure.exit()
         }
     }

@@ -46,6 +46,7 @@ impl Session {
             request_timeout: global.request_timeout,
             retries: global.retries,
             user_agent: concat!("prefixdctl/", env!("CARGO_PKG_VERSION")),
+            idempotency_key: global.idempotency_key.clone(),
             ..Options::new(endpoint)
         })?;
         Ok(Self {

@@ -34,10 +34,9 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// A change of a version is refused when it comes twice; its answer would say so.
     fn repeat(self) -> Repeat {
         match self {
-            Self::Of(_) | Self::Expecting(..) => Repeat::WhenUnsent,
+            Self::Of(_) | Self::Expecting(..) => Repeat::ByKey,
             Self::ValidateOnly => Repeat::WhenSafe,
         }
     }
@@ -103,7 +102,6 @@ impl Client {
 
     /// The same, with what is expected to come of it.
     pub async fn reload_with(&self, request: &ReloadRequest) -> Result<Value, Error> {
-        self.change("/v1/config/reload", request, Repeat::WhenUnsent)
-            .await
+        self.change("/v1/config/reload", request, Repeat::ByKey).await
     }
 }

@@ -9,8 +9,8 @@
 //! | [`read_token`] | the bearer token from its file |
 //! | [`Error`] | what can go wrong, the daemon's own words among it |
 //!
-//! Reads are repeated after failures that may pass, with growing pauses and as `Retry-After` asks. Changes are
-//! repeated only when nothing of them was sent; a change whose answer was lost may have happened.
+//! Reads are repeated after failures that may pass, with growing pauses and as `Retry-After` asks. So are changes: each
+//! carries an `Idempotency-Key`, under which the daemon carries it out once, also when an answer was lost.
 
 mod configuration;
 mod endpoint;
@@ -39,10 +39,14 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Longest answer that is read, in bytes; a longer one is a [`Error::Protocol`].
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+/// Header of changes: names one, so that it is carried out once however often it is sent.
+const KEY: &str = "idempotency-key";
 /// Header of reads: position of the newest journal entry the answer includes.
 const HEAD: &str = "x-prefixd-head";
 
@@ -59,6 +63,9 @@ pub struct Options {
     pub retries: u32,
     /// Names the program in the daemon's log.
     pub user_agent: &'static str,
+    /// What the keys of changes begin with; each has its number after it. The same again, and the same changes in the same
+    /// order, are carried out once. New for every client when absent.
+    pub idempotency_key: Option<String>,
 }
 
 impl Options {
@@ -71,6 +78,7 @@ impl Options {
             request_timeout: Duration::from_secs(10),
             retries: 3,
             user_agent: concat!("prefixd-api/", env!("CARGO_PKG_VERSION")),
+            idempotency_key: None,
         }
     }
 }
@@ -90,6 +98,27 @@ pub struct Client {
     http: reqwest::Client,
     feed_http: reqwest::Client,
     options: Arc<Options>,
+    keys: Arc<Keys>,
+}
+
+/// A start for the keys of changes that nobody else has.
+#[must_use]
+pub fn new_key() -> String {
+    Uuid::now_v7().to_string()
+}
+
+/// Names for changes.
+#[derive(Debug)]
+struct Keys {
+    start: String,
+    given: AtomicU64,
+}
+
+impl Keys {
+    fn next(&self) -> String {
+        let number = self.given.fetch_add(1, Ordering::Relaxed) + 1;
+        format!("{}.{number}", self.start)
+    }
 }
 
 impl Client {
@@ -122,6 +151,10 @@ impl Client {
             http: builder().build().map_err(setup)?,
             // The upgrade to a WebSocket exists in HTTP/1.1 alone (RFC 6455 section 4.1).
             feed_http: builder().http1_only().build().map_err(setup)?,
+            keys: Arc::new(Keys {
+                start: options.idempotency_key.clone().unwrap_or_else(new_key),
+                given: AtomicU64::new(0),
+            }),
             options: Arc::new(options),
         })
     }
@@ -172,7 +205,14 @@ impl Client {
         }
     }
 
-    async fn send(&self, ask: Ask<'_>, repeat: Repeat) -> Result<Answer, Error> {
+    async fn send(&self, mut ask: Ask<'_>, repeat: Repeat) -> Result<Answer, Error> {
+        let repeat = match repeat {
+            Repeat::ByKey => {
+                ask.key = Some(self.keys.next());
+                Repeat::WhenSafe
+            }
+            other => other,
+        };
         let mut attempt = 0;
         loop {
             let failure = match self.send_once(&ask).await {
@@ -209,6 +249,9 @@ impl Client {
             request = request
                 .header(header::CONTENT_TYPE, *media_type)
                 .body(body.clone());
+        }
+        if let Some(key) = &ask.key {
+            request = request.header(KEY, key);
         }
         if let Some(version) = ask.version {
             request = request.header(header::IF_MATCH, format!("\"{version}\""));
@@ -271,6 +314,8 @@ struct Ask<'a> {
     body: Option<(&'static str, Bytes)>,
     /// Only if this is the version of what it changes.
     version: Option<&'a str>,
+    /// Its name, when it must be carried out once.
+    key: Option<String>,
 }
 
 impl<'a> Ask<'a> {
@@ -280,6 +325,7 @@ impl<'a> Ask<'a> {
             path,
             body: None,
             version: None,
+            key: None,
         }
     }
 

@@ -137,13 +137,13 @@ impl Client {
 
     /// Stores bans of a victim and vector for a time, and does not act on them.
     pub async fn suppress(&self, request: &SuppressionRequest) -> Result<Suppression, Error> {
-        self.change("/v1/suppressions", request, Repeat::WhenUnsent).await
+        self.change("/v1/suppressions", request, Repeat::ByKey).await
     }
 
     /// Acts on bans again.
     pub async fn end_suppression(&self, id: SuppressionId) -> Result<(), Error> {
         let path = format!("/v1/suppressions/{id}");
-        self.send(Ask::new(Method::DELETE, &path), Repeat::WhenUnsent)
+        self.send(Ask::new(Method::DELETE, &path), Repeat::ByKey)
             .await
             .map(drop)
     }
@@ -189,13 +189,13 @@ impl Client {
 
     /// Stores a detector's bans and does not act on them.
     pub async fn pause_source(&self, name: &str, request: &PauseRequest) -> Result<SourceAnswer, Error> {
-        self.change(&source_path(name, "pause"), request, Repeat::WhenUnsent)
+        self.change(&source_path(name, "pause"), request, Repeat::ByKey)
             .await
     }
 
     /// Acts on a detector's bans again.
     pub async fn resume_source(&self, name: &str, request: &ResumeRequest) -> Result<SourceAnswer, Error> {
-        self.change(&source_path(name, "resume"), request, Repeat::WhenUnsent)
+        self.change(&source_path(name, "resume"), request, Repeat::ByKey)
             .await
     }
 

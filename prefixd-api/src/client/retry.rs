@@ -15,6 +15,8 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
 pub(super) enum Repeat {
     /// Nothing more than sending it once.
     WhenSafe,
+    /// Nothing more, because it carries a key: the daemon carries it out once.
+    ByKey,
     /// Perhaps the change twice: only when nothing was sent.
     WhenUnsent,
     /// The caller wants to know how it is right now.
@@ -56,7 +58,7 @@ pub(super) fn pause(repeat: Repeat, failure: &Failure, attempt: u32, random: u32
         None => !matches!(failure.error, Error::Setup(_)),
     };
     let allowed = match repeat {
-        Repeat::WhenSafe => may_pass,
+        Repeat::WhenSafe | Repeat::ByKey => may_pass,
         Repeat::WhenUnsent => failure.unsent,
         Repeat::Never => false,
     };
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_repeated_only_when_nothing_was_sent() {
+    fn a_change_without_a_key_is_repeated_only_when_nothing_was_sent() {
         let lost = Failure::sent(Error::Protocol(String::new()));
         let unsent = Failure::unsent(Error::Protocol(String::new()));
         let repeated = |repeat, failure: &Failure| pause(repeat, failure, 0, 0).is_some();
@@ -98,6 +100,7 @@ mod tests {
         assert!(repeated(Repeat::WhenSafe, &unsent) && repeated(Repeat::WhenUnsent, &unsent));
         assert!(!repeated(Repeat::WhenUnsent, &status(503, None)));
         assert!(!repeated(Repeat::Never, &unsent));
+        assert!(repeated(Repeat::ByKey, &lost) && repeated(Repeat::ByKey, &status(503, None)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::query::{PathBuilder, push_encoded};
 use super::retry::Repeat;
 use super::{Ask, Client, Error, EventQuery, MitigationQuery, Read, decode};
-use crate::control::{BreakerResetRequest, Control, ControlRequest};
+use crate::control::{BreakerResetRequest, Control, ControlRequest, ControlState};
 use crate::event::{EventAnswer, EventBatch, EventBatchAnswer, EventList, EventRequest, StoredEvent};
 use crate::ids::{CommandId, EventId, MitigationId};
 use crate::mitigation::{Mitigation, MitigationDetail, MitigationList, MitigationRequest, WithdrawRequest};
@@ -26,8 +26,8 @@ use serde_json::Value;
     reason = "said once, above: the errors of all methods are alike"
 )]
 impl Client {
-    /// Reports an attack, or its end. Repeated after a lost answer only when the event has an id and a
-    /// timestamp, because then the daemon knows the second one as the first.
+    /// Reports an attack, or its end. An event with an id and a timestamp needs no key: the daemon knows the second one as
+    /// the first.
     pub async fn send_event(&self, event: &EventRequest) -> Result<EventAnswer, Error> {
         let known_again = event.event_id.is_some() && event.timestamp.is_some();
         self.change("/v1/events", event, repeat_events(known_again)).await
@@ -75,7 +75,7 @@ impl Client {
 
     /// Mitigates now, inside the guardrails.
     pub async fn create_mitigation(&self, request: &MitigationRequest) -> Result<Mitigation, Error> {
-        self.change("/v1/mitigations", request, Repeat::WhenUnsent).await
+        self.change("/v1/mitigations", request, Repeat::ByKey).await
     }
 
     /// What [`Self::create_mitigation`] would do; changes nothing.
@@ -93,7 +93,7 @@ impl Client {
     ) -> Result<Mitigation, Error> {
         let path = format!("/v1/mitigations/{id}/withdraw");
         let ask = Ask::new(Method::POST, &path).json(request)?;
-        let answer = self.send(ask, Repeat::WhenUnsent).await?;
+        let answer = self.send(ask, Repeat::ByKey).await?;
         if answer.status == StatusCode::ACCEPTED {
             let waits: RemoteCommand = decode(&answer.body)?;
             return Err(Error::Problem(Box::new(waits.not_yet())));
@@ -128,7 +128,7 @@ impl Client {
         request: &ExtendRequest,
     ) -> Result<Mitigation, Error> {
         let path = format!("/v1/mitigations/{id}/extend");
-        self.change(&path, request, Repeat::WhenUnsent).await
+        self.change(&path, request, Repeat::ByKey).await
     }
 
     /// Acknowledges mitigations, or takes that back.
@@ -140,36 +140,36 @@ impl Client {
     /// Writes about a mitigation.
     pub async fn note(&self, id: MitigationId, request: &NoteRequest) -> Result<Mitigation, Error> {
         let path = format!("/v1/mitigations/{id}/notes");
-        self.change(&path, request, Repeat::WhenUnsent).await
+        self.change(&path, request, Repeat::ByKey).await
     }
 
     /// Takes a mitigation in hand.
     pub async fn claim(&self, id: MitigationId, request: &ClaimRequest) -> Result<Mitigation, Error> {
         let path = format!("/v1/mitigations/{id}/claim");
-        self.change(&path, request, Repeat::WhenUnsent).await
+        self.change(&path, request, Repeat::ByKey).await
     }
 
     /// Lets a mitigation go.
     pub async fn release(&self, id: MitigationId, request: &ClaimRequest) -> Result<Mitigation, Error> {
         let path = format!("/v1/mitigations/{id}/release");
-        self.change(&path, request, Repeat::WhenUnsent).await
+        self.change(&path, request, Repeat::ByKey).await
     }
 
     /// Puts a withdrawn mitigation back; answers the successor.
     pub async fn undo(&self, id: MitigationId, request: &UndoRequest) -> Result<Mitigation, Error> {
         let path = format!("/v1/mitigations/{id}/undo");
-        self.change(&path, request, Repeat::WhenUnsent).await
+        self.change(&path, request, Repeat::ByKey).await
     }
 
     /// Confirms a withdrawal, so that it is not undone.
     pub async fn confirm(&self, id: MitigationId, request: &UndoRequest) -> Result<Mitigation, Error> {
         let path = format!("/v1/mitigations/{id}/confirm");
-        self.change(&path, request, Repeat::WhenUnsent).await
+        self.change(&path, request, Repeat::ByKey).await
     }
 
     /// Takes several mitigations back at once.
     pub async fn withdraw_many(&self, request: &BulkWithdrawRequest) -> Result<OperationResults, Error> {
-        self.change("/v1/mitigations/withdraw", request, Repeat::WhenUnsent)
+        self.change("/v1/mitigations/withdraw", request, Repeat::ByKey)
             .await
     }
 
@@ -180,13 +180,13 @@ impl Client {
 
     /// Adds a prefix; withdraws what it overlaps.
     pub async fn add_to_safelist(&self, request: &SafelistRequest) -> Result<SafelistAnswer, Error> {
-        self.change("/v1/safelist", request, Repeat::WhenUnsent).await
+        self.change("/v1/safelist", request, Repeat::ByKey).await
     }
 
     /// Removes a prefix that came through the API.
     pub async fn remove_from_safelist(&self, prefix: IpNet) -> Result<(), Error> {
         let path = format!("/v1/safelist/{prefix}");
-        self.send(Ask::new(Method::DELETE, &path), Repeat::WhenUnsent)
+        self.send(Ask::new(Method::DELETE, &path), Repeat::ByKey)
             .await
             .map(drop)
     }
@@ -227,7 +227,7 @@ impl Client {
         request: &PeerOrderRequest,
     ) -> Result<PeerDetail, Error> {
         let path = format!("{}/{}", peer_path(name), order.as_str());
-        self.change(&path, request, Repeat::WhenUnsent).await
+        self.change(&path, request, Repeat::ByKey).await
     }
 
     /// What holds all announcing back.
@@ -235,16 +235,19 @@ impl Client {
         self.read("/v1/control").await
     }
 
-    /// Stops announcing, withdraws everything, or lets it go on.
+    /// Stops announcing, withdraws everything, or lets it go on. A panic is carried out whenever it is said: that it is not
+    /// recorded yet is an answer, and no reason to say it again.
     pub async fn set_control(&self, request: &ControlRequest) -> Result<Control, Error> {
-        self.change_by(Method::PUT, "/v1/control", request, Repeat::WhenUnsent)
-            .await
+        let repeat = match request.state {
+            ControlState::Panic => Repeat::WhenUnsent,
+            ControlState::Hold | ControlState::Running => Repeat::ByKey,
+        };
+        self.change_by(Method::PUT, "/v1/control", request, repeat).await
     }
 
     /// Resets the breaker, so that new rules are announced again.
     pub async fn reset_breaker(&self, request: &BreakerResetRequest) -> Result<Control, Error> {
-        self.change("/v1/breaker/reset", request, Repeat::WhenUnsent)
-            .await
+        self.change("/v1/breaker/reset", request, Repeat::ByKey).await
     }
 
     /// Whether the daemon answers. Asked once.
@@ -285,6 +288,6 @@ fn repeat_events(known_again: bool) -> Repeat {
     if known_again {
         Repeat::WhenSafe
     } else {
-        Repeat::WhenUnsent
+        Repeat::ByKey
     }
 }

@@ -1,6 +1,7 @@
 //! Requests over TCP and Unix sockets, repetition, errors.
 
 use prefixd_api::client::{Client, Endpoint, Error, Options};
+use prefixd_api::control::{ControlRequest, ControlScope, ControlState};
 use prefixd_api::event::EventRequest;
 use prefixd_api::mitigation::WithdrawRequest;
 use prefixd_api::time::Timestamp;
@@ -121,21 +122,53 @@ async fn a_read_is_repeated_until_it_is_answered() {
     assert_eq!(count(&heads), 3);
 }
 
-#[tokio::test]
-async fn a_change_that_was_sent_is_not_repeated() {
-    let id = "0199a8b2-7c31-7e55-8a4d-2f6b9c01d3e4".parse().unwrap();
-    for reply in [Reply::HangUp, Reply::Answer(503, "retry-after: 0\r\n", "{}")] {
-        let (endpoint, heads) = daemon(vec![reply, ok("{}")]).await;
-        let failed = client(endpoint)
-            .withdraw_mitigation(id, &WithdrawRequest::default())
-            .await;
-        assert!(matches!(failed, Err(Error::Protocol(_))), "{failed:?}");
-        assert_eq!(count(&heads), 1);
-    }
+/// The keys of the requests that came, in order.
+fn keys(heads: &Heads) -> Vec<Option<String>> {
+    let heads = heads.lock().unwrap();
+    let key = |head: &String| {
+        head.lines()
+            .find_map(|line| line.strip_prefix("idempotency-key: "))
+            .map(str::to_owned)
+    };
+    heads.iter().map(key).collect()
 }
 
 #[tokio::test]
-async fn an_event_is_repeated_when_the_daemon_would_know_it_again() {
+async fn a_change_is_repeated_under_its_key_and_the_next_has_another() {
+    let id = "0199a8b2-7c31-7e55-8a4d-2f6b9c01d3e4".parse().unwrap();
+    for reply in [Reply::HangUp, Reply::Answer(503, "retry-after: 0\r\n", "{}")] {
+        let refused = Reply::Answer(404, "", "{}");
+        let (endpoint, heads) = daemon(vec![reply, refused.clone(), refused]).await;
+        let client = client(endpoint);
+        for _ in 0..2 {
+            let failed = client.withdraw_mitigation(id, &WithdrawRequest::default()).await;
+            assert!(matches!(failed, Err(Error::Protocol(_))), "{failed:?}");
+        }
+        let keys = keys(&heads);
+        assert_eq!(keys.len(), 3);
+        assert!(keys.iter().all(Option::is_some), "{keys:?}");
+        assert_eq!(keys[0], keys[1]);
+        assert_ne!(keys[1], keys[2]);
+    }
+}
+
+/// A daemon in trouble looks at no key before it panics: whoever said it knows best whether to say it again.
+#[tokio::test]
+async fn a_panic_that_was_sent_is_not_repeated() {
+    let request = ControlRequest {
+        scope: ControlScope::Pop,
+        state: ControlState::Panic,
+        reason: "the edge is dark".to_owned(),
+        expected_revision: None,
+    };
+    let (endpoint, heads) = daemon(vec![Reply::HangUp, ok("{}")]).await;
+    let failed = client(endpoint).set_control(&request).await;
+    assert!(matches!(failed, Err(Error::Protocol(_))), "{failed:?}");
+    assert_eq!(keys(&heads), [None]);
+}
+
+#[tokio::test]
+async fn an_event_that_the_daemon_knows_again_needs_no_key() {
     let answer = r#"{"event_id":"0199a8b2-7c31-7e55-8a4d-2f6b9c01d3e4","external_event_id":"e","status":"accepted",
         "mitigation_id":null,"group_id":null,"reason":"r"}"#;
     let known = EventRequest {
@@ -143,30 +176,28 @@ async fn an_event_is_repeated_when_the_daemon_would_know_it_again() {
         timestamp: Some(Timestamp::from_micros(0)),
         ..EventRequest::default()
     };
-    for (event, requests) in [
-        (known.clone(), 2),
+    for (event, has_key) in [
+        (known.clone(), false),
         (
             EventRequest {
                 timestamp: None,
                 ..known.clone()
             },
-            1,
+            true,
         ),
         (
             EventRequest {
                 event_id: None,
                 ..known
             },
-            1,
+            true,
         ),
     ] {
         let (endpoint, heads) = daemon(vec![Reply::HangUp, ok(answer)]).await;
-        let sent = client(endpoint).send_event(&event).await;
-        assert_eq!(
-            (sent.is_ok(), count(&heads)),
-            (requests == 2, requests),
-            "{event:?}"
-        );
+        client(endpoint).send_event(&event).await.unwrap();
+        let keys = keys(&heads);
+        assert_eq!(keys.len(), 2);
+        assert_eq!((keys[0].is_some(), &keys[0]), (has_key, &keys[1]), "{event:?}");
     }
 }
 

@@ -676,6 +676,7 @@ fn stopped(announcer: &Announcer, name: &str, state: prefixd_api::control::Stop)
         reason: "INC-4711".to_owned(),
         set_by: "token:noc".to_owned(),
         set_at: announcer.clock.now(),
+        revision: 7,
         recorded: true,
     };
     [(name.into(), Arc::new(stopped))].into()
@@ -873,6 +874,7 @@ async fn what_was_pending_when_a_neighbour_was_held_is_not_announced_to_it() {
             reason: "test".into(),
             set_by: "anna".into(),
             set_at: after(1),
+            revision: 1,
             recorded: true,
         }),
     )]);

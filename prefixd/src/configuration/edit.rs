@@ -1,11 +1,12 @@
 //! Changing one file through the API: checked as a whole configuration, written, put into force; or nothing at all.
 
 use super::file::{self, ReplaceError, Replaced};
-use super::reload::{By, Edited, ReloadError, Reloader};
-use crate::engine::SubmitError;
+use super::reload::{By, Edited, Once, ReloadError, Reloader, Settled};
+use crate::engine::{KeyedReload, SubmitError};
 use prefixd_api::config::{self, Config, ConfigErrors, Inventory, Mistake, Playbooks, Texts};
 use prefixd_api::configuration::{ConfigChanged, ConfigFile, Loss};
 use std::path::PathBuf;
+use std::sync::Arc;
 use tracing::{error, info, warn};
 
 /// What a file is to be.
@@ -102,16 +103,20 @@ impl Reloader {
     ///
     /// # Errors
     /// See [`EditError`].
-    pub async fn edit(&self, edit: Edit) -> Result<ConfigChanged, EditError> {
+    pub async fn edit(
+        &self,
+        edit: Edit,
+        once: Option<Once<ConfigChanged>>,
+    ) -> Result<Settled<ConfigChanged>, EditError> {
         let (file, actor) = (edit.file.file_name(), edit.actor.clone());
         // A task of its own: a caller that goes away must not leave it half done.
         let this = self.clone();
-        let edited = tokio::spawn(async move { this.try_edit(edit).await });
+        let edited = tokio::spawn(async move { this.try_edit(edit, once).await });
         let result = edited
             .await
             .unwrap_or_else(|_| Err(ReloadError::Engine(SubmitError::Defect).into()));
         match &result {
-            Ok(told) if told.head.is_some() => {
+            Ok(Settled::Done(told)) if told.head.is_some() => {
                 info!(
                     actor,
                     file,
@@ -132,8 +137,15 @@ impl Reloader {
         self.inner.dir.join(file.file_name())
     }
 
-    async fn try_edit(&self, edit: Edit) -> Result<ConfigChanged, EditError> {
+    async fn try_edit(
+        &self,
+        edit: Edit,
+        once: Option<Once<ConfigChanged>>,
+    ) -> Result<Settled<ConfigChanged>, EditError> {
         let mut database = self.inner.database.lock().await;
+        if let Some(recalled) = self.recalled(once.as_ref().map(|once| &once.claim)).await? {
+            return Ok(Settled::Recalled(recalled));
+        }
         let Edit { file, content, .. } = edit;
         let (in_force, found) = (self.in_force(), self.on_disk(file).await?);
         if let Some(expected) = &edit.expected
@@ -173,7 +185,7 @@ impl Reloader {
         told.warnings = next.warnings().iter().map(ToString::to_string).collect();
         let prepared = self.prepare(next, &mut database).await?;
         if edit.validate_only || !(is_written || is_pending) {
-            return Ok(told);
+            return Ok(Settled::Done(told));
         }
         let edited = Edited {
             file,
@@ -185,10 +197,24 @@ impl Reloader {
             true => Some(self.replace(file, &found.version, text, &in_force).await?),
             false => None,
         };
+        told.backup = replaced.as_ref().map(Replaced::backup);
+        let keyed = once.map(|Once { claim, answer }| {
+            let told = told.clone();
+            KeyedReload {
+                claim,
+                answer: Arc::new(move |head| {
+                    answer(&ConfigChanged {
+                        head: Some(head),
+                        ..told.clone()
+                    })
+                }),
+            }
+        });
         let by = By {
             actor: &edit.actor,
             expect_count: edit.expect_count,
             edited: Some(edited),
+            keyed,
         };
         match self.put_into_force(prepared, by).await {
             Ok(head) => told.head = Some(head),
@@ -196,17 +222,21 @@ impl Reloader {
         }
         if let Some(replaced) = replaced {
             // It is in force: that the one before has another name is no reason to say otherwise.
-            match on_a_thread(move || replaced.keep()).await {
-                Ok(Ok(name)) => told.backup = Some(name),
-                Ok(Err(error)) => {
-                    warn!(%error, file = file.file_name(), "the version before could not be given its name");
-                }
-                Err(error) => {
-                    warn!(%error, file = file.file_name(), "the version before could not be given its name");
-                }
+            let unkept = match on_a_thread(move || replaced.keep()).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(error) = unkept {
+                told.backup = None;
+                warn!(
+                    error,
+                    file = file.file_name(),
+                    "the version before could not be given its name"
+                );
             }
         }
-        Ok(told)
+        Ok(Settled::Done(told))
     }
 
     /// The configuration with one file as it is to be. The other files are those in force.

@@ -304,14 +304,17 @@ impl Replaced {
         self.directory.sync_all()
     }
 
-    /// It stays: the one before becomes the backup. Answers its name.
-    pub(super) fn keep(mut self) -> io::Result<String> {
+    /// What the one before will be called.
+    pub(super) fn backup(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        format!("{name}{BACKUP}")
+    }
+
+    /// It stays: the one before becomes the backup.
+    pub(super) fn keep(mut self) -> io::Result<()> {
         (self.watch)(Step::Backup)?;
-        let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(BACKUP);
-        std::fs::rename(&self.before, self.path.with_file_name(&name))?;
-        self.sync()?;
-        Ok(name.to_string_lossy().into_owned())
+        std::fs::rename(&self.before, self.path.with_file_name(self.backup()))?;
+        self.sync()
     }
 
     /// It does not stay: the one before comes back to its place, and the backup before it stays. What somebody else wrote

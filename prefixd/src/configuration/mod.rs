@@ -16,4 +16,4 @@ pub(crate) mod wiring;
 
 pub use check::check;
 pub use edit::{Content, Edit, EditError, OnDisk};
-pub use reload::{ReloadError, Reloaded, Reloader};
+pub use reload::{Once, ReloadError, Reloaded, Reloader, Settled};

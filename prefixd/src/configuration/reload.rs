@@ -2,8 +2,11 @@
 
 use super::{check, wiring};
 use crate::announce::Announcer;
-use crate::engine::{Handle, Reload, SubmitError};
+use crate::clock::Clock;
+use crate::engine::{Handle, KeyedReload, Reload, SubmitError};
 use crate::policy::Policy;
+use crate::store::answers::KEPT_FOR;
+use crate::store::{Claim, KeptAnswer, Recalled, Store};
 use arc_swap::ArcSwap;
 use prefixd_api::config::{self, Config, ConfigErrors, Mistake, Settings, Versions};
 use prefixd_api::configuration::ConfigFile;
@@ -36,8 +39,29 @@ pub struct Reloaded {
     pub engine: Handle,
     /// The neighbours.
     pub announcer: Arc<Announcer>,
+    /// Where answers are kept.
+    pub store: Arc<Store>,
+    /// The engine's clock.
+    pub clock: Arc<Clock>,
     /// Everything that only has to be told: who may ask, the log.
     pub adopt: Box<dyn Fn(&Settings) + Send + Sync>,
+}
+
+/// A request that must not be carried out twice, and what it is answered.
+pub struct Once<T> {
+    /// Its key.
+    pub claim: Claim,
+    /// Its answer, as it is kept.
+    pub answer: Arc<dyn Fn(&T) -> KeptAnswer + Send + Sync>,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Settled<T> {
+    /// It was carried out.
+    Done(T),
+    /// Its key was known.
+    Recalled(Recalled),
 }
 
 /// Why a reload changed nothing.
@@ -91,6 +115,8 @@ pub(super) struct By<'a> {
     pub(super) expect_count: Option<u64>,
     /// The one file that they changed.
     pub(super) edited: Option<Edited>,
+    /// The key of their request.
+    pub(super) keyed: Option<KeyedReload>,
 }
 
 /// For the journal: that one file was changed, by whom the entry says.
@@ -127,15 +153,21 @@ impl Reloader {
     ///
     /// # Errors
     /// See [`ReloadError`].
-    pub async fn reload(&self, actor: &str, expect_count: Option<u64>) -> Result<u64, ReloadError> {
+    pub async fn reload(
+        &self,
+        actor: &str,
+        expect_count: Option<u64>,
+        once: Option<Once<u64>>,
+    ) -> Result<Settled<u64>, ReloadError> {
         // A task of its own: a caller that goes away must not leave it half done.
         let (this, by) = (self.clone(), actor.to_owned());
-        let reload = tokio::spawn(async move { this.try_reload(&by, expect_count).await });
+        let reload = tokio::spawn(async move { this.try_reload(&by, expect_count, once).await });
         let result = reload
             .await
             .unwrap_or(Err(ReloadError::Engine(SubmitError::Defect)));
         match &result {
-            Ok(head) => info!(actor, head, "the configuration was reloaded"),
+            Ok(Settled::Done(head)) => info!(actor, head, "the configuration was reloaded"),
+            Ok(Settled::Recalled(_)) => {}
             Err(error) => {
                 warn!(actor, %error, "the configuration was not reloaded; the one before stays in force");
             }
@@ -143,16 +175,48 @@ impl Reloader {
         result
     }
 
-    async fn try_reload(&self, actor: &str, expect_count: Option<u64>) -> Result<u64, ReloadError> {
+    async fn try_reload(
+        &self,
+        actor: &str,
+        expect_count: Option<u64>,
+        once: Option<Once<u64>>,
+    ) -> Result<Settled<u64>, ReloadError> {
         let mut database = self.inner.database.lock().await;
+        if let Some(recalled) = self.recalled(once.as_ref().map(|once| &once.claim)).await? {
+            return Ok(Settled::Recalled(recalled));
+        }
         let next = config::load(&self.inner.dir).map_err(ReloadError::Config)?;
         let prepared = self.prepare(next, &mut database).await?;
+        let keyed = once.map(|Once { claim, answer }| KeyedReload {
+            claim,
+            answer: Arc::new(move |head| answer(&head)),
+        });
         let by = By {
             actor,
             expect_count,
             edited: None,
+            keyed,
         };
-        self.put_into_force(prepared, by).await
+        self.put_into_force(prepared, by).await.map(Settled::Done)
+    }
+
+    /// What is known of a key. Nobody else reloads or changes anything meanwhile, so that it stays so.
+    pub(super) async fn recalled(&self, claim: Option<&Claim>) -> Result<Option<Recalled>, ReloadError> {
+        let Some(claim) = claim else {
+            return Ok(None);
+        };
+        let parts = &self.inner.parts;
+        let since = parts.clock.now().saturating_sub(KEPT_FOR);
+        let pop = self.in_force().settings.pop.clone();
+        let known = parts
+            .store
+            .find_kept(&pop, since, std::slice::from_ref(&claim.name))
+            .await;
+        let known = known.map_err(|error| {
+            warn!(%error, "the store did not say whether a request is a duplicate; its sender is told to retry");
+            ReloadError::Engine(SubmitError::Store)
+        })?;
+        Ok(known.first().map(|kept| kept.recall(&claim.request)))
     }
 
     /// Everything that can refuse a configuration but the journal.
@@ -207,6 +271,7 @@ impl Reloader {
                 .to_owned(),
             told: told(self.in_force().versions(), next.versions(), edited),
             expect_count: by.expect_count,
+            keyed: by.keyed,
         };
         let head = parts.engine.reload(Box::new(reload), by.actor.to_owned()).await?;
         // It is in the journal: nothing from here on can refuse it.

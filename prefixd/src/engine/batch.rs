@@ -1,12 +1,13 @@
 //! One batch: commands decided one after the other on a working copy, each seeing what the ones before changed.
 
-use super::{Answer, Reply, SubmitError};
+use super::keys::kept_of;
+use super::{Answer, KeyedReload, Reply, SubmitError, Told};
 use crate::journal::{DAEMON, Head, Kind, Writer};
 use crate::policy::{
     Command, Decision, Effect, Facts, MitigationEvent, Outcome, PeerChange, PeerWhat, Policy, SetControl,
     State, decide,
 };
-use crate::store::{self, EventKey, Written};
+use crate::store::{self, EventKey, Kept, KeptAnswer, Recalled, Written};
 use prefixd_api::event::{EventAnswer, StoredEvent};
 use prefixd_api::mitigation::{EndReason, Mitigation, MitigationStatus, Scope};
 use prefixd_api::time::Timestamp;
@@ -41,7 +42,18 @@ impl Work {
 #[derive(Debug)]
 pub(super) struct Decided {
     pub(super) work: Work,
-    result: Result<(Outcome, bool), SubmitError>,
+    result: Result<Settled, SubmitError>,
+}
+
+/// What a command came to.
+#[derive(Debug)]
+enum Settled {
+    Decided {
+        outcome: Outcome,
+        replay: bool,
+        kept: Option<Arc<KeptAnswer>>,
+    },
+    Recalled(Recalled),
 }
 
 /// What is decided for one commit.
@@ -54,6 +66,8 @@ pub(super) struct Batch {
     now: Timestamp,
     /// Answers of this batch, for duplicates inside it.
     answers: Answers,
+    /// Answers that are kept for requests with a key.
+    kept: Vec<Kept>,
 }
 
 /// The answers that events with a key of their own got.
@@ -72,6 +86,7 @@ impl Batch {
             writer: Writer::new(pop, head),
             now,
             answers: Answers::new(),
+            kept: Vec::new(),
         }
     }
 
@@ -83,6 +98,11 @@ impl Batch {
     /// The answers decided so far.
     pub(super) fn answers(&self) -> &Answers {
         &self.answers
+    }
+
+    /// What is kept of them.
+    pub(super) fn kept(&self) -> &[Kept] {
+        &self.kept
     }
 
     /// Whether there is anything to make durable.
@@ -117,13 +137,22 @@ impl Batch {
     pub(super) fn replay(&mut self, work: Work, answer: EventAnswer) {
         self.items.push(Decided {
             work,
-            result: Ok((
-                Outcome::Event {
+            result: Ok(Settled::Decided {
+                outcome: Outcome::Event {
                     answer,
                     refused: None,
                 },
-                true,
-            )),
+                replay: true,
+                kept: None,
+            }),
+        });
+    }
+
+    /// A request whose key is known.
+    pub(super) fn recall(&mut self, work: Work, recalled: Recalled) {
+        self.items.push(Decided {
+            work,
+            result: Ok(Settled::Recalled(recalled)),
         });
     }
 
@@ -149,12 +178,33 @@ impl Batch {
         decide: impl FnOnce(&State, &Command, Timestamp) -> Decision,
     ) -> bool {
         let (working, now) = (&self.working, self.now);
-        let decided = catch_unwind(AssertUnwindSafe(|| decide(working, &work.command, now)));
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            let decision = decide(working, &work.command, now);
+            let after = || {
+                let mut after = working.clone();
+                after.apply(&decision.effects);
+                after
+            };
+            // A request that changed nothing may be made again.
+            let kept = (!decision.effects.is_empty()).then(|| kept_of(&work, &decision.outcome, after, now));
+            (decision, kept.flatten())
+        }));
         let result = match decided {
-            Ok(decision) => self.take(decision).map_err(|defect| {
-                error!(%defect, command = ?work.command, "a decision cannot be written to the journal");
-                SubmitError::Defect
-            }),
+            Ok((decision, kept)) => match self.take(decision) {
+                Ok((outcome, replay)) => {
+                    let answer = kept.as_ref().map(|kept| Arc::clone(&kept.answer));
+                    self.kept.extend(kept);
+                    Ok(Settled::Decided {
+                        outcome,
+                        replay,
+                        kept: answer,
+                    })
+                }
+                Err(defect) => {
+                    error!(%defect, command = ?work.command, "a decision cannot be written to the journal");
+                    Err(SubmitError::Defect)
+                }
+            },
             Err(_) => {
                 error!(command = ?work.command, "deciding this command panicked; it was refused");
                 self.fail_closed(&work.command);
@@ -202,6 +252,15 @@ impl Batch {
         self.writer.append(self.now, actor, kind, subject, body);
     }
 
+    /// Keeps what a reload is answered, whose entry was the last one.
+    pub(super) fn keep(&mut self, keyed: KeyedReload) {
+        self.kept.push(Kept {
+            answer: Arc::new((keyed.answer)(self.writer.head().seq)),
+            claim: keyed.claim,
+            at: self.now,
+        });
+    }
+
     /// Answers nobody yet, changes nothing yet: what a commit needs.
     pub(super) fn seal(self) -> Sealed {
         let head = self.writer.head();
@@ -212,6 +271,7 @@ impl Batch {
                 pop: self.writer.pop(),
                 effects: self.effects,
                 written: self.written,
+                kept: self.kept,
                 entries: self.writer.into_entries(),
             }),
             answers: self.answers,
@@ -286,7 +346,13 @@ impl Sealed {
         self.items
             .iter()
             .filter_map(|item| match (&item.work.command, &item.result) {
-                (Command::Control(set), Ok((Outcome::ControlChanged, _))) => Some(set.clone()),
+                (
+                    Command::Control(set),
+                    Ok(Settled::Decided {
+                        outcome: Outcome::ControlChanged,
+                        ..
+                    }),
+                ) => Some(set.clone()),
                 _ => None,
             })
             .collect()
@@ -296,7 +362,7 @@ impl Sealed {
     pub(super) fn fail_callers(&mut self, why: &SubmitError) {
         for item in &mut self.items {
             if let Some(reply) = item.work.reply.take() {
-                let _ = reply.send(Err(why.clone()));
+                reply.fail(why.clone());
             }
         }
     }
@@ -306,18 +372,27 @@ impl Decided {
     /// Tells the caller, now that the outcome is durable.
     pub(super) fn answer(self, head: u64) {
         let Some(reply) = self.work.reply else { return };
-        // A caller that has gone away has lost its answer, not its effect.
-        let _ = reply.send(self.result.map(|(outcome, replay)| Answer {
-            outcome,
-            replay,
-            head,
+        reply.send(self.result.map(|settled| match settled {
+            Settled::Decided {
+                outcome,
+                replay,
+                kept,
+            } => Told::Decided {
+                answer: Answer {
+                    outcome,
+                    replay,
+                    head,
+                },
+                kept,
+            },
+            Settled::Recalled(recalled) => Told::Recalled(recalled),
         }));
     }
 
     /// Tells the caller that nothing was done.
     pub(super) fn fail(self, why: SubmitError) {
         if let Some(reply) = self.work.reply {
-            let _ = reply.send(Err(why));
+            reply.fail(why);
         }
     }
 }

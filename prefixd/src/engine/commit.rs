@@ -14,7 +14,7 @@ use super::run::{Engine, EngineError, LOOK_AGAIN, RETRY, TICK};
 use super::stops::{is_owed, next_urgent};
 use super::{Request, SubmitError};
 use crate::policy::{Command, Effect, State, Trip, is_changed, next_deadline};
-use crate::store::CommitError;
+use crate::store::{CommitError, Kept};
 use futures_util::future::{BoxFuture, FutureExt, MaybeDone, maybe_done};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Mitigation, Scope};
@@ -86,6 +86,13 @@ impl Engine {
             .map(Batch::answers)
             .into_iter()
             .chain(committing)
+    }
+
+    /// What is kept for requests with a key, decided and not durable yet.
+    pub(super) fn undecided_kept(&self) -> impl Iterator<Item = &Kept> {
+        let committing = self.commit.iter().flat_map(|commit| &commit.sealed.content.kept);
+        let drafted = self.draft.iter().flat_map(Batch::kept);
+        drafted.chain(committing)
     }
 
     /// Gives the next batch to the store, unless it is still busy with one.
@@ -290,7 +297,7 @@ impl Engine {
         for request in self.waiting.drain(..) {
             match request {
                 Request::Command { command, reply } => {
-                    let _ = reply.send(Err(SubmitError::Store));
+                    reply.fail(SubmitError::Store);
                     if is_owed(&command) {
                         self.own.push_front(command);
                     }
@@ -304,7 +311,7 @@ impl Engine {
     fn refuse(&mut self, work: Work) {
         match work.reply {
             Some(reply) => {
-                let _ = reply.send(Err(SubmitError::Store));
+                reply.fail(SubmitError::Store);
                 if is_owed(&work.command) {
                     self.own.push_front(work.command);
                 }

@@ -9,6 +9,7 @@ mod breaker;
 mod commit;
 mod deadlines;
 mod dry_run;
+mod keys;
 mod known;
 mod quarantine;
 mod reconcile;
@@ -20,6 +21,7 @@ mod stops;
 #[cfg(test)]
 mod tests;
 
+pub use keys::{Keyed, KeyedReload, Reply, Told};
 pub use run::{Engine, EngineError, Parts, Reload, Settings};
 
 use crate::announce::Drift;
@@ -112,9 +114,6 @@ pub struct Handle {
     feed: broadcast::Sender<Arc<Entry>>,
 }
 
-/// Who waits for a command.
-pub(crate) type Reply = oneshot::Sender<Result<Answer, SubmitError>>;
-
 /// Who waits for a configuration to come into force.
 pub(crate) type ReloadReply = oneshot::Sender<Result<u64, SubmitError>>;
 
@@ -143,11 +142,26 @@ impl Handle {
     /// See [`SubmitError`].
     pub async fn submit(&self, command: Command) -> Result<Answer, SubmitError> {
         let (reply, answer) = oneshot::channel();
+        self.ask(command, Reply::Plain(reply))?;
+        answer.await.unwrap_or(Err(SubmitError::Stopping))
+    }
+
+    /// The same of a request that must not be carried out twice.
+    ///
+    /// # Errors
+    /// See [`SubmitError`].
+    pub async fn submit_keyed(&self, command: Command, keyed: Keyed) -> Result<Told, SubmitError> {
+        let (to, told) = oneshot::channel();
+        let keyed = Box::new(keyed);
+        self.ask(command, Reply::Keyed { to, keyed })?;
+        told.await.unwrap_or(Err(SubmitError::Stopping))
+    }
+
+    fn ask(&self, command: Command, reply: Reply) -> Result<(), SubmitError> {
         let command = self.numbered(command);
         let overtakes = matches!(&command, Command::Control(set) if set.is_panic());
         let lane = if overtakes { &self.urgent } else { &self.requests };
-        send(lane, Request::Command { command, reply })?;
-        answer.await.unwrap_or(Err(SubmitError::Stopping))
+        send(lane, Request::Command { command, reply })
     }
 
     /// What people say on what may be announced has an order, also where a panic overtakes the rest.

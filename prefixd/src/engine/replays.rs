@@ -1,10 +1,10 @@
 //! Exact duplicates: they get the answer that the first one got.
 
-use super::Request;
 use super::batch::{Answers, Work};
 use super::run::Engine;
+use super::{Reply, Request};
 use crate::policy::Command;
-use crate::store::EventKey;
+use crate::store::{ClaimName, EventKey, Kept, Recalled, StoreError};
 use prefixd_api::event::EventAnswer;
 use std::collections::HashMap;
 use tracing::warn;
@@ -16,6 +16,8 @@ const MAX_KEYS: usize = 512;
 #[derive(Default)]
 pub(super) struct Replays {
     answers: HashMap<EventKey, EventAnswer>,
+    /// Answers to requests with a key.
+    pub(super) kept: HashMap<ClaimName, Kept>,
     /// It did not say: who may be a duplicate is told to retry.
     failed: bool,
 }
@@ -26,12 +28,21 @@ pub(super) enum Seen {
     Never,
     /// It was answered like this.
     Before(EventAnswer),
+    /// Its key is known.
+    Recalled(Recalled),
     /// Only the store could tell, and it did not.
     Unknown,
 }
 
 impl Engine {
     pub(super) fn seen(&self, work: &Work, from_store: &Replays) -> Seen {
+        if let Some(keyed) = work.reply.as_ref().and_then(Reply::keyed) {
+            match self.recalled(keyed, from_store) {
+                Some(recalled) => return Seen::Recalled(recalled),
+                None if from_store.failed => return Seen::Unknown,
+                None => {}
+            }
+        }
         let Some(key) = key_of(&work.command) else {
             return Seen::Never;
         };
@@ -59,26 +70,33 @@ impl Engine {
             .filter(|key| self.known.needs_store(key))
             .take(MAX_KEYS)
             .collect();
-        if keys.is_empty() {
+        let names = self.names_waiting();
+        if keys.is_empty() && names.is_empty() {
             return Replays::default();
         }
-        let (store, pop) = (self.store(), self.pop());
-        match self
-            .meanwhile(Box::pin(async move { store.find_replays(&pop, &keys).await }))
-            .await
-        {
-            Ok(events) => Replays {
+        let (store, pop, since) = (self.store(), self.pop(), self.kept_since());
+        let question = async move {
+            let events = store.find_replays(&pop, &keys).await?;
+            let kept = store.find_kept(&pop, since, &names).await?;
+            Ok::<_, StoreError>((events, kept))
+        };
+        match self.meanwhile(Box::pin(question)).await {
+            Ok((events, kept)) => Replays {
                 answers: events
                     .iter()
                     .filter_map(|event| Some((EventKey::of(event)?, event.answer(None))))
                     .collect(),
+                kept: kept
+                    .into_iter()
+                    .map(|kept| (kept.claim.name.clone(), kept))
+                    .collect(),
                 failed: false,
             },
             Err(error) => {
-                warn!(%error, "the store did not say whether events are duplicates; their senders are told to retry");
+                warn!(%error, "the store did not say whether requests are duplicates; their senders are told to retry");
                 Replays {
-                    answers: HashMap::new(),
                     failed: true,
+                    ..Replays::default()
                 }
             }
         }

@@ -12,12 +12,13 @@ use super::reconcile::Reconciling;
 use super::replays::{Replays, Seen};
 use super::restore::restore;
 use super::stops::{Unrecorded, is_owed, next_urgent};
-use super::{FEED_BACKLOG, Handle, QUEUE, ReloadReply, Request, Snapshot, SubmitError, URGENT};
+use super::{FEED_BACKLOG, Handle, KeyedReload, QUEUE, ReloadReply, Request, Snapshot, SubmitError, URGENT};
 use crate::announce::{Announcer, Neighbor};
 use crate::clock::{Clock, STEP};
 use crate::journal::{Head, Kind};
 use crate::metrics::Metrics;
 use crate::policy::{Command, Facts, Policy, Reserved, State, Trip, next_deadline};
+use crate::store::answers::KEPT_EACH;
 use crate::store::{Loaded, Store};
 use arc_swap::ArcSwap;
 use prefixd_api::control::ControlScope;
@@ -96,6 +97,8 @@ pub struct Reload {
     pub subject: String,
     /// For the record: the fields of its feed message, as a JSON object.
     pub told: String,
+    /// The key of the request that asked for it.
+    pub keyed: Option<KeyedReload>,
     /// How many mitigations may lose rules because something is switched to dry-run; absent: none.
     pub expect_count: Option<u64>,
 }
@@ -489,6 +492,10 @@ impl Engine {
                 self.parts.metrics.replays.inc();
                 batch.replay(work, answer);
             }
+            Seen::Recalled(recalled) => {
+                self.parts.metrics.replays.inc();
+                batch.recall(work, recalled);
+            }
             Seen::Unknown => batch.refuse(work, SubmitError::Store),
             Seen::Never if let Some(refusal) = self.overruled(&work.command) => {
                 batch.decide_by(work, |_, _, _| refusal);
@@ -583,6 +590,9 @@ impl Engine {
         let before = self.head;
         let mut batch = self.next_batch();
         batch.append(actor, Kind::Config, next.subject, next.told);
+        if let Some(keyed) = next.keyed {
+            batch.keep(keyed);
+        }
         self.draft = Some(batch);
         self.settle().await?;
         if self.store_failing_since.is_some() {
@@ -665,7 +675,7 @@ impl Engine {
                 .clock
                 .now()
                 .saturating_sub(self.parts.settings.retention);
-            let pruning = prune(self.store(), self.pop(), horizon);
+            let pruning = prune(self.store(), self.pop(), horizon, self.kept_since());
             self.pruning = Some(AbortOnDropHandle::new(tokio::spawn(pruning)));
         }
         Ok(())
@@ -705,7 +715,10 @@ async fn next_event(sessions: &mut broadcast::Receiver<SessionEvent>) -> Option<
 }
 
 /// Removes old history in small steps, beside the commits.
-async fn prune(store: Arc<Store>, pop: Arc<str>, horizon: Timestamp) {
+async fn prune(store: Arc<Store>, pop: Arc<str>, horizon: Timestamp, kept_since: Timestamp) {
+    if let Err(error) = store.forget_kept(&pop, kept_since, KEPT_EACH).await {
+        warn!(%error, "old answers could not be pruned; it is tried again");
+    }
     loop {
         match store.prune(&pop, horizon, PRUNE_ROWS).await {
             Ok(pruned) if pruned.is_done() => return,

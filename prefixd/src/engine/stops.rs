@@ -3,7 +3,7 @@
 
 use super::Request;
 use super::run::Engine;
-use crate::policy::{Command, Decision, SetControl, State};
+use crate::policy::{Command, Decision, SetControl, State, revision_at};
 use prefixd_api::control::{ControlScope, ControlState, Stop, Stopped};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
@@ -63,6 +63,7 @@ impl Engine {
             reason: set.reason.clone(),
             set_by: set.actor.clone(),
             set_at: self.parts.clock.now(),
+            revision: revision_at(self.parts.clock.now()),
             recorded: false,
         });
         self.panics.insert(set.scope.clone(), set.said);

@@ -1,9 +1,10 @@
 //! The configuration: what is in force, its files, changing and reloading them.
 
-use super::extract::{Json, PathText, Query, Text, answer, ok};
+use super::extract::{Json, PathText, Query, Text, ok};
 use super::identity::Principal;
+use super::keys::{Key, Reply, once, replayed};
 use super::{App, Failure};
-use crate::configuration::{Content, Edit};
+use crate::configuration::{Content, Edit, Settled};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -25,11 +26,19 @@ use serde_json::Value;
 pub(super) async fn reload(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     request: Option<Json<ReloadRequest>>,
 ) -> Result<Response, Failure> {
     let expect_count = request.and_then(|Json(request)| request.expect_count);
-    let head = app.reloader.reload(&principal.actor, expect_count).await?;
-    ok(&serde_json::json!({ "status": "reloaded", "head": head }))
+    let once = once(&key, reloaded);
+    match app.reloader.reload(&principal.actor, expect_count, once).await? {
+        Settled::Done(head) => Ok(reloaded(&head)?.into_response()),
+        Settled::Recalled(recalled) => replayed(recalled),
+    }
+}
+
+fn reloaded(head: &u64) -> Result<Reply, Failure> {
+    Reply::json(200, &serde_json::json!({ "status": "reloaded", "head": head }))
 }
 
 macro_rules! documents {
@@ -113,11 +122,12 @@ macro_rules! changes {
         pub(super) async fn $name(
             State(app): State<App>,
             Extension(principal): Extension<Principal>,
+            key: Key,
             headers: HeaderMap,
             query: Query,
             Json(request): Json<NewDocument<$type>, MAX_FILE>,
         ) -> Result<Response, Failure> {
-            edit(&app, principal, &headers, query, $file, $content(request.document)).await
+            edit(&app, (principal, &key), &headers, query, $file, $content(request.document)).await
         }
     )*};
 }
@@ -167,6 +177,7 @@ pub(super) async fn text(
 pub(super) async fn set_text(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     PathText(name): PathText,
     headers: HeaderMap,
     query: Query,
@@ -179,12 +190,20 @@ pub(super) async fn set_text(
             "the text is empty; a file without anything in it is written {}",
         ));
     }
-    edit(&app, principal, &headers, query, file, Content::Text(text)).await
+    edit(
+        &app,
+        (principal, &key),
+        &headers,
+        query,
+        file,
+        Content::Text(text),
+    )
+    .await
 }
 
 async fn edit(
     app: &App,
-    principal: Principal,
+    (principal, key): (Principal, &Key),
     headers: &HeaderMap,
     mut query: Query,
     file: ConfigFile,
@@ -202,24 +221,30 @@ async fn edit(
              be lost",
         ));
     }
-    let told = app
-        .reloader
-        .edit(Edit {
-            file,
-            content,
-            expected,
-            expect_count,
-            validate_only,
-            actor: principal.actor,
-        })
-        .await?;
-    let response = answer(200, &told)?;
-    // The tag of what is there, which after a mere check is what was there before.
-    Ok(if told.validated_only {
-        response
-    } else {
-        tagged(response, &told.version)
-    })
+    let edit = Edit {
+        file,
+        content,
+        expected,
+        expect_count,
+        validate_only,
+        actor: principal.actor,
+    };
+    match app.reloader.edit(edit, once(key, changed)).await? {
+        Settled::Done(told) => {
+            let response = changed(&told)?.into_response();
+            // The tag of what is there, which after a mere check is what was there before.
+            Ok(if told.validated_only {
+                response
+            } else {
+                tagged(response, &told.version)
+            })
+        }
+        Settled::Recalled(recalled) => replayed(recalled),
+    }
+}
+
+fn changed(told: &ConfigChanged) -> Result<Reply, Failure> {
+    Reply::json(200, told)
 }
 
 fn file(name: &str) -> Result<ConfigFile, Failure> {

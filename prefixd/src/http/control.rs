@@ -2,10 +2,11 @@
 
 use super::extract::{Json, Query, ok};
 use super::identity::Principal;
+use super::keys::{Done, Key, Reply};
 use super::mitigations::reason;
 use super::{App, Failure};
-use crate::engine::{Snapshot, SubmitError};
-use crate::policy::{Command, Outcome, ResetBreaker, SetControl};
+use crate::engine::Snapshot;
+use crate::policy::{Command, Outcome, ResetBreaker, SetControl, State as Committed};
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
@@ -30,6 +31,7 @@ pub(super) async fn get(State(app): State<App>, query: Query) -> Result<Response
 pub(super) async fn reset_breaker(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     Json(request): Json<BreakerResetRequest>,
 ) -> Result<Response, Failure> {
     reason(&request.reason)?;
@@ -37,9 +39,9 @@ pub(super) async fn reset_breaker(
         actor: principal.actor,
         reason: request.reason,
     });
-    match app.engine.submit(command).await?.outcome {
-        Outcome::ControlChanged => ok(&control(&app)),
-        other => Err(Failure::internal(&format_args!(
+    match app.carry_out(&key, command, changed).await? {
+        Done::Answered(response) => Ok(response),
+        Done::Otherwise(other) => Err(Failure::internal(&format_args!(
             "resetting the breaker came to {other:?}"
         ))),
     }
@@ -51,7 +53,7 @@ pub(super) async fn reset_breaker(
     (status = 200, description = "In force, committed; or it was so already", body = Control),
     (status = 400, body = Problem), (status = 403, body = Problem),
     (status = 404, description = "No such customer or neighbour", body = Problem),
-    (status = 409, description = "A panic stays in force: this was said before it, or would hold a neighbour in panic",
+    (status = 409, description = "Something else was said meanwhile; or a panic stays in force: this was said before it, or would hold a neighbour in panic",
         body = Problem),
     (status = 503, description = "Not committed; a panic is in force all the same, and recorded when the database is back",
         body = Problem),
@@ -59,6 +61,7 @@ pub(super) async fn reset_breaker(
 pub(super) async fn set(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     Json(request): Json<ControlRequest>,
 ) -> Result<Response, Failure> {
     reason(&request.reason)?;
@@ -67,8 +70,15 @@ pub(super) async fn set(
         state: request.state,
         actor: principal.actor,
         reason: request.reason,
+        expected_revision: request.expected_revision,
         said: 0,
     };
+    if command.is_panic() && command.expected_revision.is_some() {
+        return Err(Failure::field(
+            "expected_revision",
+            "does not go with panic, which waits for nothing; leave it out",
+        ));
+    }
     if !command.is_panic() && !principal.role.includes(Role::Admin) {
         return Err(Failure::new(
             Code::AuthForbidden,
@@ -80,20 +90,33 @@ pub(super) async fn set(
     }
     exists(&app, &command.scope)?;
     let (is_panic, scope) = (command.is_panic(), command.scope.clone());
-    match app.engine.submit(Command::Control(command)).await {
-        Ok(answer) => match answer.outcome {
-            Outcome::ControlChanged => ok(&control(&app)),
-            Outcome::Refused(problem) => Err(problem.into()),
-            other => Err(Failure::internal(&format_args!("a word on control came to {other:?}"))),
-        },
-        Err(SubmitError::Store) if is_panic && is_in_force(&app, &scope) => Err(Problem::new(
+    // A panic waits for nothing, and so not for what a key means either: it is carried out whenever it is said.
+    let key = if is_panic { Key::none() } else { key };
+    match app.carry_out(&key, Command::Control(command), changed).await {
+        Ok(Done::Answered(response)) => Ok(response),
+        Ok(Done::Otherwise(Outcome::Refused(problem))) => Err(problem.into()),
+        Ok(Done::Otherwise(other)) => Err(Failure::internal(&format_args!("a word on control came to {other:?}"))),
+        Err(error) if error.is(Code::StoreUnavailable) && is_panic && is_in_force(&app, &scope) => Err(Problem::new(
             Code::StoreUnavailable,
             "the panic is in force: its rules are withdrawn and nothing is announced. The database does not take changes, so \
              it is not recorded yet; that follows by itself. A start of prefixd before that announces again what is stored",
         )
         .with_retry_after(1)
         .into()),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
+    }
+}
+
+fn changed(app: &App, state: &Committed, outcome: &Outcome) -> Option<Result<Reply, Failure>> {
+    match outcome {
+        Outcome::ControlChanged => {
+            let control = Control {
+                breaker: state.breaker.as_deref().cloned(),
+                stopped: stopped(state, &app.engine.snapshot().stops_unrecorded),
+            };
+            Some(Reply::json(200, &control))
+        }
+        _ => None,
     }
 }
 
@@ -140,8 +163,11 @@ fn control(app: &App) -> Control {
 
 /// What people stopped, recorded or not, the whole POP first.
 pub(super) fn in_force(snapshot: &Snapshot) -> Vec<Stopped> {
-    let unrecorded = &snapshot.stops_unrecorded;
-    let recorded = snapshot.state.stopped.values();
+    stopped(&snapshot.state, &snapshot.stops_unrecorded)
+}
+
+fn stopped(state: &Committed, unrecorded: &[Arc<Stopped>]) -> Vec<Stopped> {
+    let recorded = state.stopped.values();
     let is_newer = |stopped: &&Arc<Stopped>| unrecorded.iter().all(|other| other.scope != stopped.scope);
     let mut stopped: Vec<Stopped> = recorded
         .filter(is_newer)

@@ -1,13 +1,15 @@
 //! What the OpenAPI document says of every route alike, so that no route has to repeat it, or can forget it.
 
+use super::keys;
 use super::routes::Need;
 use prefixd_api::problem::PROBLEM_JSON;
 use utoipa::openapi::extensions::Extensions;
-use utoipa::openapi::path::Operation;
-use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder};
 
 /// Completes what a route says of itself: who may ask, how anything can be refused, and the form of a refusal.
-pub(super) fn complete(operation: &mut Operation, need: Need) {
+pub(super) fn complete(operation: &mut Operation, need: Need, takes_key: bool) {
     let who = match need {
         Need::Public => "public".to_owned(),
         Need::Role(role) => role.to_string(),
@@ -31,6 +33,22 @@ pub(super) fn complete(operation: &mut Operation, need: Need) {
     if operation.request_body.is_some() {
         refusals.push(("413", "The body is too long"));
         refusals.push(("415", "The body is of another type"));
+    }
+    if takes_key {
+        let key = ParameterBuilder::new()
+            .name(keys::KEY.as_str())
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(
+                "Carry this out once, however often it is sent: within 24 hours the same key gets the answer that was kept",
+            ))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
+        operation
+            .parameters
+            .get_or_insert_default()
+            .push(RefOr::T(key.build()));
+        refusals.push(("422", "The Idempotency-Key was used for another request"));
+        refusals.push(("409", "Done before; the answer was too long to be kept"));
     }
     let has_parameters = operation.parameters.as_ref().is_some_and(|all| !all.is_empty());
     if operation.request_body.is_some() || has_parameters {

@@ -77,6 +77,11 @@ impl Failure {
         self
     }
 
+    /// Whether it is this problem.
+    pub(super) fn is(&self, code: Code) -> bool {
+        self.0.problem.code == code.as_str()
+    }
+
     /// What is answered.
     pub(super) fn into_problem(self) -> Problem {
         self.0.problem

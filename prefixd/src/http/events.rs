@@ -4,10 +4,12 @@ use super::error::Told;
 use super::extract::{Json, PathText, Query, answer, ok, parse, path};
 use super::gate::RequestId;
 use super::identity::Principal;
+use super::keys::{Key, Reply, mark_replayed, mismatch};
 use super::{App, Failure};
-use crate::engine::Answer;
+use crate::engine::{self, Answer, Keyed};
 use crate::policy::{Command, EventCommand, FreshIds, Outcome};
-use crate::store::{EventFilter, PageRequest};
+use crate::store::answers::KEPT_FOR;
+use crate::store::{Claim, EventFilter, PageRequest, Recalled};
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
@@ -40,11 +42,16 @@ const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) async fn send(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     Json(request): Json<EventRequest>,
 ) -> Result<Response, Failure> {
     limit(&app, &principal, 1)?;
-    let (status, told) = decide(&app, &principal, request).await?;
-    answer(status, &told)
+    let decided = decide(&app, &principal, &key, request).await?;
+    let mut response = answer(decided.status, &decided.answer)?;
+    if decided.by_key {
+        mark_replayed(&mut response);
+    }
+    Ok(response)
 }
 
 /// Report up to 100 events, each judged by itself.
@@ -57,6 +64,7 @@ pub(super) async fn send_batch(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
     Extension(id): Extension<RequestId>,
+    key: Key,
     Json(batch): Json<EventBatch>,
 ) -> Result<Response, Failure> {
     let count = batch.events.len();
@@ -67,15 +75,51 @@ pub(super) async fn send_batch(
         ));
     }
     limit(&app, &principal, u32::try_from(count).unwrap_or(u32::MAX))?;
+    known_batch(&app, &key, count).await?;
     // Handed over in order and together, so that they share a commit.
-    let results = batch.events.iter().map(|event| async {
-        match parse::<EventRequest>(event.get().as_bytes()) {
-            Ok(request) => result(decide(&app, &principal, request).await, &id),
-            Err(failure) => result(Err(failure), &id),
+    let decided = batch.events.iter().enumerate().map(|(number, event)| {
+        let (app, principal, key) = (&app, &principal, key.item(number));
+        async move {
+            let request = parse::<EventRequest>(event.get().as_bytes())?;
+            decide(app, principal, &key, request).await
         }
     });
-    let results = futures_util::future::join_all(results).await;
-    ok(&EventBatchAnswer { results })
+    let decided = futures_util::future::join_all(decided).await;
+    let by_key = decided.iter().flatten().any(|decided| decided.by_key);
+    let results = decided
+        .into_iter()
+        .map(|decided| result(decided.map(|decided| (decided.status, decided.answer)), &id))
+        .collect();
+    let mut response = ok(&EventBatchAnswer { results })?;
+    if by_key {
+        mark_replayed(&mut response);
+    }
+    Ok(response)
+}
+
+/// Each event of a batch is kept by itself; another batch under the same key must not get as far as its first new event.
+async fn known_batch(app: &App, key: &Key, count: usize) -> Result<(), Failure> {
+    let Some(claim) = key.claim() else {
+        return Ok(());
+    };
+    let items = (0..count).filter_map(|number| Some(key.item(number).claim()?.name.clone()));
+    let since = app.clock.now().saturating_sub(KEPT_FOR);
+    let known = app
+        .store
+        .find_kept(&app.pop, since, &items.collect::<Vec<_>>())
+        .await?;
+    if known.iter().any(|kept| kept.claim.request != claim.request) {
+        return Err(mismatch());
+    }
+    Ok(())
+}
+
+/// What became of an event.
+struct Decided {
+    status: u16,
+    answer: EventAnswer,
+    /// It was sent before, under the same key.
+    by_key: bool,
 }
 
 fn result(decided: Result<(u16, EventAnswer), Failure>, id: &RequestId) -> EventBatchResult {
@@ -141,8 +185,9 @@ fn limit(app: &App, principal: &Principal, events: u32) -> Result<(), Failure> {
 async fn decide(
     app: &App,
     principal: &Principal,
+    key: &Key,
     request: EventRequest,
-) -> Result<(u16, EventAnswer), Failure> {
+) -> Result<Decided, Failure> {
     let event = Event::try_from(request).map_err(Failure::fields)?;
     let seen_at = seen_at(app, event.timestamp)?;
     let command = EventCommand {
@@ -151,12 +196,24 @@ async fn decide(
         actor: principal.actor.clone(),
         seen_at,
     };
-    let Answer { outcome, replay, .. } = app.engine.submit(Command::Event(Box::new(command))).await?;
+    let command = Command::Event(Box::new(command));
+    let told = match key.claim() {
+        None => app.engine.submit(command).await?,
+        Some(claim) => match app.engine.submit_keyed(command, keyed(claim)).await? {
+            engine::Told::Decided { answer, .. } => answer,
+            engine::Told::Recalled(recalled) => return again(recalled),
+        },
+    };
+    let Answer { outcome, replay, .. } = told;
     match outcome {
         Outcome::Event {
             answer,
             refused: None,
-        } => Ok((if replay { 200 } else { 202 }, answer)),
+        } => Ok(Decided {
+            status: if replay { 200 } else { 202 },
+            answer,
+            by_key: false,
+        }),
         Outcome::Event {
             answer,
             refused: Some((guardrail, why)),
@@ -168,6 +225,32 @@ async fn decide(
         Outcome::Refused(problem) => Err(problem.into()),
         other => Err(Failure::internal(&format_args!("an event came to {other:?}"))),
     }
+}
+
+fn keyed(claim: &Claim) -> Keyed {
+    Keyed {
+        claim: claim.clone(),
+        answer: Arc::new(|_, outcome| match outcome {
+            Outcome::Event {
+                answer,
+                refused: None,
+            } => Some(Reply::json(202, answer).ok()?.into_kept()),
+            _ => None,
+        }),
+    }
+}
+
+/// The answer that was kept.
+fn again(recalled: Recalled) -> Result<Decided, Failure> {
+    let Recalled::Same(kept) = recalled else {
+        return Err(mismatch());
+    };
+    let body = kept.body.as_deref().unwrap_or_default();
+    Ok(Decided {
+        status: kept.status,
+        answer: serde_json::from_str(body).map_err(|error| Failure::internal(&error))?,
+        by_key: true,
+    })
 }
 
 /// The event's own time on the engine's clock: its age is judged by the wall clock, which the source's clock

@@ -88,7 +88,16 @@ async fn body(request: Request<Body>, media_type: &str, longest: usize) -> Resul
         ));
     }
     let stopping = request.extensions().get::<Stopping>().cloned();
-    let body = Limited::new(request.into_body(), longest).collect();
+    collect(request.into_body(), longest, stopping).await
+}
+
+/// All of a body, in time.
+pub(super) async fn collect(
+    body: Body,
+    longest: usize,
+    stopping: Option<Stopping>,
+) -> Result<Bytes, Failure> {
+    let body = Limited::new(body, longest).collect();
     tokio::select! {
         body = timeout(BODY_TIMEOUT, body) => match body {
             Ok(Ok(body)) => Ok(body.to_bytes()),

@@ -3,6 +3,7 @@
 use super::App;
 use super::error::{Failure, Told};
 use super::identity::{Access, Principal, Remote, Stranger};
+use super::keys;
 use super::routes::{Need, Needs};
 use crate::metrics::RouteLabel;
 use axum::body::Body;
@@ -60,13 +61,17 @@ pub(super) async fn pass(State(gate): State<Gate>, mut request: Request, next: N
         .admit(request.headers(), remote, &method, route.as_deref())
         .await
     {
-        Ok(admitted) => {
-            if let Some((principal, access)) = admitted {
-                actor.clone_from(&principal.actor);
-                request.extensions_mut().insert(principal);
-                request.extensions_mut().insert(access);
+        Ok(None) => next.run(request).await,
+        Ok(Some((principal, access))) => {
+            actor.clone_from(&principal.actor);
+            match keys::take(request, route.as_deref(), &principal).await {
+                Ok(mut request) => {
+                    request.extensions_mut().insert(principal);
+                    request.extensions_mut().insert(access);
+                    next.run(request).await
+                }
+                Err(failure) => failure.into_response(),
             }
-            next.run(request).await
         }
         Err(failure) => failure.into_response(),
     };

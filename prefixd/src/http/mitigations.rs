@@ -1,7 +1,8 @@
 //! Mitigations.
 
-use super::extract::{Json, PathText, Query, answer, ok, path};
+use super::extract::{Json, PathText, Query, ok, path};
 use super::identity::Principal;
+use super::keys::{Done, Key, Reply};
 use super::{App, Failure, remote};
 use crate::policy::{Command, CreateCommand, FreshIds, Outcome, State as Committed, WithdrawCommand};
 use crate::store::{CursorError, MitigationFilter, PageRequest};
@@ -229,23 +230,24 @@ pub(super) fn exact_prefix(field: &str, text: &str) -> Result<IpNet, Failure> {
 pub(super) async fn create(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     Json(request): Json<MitigationRequest>,
 ) -> Result<Response, Failure> {
     let command = create_command(request, principal.actor)?;
-    match app
-        .engine
-        .submit(Command::Create(Box::new(command)))
-        .await?
-        .outcome
-    {
-        Outcome::Created(mitigation) => answer(201, &with_delivery(&app, &mitigation)),
-        Outcome::Refused(problem) => {
+    let command = Command::Create(Box::new(command));
+    let done = app.carry_out(&key, command, |app, _, outcome| match outcome {
+        Outcome::Created(made) => Some(Reply::json(201, &with_delivery(app, made))),
+        _ => None,
+    });
+    match done.await? {
+        Done::Answered(response) => Ok(response),
+        Done::Otherwise(Outcome::Refused(problem)) => {
             if let Some(guardrail) = guardrail_of(&problem) {
                 app.metrics.count_refusal(guardrail);
             }
             Err(problem.into())
         }
-        other => Err(Failure::internal(&format_args!("a creation came to {other:?}"))),
+        Done::Otherwise(other) => Err(Failure::internal(&format_args!("a creation came to {other:?}"))),
     }
 }
 
@@ -416,6 +418,7 @@ pub(super) async fn why(State(app): State<App>, PathText(id): PathText) -> Resul
 pub(super) async fn withdraw(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     PathText(id): PathText,
     Json(request): Json<WithdrawRequest>,
 ) -> Result<Response, Failure> {
@@ -432,17 +435,27 @@ pub(super) async fn withdraw(
         expected_revision: request.expected_revision,
         actor: principal.actor.clone(),
     };
-    match app.engine.submit(Command::Withdraw(command)).await?.outcome {
-        Outcome::Withdrawn(mitigation) => ok(&with_delivery(&app, &mitigation)),
-        Outcome::Refused(problem) if app.store.is_shared() && problem.code == Code::NotFound.as_str() => {
+    let done = app.carry_out(
+        &key,
+        Command::Withdraw(command),
+        |app, _, outcome| match outcome {
+            Outcome::Withdrawn(ended) => Some(Reply::json(200, &with_delivery(app, ended))),
+            _ => None,
+        },
+    );
+    match done.await? {
+        Done::Answered(response) => Ok(response),
+        Done::Otherwise(Outcome::Refused(problem))
+            if app.store.is_shared() && problem.code == Code::NotFound.as_str() =>
+        {
             let known = app.store.get_mitigation(mitigation).await?;
-            match known.filter(|known| known.status.is_live() && known.pop != app.pop) {
-                Some(known) => remote::withdraw(&app, &known, request, principal.actor).await,
+            match known.filter(|known| known.pop != app.pop) {
+                Some(known) => remote::withdraw(&app, &key, &known, request, principal.actor).await,
                 None => Err(refusal(&app, mitigation, problem).await),
             }
         }
-        Outcome::Refused(problem) => Err(refusal(&app, mitigation, problem).await),
-        other => Err(Failure::internal(&format_args!("a withdrawal came to {other:?}"))),
+        Done::Otherwise(Outcome::Refused(problem)) => Err(refusal(&app, mitigation, problem).await),
+        Done::Otherwise(other) => Err(Failure::internal(&format_args!("a withdrawal came to {other:?}"))),
     }
 }
 
@@ -485,8 +498,24 @@ pub(super) async fn refusal(app: &App, mitigation: MitigationId, problem: Box<Pr
     }
 }
 
+/// The same of one about which the store was asked before; `None`: it was live then.
+pub(super) fn known_refusal(app: &App, problem: &Problem, stored: Option<&Option<Mitigation>>) -> Problem {
+    if problem.code != Code::NotFound.as_str() {
+        return problem.clone();
+    }
+    match stored {
+        Some(Some(known)) => has_ended(app, known),
+        Some(None) => Failure::not_found("mitigation"),
+        None => Failure::new(
+            Code::ConflictEnded,
+            "it has ended meanwhile: there is nothing left to change",
+        ),
+    }
+    .into_problem()
+}
+
 /// It is not live here, and it is known.
-fn has_ended(app: &App, known: &Mitigation) -> Failure {
+pub(super) fn has_ended(app: &App, known: &Mitigation) -> Failure {
     if known.status.is_live() && known.pop != app.pop {
         return Failure::new(
             Code::NotFound,

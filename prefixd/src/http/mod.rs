@@ -5,6 +5,7 @@
 //! | `routes` | the one table: every route with its role, its handler and its place in the OpenAPI document |
 //! | `gate` | what every request passes: request id, identity, role, rate limit, counters |
 //! | `identity` | who a request comes from |
+//! | `keys` | Idempotency-Key: a change is carried out once, however often it is sent |
 //! | `live` | the settings that a reload changes |
 //! | `server` | listeners, connections, the end in order |
 //! | `error`, `extract` | the one error shape; bodies and queries |
@@ -27,6 +28,7 @@ mod gate;
 mod groups;
 mod history;
 mod identity;
+mod keys;
 mod live;
 mod mitigations;
 mod operations;

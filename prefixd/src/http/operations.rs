@@ -1,12 +1,13 @@
 //! What people do with mitigations that exist.
 
-use super::extract::{Json, PathText, answer, ok, path};
+use super::extract::{Json, PathText, path};
 use super::identity::Principal;
-use super::mitigations::{confirm_within, names, reason, refusal, suppress, with_delivery};
+use super::keys::{Done, Key, Reply};
+use super::mitigations::{confirm_within, known_refusal, names, reason, refusal, suppress, with_delivery};
 use super::{App, Failure};
 use crate::policy::{
     About, AnnotateCommand, Annotation, Command, ConfirmCommand, ExtendCommand, FreshIds, One, Outcome,
-    UndoCommand, Which, WithdrawMany,
+    State as Committed, UndoCommand, Which, WithdrawMany,
 };
 use axum::Extension;
 use axum::extract::State;
@@ -15,10 +16,10 @@ use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
 use prefixd_api::operation::{
     AcknowledgeRequest, BulkWithdrawRequest, ClaimRequest, ExtendRequest, MAX_NAMED, NoteRequest,
-    OperationResult, OperationResults, UndoRequest,
+    OperationResult, OperationResults, Revisions, UndoRequest,
 };
 use prefixd_api::problem::{Code, Problem};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use std::time::Duration;
 pub(super) async fn extend(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     PathText(id): PathText,
     Json(request): Json<ExtendRequest>,
 ) -> Result<Response, Failure> {
@@ -44,17 +46,29 @@ pub(super) async fn extend(
         expected_revision: request.expected_revision,
         actor: principal.actor,
     };
-    change(&app, mitigation, Command::Extend(command)).await
+    change(&app, &key, mitigation, Command::Extend(command)).await
 }
 
 /// A change of one mitigation.
-async fn change(app: &App, mitigation: MitigationId, command: Command) -> Result<Response, Failure> {
-    match app.engine.submit(command).await?.outcome {
-        Outcome::Changed(mitigation) => ok(&with_delivery(app, &mitigation)),
-        Outcome::Refused(problem) => Err(refusal(app, mitigation, problem).await),
-        other => Err(Failure::internal(&format_args!(
+async fn change(
+    app: &App,
+    key: &Key,
+    mitigation: MitigationId,
+    command: Command,
+) -> Result<Response, Failure> {
+    match app.carry_out(key, command, changed).await? {
+        Done::Answered(response) => Ok(response),
+        Done::Otherwise(Outcome::Refused(problem)) => Err(refusal(app, mitigation, problem).await),
+        Done::Otherwise(other) => Err(Failure::internal(&format_args!(
             "the change of a mitigation came to {other:?}"
         ))),
+    }
+}
+
+fn changed(app: &App, _: &Committed, outcome: &Outcome) -> Option<Result<Reply, Failure>> {
+    match outcome {
+        Outcome::Changed(mitigation) => Some(Reply::json(200, &with_delivery(app, mitigation))),
+        _ => None,
     }
 }
 
@@ -66,18 +80,24 @@ async fn change(app: &App, mitigation: MitigationId, command: Command) -> Result
 pub(super) async fn acknowledge(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     Json(request): Json<AcknowledgeRequest>,
 ) -> Result<Response, Failure> {
     named(&request.ids)?;
-    let results = annotate(
-        &app,
-        &request.ids,
-        Annotation::Acknowledge(request.acknowledged),
-        None,
-        principal.actor,
-    )
-    .await?;
-    ok(&told(&app, results))
+    let what = Annotation::Acknowledge(request.acknowledged);
+    known(&request.expected_revisions, &request.ids)?;
+    let revisions = request.expected_revisions;
+    let command = annotation(&app, &request.ids, what, revisions, principal.actor).await?;
+    let done = app.carry_out(&key, command, |app, _, outcome| match outcome {
+        Outcome::Many(results) => Some(Reply::json(200, &told(app, results.clone()))),
+        _ => None,
+    });
+    match done.await? {
+        Done::Answered(response) => Ok(response),
+        Done::Otherwise(other) => Err(Failure::internal(&format_args!(
+            "acknowledging came to {other:?}"
+        ))),
+    }
 }
 
 /// Write about a mitigation, live or ended, or say what it is called outside.
@@ -90,6 +110,7 @@ pub(super) async fn acknowledge(
 pub(super) async fn note(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     PathText(id): PathText,
     Json(request): Json<NoteRequest>,
 ) -> Result<Response, Failure> {
@@ -113,7 +134,7 @@ pub(super) async fn note(
         text: request.text,
         external_ref: request.external_ref,
     };
-    one(&app, &id, what, request.expected_revision, principal.actor).await
+    one(&app, &key, &id, what, request.expected_revision, principal.actor).await
 }
 
 /// Take a mitigation in hand: everybody sees who works on it.
@@ -125,11 +146,12 @@ pub(super) async fn note(
 pub(super) async fn claim(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     PathText(id): PathText,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, Failure> {
     let what = Annotation::Claim(request.force);
-    one(&app, &id, what, request.expected_revision, principal.actor).await
+    one(&app, &key, &id, what, request.expected_revision, principal.actor).await
 }
 
 /// Let a mitigation go that somebody had in hand.
@@ -141,11 +163,12 @@ pub(super) async fn claim(
 pub(super) async fn release(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     PathText(id): PathText,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, Failure> {
     let what = Annotation::Release(request.force);
-    one(&app, &id, what, request.expected_revision, principal.actor).await
+    one(&app, &key, &id, what, request.expected_revision, principal.actor).await
 }
 
 /// Take several mitigations back at once: by name, or all that are like the filter if there are as many as expected.
@@ -157,10 +180,15 @@ pub(super) async fn release(
 pub(super) async fn withdraw(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     Json(request): Json<BulkWithdrawRequest>,
 ) -> Result<Response, Failure> {
     reason(&request.reason)?;
     let suppress = suppress(request.suppress_seconds)?;
+    known(
+        &request.expected_revisions,
+        request.ids.as_deref().unwrap_or_default(),
+    )?;
     let which = match (request.ids, request.filter, request.expect_count) {
         (Some(ids), None, expected) => {
             named(&ids)?;
@@ -185,31 +213,56 @@ pub(super) async fn withdraw(
     };
     let command = WithdrawMany {
         which,
+        revisions: request.expected_revisions,
         ids: std::iter::repeat_with(FreshIds::new).take(MAX_NAMED).collect(),
         confirm_within: confirm_within(request.confirm_within_seconds)?,
         reason: request.reason,
         suppress,
         actor: principal.actor,
     };
-    match app.engine.submit(Command::WithdrawMany(command)).await?.outcome {
-        Outcome::Many(results) => {
-            let mut known = Vec::with_capacity(results.len());
-            for (id, result) in results {
-                known.push((
-                    id,
-                    match result {
-                        Ok(ended) => Ok(ended),
-                        Err(problem) => Err(Box::new(refusal(&app, id, problem).await.into_problem())),
-                    },
-                ));
-            }
-            ok(&told(&app, known))
-        }
-        Outcome::Refused(problem) => Err(problem.into()),
-        other => Err(Failure::internal(&format_args!(
+    // Asked before: what is answered is committed with what is done.
+    let ended = match &command.which {
+        Which::Named(ids) => ended(&app, ids).await?,
+        Which::Like(..) => HashMap::new(),
+    };
+    let done = app.carry_out(&key, Command::WithdrawMany(command), move |app, _, outcome| {
+        let Outcome::Many(results) = outcome else {
+            return None;
+        };
+        let results = results.iter().map(|(id, result)| {
+            let refused = |problem: &Problem| Box::new(known_refusal(app, problem, ended.get(id)));
+            (
+                *id,
+                result
+                    .as_ref()
+                    .map(Arc::clone)
+                    .map_err(|problem| refused(problem)),
+            )
+        });
+        Some(Reply::json(200, &told(app, results.collect())))
+    });
+    match done.await? {
+        Done::Answered(response) => Ok(response),
+        Done::Otherwise(Outcome::Refused(problem)) => Err(problem.into()),
+        Done::Otherwise(other) => Err(Failure::internal(&format_args!(
             "withdrawing several came to {other:?}"
         ))),
     }
+}
+
+/// What the store knows of those that are not live; none of it: there never was such a one.
+async fn ended(
+    app: &App,
+    ids: &[MitigationId],
+) -> Result<HashMap<MitigationId, Option<Mitigation>>, Failure> {
+    let snapshot = app.engine.snapshot();
+    let mut ended = HashMap::new();
+    for id in ids {
+        if !snapshot.state.mitigations.contains_key(id) {
+            ended.insert(*id, app.store.get_mitigation(*id).await?);
+        }
+    }
+    Ok(ended)
 }
 
 /// Put a withdrawn mitigation back: a successor with the same rules, through all guardrails. It passes the suppression of the
@@ -223,6 +276,7 @@ pub(super) async fn withdraw(
 pub(super) async fn undo(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     PathText(id): PathText,
     Json(request): Json<UndoRequest>,
 ) -> Result<Response, Failure> {
@@ -247,10 +301,14 @@ pub(super) async fn undo(
         expected_revision: request.expected_revision,
         actor: principal.actor,
     };
-    match app.engine.submit(Command::Undo(command)).await?.outcome {
-        Outcome::Created(made) => answer(201, &with_delivery(&app, &made)),
-        Outcome::Refused(problem) => Err(refusal(&app, id, problem).await),
-        other => Err(Failure::internal(&format_args!("an undo came to {other:?}"))),
+    let done = app.carry_out(&key, Command::Undo(command), |app, _, outcome| match outcome {
+        Outcome::Created(made) => Some(Reply::json(201, &with_delivery(app, made))),
+        _ => None,
+    });
+    match done.await? {
+        Done::Answered(response) => Ok(response),
+        Done::Otherwise(Outcome::Refused(problem)) => Err(refusal(&app, id, problem).await),
+        Done::Otherwise(other) => Err(Failure::internal(&format_args!("an undo came to {other:?}"))),
     }
 }
 
@@ -264,6 +322,7 @@ pub(super) async fn undo(
 pub(super) async fn confirm(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     PathText(id): PathText,
     Json(request): Json<UndoRequest>,
 ) -> Result<Response, Failure> {
@@ -275,12 +334,23 @@ pub(super) async fn confirm(
         reason: request.reason,
         actor: principal.actor,
     };
-    match app.engine.submit(Command::Confirm(command)).await?.outcome {
-        Outcome::Changed(ended) => ok(&with_delivery(&app, &ended)),
-        Outcome::Refused(problem) => Err(problem.into()),
-        other => Err(Failure::internal(&format_args!(
+    match app.carry_out(&key, Command::Confirm(command), changed).await? {
+        Done::Answered(response) => Ok(response),
+        Done::Otherwise(Outcome::Refused(problem)) => Err(problem.into()),
+        Done::Otherwise(other) => Err(Failure::internal(&format_args!(
             "a confirmation came to {other:?}"
         ))),
+    }
+}
+
+/// A condition on what is not named would be passed over in silence.
+fn known(revisions: &Revisions, ids: &[MitigationId]) -> Result<(), Failure> {
+    match revisions.keys().find(|id| !ids.contains(id)) {
+        Some(other) => Err(Failure::field(
+            "expected_revisions",
+            format!("names {other}, which is not among ids"),
+        )),
+        None => Ok(()),
     }
 }
 
@@ -301,29 +371,42 @@ fn named(ids: &[MitigationId]) -> Result<(), Failure> {
 
 async fn one(
     app: &App,
+    key: &Key,
     id: &str,
     what: Annotation,
     expected_revision: Option<u64>,
     actor: String,
 ) -> Result<Response, Failure> {
     let id: MitigationId = path(id, "mitigation")?;
-    let results = annotate(app, &[id], what, expected_revision, actor).await?;
+    let revisions = expected_revision.map(|revision| (id, revision));
+    let command = annotation(app, &[id], what, revisions.into_iter().collect(), actor).await?;
+    let done = app.carry_out(key, command, |app, _, outcome| match outcome {
+        Outcome::Many(results) => match results.first() {
+            Some((_, Ok(mitigation))) => Some(Reply::json(200, &with_delivery(app, mitigation))),
+            _ => None,
+        },
+        _ => None,
+    });
+    let results = match done.await? {
+        Done::Answered(response) => return Ok(response),
+        Done::Otherwise(Outcome::Many(results)) => results,
+        Done::Otherwise(other) => return Err(Failure::internal(&format_args!("a note came to {other:?}"))),
+    };
     match results.into_iter().next() {
-        Some((_, Ok(mitigation))) => ok(&with_delivery(app, &mitigation)),
         Some((_, Err(problem))) => Err(problem.into()),
-        None => Err(Failure::internal(
+        Some((_, Ok(_))) | None => Err(Failure::internal(
             &"one mitigation was named, and nothing became of it",
         )),
     }
 }
 
-async fn annotate(
+async fn annotation(
     app: &App,
     ids: &[MitigationId],
     what: Annotation,
-    expected_revision: Option<u64>,
+    revisions: Revisions,
     actor: String,
-) -> Result<Vec<One>, Failure> {
+) -> Result<Command, Failure> {
     let snapshot = app.engine.snapshot();
     let mut about = Vec::with_capacity(ids.len());
     for id in ids {
@@ -341,16 +424,12 @@ async fn annotate(
             ended: ended.map(Arc::new),
         });
     }
-    let command = AnnotateCommand {
+    Ok(Command::Annotate(AnnotateCommand {
         about,
         what,
-        expected_revision,
+        revisions,
         actor,
-    };
-    match app.engine.submit(Command::Annotate(command)).await?.outcome {
-        Outcome::Many(results) => Ok(results),
-        other => Err(Failure::internal(&format_args!("a note came to {other:?}"))),
-    }
+    }))
 }
 
 fn told(app: &App, results: Vec<One>) -> OperationResults {

@@ -2,6 +2,7 @@
 
 use super::extract::{Json, PathText, Query, ok};
 use super::identity::Principal;
+use super::keys::{Done, Key, Reply};
 use super::mitigations::reason;
 use super::{App, Failure};
 use crate::policy::{Command, Outcome, PeerCommand};
@@ -9,7 +10,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use prefixd_api::family::AfiSafi;
-use prefixd_api::peer::{PeerDetail, PeerOrder, PeerOrderRequest, RibList};
+use prefixd_api::peer::{PeerDetail, PeerDisabled, PeerOrder, PeerOrderRequest, RibList};
 use prefixd_api::problem::Problem;
 use prefixd_api::resource::PeerList;
 
@@ -74,10 +75,11 @@ macro_rules! orders {
         pub(super) async fn $name(
             State(app): State<App>,
             Extension(principal): Extension<Principal>,
+            key: Key,
             PathText(name): PathText,
             Json(request): Json<PeerOrderRequest>,
         ) -> Result<Response, Failure> {
-            order(&app, principal, name, $order, request).await
+            order(&app, principal, &key, name, $order, request).await
         }
     )*};
 }
@@ -99,6 +101,7 @@ orders! {
 async fn order(
     app: &App,
     principal: Principal,
+    key: &Key,
     neighbor: String,
     order: PeerOrder,
     request: PeerOrderRequest,
@@ -132,10 +135,22 @@ async fn order(
         reason: request.reason,
         actor: principal.actor,
     };
-    match app.engine.submit(Command::Peer(command)).await?.outcome {
-        Outcome::PeerOrdered => ok(&detail(app, &neighbor)?),
-        Outcome::Refused(problem) => Err(problem.into()),
-        other => Err(Failure::internal(&format_args!(
+    let done = app.carry_out(
+        key,
+        Command::Peer(command),
+        move |app, state, outcome| match outcome {
+            Outcome::PeerOrdered => Some(detail(app, &neighbor).and_then(|mut detail| {
+                // With a key it is answered before the speaker is told.
+                detail.peer.disabled = state.disabled.get(&*neighbor).map(|by| PeerDisabled::clone(by));
+                Reply::json(200, &detail)
+            })),
+            _ => None,
+        },
+    );
+    match done.await? {
+        Done::Answered(response) => Ok(response),
+        Done::Otherwise(Outcome::Refused(problem)) => Err(problem.into()),
+        Done::Otherwise(other) => Err(Failure::internal(&format_args!(
             "an order to a neighbour came to {other:?}"
         ))),
     }

@@ -1,6 +1,8 @@
 //! What is asked here of another POP.
 
 use super::extract::{PathText, Query, answer, ok, path};
+use super::keys::{self, Key};
+use super::mitigations::has_ended;
 use super::{App, Failure};
 use axum::extract::State;
 use axum::response::Response;
@@ -17,13 +19,29 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Has the daemon of another POP withdraw what is its own. Asked for again before it has answered, what was asked first
-/// stands.
+/// stands; asked for again by the key of what is done, it is answered as before.
 pub(super) async fn withdraw(
     app: &App,
+    key: &Key,
     known: &Mitigation,
     request: WithdrawRequest,
     actor: String,
 ) -> Result<Response, Failure> {
+    let key = key.claim().map(|claim| claim.name.key.to_string());
+    if !known.status.is_live() {
+        let done = match &key {
+            Some(key) => app.store.command_done(known.mitigation_id, &actor, key).await?,
+            None => None,
+        };
+        return match done {
+            Some(done) if done.request == request => ok(known).map(|mut response| {
+                keys::mark_replayed(&mut response);
+                response
+            }),
+            Some(_) => Err(keys::mismatch()),
+            None => Err(has_ended(app, known)),
+        };
+    }
     let command_id = CommandId::new();
     let command = RemoteCommand {
         command_id,
@@ -37,6 +55,7 @@ pub(super) async fn withdraw(
         pop: known.pop.clone(),
         request,
         actor,
+        idempotency_key: key,
         asked_at_pop: app.pop.clone(),
         asked_at: app.clock.now(),
         answered_at: None,

@@ -3,8 +3,8 @@
 use super::document;
 use super::gate::{self, Gate};
 use super::{
-    App, Failure, audit, config, control, drift, events, feed, groups, history, mitigations, operations,
-    peers, preview, remote, reports, safelist, series, sources, status, suppressions, traffic,
+    App, Failure, audit, config, control, drift, events, feed, groups, history, keys, mitigations,
+    operations, peers, preview, remote, reports, safelist, series, sources, status, suppressions, traffic,
 };
 use axum::Router;
 use axum::http::Method;
@@ -53,7 +53,7 @@ impl Table {
                 (Method::DELETE, &mut item.delete),
             ] {
                 let Some(operation) = operation else { continue };
-                document::complete(operation, need);
+                document::complete(operation, need, keys::is_kept(&method, path));
                 self.needs.insert((method, path.clone()), need);
             }
         }

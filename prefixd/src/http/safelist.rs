@@ -1,14 +1,14 @@
 //! The safelist.
 
-use super::extract::{Json, PathText, Query, answer, ok};
+use super::extract::{Json, PathText, Query, ok};
 use super::identity::Principal;
+use super::keys::{Done, Key, Reply};
 use super::mitigations::reason;
 use super::{App, Failure};
 use crate::policy::{Command, Outcome, SafelistAdd};
 use axum::Extension;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use ipnet::IpNet;
 use prefixd_api::prefix;
 use prefixd_api::problem::Problem;
@@ -41,6 +41,7 @@ pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Respons
 pub(super) async fn add(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     Json(request): Json<SafelistRequest>,
 ) -> Result<Response, Failure> {
     let prefix = prefix(&request.prefix)?;
@@ -55,10 +56,18 @@ pub(super) async fn add(
         expect_count: request.expect_count,
         actor: principal.actor,
     };
-    match app.engine.submit(Command::SafelistAdd(command)).await?.outcome {
-        Outcome::SafelistAdded(told) => answer(201, &told),
-        Outcome::Refused(problem) => Err(problem.into()),
-        other => Err(Failure::internal(&format_args!(
+    let done = app.carry_out(
+        &key,
+        Command::SafelistAdd(command),
+        |_, _, outcome| match outcome {
+            Outcome::SafelistAdded(told) => Some(Reply::json(201, told)),
+            _ => None,
+        },
+    );
+    match done.await? {
+        Done::Answered(response) => Ok(response),
+        Done::Otherwise(Outcome::Refused(problem)) => Err(problem.into()),
+        Done::Otherwise(other) => Err(Failure::internal(&format_args!(
             "a safelist entry came to {other:?}"
         ))),
     }
@@ -72,6 +81,7 @@ pub(super) async fn add(
 pub(super) async fn remove(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     PathText(text): PathText,
 ) -> Result<Response, Failure> {
     let prefix = prefix(&text)?;
@@ -79,10 +89,14 @@ pub(super) async fn remove(
         prefix,
         actor: principal.actor,
     };
-    match app.engine.submit(command).await?.outcome {
-        Outcome::SafelistRemoved => Ok(StatusCode::NO_CONTENT.into_response()),
-        Outcome::Refused(problem) => Err(problem.into()),
-        other => Err(Failure::internal(&format_args!(
+    let done = app.carry_out(&key, command, |_, _, outcome| match outcome {
+        Outcome::SafelistRemoved => Some(Ok(Reply::empty())),
+        _ => None,
+    });
+    match done.await? {
+        Done::Answered(response) => Ok(response),
+        Done::Otherwise(Outcome::Refused(problem)) => Err(problem.into()),
+        Done::Otherwise(other) => Err(Failure::internal(&format_args!(
             "removing a safelist entry came to {other:?}"
         ))),
     }

@@ -2,6 +2,7 @@
 
 use super::extract::{Json, PathText, Query, ok};
 use super::identity::Principal;
+use super::keys::{Done, Key, Reply};
 use super::mitigations::reason;
 use super::{App, Failure};
 use crate::policy::{Command, Outcome, PauseSource, ResumeSource, holds, holds_alone};
@@ -70,6 +71,7 @@ pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Respons
 pub(super) async fn pause(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     PathText(name): PathText,
     Json(request): Json<PauseRequest>,
 ) -> Result<Response, Failure> {
@@ -88,7 +90,7 @@ pub(super) async fn pause(
         reason: request.reason,
         actor: principal.actor,
     };
-    order(&app, name, Command::PauseSource(command)).await
+    order(&app, &key, name, Command::PauseSource(command)).await
 }
 
 /// Act on a detector's bans again. One that is not paused stays as it is.
@@ -99,6 +101,7 @@ pub(super) async fn pause(
 pub(super) async fn resume(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     PathText(name): PathText,
     Json(request): Json<ResumeRequest>,
 ) -> Result<Response, Failure> {
@@ -109,7 +112,7 @@ pub(super) async fn resume(
         reason: request.reason,
         actor: principal.actor,
     };
-    order(&app, name, Command::ResumeSource(command)).await
+    order(&app, &key, name, Command::ResumeSource(command)).await
 }
 
 /// A name that an event may carry: whoever misfires may be one that nobody configured.
@@ -123,15 +126,22 @@ fn check(name: &str) -> Result<(), Failure> {
     }
 }
 
-async fn order(app: &App, source: String, command: Command) -> Result<Response, Failure> {
-    match app.engine.submit(command).await?.outcome {
-        Outcome::SourcePaused { paused, withdrawn } => ok(&SourceAnswer {
-            source,
-            paused: paused.as_deref().cloned(),
-            withdrawn,
-        }),
-        Outcome::Refused(problem) => Err(problem.into()),
-        other => Err(Failure::internal(&format_args!(
+async fn order(app: &App, key: &Key, source: String, command: Command) -> Result<Response, Failure> {
+    let done = app.carry_out(key, command, move |_, _, outcome| match outcome {
+        Outcome::SourcePaused { paused, withdrawn } => Some(Reply::json(
+            200,
+            &SourceAnswer {
+                source: source.clone(),
+                paused: paused.as_deref().cloned(),
+                withdrawn: *withdrawn,
+            },
+        )),
+        _ => None,
+    });
+    match done.await? {
+        Done::Answered(response) => Ok(response),
+        Done::Otherwise(Outcome::Refused(problem)) => Err(problem.into()),
+        Done::Otherwise(other) => Err(Failure::internal(&format_args!(
             "pausing a source came to {other:?}"
         ))),
     }

@@ -1,14 +1,14 @@
 //! Suppressions: bans that are stored and not acted on.
 
-use super::extract::{Json, PathText, Query, answer, ok, path};
+use super::extract::{Json, PathText, Query, ok, path};
 use super::identity::Principal;
+use super::keys::{Done, Key, Reply};
 use super::mitigations::{MAX_SUPPRESS, reason};
 use super::{App, Failure};
 use crate::policy::{Command, Outcome, SuppressCommand, UnsuppressCommand};
 use axum::Extension;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use prefixd_api::event::check_name;
 use prefixd_api::group::{SuppressionList, SuppressionRequest};
 use prefixd_api::ids::SuppressionId;
@@ -44,6 +44,7 @@ pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Respons
 pub(super) async fn add(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     Json(request): Json<SuppressionRequest>,
 ) -> Result<Response, Failure> {
     reason(&request.reason)?;
@@ -72,10 +73,14 @@ pub(super) async fn add(
         reason: request.reason,
         actor: principal.actor,
     };
-    match app.engine.submit(Command::Suppress(command)).await?.outcome {
-        Outcome::Suppressed(suppression) => answer(201, &*suppression),
-        Outcome::Refused(problem) => Err(problem.into()),
-        other => Err(Failure::internal(&format_args!(
+    let done = app.carry_out(&key, Command::Suppress(command), |_, _, outcome| match outcome {
+        Outcome::Suppressed(suppression) => Some(Reply::json(201, &**suppression)),
+        _ => None,
+    });
+    match done.await? {
+        Done::Answered(response) => Ok(response),
+        Done::Otherwise(Outcome::Refused(problem)) => Err(problem.into()),
+        Done::Otherwise(other) => Err(Failure::internal(&format_args!(
             "a suppression came to {other:?}"
         ))),
     }
@@ -88,6 +93,7 @@ pub(super) async fn add(
 pub(super) async fn end(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    key: Key,
     PathText(id): PathText,
 ) -> Result<Response, Failure> {
     let id: SuppressionId = path(&id, "suppression")?;
@@ -95,10 +101,18 @@ pub(super) async fn end(
         id,
         actor: principal.actor,
     };
-    match app.engine.submit(Command::Unsuppress(command)).await?.outcome {
-        Outcome::Unsuppressed => Ok(StatusCode::NO_CONTENT.into_response()),
-        Outcome::Refused(problem) => Err(problem.into()),
-        other => Err(Failure::internal(&format_args!(
+    let done = app.carry_out(
+        &key,
+        Command::Unsuppress(command),
+        |_, _, outcome| match outcome {
+            Outcome::Unsuppressed => Some(Ok(Reply::empty())),
+            _ => None,
+        },
+    );
+    match done.await? {
+        Done::Answered(response) => Ok(response),
+        Done::Otherwise(Outcome::Refused(problem)) => Err(problem.into()),
+        Done::Otherwise(other) => Err(Failure::internal(&format_args!(
             "ending a suppression came to {other:?}"
         ))),
     }

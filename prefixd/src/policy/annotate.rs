@@ -32,7 +32,7 @@ impl Turn<'_> {
             let detail = format!("no mitigation is called {}", about.mitigation);
             return Err(Box::new(Problem::new(Code::NotFound, detail)));
         };
-        at_revision(&known, command.expected_revision)?;
+        at_revision(&known, command.revisions.get(&about.mitigation).copied())?;
         let mut next = Mitigation::clone(&known);
         let what = self.write(command, &mut next)?;
         if next == *known {

@@ -7,7 +7,7 @@ use prefixd_api::event::Event;
 use prefixd_api::family::AfiSafi;
 use prefixd_api::ids::{EventId, GroupId, MitigationId, SuppressionId};
 use prefixd_api::mitigation::{Mitigation, MitigationRequest, Scope};
-use prefixd_api::operation::LiveFilter;
+use prefixd_api::operation::{LiveFilter, Revisions};
 use prefixd_api::peer::PeerOrder;
 use prefixd_api::resource::SafelistEntry;
 use prefixd_api::time::Timestamp;
@@ -105,6 +105,8 @@ pub struct SetControl {
     pub actor: String,
     /// Why.
     pub reason: String,
+    /// Only when what is stopped in the scope has this revision; 0 when nothing is.
+    pub expected_revision: Option<u64>,
     /// Its place among everything said since the start; the engine's handle numbers it.
     pub said: u64,
 }
@@ -197,6 +199,8 @@ pub struct WithdrawCommand {
 pub struct WithdrawMany {
     /// Which.
     pub which: Which,
+    /// Each of these only at this revision.
+    pub revisions: Revisions,
     /// Names for what each decision makes, one a mitigation.
     pub ids: Vec<FreshIds>,
     /// The operator's words.
@@ -268,8 +272,8 @@ pub struct AnnotateCommand {
     pub about: Vec<About>,
     /// What.
     pub what: Annotation,
-    /// Only at this revision.
-    pub expected_revision: Option<u64>,
+    /// Each of these only at this revision.
+    pub revisions: Revisions,
     /// Who asks.
     pub actor: String,
 }

@@ -10,6 +10,7 @@ use super::turn::{Turn, refused};
 use prefixd_api::control::{ControlScope, Stop, Stopped};
 use prefixd_api::mitigation::Mitigation;
 use prefixd_api::problem::{Code, Problem};
+use prefixd_api::time::Timestamp;
 use std::sync::Arc;
 
 impl SetControl {
@@ -59,6 +60,12 @@ impl SetControl {
     }
 }
 
+/// What was said now has a revision that nothing before it had, also when it was lifted in between.
+#[must_use]
+pub fn revision_at(now: Timestamp) -> u64 {
+    u64::try_from(now.as_micros()).unwrap_or(0)
+}
+
 /// Whether mitigations of this customer are in the scope. A neighbour's is about where rules go, not which there are.
 fn covers(scope: &ControlScope, customer: Option<&str>) -> bool {
     match scope {
@@ -76,6 +83,17 @@ impl Turn<'_> {
         if command.holds_neighbor() && before.is_some_and(|before| before.state == Stop::Panic) {
             return command.keeps_panic();
         }
+        let revision = before.map_or(0, |before| before.revision);
+        if let Some(expected) = command.expected_revision.filter(|expected| *expected != revision) {
+            return refused(Problem::new(
+                Code::ConflictRevision,
+                format!(
+                    "{} is at revision {revision}, not {expected}: somebody said something else meanwhile. Look at prefixdctl \
+                     control before you say this",
+                    command.scope
+                ),
+            ));
+        }
         let after = command.state.stop().map(|state| {
             Arc::new(Stopped {
                 scope: command.scope.clone(),
@@ -85,6 +103,7 @@ impl Turn<'_> {
                 set_at: before
                     .filter(|before| before.state == state)
                     .map_or(self.now, |before| before.set_at),
+                revision: revision_at(self.now).max(revision + 1),
                 recorded: true,
             })
         });

@@ -84,6 +84,7 @@ pub use command::{
     SuppressCommand, Trip, UndoCommand, UnsuppressCommand, Which, WithdrawCommand, WithdrawMany,
 };
 pub use compile::Implicit;
+pub use control::revision_at;
 pub(crate) use create::requested;
 pub use decide::decide;
 pub use due::next_deadline;

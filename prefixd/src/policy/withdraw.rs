@@ -43,7 +43,7 @@ impl Turn<'_> {
         };
         let mut results: Vec<One> = Vec::with_capacity(named.len());
         for (id, ids) in named.into_iter().zip(&command.ids) {
-            let result = match self.named(id, None) {
+            let result = match self.named(id, command.revisions.get(&id).copied()) {
                 Ok(live) => {
                     let ended = self.take_back(live, ids, &command.into());
                     let trace = Notes::default().conclude(self.now, "withdrawn", ended.why_summary.clone());

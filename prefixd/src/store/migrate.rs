@@ -24,6 +24,11 @@ const STEPS: &[(i64, &str, &str)] = &[
     (6, "counts", include_str!("../../../migrations/0006_counts.sql")),
     (7, "pops", include_str!("../../../migrations/0007_pops.sql")),
     (
+        8,
+        "kept answers",
+        include_str!("../../../migrations/0008_kept_answers.sql"),
+    ),
+    (
         10,
         "several pops",
         include_str!("../../../migrations/0010_pops.sql"),

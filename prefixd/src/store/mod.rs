@@ -9,6 +9,7 @@
 //! | [`list`], [`read`], [`groups`], `history` | pages, single objects, replays |
 //! | [`chain`], [`audit`] | the journal: reading, its end, verification; looking for something in it |
 //! | [`counts`] | how many there were, by five minutes |
+//! | [`answers`] | answers to requests with a key |
 //! | [`prune`] | retention |
 //! | `listen` | what daemons of several POPs tell each other, on PostgreSQL |
 //! | `remote` | what one POP asks of another |
@@ -18,6 +19,7 @@
 //!
 //! Only the engine commits. Everybody may read.
 
+pub mod answers;
 pub mod audit;
 pub mod chain;
 mod checkpoint;
@@ -39,6 +41,7 @@ mod reserve;
 mod schema;
 mod tenure;
 
+pub use answers::{Claim, ClaimName, Kept, KeptAnswer, Recalled};
 pub use audit::AuditFilter;
 pub use chain::Verification;
 pub use commit::{Batch, COMMIT_DEADLINE, CommitError, Written};

@@ -4,8 +4,8 @@ use super::db::{Db, on_db};
 use super::listen::CHANNEL;
 use super::load::all_or_nothing;
 use super::{Store, StoreError};
-use prefixd_api::ids::CommandId;
-use prefixd_api::remote::RemoteCommand;
+use prefixd_api::ids::{CommandId, MitigationId};
+use prefixd_api::remote::{RemoteCommand, RemoteState};
 use prefixd_api::time::Timestamp;
 
 /// What one look takes at most.
@@ -19,6 +19,7 @@ const ASKED: &str = "SELECT body FROM commands WHERE subject = $1 AND answered_a
 const WAITING: &str = "SELECT body FROM commands WHERE pop = $1 AND answered_at IS NULL ORDER BY id LIMIT $2";
 const ANSWER: &str = "UPDATE commands SET answered_at = $2, body = $3 WHERE id = $1 AND answered_at IS NULL";
 const ONE: &str = "SELECT body FROM commands WHERE id = $1";
+const ANSWERED: &str = "SELECT body FROM commands WHERE subject = $1 AND answered_at IS NOT NULL";
 const NEWEST: &str = "SELECT body FROM commands ORDER BY id DESC LIMIT $1";
 
 impl Store {
@@ -117,6 +118,27 @@ impl Store {
     pub async fn command(&self, id: CommandId) -> Result<Option<RemoteCommand>, StoreError> {
         let rows = on_db!(self, |db| { sqlx::query_as(ONE).bind(id.0).fetch_all(db).await? });
         Ok(all_or_nothing("command", rows)?.pop())
+    }
+
+    /// What was done about a mitigation because somebody asked for it by a key.
+    ///
+    /// # Errors
+    /// When the store fails, or a command cannot be read.
+    pub async fn command_done(
+        &self,
+        subject: MitigationId,
+        actor: &str,
+        key: &str,
+    ) -> Result<Option<RemoteCommand>, StoreError> {
+        let rows = on_db!(self, |db| {
+            sqlx::query_as(ANSWERED).bind(subject.0).fetch_all(db).await?
+        });
+        let answered: Vec<RemoteCommand> = all_or_nothing("command", rows)?;
+        Ok(answered.into_iter().find(|command| {
+            command.state == RemoteState::Done
+                && command.actor == actor
+                && command.idempotency_key.as_deref() == Some(key)
+        }))
     }
 
     /// The newest commands of all POPs, newest first.

@@ -18,6 +18,7 @@ fn request(scope: &str, state: ControlState) -> anyhow::Result<ControlRequest> {
         scope: scope.parse().map_err(anyhow::Error::msg)?,
         state,
         reason: "INC-4711".to_owned(),
+        expected_revision: None,
     })
 }
 
@@ -56,6 +57,23 @@ async fn a_panic_takes_everything_off_and_survives_a_restart(store: Backend) -> 
     let id = answer.mitigation_id.context("accepted")?;
     has(&bird, "203.0.113.10").await?;
 
+    // Said on the ground of what is over: nothing happens.
+    let stale = ControlRequest {
+        expected_revision: Some(7),
+        ..request("pop", ControlState::Hold)?
+    };
+    assert_eq!(
+        code(daemon.client.set_control(&stale).await).as_deref(),
+        Some("conflict.revision")
+    );
+    let panic = ControlRequest {
+        expected_revision: Some(0),
+        ..request("pop", ControlState::Panic)?
+    };
+    assert_eq!(
+        code(daemon.client.set_control(&panic).await).as_deref(),
+        Some("request.field")
+    );
     // Hold: nothing new, what is there stays.
     say(&daemon.client, "pop", ControlState::Hold).await??;
     assert_eq!(

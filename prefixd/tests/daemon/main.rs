@@ -13,6 +13,7 @@ mod feed;
 mod flows;
 mod forms;
 mod graceful;
+mod idempotency;
 mod lists;
 mod metrics;
 mod operations;

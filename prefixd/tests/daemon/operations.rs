@@ -8,7 +8,7 @@ use prefixd_api::event::{EventAction, EventRequest};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{MitigationStatus, WithdrawRequest};
 use prefixd_api::operation::{
-    AcknowledgeRequest, BulkWithdrawRequest, ClaimRequest, ExtendRequest, LiveFilter, NoteRequest,
+    AcknowledgeRequest, BulkWithdrawRequest, ClaimRequest, ExtendRequest, LiveFilter, NoteRequest, Revisions,
     UndoRequest,
 };
 use prefixd_api::time::Timestamp;
@@ -107,6 +107,7 @@ async fn what_is_noted_down_stays(store: Backend) -> anyhow::Result<()> {
     let request = AcknowledgeRequest {
         ids: vec![live, ended, unknown],
         acknowledged: true,
+        expected_revisions: Revisions::new(),
     };
     let told = daemon.client.acknowledge(&request).await?;
     assert_eq!((told.count, told.failed), (3, 1));
@@ -121,6 +122,27 @@ async fn what_is_noted_down_stays(store: Backend) -> anyhow::Result<()> {
         ..MitigationQuery::default()
     };
     assert_eq!(daemon.client.mitigations(&acknowledged).await?.value.count, 2);
+    // Conditions are each one's own, and never about what is not named.
+    let conditional = |ids: Vec<MitigationId>| AcknowledgeRequest {
+        ids,
+        acknowledged: false,
+        expected_revisions: Revisions::from([(live, 1)]),
+    };
+    let told = daemon.client.acknowledge(&conditional(vec![live])).await?;
+    let problem = told.results[0]
+        .problem
+        .as_ref()
+        .context("it was acknowledged meanwhile")?;
+    assert_eq!(problem.code, "conflict.revision");
+    let refused = daemon.client.acknowledge(&conditional(vec![ended])).await;
+    assert_eq!(code(refused).as_deref(), Some("request.field"));
+    let stale = BulkWithdrawRequest {
+        ids: Some(vec![live]),
+        expected_revisions: Revisions::from([(live, 1)]),
+        reason: "over".to_owned(),
+        ..BulkWithdrawRequest::default()
+    };
+    assert_eq!(daemon.client.withdraw_many(&stale).await?.failed, 1);
     let note = NoteRequest {
         text: Some("the customer knows".to_owned()),
         external_ref: Some("INC-4711".to_owned()),

@@ -337,6 +337,37 @@ async fn a_withdrawal_at_another_pop_is_carried_out_by_the_owner() -> anyhow::Re
         .context("it has ended")?;
     assert_eq!(again.code(), Some("conflict.ended"));
 
+    // An answer that was lost on the way is there for who asks again by the same key, and only for them.
+    let id = fra
+        .ban("203.0.113.23", 27015)
+        .await?
+        .mitigation_id
+        .context("accepted")?;
+    let http = reqwest::Client::builder()
+        .tls_certs_only([])
+        .timeout(PATIENCE)
+        .build()?;
+    let withdraw = async |key: &str, reason: &str| {
+        let url = format!("http://{}/v1/mitigations/{id}/withdraw", iad.address);
+        let body = serde_json::json!({"reason": reason});
+        let asked = http.post(url).header("idempotency-key", key).json(&body);
+        let answer = asked.send().await?;
+        let replayed = answer.headers().contains_key("idempotency-replayed");
+        anyhow::Ok((answer.status().as_u16(), replayed, answer.text().await?))
+    };
+    let (status, replayed, first) = withdraw("k1", "over").await?;
+    assert_eq!((status, replayed), (200, false), "{first}");
+    let (status, replayed, second) = withdraw("k1", "over").await?;
+    assert_eq!((status, replayed, second), (200, true, first));
+    for (key, reason, status, code) in [
+        ("k1", "not over", 409, "idempotency.mismatch"),
+        ("k2", "over", 409, "conflict.ended"),
+    ] {
+        let (is, _, problem) = withdraw(key, reason).await?;
+        assert_eq!(is, status, "{problem}");
+        assert!(problem.contains(code), "{problem}");
+    }
+
     // The owner is away: it waits, is shown, is asked for once, and is carried out when the owner is back.
     let id = fra
         .ban("203.0.113.21", 27015)
@@ -375,10 +406,10 @@ async fn a_withdrawal_at_another_pop_is_carried_out_by_the_owner() -> anyhow::Re
         anyhow::Ok(commands.iter().map(|command| command.state).collect::<Vec<_>>())
     };
     use RemoteState::{Done, Refused, Waiting};
-    assert_eq!(states().await?, [Waiting, Waiting, Done]);
+    assert_eq!(states().await?, [Waiting, Waiting, Done, Done]);
     fra.boot().await?;
     wait_for("what waited is carried out", || async {
-        Ok((states().await? == [Refused, Done, Done]).then_some(()))
+        Ok((states().await? == [Refused, Done, Done, Done]).then_some(()))
     })
     .await?;
     let commands = iad.client.remote_commands().await?.value.commands;

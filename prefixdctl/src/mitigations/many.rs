@@ -10,7 +10,7 @@ use clap::Args;
 use ipnet::IpNet;
 use prefixd_api::client::{MitigationQuery, Page};
 use prefixd_api::mitigation::{Mitigation, MitigationStatus};
-use prefixd_api::operation::{BulkWithdrawRequest, LiveFilter, OperationResult, OperationResults};
+use prefixd_api::operation::{BulkWithdrawRequest, LiveFilter, OperationResult, OperationResults, Revisions};
 use prefixd_api::show::{MAX_CELL_CHARS, clean, parse_span, short_id};
 use std::time::Duration;
 
@@ -78,6 +78,7 @@ impl WithdrawAllArgs {
         };
         let request = BulkWithdrawRequest {
             ids: None,
+            expected_revisions: Revisions::new(),
             filter: Some(filter),
             expect_count: Some(expect_count),
             reason: self.reason,

@@ -7,7 +7,7 @@ use crate::lookup;
 use crate::session::Session;
 use clap::Args;
 use prefixd_api::ids::MitigationId;
-use prefixd_api::operation::{AcknowledgeRequest, ClaimRequest, NoteRequest};
+use prefixd_api::operation::{AcknowledgeRequest, ClaimRequest, NoteRequest, Revisions};
 
 /// Say that a person has seen mitigations
 #[derive(Args, Debug)]
@@ -99,7 +99,11 @@ async fn acknowledge(session: &Session, typed: &[String], acknowledged: bool) ->
             ids.push(id);
         }
     }
-    let request = AcknowledgeRequest { ids, acknowledged };
+    let request = AcknowledgeRequest {
+        ids,
+        acknowledged,
+        expected_revisions: Revisions::new(),
+    };
     let results = session.client.acknowledge(&request).await.map_err(explain)?;
     show(session, results)
 }

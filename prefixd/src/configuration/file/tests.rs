@@ -68,8 +68,9 @@ fn recorded(fail_at: Option<(Step, Errno)>) -> (Watch, Arc<Mutex<Vec<Step>>>) {
 fn the_new_one_is_there_whole_with_owner_and_mode_and_the_one_before_beside_it() {
     let place = Place::new();
     let before = std::fs::metadata(&place.path).unwrap();
-    let backup = place.replace(unwatched()).unwrap().keep().unwrap();
-    assert_eq!(backup, "inventory.yaml.bak");
+    let replaced = place.replace(unwatched()).unwrap();
+    assert_eq!(replaced.backup(), "inventory.yaml.bak");
+    replaced.keep().unwrap();
     let expected = [("inventory.yaml", NEW), ("inventory.yaml.bak", OLD)];
     assert_eq!(
         place.files(),

@@ -190,6 +190,7 @@ fn covering(bench: &Bench) -> Box<Reload> {
     let config = Config::from_texts(&settings, INVENTORY, PLAYBOOKS).unwrap();
     Box::new(Reload {
         subject: "config".to_owned(),
+        keyed: None,
         policy: Arc::new(Policy::compile(&config, &Implicit::default())),
         settings: bench.engine.parts.settings,
         neighbors: Vec::new(),

@@ -12,7 +12,7 @@ mod undo;
 
 use super::commit::outcome;
 use super::run::Engine;
-use super::{Answer, Handle, Parts, Request, Settings, SubmitError};
+use super::{Answer, Handle, Parts, Reply, Request, Settings, SubmitError};
 use crate::announce::{Announcer, Neighbor, NeighborPlan};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -173,7 +173,10 @@ impl Bench {
     fn ask(&mut self, command: Command) -> Told {
         let (reply, told) = oneshot::channel();
         let command = self.handle.numbered(command);
-        self.engine.waiting.push_back(Request::Command { command, reply });
+        self.engine.waiting.push_back(Request::Command {
+            command,
+            reply: Reply::Plain(reply),
+        });
         told
     }
 
@@ -181,7 +184,10 @@ impl Bench {
     fn urgently(&mut self, command: Command) -> Told {
         let (reply, told) = oneshot::channel();
         let command = self.handle.numbered(command);
-        self.engine.at_once(Request::Command { command, reply });
+        self.engine.at_once(Request::Command {
+            command,
+            reply: Reply::Plain(reply),
+        });
         told
     }
 

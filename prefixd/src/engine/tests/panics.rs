@@ -25,7 +25,7 @@ fn protect(prefix: &str) -> Decision {
 
 fn work(command: Command) -> (Work, Told) {
     let (reply, told) = oneshot::channel();
-    let reply = Some(reply);
+    let reply = Some(Reply::Plain(reply));
     (Work { command, reply }, told)
 }
 

@@ -11,6 +11,7 @@ fn say(state: ControlState, scope: &str) -> Command {
         state,
         actor: "token:noc".to_owned(),
         reason: "INC-4711".to_owned(),
+        expected_revision: None,
         said: 0,
     })
 }

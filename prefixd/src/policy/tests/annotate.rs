@@ -4,6 +4,7 @@ use super::super::command::{About, AnnotateCommand, Annotation, Which, WithdrawM
 use super::*;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::EndReason;
+use prefixd_api::operation::Revisions;
 use prefixd_api::operation::{LiveFilter, MAX_NOTES};
 
 fn annotate(
@@ -28,7 +29,7 @@ fn about(
             ended,
         }],
         what,
-        expected_revision: None,
+        revisions: Revisions::default(),
         actor: actor.to_owned(),
     };
     let decision = world.run(&Command::Annotate(command), None);
@@ -153,6 +154,7 @@ fn notes_are_bounded_and_tickets_replaced() {
 fn withdraw(world: &mut World, which: Which) -> Result<Vec<Option<String>>, String> {
     let command = WithdrawMany {
         which,
+        revisions: Revisions::default(),
         ids: std::iter::repeat_with(FreshIds::new).take(10).collect(),
         confirm_within: None,
         reason: "misfire".to_owned(),
@@ -206,4 +208,51 @@ fn names_are_judged_one_by_one() {
     let done = withdraw(&mut world, Which::Named(ids)).unwrap();
     assert_eq!(done, [Some("not_found".to_owned()), None]);
     assert!(world.live().is_empty());
+}
+
+#[test]
+fn of_several_only_those_that_are_as_they_were_read_are_changed() {
+    let mut world = flooded(&["203.0.113.3", "203.0.113.5", "198.51.100.3"]);
+    let live: Vec<Mitigation> = world.live().into_iter().cloned().collect();
+    let [one, other, third] = &live[..] else {
+        panic!("three: {live:?}")
+    };
+    let revisions = Revisions::from([
+        (one.mitigation_id, one.revision),
+        (other.mitigation_id, other.revision + 1),
+    ]);
+    let ids = [one, other, third].map(|live| live.mitigation_id);
+    let about = |mitigation| About {
+        mitigation,
+        ended: None,
+    };
+    let command = AnnotateCommand {
+        about: ids.map(about).into(),
+        what: Annotation::Acknowledge(true),
+        revisions: revisions.clone(),
+        actor: "anna".to_owned(),
+    };
+    let codes = |decision: Decision| match decision.outcome {
+        Outcome::Many(results) => results
+            .into_iter()
+            .map(|(_, result)| result.err().map(|problem| problem.code))
+            .collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    let stale = Some("conflict.revision".to_owned());
+    let told = codes(world.run(&Command::Annotate(command), None));
+    assert_eq!(told, [None, stale.clone(), None]);
+    // Acknowledging was a change: what was read before it is stale now.
+    let command = WithdrawMany {
+        which: Which::Named(ids.into()),
+        revisions,
+        ids: std::iter::repeat_with(FreshIds::new).take(3).collect(),
+        confirm_within: None,
+        reason: "misfire".to_owned(),
+        suppress: None,
+        actor: "anna".to_owned(),
+    };
+    let told = codes(world.run(&Command::WithdrawMany(command), None));
+    assert_eq!(told, [stale.clone(), stale, None]);
+    assert_eq!(world.live().len(), 2);
 }

@@ -13,6 +13,7 @@ fn say(world: &mut World, state: ControlState, scope: &str) -> Decision {
         state,
         actor: "token:noc".to_owned(),
         reason: "INC-4711".to_owned(),
+        expected_revision: None,
         said: 0,
     };
     world.run(&Command::Control(command), None)
@@ -272,4 +273,48 @@ fn on_hold_a_step_stays_and_gives_way_afterwards() {
     world.pass(seconds(31));
     assert_eq!(world.live()[0].step, 1);
     world.check();
+}
+
+#[test]
+fn what_is_said_of_something_else_than_what_was_read_is_refused() {
+    let mut world = World::new(policy());
+    let at = |world: &mut World, state, expected_revision| {
+        world.pass(seconds(1));
+        let command = SetControl {
+            scope: "customer:acme".parse().unwrap(),
+            state,
+            actor: "token:noc".to_owned(),
+            reason: "INC-4711".to_owned(),
+            expected_revision: Some(expected_revision),
+            said: 0,
+        };
+        let decision = world.run(&Command::Control(command), None);
+        refused(&decision).map(str::to_owned)
+    };
+    let revision = |world: &World| {
+        world
+            .state
+            .stopped
+            .values()
+            .next()
+            .map(|stopped| stopped.revision)
+    };
+    let stale = Some("conflict.revision".to_owned());
+    assert_eq!(at(&mut world, ControlState::Hold, 1), stale, "nothing is stopped");
+    assert_eq!(revision(&world), None);
+    assert_eq!(at(&mut world, ControlState::Hold, 0), None);
+    let first = revision(&world).unwrap();
+    assert_eq!(at(&mut world, ControlState::Running, 0), stale);
+    assert_eq!(
+        at(&mut world, ControlState::Hold, first),
+        None,
+        "said again, by others perhaps"
+    );
+    let second = revision(&world).unwrap();
+    assert_ne!(first, second);
+    assert_eq!(at(&mut world, ControlState::Running, first), stale);
+    assert_eq!(at(&mut world, ControlState::Running, second), None);
+    // Lifted and said again: it is not what was read.
+    assert_eq!(at(&mut world, ControlState::Hold, 0), None);
+    assert_eq!(at(&mut world, ControlState::Running, second), stale);
 }

@@ -19,6 +19,7 @@ fn say(world: &mut World, state: ControlState) {
         state,
         actor: "token:noc".to_owned(),
         reason: "INC-4711".to_owned(),
+        expected_revision: None,
         said: 0,
     };
     world.run(&Command::Control(command), None);

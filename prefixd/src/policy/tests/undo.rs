@@ -88,6 +88,7 @@ fn the_guardrails_judge_it_like_a_new_one() {
             state,
             actor: "anna".to_owned(),
             reason: "test".to_owned(),
+            expected_revision: None,
             said: 0,
         })
     };
@@ -135,7 +136,7 @@ fn what_nobody_confirms_comes_back_on_time() {
             ended: Some(Arc::clone(&ended)),
         }],
         what: Annotation::Acknowledge(true),
-        expected_revision: None,
+        revisions: std::collections::BTreeMap::new(),
         actor: "bob".to_owned(),
     };
     world.run(&Command::Annotate(note), None);
@@ -207,6 +208,7 @@ fn hold(world: &mut World, state: ControlState) {
         state,
         actor: "anna".to_owned(),
         reason: "test".to_owned(),
+        expected_revision: None,
         said: 0,
     };
     world.run(&Command::Control(command), None);

@@ -12,6 +12,7 @@ pub(super) use sqlite::{Committer, Setup};
 pub use written::Written;
 
 use super::Store;
+use super::answers::Kept;
 use super::db::Db;
 use crate::journal::Entry;
 use crate::policy::Effect;
@@ -32,6 +33,8 @@ pub struct Batch {
     pub effects: Vec<Effect>,
     /// The effects as JSON, in the same order.
     pub written: Vec<Written>,
+    /// Answers that are kept with what their requests changed.
+    pub kept: Vec<Kept>,
     /// Their journal entries, which begin right after the POP's journal head.
     pub entries: Vec<Entry>,
 }

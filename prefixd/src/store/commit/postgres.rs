@@ -183,6 +183,7 @@ fn bind_rest<'q>(query: Statement<'q>, rows: &'q Rows<'q>) -> Statement<'q> {
         confirmed,
         held,
         let_go,
+        kept,
         ..
     } = rows;
     query
@@ -213,6 +214,14 @@ fn bind_rest<'q>(query: Statement<'q>, rows: &'q Rows<'q>) -> Statement<'q> {
         .bind(column(unconfirmed, |(id, _)| *id))
         .bind(column(unconfirmed, |(_, body)| *body))
         .bind(column(confirmed, |id| *id))
+        .bind(column(kept, |kept| &*kept.claim.name.principal))
+        .bind(column(kept, |kept| &*kept.claim.name.key))
+        .bind(column(kept, |kept| kept.at.as_micros()))
+        .bind(column(kept, |kept| &kept.claim.request[..]))
+        .bind(column(kept, |kept| {
+            i16::try_from(kept.answer.status).unwrap_or_default()
+        }))
+        .bind(column(kept, |kept| kept.answer.body.as_deref()))
 }
 
 /// What an error says about the batch (PostgreSQL, appendix A: error codes).

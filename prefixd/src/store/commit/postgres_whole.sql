@@ -49,4 +49,11 @@
     DELETE FROM unconfirmed t
     USING unnest($67::uuid[]) AS r (id)
     WHERE t.pop = $1 AND t.id = r.id
+), kept AS (
+    INSERT INTO kept_answers (pop, principal, name, at, request, status, body)
+    SELECT $1, principal, name, at, request, status, body
+    FROM unnest($68::text[], $69::text[], $70::bigint[], $71::bytea[], $72::smallint[],
+         $73::text[]) AS r (principal, name, at, request, status, body)
+    ON CONFLICT (pop, principal, name) DO UPDATE SET
+    at = excluded.at, request = excluded.request, status = excluded.status, body = excluded.body
 )

@@ -2,6 +2,7 @@
 
 use super::{Batch, Written};
 use crate::policy::{Effect, PeerWhat, Trace};
+use crate::store::answers::Kept;
 use crate::store::prefix::Range;
 use ipnet::IpNet;
 use prefixd_api::event::StoredEvent;
@@ -29,6 +30,7 @@ pub(super) struct Rows<'a> {
     pub(super) confirmed: Vec<Uuid>,
     pub(super) held: Vec<(Cow<'a, str>, &'a str)>,
     pub(super) let_go: Vec<Cow<'a, str>>,
+    pub(super) kept: &'a [Kept],
 }
 
 /// The breaker's name among what holds announcing back; no scope of a person's word is called so.
@@ -205,6 +207,7 @@ impl<'a> Rows<'a> {
             confirmed: Vec::new(),
             held: Vec::new(),
             let_go: Vec::new(),
+            kept: &batch.kept,
         };
         for (scope, place) in &suppressions.places {
             match suppressions.values[*place] {
@@ -259,6 +262,7 @@ impl<'a> Rows<'a> {
             && self.confirmed.is_empty()
             && self.held.is_empty()
             && self.let_go.is_empty()
+            && self.kept.is_empty()
     }
 }
 

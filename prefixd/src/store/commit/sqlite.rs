@@ -258,6 +258,10 @@ const UNSUPPRESS: &str =
     "DELETE FROM suppressions WHERE pop = ?1 AND af = ?2 AND victim = ?3 AND vector = ?4";
 const PROTECT: &str = "INSERT INTO safelist (af, lo, hi, body) VALUES (?1, ?2, ?3, ?4) \
      ON CONFLICT (af, lo, hi) DO UPDATE SET body = excluded.body";
+/// One that is older than a day, and not forgotten yet, makes room.
+const KEEP: &str = "INSERT INTO kept_answers (pop, principal, name, at, request, status, body) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (pop, principal, name) DO UPDATE SET \
+     at = excluded.at, request = excluded.request, status = excluded.status, body = excluded.body";
 const UNPROTECT: &str = "DELETE FROM safelist WHERE af = ?1 AND lo = ?2 AND hi = ?3";
 const DISABLE_PEER: &str = "INSERT INTO disabled_peers (pop, neighbor, body) VALUES (?1, ?2, ?3) \
      ON CONFLICT (pop, neighbor) DO UPDATE SET body = excluded.body";
@@ -412,6 +416,19 @@ fn write_rest(connection: &Connection, pop: &str, rows: &Rows<'_>) -> rusqlite::
     }
     for name in &rows.let_go {
         run(connection, LET_GO, params![pop, name])?;
+    }
+    for kept in rows.kept {
+        let name = &kept.claim.name;
+        let values = params![
+            pop,
+            &*name.principal,
+            &*name.key,
+            kept.at.as_micros(),
+            kept.claim.request,
+            kept.answer.status,
+            kept.answer.body,
+        ];
+        run(connection, KEEP, values)?;
     }
     Ok(())
 }

@@ -125,6 +125,7 @@ pub(crate) fn batch(head: Head, at: Timestamp, decisions: &[Vec<Effect>]) -> Arc
         pop: POP.into(),
         effects: decisions.concat(),
         written: all,
+        kept: Vec::new(),
         entries: writer.into_entries(),
     })
 }

@@ -12,6 +12,7 @@ macro_rules! both {
     };
 }
 
+mod answers;
 mod counts;
 pub(crate) mod fixture;
 mod postgres;

@@ -628,6 +628,7 @@ async fn what_people_stopped_stays_so_until_they_say_otherwise(place: Place) {
         reason: "INC-4711".to_owned(),
         set_by: "token:noc".to_owned(),
         set_at: at(1),
+        revision: 7,
         recorded: true,
     };
     let change = |text: &str, after: Option<Stopped>| {

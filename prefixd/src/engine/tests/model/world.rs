@@ -261,6 +261,7 @@ impl World {
             neighbors: configs,
             announce,
             subject: "config".to_owned(),
+            keyed: None,
             told: "{}".to_owned(),
             expect_count: None,
         };
@@ -549,7 +550,7 @@ impl World {
                 Command::Annotate(AnnotateCommand {
                     about: vec![About { mitigation, ended }],
                     what: Annotation::Acknowledge(true),
-                    expected_revision: None,
+                    revisions: std::collections::BTreeMap::new(),
                     actor,
                 })
             }
@@ -585,6 +586,7 @@ impl World {
                 },
                 actor,
                 reason,
+                expected_revision: None,
                 said: 0,
             }),
         };
