@@ -184,7 +184,12 @@ impl Reloader {
         let next = self.candidate(file, &text, &content, &in_force).await?;
         told.warnings = next.warnings().iter().map(ToString::to_string).collect();
         let prepared = self.prepare(next, &mut database).await?;
-        if edit.validate_only || !(is_written || is_pending) {
+        if !(is_written || is_pending) {
+            return Ok(Settled::Done(told));
+        }
+        // Before anything is on disk: whoever restarts prefixd meanwhile must not start with what nobody confirmed.
+        self.may_come_into_force(&prepared, edit.expect_count)?;
+        if edit.validate_only {
             return Ok(Settled::Done(told));
         }
         let edited = Edited {

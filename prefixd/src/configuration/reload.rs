@@ -3,7 +3,7 @@
 use super::{check, wiring};
 use crate::announce::Announcer;
 use crate::clock::Clock;
-use crate::engine::{Handle, KeyedReload, Reload, SubmitError};
+use crate::engine::{Handle, KeyedReload, Reload, SubmitError, unconfirmed_dry_run};
 use crate::policy::Policy;
 use crate::store::answers::KEPT_FOR;
 use crate::store::{Claim, KeptAnswer, Recalled, Store};
@@ -252,6 +252,30 @@ impl Reloader {
             policy,
             speaker,
         })
+    }
+
+    /// Whether the engine would take it now. It asks again when it comes to it.
+    pub(super) fn may_come_into_force(
+        &self,
+        prepared: &Prepared,
+        expect_count: Option<u64>,
+    ) -> Result<(), ReloadError> {
+        let parts = &self.inner.parts;
+        let snapshot = parts.engine.snapshot();
+        if snapshot.store_failing_since.is_some() {
+            return Err(SubmitError::Store.into());
+        }
+        let neighbors = wiring::neighbors(&prepared.next);
+        match unconfirmed_dry_run(
+            &snapshot.state,
+            &parts.announcer,
+            &prepared.policy,
+            &neighbors,
+            expect_count,
+        ) {
+            Some(problem) => Err(SubmitError::Unconfirmed(problem).into()),
+            None => Ok(()),
+        }
     }
 
     pub(super) async fn put_into_force(&self, prepared: Prepared, by: By<'_>) -> Result<u64, ReloadError> {

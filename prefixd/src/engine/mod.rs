@@ -21,6 +21,7 @@ mod stops;
 #[cfg(test)]
 mod tests;
 
+pub use dry_run::unconfirmed_dry_run;
 pub use keys::{Keyed, KeyedReload, Reply, Told};
 pub use run::{Engine, EngineError, Parts, Reload, Settings};
 

@@ -7,6 +7,7 @@ use prefixd_api::configuration::{ConfigFile, Loss};
 use prefixd_api::problem::Problem;
 use reqwest::{StatusCode, header};
 use serde_json::{Value, json};
+use std::os::unix::fs::MetadataExt;
 
 on_both_stores!(
     a_change_is_in_force_on_disk_and_in_the_journal
@@ -99,13 +100,20 @@ async fn a_change_that_takes_rules_off_needs_their_number(store: Backend) -> any
             .change_config_text(ConfigFile::Inventory, &text, change)
             .await
     };
-    for change in [Change::Of(&read.version), Change::Expecting(&read.version, 2)] {
+    let file = daemon.dir.path().join("inventory.yaml");
+    let inode = std::fs::metadata(&file)?.ino();
+    for change in [
+        Change::ValidateOnly,
+        Change::Of(&read.version),
+        Change::Expecting(&read.version, 2),
+    ] {
         let problem = refused(put(change).await);
         assert_eq!(
             (problem.status, problem.code.as_str()),
             (409, "conflict.expect_count")
         );
-        assert_eq!(on_disk(&daemon, "inventory.yaml")?, read.text, "it was put back");
+        assert_eq!(on_disk(&daemon, "inventory.yaml")?, read.text);
+        assert_eq!(std::fs::metadata(&file)?.ino(), inode, "it was never another one");
         assert!(!daemon.dir.path().join("inventory.yaml.bak").exists());
     }
     put(Change::Expecting(&read.version, 1)).await?;
