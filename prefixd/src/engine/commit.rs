@@ -409,6 +409,7 @@ impl Engine {
 
     fn adopt(&mut self, mut batch: Sealed) {
         self.store_works(batch.at);
+        self.kept += batch.content.kept.len() as u64;
         let changed: HashSet<Scope> = batch.changed().collect();
         let looked_at: Vec<Scope> = batch.looked_at().collect();
         self.state = batch.working.clone();

@@ -19,7 +19,7 @@ use crate::journal::{Head, Kind};
 use crate::metrics::Metrics;
 use crate::policy::{Command, Facts, Policy, Reserved, State, Trip, next_deadline};
 use crate::store::answers::KEPT_EACH;
-use crate::store::{Loaded, Store};
+use crate::store::{Loaded, Store, StoreError};
 use arc_swap::ArcSwap;
 use prefixd_api::control::ControlScope;
 use prefixd_api::ids::MitigationId;
@@ -153,6 +153,8 @@ pub struct Engine {
     pub(super) next_reconcile: Instant,
     pub(super) reconciling: Option<Reconciling>,
     next_prune: Instant,
+    /// Answers that were kept since the last pruning: many bring the next one forward.
+    pub(super) kept: u64,
     pub(super) pruning: Option<AbortOnDropHandle<()>>,
 }
 
@@ -237,6 +239,7 @@ impl Engine {
             next_reconcile: Instant::now() + parts.settings.reconciliation_interval,
             reconciling: None,
             next_prune: Instant::now() + parts.settings.prune_interval,
+            kept: 0,
             pruning: None,
             parts,
         };
@@ -666,10 +669,11 @@ impl Engine {
             self.give_back().await;
         }
         if self.store_failing_since.is_none()
-            && now >= self.next_prune
+            && (now >= self.next_prune || self.kept >= u64::from(KEPT_EACH))
             && self.pruning.as_ref().is_none_or(AbortOnDropHandle::is_finished)
         {
             self.next_prune = now + self.parts.settings.prune_interval;
+            self.kept = 0;
             let horizon = self
                 .parts
                 .clock
@@ -716,7 +720,7 @@ async fn next_event(sessions: &mut broadcast::Receiver<SessionEvent>) -> Option<
 
 /// Removes old history in small steps, beside the commits.
 async fn prune(store: Arc<Store>, pop: Arc<str>, horizon: Timestamp, kept_since: Timestamp) {
-    if let Err(error) = store.forget_kept(&pop, kept_since, KEPT_EACH).await {
+    if let Err(error) = forget_kept(&store, &pop, kept_since).await {
         warn!(%error, "old answers could not be pruned; it is tried again");
     }
     loop {
@@ -729,4 +733,14 @@ async fn prune(store: Arc<Store>, pop: Arc<str>, horizon: Timestamp, kept_since:
             }
         }
     }
+}
+
+/// Forgets answers that had their time or are too many, in the same small steps.
+async fn forget_kept(store: &Store, pop: &str, since: Timestamp) -> Result<(), StoreError> {
+    let mut what = store.forgettable(pop, since, KEPT_EACH).await?;
+    while !what.is_done() {
+        store.forget_kept(pop, &mut what, PRUNE_ROWS).await?;
+        tokio::time::sleep(PRUNE_PAUSE).await;
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@ use super::error::Told;
 use super::extract::{Json, PathText, Query, answer, ok, parse, path};
 use super::gate::RequestId;
 use super::identity::Principal;
-use super::keys::{Key, Reply, mark_replayed, mismatch};
+use super::keys::{Key, Reply, mark_replayed, mismatch, too_long};
 use super::{App, Failure};
 use crate::engine::{self, Answer, Keyed};
 use crate::policy::{Command, EventCommand, FreshIds, Outcome};
@@ -245,7 +245,7 @@ fn again(recalled: Recalled) -> Result<Decided, Failure> {
     let Recalled::Same(kept) = recalled else {
         return Err(mismatch());
     };
-    let body = kept.body.as_deref().unwrap_or_default();
+    let body = kept.body.as_deref().ok_or_else(too_long)?;
     Ok(Decided {
         status: kept.status,
         answer: serde_json::from_str(body).map_err(|error| Failure::internal(&error))?,

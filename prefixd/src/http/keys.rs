@@ -186,10 +186,7 @@ pub(super) fn replayed(recalled: Recalled) -> Result<Response, Failure> {
         Recalled::Other => return Err(mismatch()),
     };
     let Some(body) = &answer.body else {
-        return Err(Failure::new(
-            Code::IdempotencyTooLong,
-            "it was done, once; its answer was too long to be kept. Look at what is there now, or at the audit",
-        ));
+        return Err(too_long());
     };
     let reply = Reply {
         status: answer.status,
@@ -204,6 +201,13 @@ pub(super) fn mark_replayed(response: &mut Response) {
     response
         .headers_mut()
         .insert(REPLAYED, HeaderValue::from_static("true"));
+}
+
+pub(super) fn too_long() -> Failure {
+    Failure::new(
+        Code::IdempotencyTooLong,
+        "it was done, once; its answer was too long to be kept. Look at what is there now, or at the audit",
+    )
 }
 
 pub(super) fn mismatch() -> Failure {

@@ -4,7 +4,7 @@
 use super::db::{Db, on_db};
 use super::{Store, StoreError};
 use prefixd_api::time::Timestamp;
-use sqlx::{Executor, QueryBuilder, Row};
+use sqlx::{QueryBuilder, Row};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use std::time::Duration;
 pub const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many answers of one principal outlive a pruning; the newest ones.
 pub const KEPT_EACH: u32 = 10_000;
-/// Longest body that is kept, in bytes.
-pub const LONGEST_KEPT: usize = 1024 * 1024;
+/// Longest body that is kept, in bytes: with [`KEPT_EACH`] it bounds what a principal can fill.
+pub const LONGEST_KEPT: usize = 64 * 1024;
 
 /// SHA-256 of all that makes a request what it is.
 pub type Fingerprint = [u8; 32];
@@ -88,32 +88,27 @@ impl Kept {
     }
 }
 
-const PRUNE_OLD: &str = "DELETE FROM kept_answers WHERE pop = $1 AND at < $2";
-const MANY: &str =
-    "SELECT principal FROM kept_answers WHERE pop = $1 GROUP BY principal HAVING COUNT(*) > $2";
-const PRUNE_MANY: &str = "DELETE FROM kept_answers WHERE pop = $1 AND principal = $2 AND at < (SELECT at FROM kept_answers \
-     WHERE pop = $1 AND principal = $2 ORDER BY at DESC LIMIT 1 OFFSET $3)";
+/// Of each principal the last of the newest so many, and the oldest. Principals are found one after the other in the index:
+/// grouping would read every row.
+const FORGETTABLE: &str = "WITH RECURSIVE who (principal) AS (\
+     SELECT MIN(principal) FROM kept_answers WHERE pop = $1 UNION ALL SELECT (SELECT MIN(k.principal) FROM kept_answers k \
+     WHERE k.pop = $1 AND k.principal > who.principal) FROM who WHERE who.principal IS NOT NULL) SELECT who.principal, \
+     (SELECT k.at FROM kept_answers k WHERE k.pop = $1 AND k.principal = who.principal ORDER BY k.at DESC LIMIT 1 OFFSET $2), \
+     (SELECT MIN(k.at) FROM kept_answers k WHERE k.pop = $1 AND k.principal = who.principal) \
+     FROM who WHERE who.principal IS NOT NULL";
+const FORGET: &str = "DELETE FROM kept_answers WHERE pop = $1 AND principal = $2 AND at < $3 AND name IN (\
+     SELECT name FROM kept_answers WHERE pop = $1 AND principal = $2 AND at < $3 ORDER BY at LIMIT $4)";
 
-/// The same steps on a connection of either engine, inside a transaction.
-macro_rules! steps {
-    ($connection:expr, $pop:expr, $before:expr, $each:expr) => {{
-        let old = sqlx::query(PRUNE_OLD).bind($pop).bind($before);
-        let mut pruned = old.execute(&mut *$connection).await?.rows_affected();
-        let many: Vec<String> = sqlx::query_scalar(MANY)
-            .bind($pop)
-            .bind($each)
-            .fetch_all(&mut *$connection)
-            .await?;
-        for principal in many {
-            let beyond = sqlx::query(PRUNE_MANY)
-                .bind($pop)
-                .bind(principal)
-                // The oldest that stays is the last of so many.
-                .bind($each - 1);
-            pruned += beyond.execute(&mut *$connection).await?.rows_affected();
-        }
-        pruned
-    }};
+/// What is to be forgotten: of each principal in it, what was kept before a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forgettable(Vec<(String, Timestamp)>);
+
+impl Forgettable {
+    /// Whether nothing of it is left.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl Store {
@@ -168,34 +163,82 @@ impl Store {
         Ok(kept)
     }
 
-    /// Forgets what a POP kept before a moment, and of every principal all but the newest `each`.
+    /// What a POP may forget: what it kept before a moment, and of every principal all but the newest `each`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn forgettable(
+        &self,
+        pop: &str,
+        before: Timestamp,
+        each: u32,
+    ) -> Result<Forgettable, StoreError> {
+        // The oldest that stays is the last of so many.
+        let last = i64::from(each.saturating_sub(1));
+        let found: Vec<(String, Option<i64>, i64)> = on_db!(self, |db: Engine| {
+            sqlx::query_as::<Engine, _>(FORGETTABLE)
+                .bind(pop)
+                .bind(last)
+                .fetch_all(db)
+                .await?
+        });
+        let beyond = found.into_iter().filter_map(|(principal, last, oldest)| {
+            let until = last
+                .map(Timestamp::from_micros)
+                .map_or(before, |last| last.max(before));
+            (Timestamp::from_micros(oldest) < until).then_some((principal, until))
+        });
+        Ok(Forgettable(beyond.collect()))
+    }
+
+    /// Forgets at most `limit` answers, and says how many. Call it until [`Forgettable::is_done`].
     ///
     /// # Errors
     /// When the store fails; then nothing was removed.
-    pub async fn forget_kept(&self, pop: &str, before: Timestamp, each: u32) -> Result<u64, StoreError> {
-        self.in_time(self.forget(pop, before.as_micros(), each.into()))
-            .await
+    pub async fn forget_kept(
+        &self,
+        pop: &str,
+        what: &mut Forgettable,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        let Some((principal, until)) = what.0.last() else {
+            return Ok(0);
+        };
+        let forgotten = self
+            .in_time(self.forget(pop, principal, until.as_micros(), limit.into()))
+            .await?;
+        if forgotten < u64::from(limit) {
+            what.0.pop();
+        }
+        Ok(forgotten)
     }
 
-    async fn forget(&self, pop: &str, before: i64, each: i64) -> Result<u64, StoreError> {
+    /// One statement, and so one transaction.
+    async fn forget(&self, pop: &str, principal: &str, until: i64, limit: i64) -> Result<u64, StoreError> {
+        macro_rules! run {
+            ($connection:expr) => {
+                sqlx::query(FORGET)
+                    .bind(pop)
+                    .bind(principal)
+                    .bind(until)
+                    .bind(limit)
+                    .execute($connection)
+                    .await?
+                    .rows_affected()
+            };
+        }
         match &self.db {
             Db::Sqlite(sqlite) => {
                 let mut writer = sqlite.take_writer().await?;
-                writer.connection.execute("BEGIN IMMEDIATE").await?;
-                let connection = &mut writer.connection;
-                let pruned = steps!(connection, pop, before, each);
-                writer.connection.execute("COMMIT").await?;
+                let forgotten = run!(&mut writer.connection);
                 writer.put_back();
-                Ok(pruned)
+                Ok(forgotten)
             }
             Db::Postgres(postgres) => {
                 let mut lease = postgres.lease().await?;
-                let mut transaction = sqlx::Connection::begin(lease.connection()?).await?;
-                let connection = &mut *transaction;
-                let pruned = steps!(connection, pop, before, each);
-                transaction.commit().await?;
+                let forgotten = run!(lease.connection()?);
                 lease.give_back();
-                Ok(pruned)
+                Ok(forgotten)
             }
         }
     }

@@ -360,7 +360,7 @@ async fn a_withdrawal_at_another_pop_is_carried_out_by_the_owner() -> anyhow::Re
     let (status, replayed, second) = withdraw("k1", "over").await?;
     assert_eq!((status, replayed, second), (200, true, first));
     for (key, reason, status, code) in [
-        ("k1", "not over", 409, "idempotency.mismatch"),
+        ("k1", "not over", 422, "idempotency.mismatch"),
         ("k2", "over", 409, "conflict.ended"),
     ] {
         let (is, _, problem) = withdraw(key, reason).await?;

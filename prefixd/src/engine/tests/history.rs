@@ -1,10 +1,11 @@
 //! Retention.
 
 use super::*;
+use crate::store::answers::KEPT_EACH;
 use crate::store::tests::at;
 use crate::store::tests::fixture::{Attack, host};
 
-on_both_stores!(history_goes_when_it_is_old_however_much_there_is);
+on_both_stores!(history_goes_when_it_is_old_however_much_there_is many_answers_bring_the_pruning_forward);
 
 /// More than two pruning steps take: they follow one another, and do not wait for the next look.
 async fn history_goes_when_it_is_old_however_much_there_is(place: Place) {
@@ -50,4 +51,17 @@ async fn history_goes_when_it_is_old_however_much_there_is(place: Place) {
     }
     assert!(store.get_event(answer.event_id).await.unwrap().is_some());
     bench.assert_durable().await;
+}
+
+async fn many_answers_bring_the_pruning_forward(place: Place) {
+    let mut bench = Bench::with(place, SETTLED, PLAYBOOKS).await;
+    bench.engine.kept = u64::from(KEPT_EACH) - 1;
+    bench.engine.tick().await.unwrap();
+    assert!(bench.engine.pruning.is_none(), "the next one is an hour away");
+    bench.engine.kept += 1;
+    bench.engine.tick().await.unwrap();
+    let pruning = bench.engine.pruning.take().expect("it has begun");
+    tokio::time::timeout(PATIENCE, pruning).await.unwrap().unwrap();
+    bench.engine.tick().await.unwrap();
+    assert!(bench.engine.pruning.is_none(), "counted anew");
 }

@@ -4,7 +4,7 @@ use super::fixture::{Attack, host};
 use super::*;
 use crate::store::answers::{Claim, ClaimName, Kept, KeptAnswer, LONGEST_KEPT, Recalled};
 
-both!(an_answer_is_kept_exactly_when_its_change_is answers_are_forgotten_by_age_and_by_number);
+both!(an_answer_is_kept_exactly_when_its_change_is answers_are_forgotten_by_age_and_by_number answers_are_forgotten_in_steps);
 
 fn name(principal: &str, key: &str) -> ClaimName {
     ClaimName {
@@ -29,6 +29,16 @@ async fn commit(place: &Place, attack: &Attack, kept: Vec<Kept>) -> Result<(), C
     let mut batch = Arc::unwrap_or_clone(batch(head, at(1), &[attack.effects().to_vec()]));
     batch.kept = kept;
     place.store.commit(Arc::new(batch)).await
+}
+
+/// What each step forgets of what is older than two seconds, or beyond so many.
+async fn forget(place: &Place, each: u32, limit: u32) -> Vec<u64> {
+    let mut what = place.store.forgettable(POP, at(2), each).await.unwrap();
+    let mut steps = Vec::new();
+    while !what.is_done() {
+        steps.push(place.store.forget_kept(POP, &mut what, limit).await.unwrap());
+    }
+    steps
 }
 
 async fn an_answer_is_kept_exactly_when_its_change_is(place: Place) {
@@ -115,12 +125,33 @@ async fn answers_are_forgotten_by_age_and_by_number(place: Place) {
     }
     commit(&place, &attack, others).await.unwrap();
     // Two are too old; of the five that are left to one principal three stay.
-    assert_eq!(place.store.forget_kept(POP, at(2), 3).await.unwrap(), 4);
+    assert_eq!(forget(&place, 3, 100).await, [4]);
     let names: Vec<_> = all.iter().map(|kept| kept.claim.name.clone()).collect();
     let mut found = place.store.find_kept(POP, at(0), &names).await.unwrap();
     found.sort_by_key(|kept| kept.at);
     assert_eq!(found, all[4..7], "the newest");
     let hers = [name("uid:1000(anna)", "k7"), name("uid:1000(anna)", "k8")];
     assert_eq!(place.store.find_kept(POP, at(0), &hers).await.unwrap().len(), 2);
-    assert_eq!(place.store.forget_kept(POP, at(2), 3).await.unwrap(), 0);
+    assert!(forget(&place, 3, 100).await.is_empty());
+}
+
+async fn answers_are_forgotten_in_steps(place: Place) {
+    let attack = Attack::new(host(1), "udp_flood", at(1));
+    // Two are too old, three more are beyond the newest three; of somebody else one is too old.
+    let mut all: Vec<Kept> = (0..9).map(|n| kept(&format!("k{n}"), 1, at(n))).collect();
+    all[0].claim.name.principal = "uid:1000(anna)".into();
+    commit(&place, &attack, all.clone()).await.unwrap();
+    assert_eq!(forget(&place, 3, 2).await, [1, 2, 2, 1]);
+    let names: Vec<_> = all.iter().map(|kept| kept.claim.name.clone()).collect();
+    let mut found = place.store.find_kept(POP, at(0), &names).await.unwrap();
+    found.sort_by_key(|kept| kept.at);
+    assert_eq!(found, all[6..], "the newest");
+    assert!(
+        place
+            .store
+            .forgettable("fra1", at(100), 3)
+            .await
+            .unwrap()
+            .is_done()
+    );
 }
