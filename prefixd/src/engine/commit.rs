@@ -351,7 +351,7 @@ impl Engine {
         }
     }
 
-    fn store_failed(&mut self, error: &dyn std::fmt::Display) {
+    pub(super) fn store_failed(&mut self, error: &dyn std::fmt::Display) {
         self.parts.metrics.store_errors.inc();
         if self.store_failing_since.is_none() {
             self.store_failing_since = Some(self.parts.clock.now());

@@ -94,6 +94,9 @@ impl Engine {
             },
             Err(error) => {
                 warn!(%error, "the store did not say whether requests are duplicates; their senders are told to retry");
+                // Perhaps nothing is left whose commit would show it.
+                self.store_failed(&error);
+                self.publish();
                 Replays {
                     failed: true,
                     ..Replays::default()

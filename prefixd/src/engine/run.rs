@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
@@ -280,7 +280,6 @@ impl Engine {
     /// See [`EngineError`].
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), EngineError> {
         let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut inbox = Vec::with_capacity(MAX_WAITING);
         loop {
             let wake = self.next_wake();
@@ -289,7 +288,11 @@ impl Engine {
                 biased;
                 () = shutdown.cancelled(), if !self.requests.is_closed() => self.stop_listening(),
                 request = next_urgent(&mut self.urgent) => self.at_once(request),
-                _ = tick.tick() => self.tick().await?,
+                _ = tick.tick() => {
+                    self.tick().await?;
+                    // A store that hangs makes a tick longer than its interval: whoever waits has their turn before the next.
+                    tick.reset();
+                }
                 result = outcome(&mut self.commit) => self.committed(result).await?,
                 event = next_event(&mut self.sessions) => self.session_changed(event),
                 () = tokio::time::sleep_until(wake) => {}
