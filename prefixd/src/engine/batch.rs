@@ -1,6 +1,5 @@
 //! One batch: commands decided one after the other on a working copy, each seeing what the ones before changed.
 
-use super::keys::kept_of;
 use super::{Answer, KeyedReload, Reply, SubmitError, Told};
 use crate::journal::{DAEMON, Head, Kind, Writer};
 use crate::policy::{
@@ -179,32 +178,27 @@ impl Batch {
     ) -> bool {
         let (working, now) = (&self.working, self.now);
         let decided = catch_unwind(AssertUnwindSafe(|| {
-            let decision = decide(working, &work.command, now);
-            let after = || {
-                let mut after = working.clone();
-                after.apply(&decision.effects);
-                after
-            };
-            // A request that changed nothing may be made again.
-            let kept = (!decision.effects.is_empty()).then(|| kept_of(&work, &decision.outcome, after, now));
-            (decision, kept.flatten())
+            decide(working, &work.command, now)
         }));
         let result = match decided {
-            Ok((decision, kept)) => match self.take(decision) {
-                Ok((outcome, replay)) => {
-                    let answer = kept.as_ref().map(|kept| Arc::clone(&kept.answer));
-                    self.kept.extend(kept);
-                    Ok(Settled::Decided {
-                        outcome,
-                        replay,
-                        kept: answer,
-                    })
+            Ok(decision) => {
+                let changes = !decision.effects.is_empty();
+                match self.take(decision) {
+                    Ok((outcome, replay)) => {
+                        // A request that changed nothing may be made again.
+                        let kept = changes.then(|| self.keep_answer(&work, &outcome)).flatten();
+                        Ok(Settled::Decided {
+                            outcome,
+                            replay,
+                            kept,
+                        })
+                    }
+                    Err(defect) => {
+                        error!(%defect, command = ?work.command, "a decision cannot be written to the journal");
+                        Err(SubmitError::Defect)
+                    }
                 }
-                Err(defect) => {
-                    error!(%defect, command = ?work.command, "a decision cannot be written to the journal");
-                    Err(SubmitError::Defect)
-                }
-            },
+            }
             Err(_) => {
                 error!(command = ?work.command, "deciding this command panicked; it was refused");
                 self.fail_closed(&work.command);
@@ -214,6 +208,23 @@ impl Batch {
         let is_sound = result.is_ok();
         self.items.push(Decided { work, result });
         is_sound
+    }
+
+    /// Keeps what a command with a key is answered, made on the state that it led to. What was decided stands also
+    /// when that panics; then the key is not known again.
+    fn keep_answer(&mut self, work: &Work, outcome: &Outcome) -> Option<Arc<KeptAnswer>> {
+        let keyed = work.reply.as_ref()?.keyed()?;
+        let made = catch_unwind(AssertUnwindSafe(|| (keyed.answer)(&self.working, outcome)));
+        let answer = Arc::new(made.unwrap_or_else(|_| {
+            error!(command = ?work.command, "making the answer to this command panicked; it was carried out");
+            None
+        })?);
+        self.kept.push(Kept {
+            claim: keyed.claim.clone(),
+            at: self.now,
+            answer: Arc::clone(&answer),
+        });
+        Some(answer)
     }
 
     /// A rule that cannot be judged by the guardrails may not stay.

@@ -3,13 +3,12 @@
 //! The answer is made with the decision and committed with what it changed. A request whose key is known gets the answer
 //! that was kept; of two that come together the second waits for the commit of the first.
 
-use super::batch::Work;
 use super::replays::Replays;
 use super::run::Engine;
 use super::{Answer, SubmitError};
 use crate::policy::{Outcome, State};
 use crate::store::answers::KEPT_FOR;
-use crate::store::{Claim, ClaimName, Kept, KeptAnswer, Recalled};
+use crate::store::{Claim, ClaimName, KeptAnswer, Recalled};
 use prefixd_api::time::Timestamp;
 use std::fmt;
 use std::sync::Arc;
@@ -125,20 +124,4 @@ impl Engine {
     pub(super) fn kept_since(&self) -> Timestamp {
         self.parts.clock.now().saturating_sub(KEPT_FOR)
     }
-}
-
-/// What a command's key adds to the batch: made on the state that it leads to.
-pub(super) fn kept_of(
-    work: &Work,
-    outcome: &Outcome,
-    after: impl FnOnce() -> State,
-    now: Timestamp,
-) -> Option<Kept> {
-    let keyed = work.reply.as_ref()?.keyed()?;
-    let answer = (keyed.answer)(&after(), outcome)?;
-    Some(Kept {
-        claim: keyed.claim.clone(),
-        at: now,
-        answer: Arc::new(answer),
-    })
 }

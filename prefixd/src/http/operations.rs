@@ -433,11 +433,17 @@ async fn annotation(
 }
 
 fn told(app: &App, results: Vec<One>) -> OperationResults {
+    // Once for all: with a key this is made while other requests wait.
+    let deliveries = app.announcer.deliveries();
     let results: Vec<OperationResult> = results
         .into_iter()
         .map(|(mitigation_id, result)| {
             let (mitigation, problem) = match result {
-                Ok(mitigation) => (Some(with_delivery(app, &mitigation)), None),
+                Ok(mitigation) => {
+                    let mut mitigation = Mitigation::clone(&mitigation);
+                    mitigation.delivery = Some(deliveries.of(&mitigation));
+                    (Some(mitigation), None)
+                }
                 Err(problem) => (None, Some(*problem)),
             };
             OperationResult {
