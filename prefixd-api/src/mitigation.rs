@@ -315,12 +315,14 @@ pub struct Mitigation {
     /// Rate of the current step, for police.
     pub rate_bps: Option<BitsPerSecond>,
     /// What is announced.
-    pub rules: Vec<Rule>,
+    #[cfg_attr(feature = "server", schema(value_type = Vec<Rule>))]
+    pub rules: Arc<[Rule]>,
     /// Whether a neighbour without FlowSpec gets a blackhole route instead, because the step says so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_rtbh: bool,
     /// The claims that hold it.
-    pub claims: Vec<Claim>,
+    #[cfg_attr(feature = "server", schema(value_type = Vec<Claim>))]
+    pub claims: Vec<Arc<Claim>>,
     /// Since when no claim is left.
     pub ending_since: Option<Timestamp>,
     /// When it will be withdrawn unless a claim comes back.
@@ -403,7 +405,6 @@ pub struct Mitigation {
 impl Mitigation {
     /// Gives back what its lists have taken beyond what they hold: they grow by fours, and a hundred thousand may be live.
     pub fn compact(&mut self) {
-        self.rules.shrink_to_fit();
         self.claims.shrink_to_fit();
     }
 
@@ -521,7 +522,8 @@ pub struct Group {
     /// What it is about.
     pub scope: Scope,
     /// Live claims, and ended ones for as long as an old ban could still arrive.
-    pub claims: Vec<Claim>,
+    #[cfg_attr(feature = "server", schema(value_type = Vec<Claim>))]
+    pub claims: Vec<Arc<Claim>>,
     /// Derived confidence.
     pub confidence: Option<f64>,
     /// When its first event came.

@@ -8,6 +8,7 @@ use prefixd_api::feed::{FeedBody, FeedMessage, MitigationChange};
 use prefixd_api::mitigation::{Mitigation, MitigationStatus, WithdrawRequest};
 use prefixd_api::role::Role;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 fn on_list() -> Console {
     let mut console = Console::live(80, 24);
@@ -179,7 +180,7 @@ mod outcomes {
         console.answers(Answer::Withdraw(row.mitigation_id, Err(conflict)));
         let other = Mitigation {
             revision: 10,
-            rules: Vec::new(),
+            rules: Arc::default(),
             ..row.clone()
         };
         let effects = console.answers(Answer::One(row.mitigation_id, Ok(Box::new(other))));

@@ -11,6 +11,7 @@ use prefixd_api::show::{relative, si_unit};
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use unicode_width::UnicodeWidthStr;
 
 /// Targets shown at once.
@@ -256,7 +257,7 @@ fn attack_words(app: &App, row: &Mitigation) -> String {
 }
 
 /// The detectors' claims that live. What an operator asked for ends with the withdrawal.
-fn reported_by(row: &Mitigation) -> impl Iterator<Item = &Claim> {
+fn reported_by(row: &Mitigation) -> impl Iterator<Item = &Arc<Claim>> {
     row.claims
         .iter()
         .filter(|claim| claim.cleared_at.is_none() && claim.kind == OriginKind::Event)

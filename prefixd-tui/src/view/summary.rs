@@ -128,7 +128,7 @@ fn ended(app: &App, row: &Mitigation) -> String {
 /// What is announced and who says that the attack goes on.
 pub(super) fn rules_and_claims(app: &App, row: &Mitigation, width: u16) -> Vec<Line> {
     let mut lines = Vec::new();
-    for rule in &row.rules {
+    for rule in &*row.rules {
         lines.extend(wrapped(&rule.to_string(), width, Meaning::Plain));
     }
     lines.push(Vec::new());

@@ -6,6 +6,7 @@ use crate::theme::{Depth, Meaning, Theme};
 use prefixd_api::role::Role;
 use ratatui::buffer::Buffer;
 use ratatui::style::Modifier;
+use std::sync::Arc;
 
 /// A screen by its name, and how to get there.
 type Prepared = (&'static str, fn(&mut Console));
@@ -382,6 +383,7 @@ fn outside_text_cannot_reach_the_terminal_as_control() {
             row.playbook = Some(hostile.to_owned());
             row.pop = hostile.to_owned();
             for claim in &mut row.claims {
+                let claim = Arc::make_mut(claim);
                 claim.source = hostile.to_owned();
                 claim.event_id = Some(hostile.to_owned());
             }

@@ -19,6 +19,7 @@ use lists::List;
 use prefixd_api::rule::{Action, ActionType, Match, Ranges, Rule};
 use prefixd_bgp::flowspec::{CanonicalRule, Family};
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// What fitting a rule depends on besides the rule and the neighbour.
@@ -47,8 +48,58 @@ pub(super) struct Fitted {
 /// A rule as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    pub(super) rule: Rule,
+    pub(super) rule: SharedRule,
     pub(super) canonical: Arc<CanonicalRule>,
+}
+
+/// A rule that was decided, or one made of it. What is sent is what was decided most of the time, of a hundred thousand
+/// mitigations: it is not copied.
+#[derive(Clone)]
+pub(super) struct SharedRule {
+    rules: Arc<[Rule]>,
+    index: usize,
+}
+
+impl SharedRule {
+    /// One of the rules of a mitigation.
+    pub(super) fn of(rules: &Arc<[Rule]>, index: usize) -> Self {
+        assert!(index < rules.len(), "there is no rule {index}");
+        Self {
+            rules: Arc::clone(rules),
+            index,
+        }
+    }
+}
+
+impl From<Rule> for SharedRule {
+    fn from(rule: Rule) -> Self {
+        Self {
+            rules: Arc::new([rule]),
+            index: 0,
+        }
+    }
+}
+
+impl Deref for SharedRule {
+    type Target = Rule;
+
+    fn deref(&self) -> &Rule {
+        &self.rules[self.index]
+    }
+}
+
+impl PartialEq for SharedRule {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for SharedRule {}
+
+impl fmt::Debug for SharedRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
 }
 
 /// How what is sent relates to what was decided.
@@ -125,7 +176,7 @@ fn because(remedy: &Remedy) -> String {
 }
 
 /// What a neighbour gets of a rule.
-pub(super) fn fit(rule: &Rule, context: &Context<'_>, plan: &NeighborPlan) -> Fitted {
+pub(super) fn fit(rule: &SharedRule, context: &Context<'_>, plan: &NeighborPlan) -> Fitted {
     match try_fit(rule, context, plan) {
         Ok((form, parts)) => {
             let warning = warning(&form, rule, plan);
@@ -139,7 +190,11 @@ pub(super) fn fit(rule: &Rule, context: &Context<'_>, plan: &NeighborPlan) -> Fi
     }
 }
 
-fn try_fit(rule: &Rule, context: &Context<'_>, plan: &NeighborPlan) -> Result<(Form, Vec<Part>), Unfit> {
+fn try_fit(
+    rule: &SharedRule,
+    context: &Context<'_>,
+    plan: &NeighborPlan,
+) -> Result<(Form, Vec<Part>), Unfit> {
     if context.gives_up
         && rule.action != Action::Rtbh
         && let Some(family) = plan.lacks_flowspec(rule.matches.dst_prefix)
@@ -147,9 +202,9 @@ fn try_fit(rule: &Rule, context: &Context<'_>, plan: &NeighborPlan) -> Result<(F
         // A rule that may not be sent anywhere is no reason to give the address up.
         (context.check)(rule).map_err(Unfit::Guardrail)?;
         let blackhole = Rule::new(Match::destination(rule.matches.dst_prefix), Action::Rtbh);
-        return Ok((Form::Rtbh(family), vec![part(blackhole, context, plan)?]));
+        return Ok((Form::Rtbh(family), vec![part(blackhole.into(), context, plan)?]));
     }
-    match part(rule.clone(), context, plan) {
+    match part(SharedRule::clone(rule), context, plan) {
         Ok(part) => Ok((Form::Exact, vec![part])),
         Err(unfit @ (Unfit::Operators { .. } | Unfit::Bytes { .. })) => {
             if rule.action.kind() == ActionType::Police {
@@ -164,7 +219,7 @@ fn try_fit(rule: &Rule, context: &Context<'_>, plan: &NeighborPlan) -> Result<(F
 }
 
 /// The rule as one NLRI, if that may go to the neighbour.
-fn part(rule: Rule, context: &Context<'_>, plan: &NeighborPlan) -> Result<Part, Unfit> {
+fn part(rule: SharedRule, context: &Context<'_>, plan: &NeighborPlan) -> Result<Part, Unfit> {
     (context.check)(&rule).map_err(Unfit::Guardrail)?;
     for one in inabilities(plan.profile) {
         if one.verdict == Verdict::Refused && one.what.concerns(&rule) {
@@ -268,7 +323,8 @@ fn in_parts(
                 Rule {
                     matches,
                     ..rule.clone()
-                },
+                }
+                .into(),
                 context,
                 plan,
             )
@@ -307,7 +363,7 @@ fn widened(
             Wider::Service => return Err(why.with(Remedy::Service)),
         };
         wider.matches = list.replaced(&wider.matches, to);
-        match part(wider.clone(), context, plan) {
+        match part(wider.clone().into(), context, plan) {
             Ok(part) => {
                 let changed = List::ALL.into_iter().filter_map(|list| {
                     let (from, to) = (list.of(&rule.matches), list.of(&part.rule.matches));

@@ -3,7 +3,7 @@
 //! A mitigation is compiled once for each group, not once for each neighbour, and again only when its rules or the
 //! configuration change.
 
-use super::fit::{Context, Fitted, Form, Part, fit};
+use super::fit::{Context, Fitted, Form, Part, SharedRule, fit};
 use super::plan::NeighborPlan;
 use super::table::{Step, Table, Wanted};
 use super::{Neighbor, OVERLAP};
@@ -34,7 +34,7 @@ pub(super) struct Group {
 /// A mitigation for neighbours of one plan.
 #[derive(Debug)]
 pub(super) struct Compiled {
-    rules: Vec<Rule>,
+    rules: Arc<[Rule]>,
     allow_rtbh: bool,
     /// What they get of each of its rules.
     pub(super) fitted: Vec<Fitted>,
@@ -46,7 +46,8 @@ pub(super) fn compile(mitigation: &Mitigation, policy: &Policy, plan: &NeighborP
     let check = |rule: &Rule| policy.check_rule(victim, rule);
     let discards = |rule: &Rule| rule.action == Action::Discard && check(rule).is_ok();
     let gives_up = mitigation.allow_rtbh && rules.iter().any(discards);
-    let one = |rule: &Rule| {
+    let one = |index: usize| {
+        let rule = SharedRule::of(rules, index);
         let others = rules
             .iter()
             .filter(|other| other.action != rule.action && is_same_but_ports(&other.matches, &rule.matches))
@@ -59,11 +60,11 @@ pub(super) fn compile(mitigation: &Mitigation, policy: &Policy, plan: &NeighborP
             gives_up,
             check: &check,
         };
-        fit(rule, &context, plan)
+        fit(&rule, &context, plan)
     };
     Compiled {
-        fitted: rules.iter().map(one).collect(),
-        rules: rules.clone(),
+        fitted: (0..rules.len()).map(one).collect(),
+        rules: Arc::clone(rules),
         allow_rtbh: mitigation.allow_rtbh,
     }
 }
@@ -90,7 +91,8 @@ pub(super) fn priority(mitigation: &Mitigation) -> Priority {
 impl Compiled {
     /// Whether this is what the mitigation wants now.
     pub(super) fn is_of(&self, mitigation: &Mitigation) -> bool {
-        self.rules == mitigation.rules && self.allow_rtbh == mitigation.allow_rtbh
+        (Arc::ptr_eq(&self.rules, &mitigation.rules) || self.rules == mitigation.rules)
+            && self.allow_rtbh == mitigation.allow_rtbh
     }
 
     /// What is left of it where nothing new may go, when that is less: what the mitigation as it is now takes as well, and
@@ -98,7 +100,7 @@ impl Compiled {
     fn left(&self, fresh: &Self, check: impl Fn(&Rule) -> bool) -> Option<Self> {
         let stays = |part: &Part| {
             let decided = fresh.rules.iter().filter(|rule| check(rule));
-            let sent = fresh.parts().map(|part| &part.rule);
+            let sent = fresh.parts().map(|part| &*part.rule);
             check(&part.rule) && decided.chain(sent).any(|rule| takes_all_of(rule, &part.rule))
         };
         if self.parts().all(stays) {
@@ -110,7 +112,7 @@ impl Compiled {
         };
         Some(Self {
             // It is what no mitigation wants: whoever asks gets it compiled anew.
-            rules: Vec::new(),
+            rules: Arc::default(),
             allow_rtbh: self.allow_rtbh,
             fitted: self.fitted.iter().map(left).collect(),
         })

@@ -177,9 +177,7 @@ impl Batch {
         decide: impl FnOnce(&State, &Command, Timestamp) -> Decision,
     ) -> bool {
         let (working, now) = (&self.working, self.now);
-        let decided = catch_unwind(AssertUnwindSafe(|| {
-            decide(working, &work.command, now)
-        }));
+        let decided = catch_unwind(AssertUnwindSafe(|| decide(working, &work.command, now)));
         let result = match decided {
             Ok(decision) => {
                 let changes = !decision.effects.is_empty();

@@ -205,7 +205,7 @@ impl Turn<'_> {
             return;
         };
         match self.replan(next, owner, step) {
-            Ok(rules) if rules != next.rules => {
+            Ok(rules) if rules[..] != next.rules[..] => {
                 let widened = Reason::Widened { rules: texts(&rules) };
                 next.why_summary = widened.to_string();
                 self.trace.note(widened);

@@ -15,6 +15,7 @@ use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Group, Mitigation, MitigationStatus, Observed, Origin, OriginKind};
 use prefixd_api::resource::Mode;
 use prefixd_api::time::Timestamp;
+use std::sync::Arc;
 
 impl Turn<'_> {
     /// A first mitigation of the scope, or a successor.
@@ -87,7 +88,7 @@ impl Turn<'_> {
             vector: event.vector.clone(),
             action_type: step.asked.kind(),
             rate_bps: None,
-            rules: Vec::new(),
+            rules: Arc::default(),
             allow_rtbh: false,
             confidence: claims::confidence(self.policy, &holding),
             claims: holding,

@@ -9,6 +9,7 @@ use super::trace::Notes;
 use prefixd_api::event::MAX_EVENT_PORTS;
 use prefixd_api::mitigation::{Claim, Group, Mitigation, Observed, OriginKind};
 use prefixd_api::time::Timestamp;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Claims a group keeps. When it is full the one that counts least makes room: a cleared one, else the one that
@@ -36,7 +37,7 @@ pub(super) fn holding<'g>(
     group: &'g Group,
     enforced: bool,
     now: Timestamp,
-) -> impl Iterator<Item = &'g Claim> {
+) -> impl Iterator<Item = &'g Arc<Claim>> {
     group
         .claims
         .iter()
@@ -44,7 +45,7 @@ pub(super) fn holding<'g>(
 }
 
 /// How many different sources hold these claims.
-pub(super) fn source_count<'c>(claims: impl IntoIterator<Item = &'c Claim>) -> usize {
+pub(super) fn source_count<'c>(claims: impl IntoIterator<Item = &'c Arc<Claim>>) -> usize {
     let mut names: Vec<&str> = claims
         .into_iter()
         .filter(|claim| claim.kind == OriginKind::Event)
@@ -57,7 +58,10 @@ pub(super) fn source_count<'c>(claims: impl IntoIterator<Item = &'c Claim>) -> u
 
 /// Per voice the highest weighted confidence of its sources; over the voices, the probability that not all of
 /// them are wrong. None when no claim says how sure it is.
-pub(super) fn confidence<'c>(policy: &Policy, claims: impl IntoIterator<Item = &'c Claim>) -> Option<f64> {
+pub(super) fn confidence<'c>(
+    policy: &Policy,
+    claims: impl IntoIterator<Item = &'c Arc<Claim>>,
+) -> Option<f64> {
     let mut voices: Vec<(Voice<'_>, f64)> = Vec::new();
     // An operator's word is no measurement, and no source may borrow the name.
     for claim in claims.into_iter().filter(|claim| claim.kind == OriginKind::Event) {
@@ -77,7 +81,7 @@ pub(super) fn confidence<'c>(policy: &Policy, claims: impl IntoIterator<Item = &
 }
 
 /// What these claims report of the attack, together.
-pub(super) fn reported<'c>(claims: impl IntoIterator<Item = &'c Claim>) -> Reported {
+pub(super) fn reported<'c>(claims: impl IntoIterator<Item = &'c Arc<Claim>>) -> Reported {
     let mut reported = Reported::default();
     let (mut dst, mut src) = (Vec::new(), Vec::new());
     for claim in claims {
@@ -97,7 +101,7 @@ pub(super) fn observe(observed: &mut Observed, claim: &Claim) {
 }
 
 /// The claim an event speaks of: by its id, or the source's one without.
-pub(super) fn find<'g>(group: &'g Group, command: &EventCommand) -> Option<&'g Claim> {
+pub(super) fn find<'g>(group: &'g Group, command: &EventCommand) -> Option<&'g Arc<Claim>> {
     group.claims.iter().find(|claim| is_of(claim, command))
 }
 
@@ -124,7 +128,7 @@ pub(super) fn hold(
     } else {
         group.claims.retain(|claim| !is_of(claim, command));
         make_room(group, trace);
-        group.claims.push(Claim {
+        group.claims.push(Arc::new(Claim {
             source: event.source.clone(),
             event_id: event.external_id.clone(),
             kind: OriginKind::Event,
@@ -138,10 +142,10 @@ pub(super) fn hold(
             dst_ports: Vec::new(),
             src_ports: Vec::new(),
             protocol: None,
-        });
+        }));
         group.claims.len() - 1
     };
-    let claim = &mut group.claims[index];
+    let claim = Arc::make_mut(&mut group.claims[index]);
     claim.last_report_at = now;
     claim.lives_until = lives_until;
     claim.confidence = event.confidence.or(claim.confidence);
@@ -191,8 +195,8 @@ fn make_room(group: &mut Group, trace: &mut Notes) {
     if let Some(index) = least {
         let claim = group.claims.remove(index);
         trace.note(Reason::ClaimForgotten {
-            source: claim.source,
-            event_id: claim.event_id,
+            source: claim.source.clone(),
+            event_id: claim.event_id.clone(),
             max_claims: MAX_CLAIMS,
         });
     }
@@ -210,11 +214,12 @@ pub(super) fn clear(
     group.last_event_at = now;
     if let Some(claim) = group.claims.iter_mut().find(|claim| is_of(claim, command)) {
         let was_live = is_live(claim, now);
+        let claim = Arc::make_mut(claim);
         claim.cleared_at = claim.cleared_at.max(Some(seen_at));
         return was_live;
     }
     make_room(group, trace);
-    group.claims.push(Claim {
+    group.claims.push(Arc::new(Claim {
         source: command.event.source.clone(),
         event_id: command.event.external_id.clone(),
         kind: OriginKind::Event,
@@ -228,7 +233,7 @@ pub(super) fn clear(
         dst_ports: Vec::new(),
         src_ports: Vec::new(),
         protocol: None,
-    });
+    }));
     false
 }
 
@@ -243,7 +248,7 @@ pub(super) fn settle(group: &mut Group, now: Timestamp) -> bool {
 }
 
 /// The operator's claims of a mitigation, which no event and no unban ends.
-pub(super) fn of_operators(mitigation: &Mitigation, now: Timestamp) -> impl Iterator<Item = &Claim> {
+pub(super) fn of_operators(mitigation: &Mitigation, now: Timestamp) -> impl Iterator<Item = &Arc<Claim>> {
     mitigation
         .claims
         .iter()
@@ -251,8 +256,8 @@ pub(super) fn of_operators(mitigation: &Mitigation, now: Timestamp) -> impl Iter
 }
 
 /// An operator's claim; without an end it ends with the lease.
-pub(super) fn operators(now: Timestamp, lives_until: Option<Timestamp>) -> Claim {
-    Claim {
+pub(super) fn operators(now: Timestamp, lives_until: Option<Timestamp>) -> Arc<Claim> {
+    Arc::new(Claim {
         source: OPERATOR.to_owned(),
         event_id: None,
         kind: OriginKind::Operator,
@@ -266,7 +271,7 @@ pub(super) fn operators(now: Timestamp, lives_until: Option<Timestamp>) -> Claim
         dst_ports: Vec::new(),
         src_ports: Vec::new(),
         protocol: None,
-    }
+    })
 }
 
 /// Whether a source sees the attack although it is filtered.

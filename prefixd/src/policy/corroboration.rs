@@ -7,9 +7,10 @@ use super::settings::Policy;
 use super::turn::Turn;
 use super::{claims, evidence, profile};
 use prefixd_api::mitigation::{Claim, Mitigation, OriginKind, WaitsFor};
+use std::sync::Arc;
 
 /// With how many voices these claims speak.
-pub(super) fn domains<'c>(policy: &'c Policy, claims: impl IntoIterator<Item = &'c Claim>) -> u32 {
+pub(super) fn domains<'c>(policy: &'c Policy, claims: impl IntoIterator<Item = &'c Arc<Claim>>) -> u32 {
     let mut voices: Vec<_> = claims
         .into_iter()
         .filter(|claim| claim.kind == OriginKind::Event)
@@ -71,9 +72,9 @@ impl Turn<'_> {
     pub(super) fn may_trigger<'c>(
         &self,
         source: &str,
-        claims: impl IntoIterator<Item = &'c Claim>,
+        claims: impl IntoIterator<Item = &'c Arc<Claim>>,
     ) -> Result<(), Reason> {
-        let triggers = |claim: &Claim| self.policy.sources.get(&claim.source).may_trigger;
+        let triggers = |claim: &Arc<Claim>| self.policy.sources.get(&claim.source).may_trigger;
         if claims.into_iter().any(triggers) {
             return Ok(());
         }

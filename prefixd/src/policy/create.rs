@@ -321,7 +321,7 @@ impl Turn<'_> {
             vector: target.vector.to_owned(),
             action_type: ActionType::Police,
             rate_bps: None,
-            rules: Vec::new(),
+            rules: Arc::default(),
             allow_rtbh: false,
             claims: claims::holding(self.policy, group, enforced, self.now)
                 .cloned()

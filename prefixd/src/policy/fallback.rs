@@ -28,7 +28,7 @@ impl Turn<'_> {
     /// Whether it would be granted with these rules.
     pub(super) fn would_grant_rtbh(&self, mitigation: &Mitigation, rules: &[Rule], step: &Step) -> bool {
         let next = Mitigation {
-            rules: rules.to_vec(),
+            rules: rules.into(),
             ..mitigation.clone()
         };
         step.allow_rtbh && self.may_fall_back(&next).is_ok()

@@ -11,6 +11,7 @@ use prefixd_api::mitigation::{Claim, OriginKind, Scope};
 use prefixd_api::rule::shape::is_of_all_ports;
 use prefixd_api::rule::{Action, Ranges, Rule};
 use prefixd_api::victim::Victim;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Vectors of one victim that may be mitigated without an operator.
@@ -266,7 +267,7 @@ impl Turn<'_> {
     pub(super) fn guard_sources<'c>(
         &self,
         rules: &[Rule],
-        claims: impl IntoIterator<Item = &'c Claim>,
+        claims: impl IntoIterator<Item = &'c Arc<Claim>>,
     ) -> Result<(), Reason> {
         let Some(action) = rules.iter().map(|rule| rule.action.kind()).max() else {
             return Ok(());

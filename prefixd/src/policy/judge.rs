@@ -54,7 +54,7 @@ impl Turn<'_> {
     fn wrong_mode(&self, live: &Mitigation, owner: Option<Owner<'_>>) -> Option<Cow<'static, str>> {
         match self.policy.trial_of(live, owner) {
             Some(trial) if live.enforced => Some(format!("{trial} now").into()),
-            None if !live.enforced && live.claims.iter().any(asks) => {
+            None if !live.enforced && live.claims.iter().any(|claim| asks(claim)) => {
                 Some("it would be enforced now; the next ban makes an enforced one".into())
             }
             Some(_) | None => None,

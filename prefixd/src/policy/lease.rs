@@ -110,7 +110,7 @@ pub(super) fn is_operators(mitigation: &Mitigation) -> bool {
 
 /// Whether an operator said what it does: then nothing else changes its action or step.
 pub(crate) fn is_pinned(mitigation: &Mitigation) -> bool {
-    mitigation.claims.iter().any(pins)
+    mitigation.claims.iter().any(|claim| pins(claim))
 }
 
 /// An operator's claim on what it does has no end of its own; one that extends the lease has.
@@ -146,7 +146,7 @@ pub(super) fn extend(
 
 /// The claim that renews the lease at its end, if there is one.
 pub(super) fn renewing<'m>(policy: &Policy, mitigation: &'m Mitigation, now: Timestamp) -> Option<&'m Claim> {
-    mitigation.claims.iter().find(|claim| {
+    mitigation.claims.iter().map(AsRef::as_ref).find(|claim| {
         claim.kind == OriginKind::Event
             && is_live(claim, now)
             && policy.sources.get(&claim.source).reporting == Reporting::Once

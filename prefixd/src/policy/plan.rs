@@ -12,6 +12,7 @@ use prefixd_api::mitigation::{Claim, Mitigation, Observed, Severity};
 use prefixd_api::rule::{Action, ActionType, Ranges, Rule};
 use prefixd_api::victim::Victim;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What rules are made for.
 #[derive(Clone, Copy, Debug)]
@@ -160,7 +161,7 @@ impl<'a> Turn<'a> {
             rule.sample = step.sample;
         }
         let gains_rtbh = !mitigation.allow_rtbh && self.would_grant_rtbh(mitigation, &rules, step);
-        if rules != mitigation.rules || gains_rtbh {
+        if rules[..] != mitigation.rules[..] || gains_rtbh {
             self.guard_announcing(mitigation.enforced, mitigation.customer_id.as_deref())?;
         }
         self.guard_rules(&rules, owner)?;
@@ -179,7 +180,7 @@ impl<'a> Turn<'a> {
 
 /// What the claims report, and whether it is large.
 pub(super) fn reported<'c>(
-    claims: impl IntoIterator<Item = &'c Claim>,
+    claims: impl IntoIterator<Item = &'c Arc<Claim>>,
     observed: Observed,
     owner: Option<Owner<'_>>,
 ) -> Reported {
@@ -213,7 +214,7 @@ pub(super) fn set_rules(mitigation: &mut Mitigation, rules: Vec<Rule>) {
         | ActionType::Discard
         | ActionType::Rtbh => None,
     };
-    mitigation.rules = rules;
+    mitigation.rules = rules.into();
 }
 
 /// Whether routers are to be told something new: other rules, or a blackhole where there was none.

@@ -27,7 +27,7 @@ pub struct State {
     /// Live mitigations by name; names are ordered by time.
     pub mitigations: OrdMap<MitigationId, Arc<Mitigation>>,
     /// Groups and live mitigations by scope.
-    scopes: HashMap<Scope, Known>,
+    scopes: OrdMap<Scope, Known>,
     /// Scopes whose automatic bans are not acted on.
     pub suppressions: HashMap<Scope, Arc<Suppression>>,
     /// Safelist entries added through the API; configured and implicit ones belong to the policy.
@@ -287,7 +287,8 @@ impl State {
         for scope in scopes {
             if let Some(group) = self.scopes.get_mut(&scope).and_then(|known| known.group.as_mut()) {
                 let group = Arc::make_mut(group);
-                for claim in &mut group.claims {
+                for claim in group.claims.iter_mut().filter(|claim| claim.cleared_at.is_some()) {
+                    let claim = Arc::make_mut(claim);
                     claim.cleared_at = claim.cleared_at.map(|at| at.min(now));
                 }
                 for start in &mut group.starts {

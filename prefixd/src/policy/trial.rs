@@ -94,7 +94,7 @@ impl Policy {
         self.trial_of_rules(live, owner).or_else(|| {
             let mut asking = live.claims.iter().filter(|claim| asks(claim)).peekable();
             asking.peek()?;
-            let enforces = |claim: &Claim| lease::pins(claim) || self.sources.get(&claim.source).enforce;
+            let enforces = |claim: &Arc<Claim>| lease::pins(claim) || self.sources.get(&claim.source).enforce;
             (!asking.any(enforces)).then_some(Trial::Sources)
         })
     }

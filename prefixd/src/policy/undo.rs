@@ -273,13 +273,13 @@ impl Turn<'_> {
         let enforced = ended.enforced && trial.is_none();
         let mut group = self.open_group(&ended.scope(), undone.group);
         // Whoever still reports it holds it; the operator does for one lease at least.
-        let mut holding: Vec<Claim> = claims::holding(self.policy, &group, enforced, self.now)
+        let mut holding: Vec<Arc<Claim>> = claims::holding(self.policy, &group, enforced, self.now)
             .cloned()
             .collect();
         let until = (!pinned).then(|| self.now.saturating_add(ttl));
         holding.insert(0, claims::operators(self.now, until));
         // What it stood on. A person may ask for what its sources may not; the daemon asks for nothing by itself.
-        let stood_on: Vec<Claim> = ended.claims.iter().chain(&holding).cloned().collect();
+        let stood_on: Vec<Arc<Claim>> = ended.claims.iter().chain(&holding).cloned().collect();
         let asking = if undone.by_itself { &stood_on } else { &holding };
         self.guard_sources(&ended.rules, asking)?;
         self.guard_new(Subject {
@@ -333,7 +333,7 @@ impl Turn<'_> {
         };
         let last_ban_at = group.last_ban_at;
         self.start_lease(&mut next, &mut group, last_ban_at, ttl)?;
-        set_rules(&mut next, ended.rules.clone());
+        set_rules(&mut next, ended.rules.to_vec());
         let judged = Mitigation {
             claims: stood_on,
             ..next.clone()

@@ -7,6 +7,7 @@ use prefixd_api::group::{GroupState, SourceWeight};
 use prefixd_api::mitigation::{Claim, Group, OriginKind};
 use prefixd_api::time::Timestamp;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Where a group is in its life.
 #[must_use]
@@ -25,7 +26,7 @@ impl Policy {
     /// weighted) is the group's confidence.
     #[must_use]
     pub fn weigh(&self, group: &Group, now: Timestamp) -> Vec<SourceWeight> {
-        let mut by_source: BTreeMap<&str, Vec<&Claim>> = BTreeMap::new();
+        let mut by_source: BTreeMap<&str, Vec<&Arc<Claim>>> = BTreeMap::new();
         let live = group
             .claims
             .iter()
@@ -54,9 +55,9 @@ impl Policy {
         weights
     }
 
-    fn weight_of(&self, name: &str, claims: &[&Claim]) -> SourceWeight {
+    fn weight_of(&self, name: &str, claims: &[&Arc<Claim>]) -> SourceWeight {
         let source = self.sources.get(name);
-        let own = |claim: &&Claim| claim.confidence.or(source.default_confidence);
+        let own = |claim: &&Arc<Claim>| claim.confidence.or(source.default_confidence);
         let confidence = claims.iter().filter_map(own).max_by(f64::total_cmp);
         SourceWeight {
             source: name.to_owned(),

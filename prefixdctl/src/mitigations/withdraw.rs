@@ -15,6 +15,7 @@ use prefixd_api::preview::{WithdrawPreview, WithdrawPreviewRequest};
 use prefixd_api::show::{MAX_CELL_CHARS, MAX_TEXT_CHARS, clean, parse_span, relative, short_id};
 use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Code of what was left out after a failure that is of all.
@@ -225,7 +226,7 @@ async fn question(
             m.vector,
             action(&m)
         );
-        let is_reported = |claim: &Claim| claim.kind == OriginKind::Event && claim.cleared_at.is_none();
+        let is_reported = |claim: &Arc<Claim>| claim.kind == OriginKind::Event && claim.cleared_at.is_none();
         reported += usize::from(m.claims.iter().any(is_reported));
         text.push_str(&format!("  {}\n", clean(&line, MAX_CELL_CHARS)));
     }

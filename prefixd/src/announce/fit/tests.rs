@@ -40,7 +40,7 @@ fn fits(text: &str, allowed: &str, plan: &NeighborPlan) -> Fitted {
         gives_up: false,
         check: &|_| Ok(()),
     };
-    fit(&rule(text), &context, plan)
+    fit(&rule(text).into(), &context, plan)
 }
 
 /// The form with what is sent of the match, or why nothing is.
@@ -334,10 +334,10 @@ fn an_address_is_given_up_where_nothing_else_can_be_told_and_the_step_says_so() 
             gives_up,
             check: &|_| Ok(()),
         };
-        let fitted = fit(&rule(text), &context, &with(families));
+        let fitted = fit(&rule(text).into(), &context, &with(families));
         assert_eq!(told(&fitted), wanted, "{families:?}: {text}");
         if let Form::Rtbh(_) = fitted.form {
-            assert_eq!(fitted.parts[0].rule, rule("then rtbh"));
+            assert_eq!(*fitted.parts[0].rule, rule("then rtbh"));
             let warning = fitted.warning.unwrap();
             assert!(
                 warning.contains("all traffic to the address is dropped"),
@@ -361,7 +361,7 @@ fn an_address_is_given_up_where_nothing_else_can_be_told_and_the_step_says_so() 
             gives_up: true,
             check: &check,
         };
-        let fitted = fit(&rule(discard), &context, &with(&[hole4]));
+        let fitted = fit(&rule(discard).into(), &context, &with(&[hole4]));
         assert_eq!(
             told(&fitted),
             format!("refused: a guardrail refuses it: no {refused}")
@@ -410,7 +410,7 @@ fn ports_are_not_joined_over_those_of_another_action() {
         check: &|_| Ok(()),
     };
     let police = rule("proto udp dport 1,3,50,70,90,110 then police 5 Mbit/s");
-    let fitted = fit(&police, &context("2,100"), &plan(Profile::Generic));
+    let fitted = fit(&police.into(), &context("2,100"), &plan(Profile::Generic));
     assert_eq!(told(&fitted), "widened: proto udp dport 1,3,50-90,110");
 }
 
@@ -432,7 +432,7 @@ fn the_guardrails_see_every_part_and_have_the_last_word() {
         check: &narrow,
     };
     let police = rule("proto udp dport 1,3,50,70,90,110 then police 5 Mbit/s");
-    let fitted = fit(&police, &context, &plan(Profile::Generic));
+    let fitted = fit(&police.into(), &context, &plan(Profile::Generic));
     assert_eq!(told(&fitted), "refused: a guardrail refuses it: too wide");
 }
 
@@ -600,6 +600,7 @@ proptest! {
         let seen = RefCell::new(Vec::new());
         let check = |rule: &Rule| { seen.borrow_mut().push(rule.clone()); Ok(()) };
         let context = Context { allowed, others, gives_up, check: &check };
+        let rule = SharedRule::from(rule);
         let fitted = fit(&rule, &context, &plan);
         let sent: Vec<Match> = fitted.parts.iter().map(|part| part.rule.matches.clone()).collect();
         for (packet, choice) in packets {
@@ -639,7 +640,7 @@ proptest! {
             prop_assert!(plan.families.contains(&wire.family()));
             prop_assert!(wire.key().component_bytes() <= limits.nlri_bytes);
             prop_assert!(wire.components().iter().map(Component::operators).all(|n| n <= limits.operators_per_component));
-            prop_assert!(seen.borrow().contains(sent), "a guardrail did not see {}", sent);
+            prop_assert!(seen.borrow().contains(sent), "a guardrail did not see {}", **sent);
         }
     }
 }

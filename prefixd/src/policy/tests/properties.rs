@@ -296,7 +296,7 @@ impl World {
                     .any(|owned| owned.parse::<IpNet>().unwrap().contains(&host))
             );
             assert_ne!(host, "203.0.113.4/32".parse().unwrap());
-            for rule in &after.rules {
+            for rule in &*after.rules {
                 assert_eq!(rule.matches.dst_prefix, host);
                 assert!(rule.matches.dst_ports.operators() <= 8);
                 assert!(
@@ -401,7 +401,7 @@ proptest! {
                 let claims = world.state.group(&live.scope()).unwrap().claims.clone();
                 for claim in claims {
                     let mut request = unban(&claim.source, &live.victim_ip.to_string(), &live.vector);
-                    request.event_id = claim.event_id;
+                    request.event_id.clone_from(&claim.event_id);
                     world.event(request);
                 }
                 world.run(&Command::Due(live.scope()), Some(&live.scope()));
