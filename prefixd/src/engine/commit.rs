@@ -24,7 +24,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
+
+/// Commands whose rows a server's socket takes at once. More of them go on their way beside the engine: they would have to
+/// wait for it to be done with the next batch.
+const AT_ONCE: usize = 32;
 
 /// A batch that the store is writing.
 pub(super) struct Committing {
@@ -119,7 +124,14 @@ impl Engine {
         }
         let (store, content) = (self.store(), Arc::clone(&sealed.content));
         let commit = async move { store.commit(content).await };
-        let mut work = maybe_done(commit.boxed());
+        let commit = if sealed.items.len() > AT_ONCE {
+            let task = AbortOnDropHandle::new(tokio::spawn(commit));
+            task.map(|ended| ended.unwrap_or_else(|error| Err(CommitError::Unknown(error.to_string()))))
+                .boxed()
+        } else {
+            commit.boxed()
+        };
+        let mut work = maybe_done(commit);
         // The first step gives the rows to the store, before anything else is done here.
         let _ = (&mut work).now_or_never();
         self.commit = Some(Committing {

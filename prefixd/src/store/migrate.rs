@@ -33,6 +33,11 @@ const STEPS: &[(i64, &str, &str)] = &[
         "several pops",
         include_str!("../../../migrations/0010_pops.sql"),
     ),
+    (
+        14,
+        "room to change",
+        include_str!("../../../migrations/0014_room.sql"),
+    ),
 ];
 
 /// Version and name of each step, oldest first.
@@ -41,7 +46,7 @@ pub(super) fn steps() -> impl Iterator<Item = (i64, &'static str)> {
 }
 
 /// What the tokens stand for.
-pub(super) type Tokens = [(&'static str, &'static str); 5];
+pub(super) type Tokens = [(&'static str, &'static str); 6];
 
 /// SQLite. STRICT knows only INTEGER, REAL, TEXT and BLOB.
 pub(super) const SQLITE: Tokens = [
@@ -50,6 +55,7 @@ pub(super) const SQLITE: Tokens = [
     ("{{bigint}}", "INTEGER"),
     ("{{smallint}}", "INTEGER"),
     ("{{options}}", "STRICT"),
+    ("{{postgres}}", "-- "),
 ];
 
 /// PostgreSQL. Rows of a few kilobytes stay in the table as they are: compressing each one costs more than the
@@ -60,6 +66,7 @@ pub(super) const POSTGRES: Tokens = [
     ("{{bigint}}", "BIGINT"),
     ("{{smallint}}", "SMALLINT"),
     ("{{options}}", "WITH (toast_tuple_target = 8160)"),
+    ("{{postgres}}", ""),
 ];
 
 /// Applies what is missing, in order, under the engine's lock.

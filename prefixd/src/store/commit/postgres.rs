@@ -7,12 +7,15 @@ use crate::store::prefix::{bytes, family};
 use prefixd_api::time::Timestamp;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, PgConnection, SqlSafeStr, SqlStr};
+use sqlx::{Arguments, AssertSqlSafe, PgConnection, SqlSafeStr, SqlStr};
 use tokio::time::{Instant, timeout_at};
 
 /// Taken by every commit of a POP and by whoever asks for its journal's end: the answer waits for a commit whose
 /// connection was given up.
 pub(in crate::store) const LOCK_POP: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
+
+/// Parameters of a statement at most.
+const PARAMETERS: usize = 73;
 
 /// What detectors' events touch.
 const PLAIN: &str = include_str!("postgres.sql");
@@ -95,10 +98,24 @@ async fn write(
     } else {
         &statements.whole
     };
-    let query = bind_plain(sqlx::query(text.clone()), batch, rows);
+    let mut arguments = PgArguments::default();
+    arguments.reserve(PARAMETERS, size(batch, rows));
+    let query = bind_plain(sqlx::query_with(text.clone(), arguments), batch, rows);
     let query = if plain { query } else { bind_rest(query, rows) };
     query.execute(connection).await?;
     Ok(())
+}
+
+/// About as many bytes as the rows are. A buffer that grows by doubling would copy megabytes several times.
+fn size(batch: &Batch, rows: &Rows<'_>) -> usize {
+    /// Of a row besides its texts: twenty columns, each with its length.
+    const BESIDES: usize = 400;
+    let events = rows.events.iter().map(|row| row.body.len() + row.why.len());
+    let groups = rows.groups.iter().map(|row| row.body.len());
+    let mitigations = rows.mitigations.iter().map(|row| row.body.len());
+    let entries = batch.entries.iter().map(|entry| entry.body.len());
+    let texts = events.chain(groups).chain(mitigations).chain(entries);
+    texts.map(|text| text + BESIDES).sum()
 }
 
 type Statement<'q> = Query<'q, sqlx::Postgres, PgArguments>;
