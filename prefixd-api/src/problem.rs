@@ -45,6 +45,7 @@ pub struct FieldError {
     pub message: String,
     /// Where it is in a file of the configuration.
     #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "server", schema(value_type = Place))]
     pub place: Option<Place>,
 }
 
@@ -53,6 +54,7 @@ pub struct FieldError {
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct Place {
     /// The file.
+    #[cfg_attr(feature = "server", schema(required = false))]
     pub file: String,
     /// The line, from 1; absent where the text is not the client's, or the file cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
