@@ -111,6 +111,11 @@ impl Forgettable {
     }
 }
 
+/// Without a bound on `at`: with one, SQLite would take the index that leads to everything of a principal.
+pub(super) const FIND: &str =
+    "SELECT principal, name, at, request, status, body FROM kept_answers WHERE pop = ";
+pub(super) const AMONG: &str = " AND (principal, name) IN (";
+
 impl Store {
     /// The answers that a POP has kept since a moment under these names, in one query.
     ///
@@ -126,12 +131,9 @@ impl Store {
             return Ok(Vec::new());
         }
         let kept = on_db!(self, |db: Engine| {
-            let mut query = QueryBuilder::<Engine>::new(
-                "SELECT principal, name, at, request, status, body FROM kept_answers WHERE pop = ",
-            );
+            let mut query = QueryBuilder::<Engine>::new(FIND);
             query.push_bind(pop.to_owned());
-            query.push(" AND at >= ").push_bind(since.as_micros());
-            query.push(" AND (principal, name) IN (");
+            query.push(AMONG);
             query.push_values(names, |mut row, name| {
                 row.push_bind(name.principal.to_string())
                     .push_bind(name.key.to_string());
@@ -160,7 +162,7 @@ impl Store {
                 })
                 .collect::<Result<Vec<_>, sqlx::Error>>()?
         });
-        Ok(kept)
+        Ok(kept.into_iter().filter(|kept| kept.at >= since).collect())
     }
 
     /// What a POP may forget: what it kept before a moment, and of every principal all but the newest `each`.

@@ -99,13 +99,13 @@ pub enum StoreError {
     },
     /// The schema was written by a newer version.
     #[error(
-        "the database has schema version {found}, this prefixd knows up to {known}: run the newer prefixd, or \
-         restore a backup taken before the upgrade"
+        "the database has migration step {found}, which this prefixd does not have (its last one is {known}): run the newer \
+         prefixd, or restore a backup taken before the upgrade"
     )]
     NewerSchema {
-        /// What the database has.
+        /// The first step of the database that is not known.
         found: i64,
-        /// What this version knows.
+        /// The last one that is.
         known: i64,
     },
     /// The schema could not be brought up to date.

@@ -2,8 +2,9 @@
 
 use super::fixture::{Attack, host};
 use super::*;
+use crate::store::answers::{AMONG, FIND};
 use crate::store::db::Db;
-use sqlx::{Connection, Executor, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
 use std::os::unix::fs::PermissionsExt;
 
 async fn other(place: &Place) -> SqliteConnection {
@@ -47,6 +48,23 @@ async fn a_failed_commit_leaves_nothing_and_the_store_goes_on() {
     );
     other.execute("DROP TRIGGER refuse").await.unwrap();
     place.commit(&[attack.effects().to_vec()]).await.unwrap();
+}
+
+/// Each batch with a key waits for it, and a principal may have twenty thousand.
+#[tokio::test]
+async fn a_kept_answer_is_found_by_its_key() {
+    let place = sqlite().await;
+    let text =
+        format!("EXPLAIN QUERY PLAN {FIND}'fra1'{AMONG}VALUES ('token:noc', 'a'), ('token:noc', 'b'))");
+    let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(AssertSqlSafe(text))
+        .fetch_all(&mut other(&place).await)
+        .await
+        .unwrap();
+    let whole = "(pop=? AND principal=? AND name=?)";
+    assert!(
+        plan.iter().any(|(.., step)| step.contains(whole)),
+        "the whole key is not used: {plan:?}"
+    );
 }
 
 /// It waits for somebody's lock: given up before it began, it must not arrive late.
