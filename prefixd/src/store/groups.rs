@@ -11,10 +11,10 @@ use sqlx::QueryBuilder;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Rows read at once.
-const CHUNK: i64 = 500;
+/// Rows read at once, once the first of a page did not fill it.
+const CHUNK: usize = 500;
 /// Rows one page looks at, when it has to look for what the filter lets through.
-const BUDGET: i64 = 4 * CHUNK;
+const BUDGET: usize = 2 * CHUNK;
 /// A name is made by the wall clock, a group opens by the engine's: between the two may be what a corrected clock
 /// leaves. What opened when is decided by the group; the name only bounds where it is looked for.
 const CLOCKS_APART: Duration = Duration::from_secs(24 * 3600);
@@ -69,9 +69,13 @@ impl Store {
         let mut before = [before.map(|id| id.0), end].into_iter().flatten().min();
         let (mut groups, mut looked_at) = (Vec::new(), 0);
         while looked_at < BUDGET {
-            let rows = self.groups_before(pop, filter.closed, from, before).await?;
-            let is_end = (rows.len() as i64) < CHUNK;
-            looked_at += CHUNK;
+            // Most of the time everything is let through.
+            let chunk = if looked_at == 0 { limit + 1 } else { CHUNK };
+            let rows = self
+                .groups_before(pop, filter.closed, from, before, chunk)
+                .await?;
+            let is_end = rows.len() < chunk;
+            looked_at += chunk;
             for (id, body) in rows {
                 if groups.len() == limit {
                     return Ok((groups, before.map(GroupId)));
@@ -95,7 +99,9 @@ impl Store {
         closed: bool,
         from: Option<Uuid>,
         before: Option<Uuid>,
+        limit: usize,
     ) -> Result<Vec<(Uuid, String)>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         Ok(on_db!(self, |db: Engine| {
             let mut query = QueryBuilder::<Engine>::new("SELECT id, body FROM signal_groups WHERE pop = ");
             query.push_bind(pop.to_owned());
@@ -108,7 +114,7 @@ impl Store {
             if let Some(before) = before {
                 query.push(" AND id < ").push_bind(before);
             }
-            query.push(" ORDER BY id DESC LIMIT ").push_bind(CHUNK);
+            query.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
             query.build_query_as().fetch_all(db).await?
         }))
     }
