@@ -156,6 +156,8 @@ pub struct Engine {
     /// Answers that were kept since the last pruning: many bring the next one forward.
     pub(super) kept: u64,
     pub(super) pruning: Option<AbortOnDropHandle<()>>,
+    next_forget: Instant,
+    pub(super) forgetting: Option<AbortOnDropHandle<()>>,
 }
 
 /// Why the engine ends. Both end the process: systemd starts it again.
@@ -241,6 +243,8 @@ impl Engine {
             next_prune: Instant::now() + parts.settings.prune_interval,
             kept: 0,
             pruning: None,
+            next_forget: Instant::now() + parts.settings.prune_interval,
+            forgetting: None,
             parts,
         };
         (engine, handle)
@@ -671,18 +675,26 @@ impl Engine {
         } else {
             self.give_back().await;
         }
-        if self.store_failing_since.is_none()
-            && (now >= self.next_prune || self.kept >= u64::from(KEPT_EACH))
-            && self.pruning.as_ref().is_none_or(AbortOnDropHandle::is_finished)
-        {
-            self.next_prune = now + self.parts.settings.prune_interval;
+        if self.store_failing_since.is_some() {
+            return Ok(());
+        }
+        let is_idle =
+            |task: &Option<AbortOnDropHandle<()>>| task.as_ref().is_none_or(AbortOnDropHandle::is_finished);
+        // Beside the history, which may take its time where the retention became shorter.
+        if (now >= self.next_forget || self.kept >= u64::from(KEPT_EACH)) && is_idle(&self.forgetting) {
+            self.next_forget = now + self.parts.settings.prune_interval;
             self.kept = 0;
+            let forgetting = forget(self.store(), self.pop(), self.kept_since());
+            self.forgetting = Some(AbortOnDropHandle::new(tokio::spawn(forgetting)));
+        }
+        if now >= self.next_prune && is_idle(&self.pruning) {
+            self.next_prune = now + self.parts.settings.prune_interval;
             let horizon = self
                 .parts
                 .clock
                 .now()
                 .saturating_sub(self.parts.settings.retention);
-            let pruning = prune(self.store(), self.pop(), horizon, self.kept_since());
+            let pruning = prune(self.store(), self.pop(), horizon);
             self.pruning = Some(AbortOnDropHandle::new(tokio::spawn(pruning)));
         }
         Ok(())
@@ -722,10 +734,7 @@ async fn next_event(sessions: &mut broadcast::Receiver<SessionEvent>) -> Option<
 }
 
 /// Removes old history in small steps, beside the commits.
-async fn prune(store: Arc<Store>, pop: Arc<str>, horizon: Timestamp, kept_since: Timestamp) {
-    if let Err(error) = forget_kept(&store, &pop, kept_since).await {
-        warn!(%error, "old answers could not be pruned; it is tried again");
-    }
+async fn prune(store: Arc<Store>, pop: Arc<str>, horizon: Timestamp) {
     loop {
         match store.prune(&pop, horizon, PRUNE_ROWS).await {
             Ok(pruned) if pruned.is_done() => return,
@@ -739,6 +748,12 @@ async fn prune(store: Arc<Store>, pop: Arc<str>, horizon: Timestamp, kept_since:
 }
 
 /// Forgets answers that had their time or are too many, in the same small steps.
+async fn forget(store: Arc<Store>, pop: Arc<str>, since: Timestamp) {
+    if let Err(error) = forget_kept(&store, &pop, since).await {
+        warn!(%error, "old answers could not be forgotten; it is tried again");
+    }
+}
+
 async fn forget_kept(store: &Store, pop: &str, since: Timestamp) -> Result<(), StoreError> {
     let mut what = store.forgettable(pop, since, KEPT_EACH).await?;
     while !what.is_done() {

@@ -39,6 +39,7 @@ pub(super) async fn reset_breaker(
         actor: principal.actor,
         reason: request.reason,
     });
+    let changed = |app: &App, state: &Committed, outcome: &Outcome| changed(app, state, outcome, None);
     match app.carry_out(&key, command, changed).await? {
         Done::Answered(response) => Ok(response),
         Done::Otherwise(other) => Err(Failure::internal(&format_args!(
@@ -92,6 +93,9 @@ pub(super) async fn set(
     let (is_panic, scope) = (command.is_panic(), command.scope.clone());
     // A panic waits for nothing, and so not for what a key means either: it is carried out whenever it is said.
     let key = if is_panic { Key::none() } else { key };
+    let about = scope.clone();
+    let changed =
+        move |app: &App, state: &Committed, outcome: &Outcome| changed(app, state, outcome, Some(&about));
     match app.carry_out(&key, Command::Control(command), changed).await {
         Ok(Done::Answered(response)) => Ok(response),
         Ok(Done::Otherwise(Outcome::Refused(problem))) => Err(problem.into()),
@@ -107,12 +111,21 @@ pub(super) async fn set(
     }
 }
 
-fn changed(app: &App, state: &Committed, outcome: &Outcome) -> Option<Result<Reply, Failure>> {
+/// What is stopped once a word about a scope is in force. With a key this is made before the engine shows the world as it is
+/// then: what was not recorded of this scope until now is what the word overrules.
+fn changed(
+    app: &App,
+    state: &Committed,
+    outcome: &Outcome,
+    about: Option<&ControlScope>,
+) -> Option<Result<Reply, Failure>> {
     match outcome {
         Outcome::ControlChanged => {
+            let mut unrecorded = app.engine.snapshot().stops_unrecorded.clone();
+            unrecorded.retain(|stop| Some(&stop.scope) != about || state.stopped.contains_key(&stop.scope));
             let control = Control {
                 breaker: state.breaker.as_deref().cloned(),
-                stopped: stopped(state, &app.engine.snapshot().stops_unrecorded),
+                stopped: stopped(state, &unrecorded),
             };
             Some(Reply::json(200, &control))
         }

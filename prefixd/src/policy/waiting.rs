@@ -6,7 +6,7 @@ use imbl::HashMap;
 use prefixd_api::mitigation::{Mitigation, OriginKind};
 use std::sync::Arc;
 
-/// Pending mitigations by customer and by the source whose claim comes first. Few: they are bounded by the quotas.
+/// Pending mitigations by customer and by the source whose claim is the oldest. Few: they are bounded by the quotas.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Waiting {
     began: HashMap<(Option<Arc<str>>, Arc<str>), u64>,
@@ -46,10 +46,12 @@ impl Waiting {
 }
 
 fn key(mitigation: &Mitigation) -> Option<(Option<Arc<str>>, Arc<str>)> {
-    let first = mitigation
+    let events = mitigation
         .claims
         .iter()
-        .find(|claim| claim.kind == OriginKind::Event)?;
+        .filter(|claim| claim.kind == OriginKind::Event);
+    // Not the one that comes first in the list: that is who asked last.
+    let first = events.min_by(|one, other| (one.since, &one.source).cmp(&(other.since, &other.source)))?;
     let customer = mitigation.customer_id.as_deref().map(Arc::from);
     Some((customer, first.source.as_str().into()))
 }

@@ -5,7 +5,7 @@ use crate::store::answers::KEPT_EACH;
 use crate::store::tests::at;
 use crate::store::tests::fixture::{Attack, host};
 
-on_both_stores!(history_goes_when_it_is_old_however_much_there_is many_answers_bring_the_pruning_forward);
+on_both_stores!(history_goes_when_it_is_old_however_much_there_is many_answers_are_forgotten_before_their_hour);
 
 /// More than two pruning steps take: they follow one another, and do not wait for the next look.
 async fn history_goes_when_it_is_old_however_much_there_is(place: Place) {
@@ -53,15 +53,16 @@ async fn history_goes_when_it_is_old_however_much_there_is(place: Place) {
     bench.assert_durable().await;
 }
 
-async fn many_answers_bring_the_pruning_forward(place: Place) {
+async fn many_answers_are_forgotten_before_their_hour(place: Place) {
     let mut bench = Bench::with(place, SETTLED, PLAYBOOKS).await;
     bench.engine.kept = u64::from(KEPT_EACH) - 1;
     bench.engine.tick().await.unwrap();
-    assert!(bench.engine.pruning.is_none(), "the next one is an hour away");
+    assert!(bench.engine.forgetting.is_none(), "the next one is an hour away");
     bench.engine.kept += 1;
     bench.engine.tick().await.unwrap();
-    let pruning = bench.engine.pruning.take().expect("it has begun");
-    tokio::time::timeout(PATIENCE, pruning).await.unwrap().unwrap();
+    let forgetting = bench.engine.forgetting.take().expect("it has begun");
+    assert!(bench.engine.pruning.is_none(), "history waits its hour");
+    tokio::time::timeout(PATIENCE, forgetting).await.unwrap().unwrap();
     bench.engine.tick().await.unwrap();
-    assert!(bench.engine.pruning.is_none(), "counted anew");
+    assert!(bench.engine.forgetting.is_none(), "counted anew");
 }
