@@ -100,7 +100,8 @@ fn run() -> Exit {
             failure.report(format);
             if matches!(failure, Failure::Unknown(_)) && !matches!(format, Format::Json | Format::Jsonl) {
                 let advice = format!(
-                    "To be sure that it happens once, repeat the same command with --idempotency-key {key}\n"
+                    "To be sure that it happens once, repeat the same command with --idempotency-key {key}\n\
+                     (and with --expect-count, where it said how many it is about)\n"
                 );
                 // Nobody is left to tell when standard error is gone.
                 let _ = std::io::stderr().write_all(advice.as_bytes());

@@ -213,7 +213,8 @@ pub(super) fn too_long() -> Failure {
 pub(super) fn mismatch() -> Failure {
     Failure::new(
         Code::IdempotencyMismatch,
-        "this Idempotency-Key was used for another request in the last 24 hours; nothing was done. Use a new key for each change",
+        "this Idempotency-Key was used for another request in the last 24 hours, which was carried out; of this one nothing was done. \
+         Look at what is there now, and use a new key for each change",
     )
 }
 
