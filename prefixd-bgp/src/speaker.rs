@@ -249,10 +249,18 @@ impl Speaker {
         Some(routes.into_iter().filter_map(|route| route.desired).collect())
     }
 
-    /// The keys of what a neighbour should hold, in no order; `None` for an unknown neighbour.
+    /// The keys of what a neighbour should hold: of at most `most` places from one on, and the place after them unless
+    /// those were the last. What comes meanwhile may be in a place that was passed. `None` for an unknown neighbour.
     #[must_use]
-    pub fn desired_keys(&self, neighbor: &str) -> Option<Vec<NlriKey>> {
-        Some(self.inner.neighbors().get(neighbor)?.shared.rib().desired_keys())
+    pub fn desired_keys(
+        &self,
+        neighbor: &str,
+        from: usize,
+        most: usize,
+    ) -> Option<(Vec<NlriKey>, Option<usize>)> {
+        let neighbors = self.inner.neighbors();
+        let rib = neighbors.get(neighbor)?.shared.rib();
+        Some(rib.desired_keys(from, most))
     }
 
     /// What a neighbour should hold under each of these keys; `None` for an unknown neighbour.

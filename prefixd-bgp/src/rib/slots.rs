@@ -217,6 +217,18 @@ impl Slots {
         })
     }
 
+    /// The keys of what is desired in `most` slots from one on, and the next slot if there is one.
+    pub(super) fn desired_keys(&self, from: usize, most: usize) -> (Vec<NlriKey>, Option<usize>) {
+        let upto = from.saturating_add(most);
+        let ids = (from..upto).map_while(|at| u32::try_from(at).ok().map(Id));
+        let slots = ids.map_while(|id| self.slots.get(id));
+        let desired = slots.filter(|slot| slot.desired.is_some());
+        let rules = desired.filter_map(|slot| slot.rule.as_ref());
+        let keys = rules.map(|rule| rule.key().clone()).collect();
+        let has_more = u32::try_from(upto).is_ok_and(|upto| self.slots.get(Id(upto)).is_some());
+        (keys, has_more.then_some(upto))
+    }
+
     /// Every entry: what is only being withdrawn first, then the most important, among equals the oldest wish. Not by way
     /// of [`Entry`], because all of them are looked at while the lock is held.
     pub(super) fn by_rank(&self) -> Vec<Id> {

@@ -46,11 +46,9 @@ impl Rib {
         self.slots.iter().map(status).collect()
     }
 
-    /// The keys of what the neighbour should hold, in no order.
-    pub(crate) fn desired_keys(&self) -> Vec<NlriKey> {
-        let desired =
-            |(_, rule, entry): (_, &Arc<CanonicalRule>, Entry)| entry.desired.map(|_| rule.key().clone());
-        self.slots.iter().filter_map(desired).collect()
+    /// The keys of what the neighbour should hold in `most` slots from one on, and the next slot if there is one.
+    pub(crate) fn desired_keys(&self, from: usize, most: usize) -> (Vec<NlriKey>, Option<usize>) {
+        self.slots.desired_keys(from, most)
     }
 
     /// What the neighbour should hold under this key.

@@ -10,7 +10,7 @@ use prefixd_api::mitigation::Mitigation;
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::flowspec::NlriKey;
 use prefixd_bgp::{Change, Route, Target};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 use tracing::error;
@@ -24,8 +24,7 @@ pub(super) enum Unexplained {
     Overlap,
 }
 
-/// Mitigations, or routes of a neighbour, that are looked at in one go: a millisecond or two. Taking down the keys of a
-/// neighbour is one step as well, which with a hundred thousand rules takes tens of them.
+/// Mitigations, or routes of a neighbour, that are looked at in one go: a millisecond or two.
 const STEP: usize = 500;
 
 /// How far a comparison has come. Each step looks at what is true then, so that what changes meanwhile is no drift.
@@ -42,11 +41,20 @@ enum Stage {
     Mitigations(Option<MitigationId>),
     /// The speaker against the tables.
     Routes {
-        /// What is left to look at, at this neighbour.
-        at: Option<(Arc<str>, Vec<NlriKey>)>,
+        /// The neighbour under way, and what is next there.
+        at: Option<(Arc<str>, Side)>,
         /// The neighbours after it.
         next: VecDeque<Arc<str>>,
     },
+}
+
+/// The two halves of a comparison at one neighbour.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    /// What the speaker holds, from this place on.
+    Held(usize),
+    /// What the mitigations after this one want and the speaker does not hold.
+    Missing(Option<MitigationId>),
 }
 
 impl Default for Sweep {
@@ -96,40 +104,62 @@ impl Announcer {
                 false
             }
             Stage::Routes { at, next } => {
-                match at {
-                    Some((name, keys)) => {
-                        let step = keys.split_off(keys.len().saturating_sub(STEP));
-                        self.compare(inner, name, &step, sweep.unexplained, &mut sweep.found);
-                        if keys.is_empty() {
-                            *at = None;
-                        }
-                    }
-                    None => {
-                        let Some(name) = next.pop_front() else {
-                            return true;
-                        };
-                        let (desired, keys) = self.keys_at(inner, &name);
-                        sweep.found.desired += desired as u64;
-                        *at = Some((name, keys));
-                    }
-                }
+                let Some((name, side)) = at.take() else {
+                    let Some(name) = next.pop_front() else {
+                        return true;
+                    };
+                    let wanted = inner.group_of(&name).map_or(0, |group| group.table.len());
+                    sweep.found.desired += wanted as u64;
+                    *at = Some((name, Side::Held(0)));
+                    return false;
+                };
+                let (keys, side) = match side {
+                    Side::Held(from) => self.held_at(&name, from),
+                    Side::Missing(after) => self.missing_at(inner, &name, after),
+                };
+                self.compare(inner, &name, &keys, sweep.unexplained, &mut sweep.found);
+                *at = side.map(|side| (name, side));
                 false
             }
         }
     }
 
-    /// How many routes a neighbour should hold, and the keys of those and of what the speaker holds for it. One that the
-    /// speaker does not know, between two steps of a reload, holds nothing to compare with.
-    fn keys_at(&self, inner: &Inner, name: &Arc<str>) -> (usize, Vec<NlriKey>) {
-        let Some(mut keys) = self.speaker.desired_keys(name) else {
-            return (0, Vec::new());
+    /// What the speaker holds for a neighbour, from a place on, and what is next. One that the speaker does not know,
+    /// between two steps of a reload, holds nothing to compare with.
+    fn held_at(&self, name: &str, from: usize) -> (Vec<NlriKey>, Option<Side>) {
+        let Some((keys, next)) = self.speaker.desired_keys(name, from, STEP) else {
+            return Default::default();
         };
+        (keys, Some(next.map_or(Side::Missing(None), Side::Held)))
+    }
+
+    /// What the mitigations after one want at a neighbour and the speaker does not hold for it, and what is next.
+    fn missing_at(
+        &self,
+        inner: &Inner,
+        name: &Arc<str>,
+        after: Option<MitigationId>,
+    ) -> (Vec<NlriKey>, Option<Side>) {
         let Some(group) = inner.group_of(name) else {
-            return (0, keys);
+            return Default::default();
         };
-        keys.retain(|key| !group.table.has(key));
-        keys.extend(group.table.every_key().cloned());
-        (group.table.len(), keys)
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let next: Vec<MitigationId> = inner
+            .live
+            .range((from, Bound::Unbounded))
+            .map(|(id, _)| *id)
+            .take(STEP)
+            .collect();
+        let last = next.last().filter(|_| next.len() == STEP).copied();
+        // Several may want the same; what is repaired for one is not missing for the next.
+        let wanted: HashSet<&NlriKey> = next.iter().flat_map(|id| group.table.keys_of(*id)).collect();
+        let wanted: Vec<NlriKey> = wanted.into_iter().cloned().collect();
+        let Some(held) = self.speaker.desired_of(name, &wanted) else {
+            return Default::default();
+        };
+        let missing = wanted.into_iter().zip(held).filter(|(_, held)| held.is_none());
+        let missing = missing.map(|(key, _)| key).collect();
+        (missing, last.map(|last| Side::Missing(Some(last))))
     }
 
     /// What a neighbour should hold of these against what the speaker holds for it.

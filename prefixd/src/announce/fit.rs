@@ -202,9 +202,12 @@ fn try_fit(
         // A rule that may not be sent anywhere is no reason to give the address up.
         (context.check)(rule).map_err(Unfit::Guardrail)?;
         let blackhole = Rule::new(Match::destination(rule.matches.dst_prefix), Action::Rtbh);
-        return Ok((Form::Rtbh(family), vec![part(blackhole.into(), context, plan)?]));
+        return Ok((
+            Form::Rtbh(family),
+            vec![part(blackhole.into(), context.check, plan)?],
+        ));
     }
-    match part(SharedRule::clone(rule), context, plan) {
+    match part(SharedRule::clone(rule), context.check, plan) {
         Ok(part) => Ok((Form::Exact, vec![part])),
         Err(unfit @ (Unfit::Operators { .. } | Unfit::Bytes { .. })) => {
             if rule.action.kind() == ActionType::Police {
@@ -219,8 +222,12 @@ fn try_fit(
 }
 
 /// The rule as one NLRI, if that may go to the neighbour.
-fn part(rule: SharedRule, context: &Context<'_>, plan: &NeighborPlan) -> Result<Part, Unfit> {
-    (context.check)(&rule).map_err(Unfit::Guardrail)?;
+pub(super) fn part(
+    rule: SharedRule,
+    check: &dyn Fn(&Rule) -> Result<(), String>,
+    plan: &NeighborPlan,
+) -> Result<Part, Unfit> {
+    check(&rule).map_err(Unfit::Guardrail)?;
     for one in inabilities(plan.profile) {
         if one.verdict == Verdict::Refused && one.what.concerns(&rule) {
             return Err(Unfit::Unable {
@@ -325,7 +332,7 @@ fn in_parts(
                     ..rule.clone()
                 }
                 .into(),
-                context,
+                context.check,
                 plan,
             )
         });
@@ -363,7 +370,7 @@ fn widened(
             Wider::Service => return Err(why.with(Remedy::Service)),
         };
         wider.matches = list.replaced(&wider.matches, to);
-        match part(wider.clone().into(), context, plan) {
+        match part(wider.clone().into(), context.check, plan) {
             Ok(part) => {
                 let changed = List::ALL.into_iter().filter_map(|list| {
                     let (from, to) = (list.of(&rule.matches), list.of(&part.rule.matches));

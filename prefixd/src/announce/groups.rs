@@ -3,7 +3,7 @@
 //! A mitigation is compiled once for each group, not once for each neighbour, and again only when its rules or the
 //! configuration change.
 
-use super::fit::{Context, Fitted, Form, Part, SharedRule, fit};
+use super::fit::{self, Context, Fitted, Form, Part, SharedRule, fit};
 use super::plan::NeighborPlan;
 use super::table::{Step, Table, Wanted};
 use super::{Neighbor, OVERLAP};
@@ -11,13 +11,62 @@ use crate::policy::{Policy, covers, is_pinned, is_same_but_ports};
 use prefixd_api::control::{Stop, Stopped};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Mitigation, Severity};
-use prefixd_api::rule::{Action, Ranges, Rule};
+use prefixd_api::rule::{Action, ActionType, Ranges, Rule};
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::Priority;
 use prefixd_bgp::flowspec::NlriKey;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use tracing::warn;
+
+/// What becomes of one part of a mitigation that has changed, at a neighbour that is told nothing new.
+enum Kept {
+    /// The mitigation takes all of it as it is.
+    Same,
+    /// This rule of the mitigation does something milder with all that it takes, which goes under the same NLRI.
+    Milder { of: usize, part: Part },
+    /// The mitigation does not take it any more, or a guardrail refuses it.
+    Nothing,
+}
+
+impl Kept {
+    fn of(
+        part: &Part,
+        fresh: &Compiled,
+        plan: &NeighborPlan,
+        check: &dyn Fn(&Rule) -> Result<(), String>,
+    ) -> Self {
+        let covering = |rule: &&Rule| covers(&rule.matches, &part.rule.matches);
+        let is_free = check(&part.rule).is_ok();
+        let mut milder: Option<(usize, &Rule)> = None;
+        for (of, (rule, fitted)) in fresh.rules.iter().zip(&fresh.fitted).enumerate() {
+            let decided = Some(rule).filter(|rule| check(rule).is_ok());
+            let sent = fitted.parts.iter().map(|part| &*part.rule);
+            for rule in decided.into_iter().chain(sent).filter(covering) {
+                if is_free && takes_all_of(rule, &part.rule) {
+                    return Self::Same;
+                }
+                let is_milder = !rule.action.is_stricter_than(part.rule.action);
+                if is_milder && milder.is_none_or(|(_, other)| rule.action.is_stricter_than(other.action)) {
+                    milder = Some((of, rule));
+                }
+            }
+        }
+        // A blackhole and a rule are in different tables: neither goes under the other's key.
+        let is_rtbh = |rule: &Rule| rule.action == Action::Rtbh;
+        let milder = milder.filter(|(_, rule)| is_rtbh(rule) == is_rtbh(&part.rule));
+        let as_sent = milder.and_then(|(of, rule)| {
+            let rule = Rule {
+                matches: part.rule.matches.clone(),
+                ..rule.clone()
+            };
+            fit::part(rule.into(), check, plan)
+                .ok()
+                .map(|part| Self::Milder { of, part })
+        });
+        as_sent.unwrap_or(Self::Nothing)
+    }
+}
 
 /// Neighbours with one plan.
 #[derive(Clone, Debug, Default)]
@@ -95,26 +144,43 @@ impl Compiled {
             && self.allow_rtbh == mitigation.allow_rtbh
     }
 
-    /// What is left of it where nothing new may go, when that is less: what the mitigation as it is now takes as well, and
-    /// the guardrails still allow.
-    fn left(&self, fresh: &Self, check: impl Fn(&Rule) -> bool) -> Option<Self> {
-        let stays = |part: &Part| {
-            let decided = fresh.rules.iter().filter(|rule| check(rule));
-            let sent = fresh.parts().map(|part| &*part.rule);
-            check(&part.rule) && decided.chain(sent).any(|rule| takes_all_of(rule, &part.rule))
+    /// What is left of it where nothing new may go, when that is another: of what the mitigation as it is now takes as well,
+    /// and the guardrails still allow, nothing wider and nothing stricter than it was.
+    fn left(
+        &self,
+        fresh: &Self,
+        plan: &NeighborPlan,
+        check: &dyn Fn(&Rule) -> Result<(), String>,
+    ) -> Option<Self> {
+        let kept: Vec<Kept> = self
+            .parts()
+            .map(|part| Kept::of(part, fresh, plan, check))
+            .collect();
+        // Split, each part would let the whole rate through; what was there before the hold takes no more than that.
+        let rates = |index: usize| {
+            let of_it = |kept: &&Kept| matches!(kept, Kept::Milder { of, part } if *of == index && part.rule.action.kind() == ActionType::Police);
+            kept.iter().filter(of_it).count()
         };
-        if self.parts().all(stays) {
-            return None;
-        }
-        let left = |fitted: &Fitted| Fitted {
-            parts: fitted.parts.iter().filter(|part| stays(part)).cloned().collect(),
-            ..fitted.clone()
+        let what_is_left = |(part, kept): (&Part, &Kept)| match kept {
+            Kept::Same => Some(part.clone()),
+            Kept::Milder { of, .. } if rates(*of) > 1 => check(&part.rule).is_ok().then(|| part.clone()),
+            Kept::Milder { part, .. } => Some(part.clone()),
+            Kept::Nothing => None,
         };
-        Some(Self {
+        let mut left = self.parts().zip(&kept).map(what_is_left);
+        let fitted: Vec<Fitted> = self
+            .fitted
+            .iter()
+            .map(|fitted| Fitted {
+                parts: left.by_ref().take(fitted.parts.len()).flatten().collect(),
+                ..fitted.clone()
+            })
+            .collect();
+        (fitted != self.fitted).then(|| Self {
             // It is what no mitigation wants: whoever asks gets it compiled anew.
             rules: Arc::default(),
             allow_rtbh: self.allow_rtbh,
-            fitted: self.fitted.iter().map(left).collect(),
+            fitted,
         })
     }
 
@@ -208,9 +274,9 @@ impl Group {
             // What is taken back goes also there. Looked at each time, as the guardrails may have changed.
             Some(kept) if self.held_since.is_some() => {
                 let fresh = compile(mitigation, policy, &self.plan);
-                let check = |rule: &Rule| policy.check_rule(mitigation.victim_ip, rule).is_ok();
+                let check = |rule: &Rule| policy.check_rule(mitigation.victim_ip, rule);
                 let left = kept
-                    .left(&fresh, check)
+                    .left(&fresh, &self.plan, &check)
                     .map_or_else(|| Arc::clone(kept), Arc::new);
                 self.compiled.insert(id, Arc::clone(&left));
                 left

@@ -153,16 +153,6 @@ impl Table {
             .filter_map(|(key, slot)| Some((key, slot.desired()?)))
     }
 
-    /// The keys of all of them.
-    pub(super) fn every_key(&self) -> impl Iterator<Item = &NlriKey> {
-        self.slots.keys()
-    }
-
-    /// Whether there should be a route with this key.
-    pub(super) fn has(&self, key: &NlriKey) -> bool {
-        self.slots.contains_key(key)
-    }
-
     /// What a route should be.
     pub(super) fn desired_of(&self, key: &NlriKey) -> Option<Desired> {
         self.slots.get(key)?.desired()

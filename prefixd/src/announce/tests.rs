@@ -7,6 +7,7 @@ use prefixd_api::config::{Config, Profile};
 use prefixd_api::control::{self, ControlScope, Stopped};
 use prefixd_api::mitigation::{Delivery, EndReason, MitigationStatus, Severity};
 use prefixd_api::resource::{Announcement, AnnouncementForm, PeerState};
+use prefixd_api::rule::Action;
 use prefixd_bgp::flowspec::{BytesPerSecond, Family};
 use prefixd_bgp::{Change, HoldTime, Limits, Route, SpeakerConfig, Stop, Target};
 use serde_json::json;
@@ -684,20 +685,53 @@ fn stopped(announcer: &Announcer, name: &str, state: prefixd_api::control::Stop)
 
 type Stops = BTreeMap<Arc<str>, Arc<Stopped>>;
 
-/// Nothing new, but neither what nobody wants or allows any more.
+/// Nothing new, but neither what nobody wants or allows any more; and no opening where the attack goes on.
 #[tokio::test]
-async fn a_neighbour_on_hold_does_not_keep_what_was_taken_back() {
+async fn a_neighbour_on_hold_gets_nothing_new_and_keeps_cover() {
     let announcer = twins();
     let hold = stopped(&announcer, "b", prefixd_api::control::Stop::Hold);
-    let ports = |ports: &str, action: &str| json!({"match": {"protocols": [17], "dst_ports": [ports]}, "action_type": action});
-    // (before, after, how many of its rules stay)
+    let rule = |ports: &[&str], action: &str| match action {
+        "police" => {
+            json!({"match": {"protocols": [17], "dst_ports": ports}, "action_type": action, "rate_bps": 5_000_000})
+        }
+        _ => json!({"match": {"protocols": [17], "dst_ports": ports}, "action_type": action}),
+    };
+    let seven = ["1", "3", "5", "7", "9", "11", "13"];
+    let (discard, police) = (
+        compile::action(Action::Discard, false),
+        rule(&["27015"], "police"),
+    );
+    let discard = discard.unwrap();
+    let policed = mitigation(&announcer, 1, &police).rules[0].action;
+    let policed = compile::action(policed, false).unwrap();
+    // (before, after, what stays of it does)
     let cases = [
-        (ports("27015", "discard"), police(), 0),
-        (police(), ports("27015", "discard"), 1),
-        (ports("27015-27016", "discard"), ports("27015", "discard"), 0),
-        (ports("27015", "discard"), ports("27015-27016", "discard"), 1),
+        (rule(&["27015"], "discard"), police.clone(), vec![policed]),
+        (
+            rule(&["27015"], "discard"),
+            rule(&["27015-27016"], "police"),
+            vec![policed],
+        ),
+        (police, rule(&["27015"], "discard"), vec![policed]),
+        (
+            rule(&["27015-27016"], "discard"),
+            rule(&["27015"], "discard"),
+            vec![],
+        ),
+        (
+            rule(&["27015-27016"], "discard"),
+            rule(&["27015"], "police"),
+            vec![],
+        ),
+        (
+            rule(&["27015"], "discard"),
+            rule(&["27015-27016"], "discard"),
+            vec![discard],
+        ),
+        // Two parts there; policed, each would let the whole rate through.
+        (rule(&seven, "discard"), rule(&seven, "police"), vec![discard; 2]),
     ];
-    for (before, after, kept) in cases {
+    for (before, after, stays) in cases {
         let one = mitigation(&announcer, 1, &before);
         announcer.stop_neighbors(Stops::new(), &State::default());
         announcer.project(&state(from_ref(&one)), ids(from_ref(&one)));
@@ -714,12 +748,22 @@ async fn a_neighbour_on_hold_does_not_keep_what_was_taken_back() {
         let moment = announcer.clock.instant_of(moment);
         let mut has = held(&announcer, "b");
         has.retain(|route| route.not_after > moment);
-        assert_eq!(has.len(), kept, "{before} {after}");
-        assert!(has.iter().all(|route| {
-            had.iter()
-                .any(|had| had.rule == route.rule && had.action == route.action)
-        }));
+        let actions: Vec<_> = has.iter().map(|route| route.action).collect();
+        assert_eq!(actions, stays, "{before} {after}");
+        assert!(
+            has.iter()
+                .all(|route| had.iter().any(|had| had.rule == route.rule))
+        );
         assert_eq!(announcer.reconcile(&now).missing, 0);
+        // Once it is let go it gets what the other has.
+        announcer.stop_neighbors(Stops::new(), &now);
+        let wants = |name: &str| {
+            let mut routes = held(&announcer, name);
+            routes.retain(|route| route.not_after > moment);
+            let what = |route: &Route| (route.rule.key().clone(), route.action);
+            routes.iter().map(what).collect::<Vec<_>>()
+        };
+        assert_eq!(wants("b"), wants("a"), "{before} {after}");
         announcer.remove(one.mitigation_id);
     }
 }

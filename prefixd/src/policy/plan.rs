@@ -7,7 +7,7 @@ use super::reason::Reason;
 use super::severity;
 use super::templates::{Input, Reported};
 use super::turn::Turn;
-use super::widen::{Bounds, widen};
+use super::widen::{Bounds, police_as_one, widen};
 use prefixd_api::mitigation::{Claim, Mitigation, Observed, Severity};
 use prefixd_api::rule::{Action, ActionType, Ranges, Rule};
 use prefixd_api::victim::Victim;
@@ -124,7 +124,23 @@ impl<'a> Turn<'a> {
             _ => Some(rule.clone()),
         };
         let kept: Vec<Rule> = mitigation.rules.iter().filter_map(milder).collect();
+        let bounds = self.bounds(mitigation, owner, step);
+        let kept = police_as_one(&kept, &bounds).map_err(|ports| Reason::AllowedBetween { ports })?;
         self.replan_over(&kept, mitigation, owner, step)
+    }
+
+    /// What the rules of a live mitigation must fit into.
+    fn bounds(&self, mitigation: &Mitigation, owner: Option<Owner<'_>>, step: &Step) -> Bounds {
+        let protocols = mitigation.rules.iter().flat_map(|rule| &rule.matches.protocols);
+        let protocols: BTreeSet<u8> = protocols.copied().collect();
+        Bounds {
+            max_ports: self.policy.limits.max_ports,
+            allowed: owner.map_or_else(Ranges::default, |owner| owner.allowed(&protocols)),
+            on_allowed_port: step.on_allowed_port,
+            police: Action::Police {
+                rate_bps: step.police_rate,
+            },
+        }
     }
 
     /// The rules of a step, and what of `kept` they do not match.
@@ -146,16 +162,7 @@ impl<'a> Turn<'a> {
             reported.dst_ports = Ranges::default();
         }
         let new = self.plan(target, step, &reported)?;
-        let protocols = mitigation.rules.iter().flat_map(|rule| &rule.matches.protocols);
-        let protocols: BTreeSet<u8> = protocols.copied().collect();
-        let bounds = Bounds {
-            max_ports: self.policy.limits.max_ports,
-            allowed: owner.map_or_else(Ranges::default, |owner| owner.allowed(&protocols)),
-            on_allowed_port: step.on_allowed_port,
-            police: Action::Police {
-                rate_bps: step.police_rate,
-            },
-        };
+        let bounds = self.bounds(mitigation, owner, step);
         let mut rules = widen(kept, new, &bounds);
         for rule in &mut rules {
             rule.sample = step.sample;

@@ -3,7 +3,7 @@
 use super::playbooks::OnAllowedPort;
 use super::ports::{Fit, fit};
 use super::templates::MAX_RULES;
-use prefixd_api::rule::{Action, Bits, Match, Ranges, Rule};
+use prefixd_api::rule::{Action, ActionType, Bits, Match, Ranges, Rule};
 use std::collections::BTreeSet;
 
 /// What widened rules must fit into.
@@ -65,6 +65,37 @@ fn add_what_fits(old: &[Rule], new: Vec<Rule>, bounds: &Bounds) -> Vec<Rule> {
         let _ = place(&left, &rule.matches, bounds.police, &mut rules, bounds);
     }
     rules
+}
+
+/// Police rules that differ in ports alone as one, because each would let the whole rate through. The ports that no rule
+/// keeps out, when it takes one that reaches them and none may.
+pub(super) fn police_as_one(kept: &[Rule], bounds: &Bounds) -> Result<Vec<Rule>, Ranges> {
+    let mut rules: Vec<Rule> = Vec::with_capacity(kept.len());
+    for rule in kept {
+        let is_one_of_them = rule.action.kind() == ActionType::Police;
+        if is_one_of_them && rules.iter().any(|other| takes_all_of(other, rule)) {
+            continue;
+        }
+        let (alike, others): (Vec<&Rule>, Vec<&Rule>) = kept
+            .iter()
+            .filter(|other| is_same_but_ports(&other.matches, &rule.matches))
+            .partition(|other| other.action == rule.action);
+        if !is_one_of_them || alike.len() < 2 {
+            rules.push(rule.clone());
+            continue;
+        }
+        let ports = |of: &[&Rule]| {
+            of.iter()
+                .fold(Ranges::default(), |all, rule| all.union(&rule.matches.dst_ports))
+        };
+        let keep_out = Bounds {
+            allowed: bounds.allowed.union(&ports(&others)),
+            ..bounds.clone()
+        };
+        place(&ports(&alike), &rule.matches, rule.action, &mut rules, &keep_out)
+            .ok_or_else(|| bounds.allowed.clone())?;
+    }
+    Ok(rules)
 }
 
 /// Takes apart `kept` and the rules that differ from it in ports and action: each port goes to the strictest. What
@@ -204,4 +235,57 @@ pub(crate) fn is_same_but_ports(a: &Match, b: &Match) -> bool {
         && a.dscp == b.dscp
         && a.fragment == b.fragment
         && a.flow_labels == b.flow_labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prefixd_api::rate::BitsPerSecond;
+    use prefixd_api::rule::protocol;
+    use proptest::prelude::*;
+
+    const POLICE: Action = Action::Police {
+        rate_bps: BitsPerSecond(5_000_000),
+    };
+
+    fn rule(ports: &[u16], action: Action) -> Rule {
+        let matches = Match {
+            protocols: [protocol::UDP].into(),
+            dst_ports: ports.iter().copied().collect(),
+            ..Match::destination("203.0.113.1/32".parse().unwrap())
+        };
+        Rule::new(matches, action)
+    }
+
+    proptest! {
+        /// Whatever was split, no port leaves, none of the service comes, and the rate is let through once.
+        #[test]
+        fn a_rate_is_let_through_once(of in prop::collection::vec(prop::collection::btree_set(1u16..80, 1..6), 1..6),
+                                      allowed in prop::collection::btree_set(1u16..80, 0..4),
+                                      discarded in prop::collection::btree_set(80u16..90, 0..3),
+                                      max_ports in 1usize..6, skip in any::<bool>()) {
+            let allowed: Ranges = allowed.into_iter().collect();
+            let parts: Vec<Vec<u16>> = of.into_iter()
+                .map(|part| part.into_iter().filter(|port| !allowed.contains(*port)).collect())
+                .filter(|part: &Vec<u16>| !part.is_empty()).collect();
+            let mut kept: Vec<Rule> = parts.iter().map(|part| rule(part, POLICE)).collect();
+            if !discarded.is_empty() {
+                kept.push(rule(&discarded.into_iter().collect::<Vec<_>>(), Action::Discard));
+            }
+            let on_allowed_port = if skip { OnAllowedPort::Skip } else { OnAllowedPort::Police };
+            let bounds = Bounds { max_ports, allowed: allowed.clone(), on_allowed_port, police: POLICE };
+            let Ok(one) = police_as_one(&kept, &bounds) else {
+                prop_assert!(skip);
+                return Ok(());
+            };
+            let polices: Vec<&Rule> = one.iter().filter(|rule| rule.action == POLICE).collect();
+            prop_assert_eq!(polices.len(), usize::from(!parts.is_empty()));
+            for rule in &kept {
+                prop_assert!(one.iter().any(|other| takes_all_of(other, rule)), "{rule} is lost in {one:?}");
+            }
+            if skip {
+                prop_assert!(polices.iter().all(|rule| allowed.minus(&rule.matches.dst_ports) == allowed));
+            }
+        }
+    }
 }
