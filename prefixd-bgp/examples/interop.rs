@@ -16,12 +16,15 @@
 mod harness;
 #[path = "../tests/live/interop.rs"]
 mod interop;
+#[path = "../tests/live/restarts.rs"]
+mod restarts;
 
 use std::collections::BTreeSet;
 
 use harness::{Guard, Peering, Transport};
 use interop::{COLUMNS, Case, IPV4, IPV6, cases, matrix};
 use lab::routers::Kind;
+use restarts::{Event, Router, play};
 
 const HEAD: &str = "# Interoperability
 
@@ -44,16 +47,54 @@ TCP-MD5 and GTSM are set on both sides. Missing is GTSM with ExaBGP when the spe
 an ordinary TTL, which the speaker does not take.
 ";
 
+const RESTARTS: &str = "
+## Restarts of the speaker
+
+Graceful restart is offered to each router, for 60 s, or 2 s where the restart is slow. One IPv4 and one IPv6 rule go on, a
+third ends while the speaker is away. The tables were asked for without a pause from the end of the session on. The same
+cells are tests (`prefixd-bgp/tests/live/graceful.rs`); docs/fail-open.md says what they mean. ExaBGP has no graceful restart for
+what it receives.
+
+| column | what happens |
+|---|---|
+| kill -9 | the connection ends without a NOTIFICATION; the speaker is back after a second with the rules that go on |
+| upgrade | the same by a stop that leaves the rules to routers that agreed |
+| slow restart | the speaker is back after the restart time |
+| failed restore | back after a second with the one rule that could be restored, and saying that this is not all |
+
+| router | agrees | kill -9 | upgrade | slow restart | failed restore |
+|---|---|---|---|---|---|
+";
+
+/// The columns.
+const EVENTS: [Event; 4] = [
+    Event::Killed,
+    Event::Upgrade,
+    Event::SlowRestart,
+    Event::FailedRestore,
+];
+
+const ROUTERS: [(Kind, Router, &str); 6] = [
+    (Kind::Bird, Router::Default, "BIRD, by default"),
+    (Kind::Bird, Router::SwitchedOn, "BIRD, switched on"),
+    (Kind::GoBgp, Router::SwitchedOn, "GoBGP, switched on"),
+    (Kind::GoBgp, Router::Default, "GoBGP, by default"),
+    (Kind::Frr, Router::Default, "FRR, by default"),
+    (Kind::Frr, Router::SwitchedOn, "FRR, switched on"),
+];
+
 #[tokio::main]
 async fn main() {
     let mut page = HEAD.to_owned();
     let mut failed = BTreeSet::new();
+    let mut missing = BTreeSet::new();
     for kind in Kind::ALL {
         let version = match kind.version() {
             Ok(version) => version,
             Err(error) => {
                 eprintln!("{}: {error:#}", kind.title());
                 failed.insert(kind);
+                missing.insert(kind);
                 continue;
             }
         };
@@ -80,6 +121,29 @@ async fn main() {
                 failed.insert(kind);
             }
         }
+    }
+    page += RESTARTS;
+    for (kind, router, says) in ROUTERS {
+        if missing.contains(&kind) {
+            continue;
+        }
+        eprintln!("{says}: restarts ...");
+        let mut cells = Vec::new();
+        let mut agrees = "no";
+        for event in EVENTS {
+            let played = tokio::spawn(play(kind, router, event)).await;
+            match played.ok().flatten() {
+                Some((agreed, seen)) => {
+                    agrees = if agreed { "yes" } else { "no" };
+                    cells.push(seen.to_string());
+                }
+                None => {
+                    cells.push("**failed**".to_owned());
+                    failed.insert(kind);
+                }
+            }
+        }
+        page += &format!("| {says} | {agrees} | {} |\n", cells.join(" | "));
     }
     print!("{page}");
     if !failed.is_empty() {

@@ -6,7 +6,7 @@
 //! | `net` | who can reach whom, and what happens to connections |
 //! | `router` | a model router in raw bytes, nothing of the speaker's own code |
 //! | `wishes` | what the routers should hold, as told to the speaker |
-//! | `story` | what happens in a seed: to rules, neighbours, links and routers |
+//! | `story` | what happens in a seed: to rules, neighbours, links, routers and the speaker itself |
 //! | `check` | what must hold at every second, and at the end |
 //!
 //! `PREFIXD_SIM_SEEDS=100000 cargo test -p prefixd-bgp sim` tries more seeds, `PREFIXD_SIM_SEED=17` one of them. A seed

@@ -225,6 +225,7 @@ impl Quarantine {
         let charge = self.accuse(suspicion, window, seen);
         let guilty = self.convict(&charge, loss, seen);
         let solved = guilty.is_some() || charge.narrowed;
+        let cleared = charge.narrowed && charge.accused.is_empty();
         for (index, one) in seen.iter_mut().enumerate() {
             let accused = charge.accused.binary_search(&index).is_ok();
             one.trust = match one.trust {
@@ -237,6 +238,9 @@ impl Quarantine {
                 // The loss is explained without them.
                 Trust::Suspect | Trust::OnTrial if solved => Trust::Spared,
                 Trust::OnTrial => Trust::Suspect,
+                // Whoever was told answers for silence that the suspects had no part in. A trial that was too short for
+                // it would otherwise put the guilty one above the innocent for ever.
+                Trust::Tried if one.told.is_some() && cleared => Trust::Spared,
                 Trust::New if one.told.is_some() => Trust::Spared,
                 other => other,
             };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::{Duration, Instant};
 
 use super::router::{End, Router, State};
-use super::story::{Side, World};
+use super::story::{Left, SILENCE, Side, World};
 use super::wishes::{Community, Key};
 use crate::route::Delivery;
 use crate::status::{Cause, PeerStatus, SessionPhase};
@@ -44,6 +44,7 @@ impl Check {
             }
             no_rule_outlives_its_end(world, router, side, &state, now)?;
             holds_all_that_is_wished(world, router, side, &state, now)?;
+            keeps_over_a_restart(world, router, side, &state, r, now)?;
             drop(state);
             keeps_the_pace(router, side)?;
             self.few_connections(world, router, r)?;
@@ -60,6 +61,10 @@ impl Check {
     /// No more than two connections of a neighbour, beside those that are closing, which takes a second.
     fn few_connections(&mut self, world: &World, router: &Router, r: usize) -> Result<(), String> {
         let held = world.net.held(router.plan.address.ip());
+        if world.restarted.as_ref().is_some_and(|last| !last.opened) {
+            // Some wait until it is ready.
+            return Ok(());
+        }
         let [before, last] = &mut self.held[r];
         let long = held
             .iter()
@@ -110,17 +115,23 @@ impl Check {
         Ok(())
     }
 
-    /// After the stop nobody holds anything, and was told why.
-    pub(super) fn stopped(&self, world: &World, unfinished: &[Arc<str>]) -> Result<(), String> {
+    /// After the stop nobody holds anything, and was told why; but those that agreed to keep it were told nothing.
+    pub(super) fn stopped(
+        &self,
+        world: &World,
+        unfinished: &[Arc<str>],
+        left: &[Left],
+        stopped_at: Instant,
+    ) -> Result<(), String> {
         if !unfinished.is_empty() {
             return Err(format!("{unfinished:?} did not stop"));
         }
-        for router in &world.routers {
+        for (router, left) in world.routers.iter().zip(left) {
             let state = router.state();
             if let Some(broken) = state.broken.first() {
                 return Err(broken.clone());
             }
-            if !state.table.is_empty() || state.session.is_some() {
+            if state.session.is_some() || (left.keeps.is_none() && !state.table.is_empty()) {
                 return Err(format!(
                     "{} holds {} rules after the stop",
                     router.plan.name,
@@ -129,15 +140,32 @@ impl Check {
             }
             let said = state.last_notification;
             let unnamed = matches!(router.plan.max_prefix, Some((_, false)));
-            let expected = Some((6, 2));
+            let expected = (!left.silent).then_some((6, 2));
             if said != expected && !unnamed {
                 return Err(format!(
                     "{} was told {said:?}, not {expected:?}",
                     router.plan.name
                 ));
             }
+            let wished = world.wishes.desired(stopped_at).map(|(key, ..)| key);
+            let due = |key: &&Key| router.plan.families.contains(&key.0) && !is_held_back(world, router, key);
+            let free = router.plan.max_prefix.is_none();
+            if left.keeps.is_some() && free && state.table.is_empty() && wished.filter(due).count() > 0 {
+                return Err(format!("{} kept nothing", router.plan.name));
+            }
         }
         Ok(())
+    }
+
+    /// The restart time is over.
+    pub(super) fn nothing_is_left(&self, world: &World) -> Result<(), String> {
+        let left = world
+            .routers
+            .iter()
+            .find(|router| !router.state().table.is_empty());
+        left.map_or(Ok(()), |router| {
+            Err(format!("{} holds rules after the restart time", router.plan.name))
+        })
     }
 }
 
@@ -161,7 +189,12 @@ fn no_rule_outlives_its_end(
     let excused_until = by_timer(side.disturbed)
         .min(side.thaws + REACHES)
         .max(state.died_at.map_or(now - SECOND, by_timer));
+    // Who keeps rules over a restart has them until it has heard all of the next session, or until its time is over.
+    let heard_all = state.session.as_ref().map(|session| session.since + SETTLES);
     for key in state.table.keys() {
+        if state.kept.contains(key) && heard_all.is_none_or(|at| now <= at) {
+            continue;
+        }
         let gone = world.wishes.gone_since(key, now)?;
         let (gone, bound) = match gone {
             Some(gone) => (gone, REACHES),
@@ -187,8 +220,7 @@ fn holds_all_that_is_wished(
     state: &State,
     now: Instant,
 ) -> Result<(), String> {
-    let settled = |since: Instant| since + hold(state) + SETTLES <= now;
-    let calm = settled(side.disturbed_until) && settled(side.acted_on) && state.died_at.is_none_or(settled);
+    let calm = is_calm(side, state, now);
     let free =
         side.config.pace.is_none() && side.config.max_rules.is_none() && router.plan.max_prefix.is_none();
     let Some(session) = state
@@ -198,7 +230,12 @@ fn holds_all_that_is_wished(
     else {
         return Ok(());
     };
-    if session.since + REACHES > now {
+    // The one before may not have heard yet that its speaker is gone.
+    let of_another = world
+        .restarted
+        .as_ref()
+        .is_some_and(|last| session.since <= last.at);
+    if session.since + REACHES > now || of_another {
         return Ok(());
     }
     let wished = world
@@ -218,6 +255,54 @@ fn holds_all_that_is_wished(
         }
     }
     Ok(())
+}
+
+/// Nothing has happened to the router, its link or its neighbour for a while.
+pub(super) fn is_calm(side: &Side, state: &State, now: Instant) -> bool {
+    let settled = |since: Instant| since + hold(state) + SETTLES <= now;
+    settled(side.disturbed_until) && settled(side.acted_on) && state.died_at.is_none_or(settled)
+}
+
+/// What goes on over a restart of the speaker never leaves a router that agreed to keep it, and nothing stays with one that
+/// is told that not all was restored.
+fn keeps_over_a_restart(
+    world: &World,
+    router: &Router,
+    side: &Side,
+    state: &State,
+    r: usize,
+    now: Instant,
+) -> Result<(), String> {
+    let Some(restarted) = &world.restarted else {
+        return Ok(());
+    };
+    let before = |at: Instant| at < restarted.at;
+    let undisturbed = before(side.disturbed)
+        && before(side.acted_on)
+        && state.died_at.is_none_or(before)
+        && state.ended_with_a_word.is_none_or(before);
+    if !undisturbed {
+        return Ok(());
+    }
+    let name = &router.plan.name;
+    let back = state.session.as_ref().map(|session| session.since);
+    let back = back.filter(|since| *since > restarted.at);
+    if restarted.incomplete && back.is_some() && !state.kept.is_empty() {
+        return Err(format!("{name} keeps rules although not all were restored"));
+    }
+    // Too late it gets them again.
+    let in_time = |kept: &&(_, Instant)| back.unwrap_or(now) < kept.1;
+    let Some((kept, _)) = restarted.kept[r].as_ref().filter(in_time) else {
+        return Ok(());
+    };
+    let free = side.config.max_rules.is_none() && router.plan.max_prefix.is_none();
+    let goes_on = |since: Instant| since <= restarted.at && free;
+    let gap = world.wishes.desired(now).find(|(key, _, since)| {
+        goes_on(*since) && kept.contains_key(*key) && !state.table.contains_key(*key)
+    });
+    gap.map_or(Ok(()), |(key, ..)| {
+        Err(format!("{name} lost {key:02x?} over the restart of the speaker"))
+    })
 }
 
 /// The speaker suspects the rule of ending sessions.
@@ -317,7 +402,9 @@ fn comes_back(router: &Router, side: &Side, quiet: Duration) -> Result<(), Strin
     }
     let offended = side.offended || router.plan.deadly.is_some();
     let hold_down = if offended { 300 } else { 0 };
-    let bound = Duration::from_secs(hold_down + 90 + 35);
+    let silence = matches!(router.plan.deadly, Some((_, End::Silence)));
+    let found_out = if silence { SILENCE } else { Duration::ZERO };
+    let bound = Duration::from_secs(hold_down + 90 + 35) + found_out;
     if quiet > bound {
         return Err(format!(
             "{} has no session after {quiet:?} of quiet",

@@ -50,12 +50,23 @@ pub(super) struct Plan {
     /// By their numbers.
     pub(super) families: Vec<u8>,
     pub(super) enhanced_refresh: bool,
+    /// Whether it agrees to graceful restart, and if so whether it does what it agreed to.
+    pub(super) restart: Option<Helper>,
     /// The bound of each family, and whether the Cease/1 names it.
     pub(super) max_prefix: Option<(usize, bool)>,
     pub(super) dials: bool,
     pub(super) delay: Duration,
     /// A rule that ends the session, and how.
     pub(super) deadly: Option<(usize, End)>,
+}
+
+/// What a router that agreed to graceful restart does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Helper {
+    /// It keeps the rules over a connection that ends without a word (RFC 4724 section 4.2).
+    Keeps,
+    /// It drops them all the same, as some do.
+    Drops,
 }
 
 /// How a session ends because of a rule.
@@ -83,11 +94,16 @@ pub(super) struct State {
     connections: BTreeMap<u64, Connection>,
     pub(super) table: BTreeMap<Key, Community>,
     stale: BTreeSet<Key>,
+    /// What it keeps of the session before, and until when if there is no other.
+    pub(super) kept: BTreeSet<Key>,
+    kept_until: Option<Instant>,
     pub(super) session: Option<Established>,
     /// When each rule of the last seconds was written by the speaker.
     pub(super) announced: VecDeque<Instant>,
     /// What the speaker said last.
     pub(super) last_notification: Option<(u8, u8)>,
+    /// When a session last ended with a word of either side.
+    pub(super) ended_with_a_word: Option<Instant>,
     pub(super) broken: Vec<String>,
     /// How often the deadly rule came, and when last.
     pub(super) deaths: u32,
@@ -100,11 +116,24 @@ pub(super) struct Established {
     pub(super) since: Instant,
     pub(super) hold: Duration,
     pub(super) end_of_rib: BTreeMap<u8, u32>,
+    /// Graceful restart was agreed on.
+    pub(super) agreed: bool,
+    /// How long it keeps the rules when the connection ends without a word.
+    pub(super) keeps: Option<Duration>,
+}
+
+/// The graceful restart capability of an OPEN.
+#[derive(Debug, Clone)]
+struct Offer {
+    time: Duration,
+    /// The families with the F bit.
+    complete: Vec<u8>,
 }
 
 struct Connection {
     by_router: bool,
     opened: bool,
+    offer: Option<Offer>,
     hold: Duration,
     orders: mpsc::UnboundedSender<Order>,
     abort: AbortHandle,
@@ -182,8 +211,14 @@ impl Router {
         })
     }
 
+    /// Its state; what it kept for long enough is gone.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        let mut state = lock(&self.state);
+        if state.kept_until.is_some_and(|until| until <= Instant::now()) {
+            state.kept_until = None;
+            state.drop_kept(|_| true);
+        }
+        state
     }
 
     /// Takes connections and makes them, until the story ends.
@@ -232,6 +267,7 @@ impl Router {
         let connection = Connection {
             by_router,
             opened: false,
+            offer: None,
             hold: OPEN_WAIT,
             orders,
             abort,
@@ -265,8 +301,7 @@ impl Router {
             connection.abort.abort();
         }
         state.session = None;
-        state.table.clear();
-        state.stale.clear();
+        state.clear();
     }
 
     pub(super) fn start(&self) {
@@ -326,25 +361,36 @@ impl Router {
                 break;
             }
         }
-        self.ended(id);
+        self.ended(id, failed);
         // What is still on its way must not be met by a reset.
         let rest = async { while stream.read_buf(&mut buffer).await.is_ok_and(|count| count > 0) {} };
         let _ = tokio::time::timeout(Duration::from_secs(1), rest).await;
     }
 
-    fn ended(&self, id: u64) {
+    fn ended(&self, id: u64, without_a_word: bool) {
         let mut state = self.state();
         state.connections.remove(&id);
-        if state
-            .session
-            .take_if(|session| session.connection == id)
-            .is_some()
-        {
-            state.table.clear();
-            state.stale.clear();
-            drop(state);
-            self.log.say(&format!("  {}: session over", self.plan.name));
+        let ended = state.session.take_if(|session| session.connection == id);
+        let Some(session) = ended else {
+            return;
+        };
+        // What was kept of the session before and not told again goes; of what was told in this one, everything stays.
+        state.drop_kept(|_| true);
+        match session.keeps.filter(|_| without_a_word) {
+            Some(time) => {
+                state.stale.clear();
+                state.kept = state.table.keys().cloned().collect();
+                state.kept_until = Some(Instant::now() + time);
+            }
+            None => state.clear(),
         }
+        if !without_a_word {
+            state.ended_with_a_word = Some(Instant::now());
+        }
+        let kept = state.kept.len();
+        drop(state);
+        self.log
+            .say(&format!("  {}: session over, {kept} rules kept", self.plan.name));
     }
 
     fn open(&self) -> Vec<u8> {
@@ -358,6 +404,9 @@ impl Router {
         capabilities.extend([2, 0]);
         if self.plan.enhanced_refresh {
             capabilities.extend([70, 0]);
+        }
+        if self.plan.restart.is_some() {
+            capabilities.extend([64, 2, 0, 0]);
         }
         capabilities.extend([65, 4, 0, 0]);
         capabilities.extend(self.plan.asn.to_be_bytes());
@@ -459,6 +508,7 @@ impl Router {
         }
         if let Some(connection) = state.connections.get_mut(&id) {
             connection.opened = true;
+            connection.offer = offer(body);
             connection.hold = offered.min(Duration::from_secs(u64::from(self.plan.hold)));
         }
         Reply::Send(message(KEEPALIVE, &[]))
@@ -479,12 +529,21 @@ impl Router {
         let Some(connection) = state.connections.get(&id).filter(|one| one.opened) else {
             return Reply::End(Some(notification(5, 1)));
         };
+        let offer = connection.offer.clone();
+        let agreed = offer.as_ref().filter(|_| self.plan.restart.is_some());
+        let keeps = agreed.filter(|_| self.plan.restart == Some(Helper::Keeps));
         state.session = Some(Established {
             connection: id,
             since: Instant::now(),
             hold: connection.hold,
             end_of_rib: BTreeMap::new(),
+            agreed: agreed.is_some(),
+            keeps: keeps.map(|offer| offer.time),
         });
+        // Of a family without the F bit nothing outlives the restart; the rest goes at its End-of-RIB.
+        state.kept_until = None;
+        let complete = offer.map(|offer| offer.complete).unwrap_or_default();
+        state.drop_kept(|key| !complete.contains(&key.0));
         drop(state);
         self.log
             .say(&format!("  {}: session established on {id}", self.plan.name));
@@ -566,6 +625,7 @@ impl Router {
         for nlri in split_nlri(family, keys).ok_or("NLRI that are cut off")? {
             let key = (family, nlri);
             state.stale.remove(&key);
+            state.kept.remove(&key);
             state.table.remove(&key);
         }
         Ok(Reply::Nothing)
@@ -587,6 +647,7 @@ impl Router {
                 return Ok(self.die_of(&key, *end, id, &mut state));
             }
             state.stale.remove(&key);
+            state.kept.remove(&key);
             state.table.insert(key, community);
             state.announced.push_back(written);
         }
@@ -601,6 +662,7 @@ impl Router {
         if *count > 1 {
             return Err("a second End-of-RIB".to_owned());
         }
+        state.drop_kept(|key| key.0 == family);
         Ok(Reply::Nothing)
     }
 
@@ -630,7 +692,8 @@ impl Router {
     }
 
     fn limit(&self, state: &State, family: u8) -> Reply {
-        let held = state.table.keys().filter(|key| key.0 == family).count();
+        let of_this_session = |key: &&Key| key.0 == family && !state.kept.contains(*key);
+        let held = state.table.keys().filter(of_this_session).count();
         let Some((bound, named)) = self.plan.max_prefix.filter(|(bound, _)| held > *bound) else {
             return Reply::Nothing;
         };
@@ -646,6 +709,50 @@ impl Router {
         }
         Reply::End(Some(message(NOTIFICATION, &body)))
     }
+}
+
+impl State {
+    pub(super) fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// What it kept of the session before and these are gone.
+    fn drop_kept(&mut self, these: impl Fn(&Key) -> bool) {
+        for key in self.kept.extract_if(.., these).collect::<Vec<_>>() {
+            self.table.remove(&key);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.table.clear();
+        self.stale.clear();
+        self.kept.clear();
+        self.kept_until = None;
+    }
+}
+
+/// The graceful restart capability in the body of an OPEN.
+fn offer(body: &[u8]) -> Option<Offer> {
+    let mut parameters = body.get(10..)?;
+    while let [kind, length, rest @ ..] = parameters {
+        let (mut capabilities, rest) = rest.split_at_checked(usize::from(*length))?;
+        while let [code, length, rest @ ..] = capabilities {
+            let (value, rest) = rest.split_at_checked(usize::from(*length))?;
+            if let (2, 64, [high, low, families @ ..]) = (*kind, *code, value) {
+                let complete = families.as_chunks::<4>().0.iter();
+                let complete = complete.filter(|[.., flags]| flags & 0x80 != 0);
+                return Some(Offer {
+                    time: Duration::from_secs(u64::from(u16::from_be_bytes([high & 0x0F, *low]))),
+                    complete: complete
+                        .filter_map(|[_, afi, safi, _]| family(*afi, *safi))
+                        .collect(),
+                });
+            }
+            capabilities = rest;
+        }
+        parameters = rest;
+    }
+    None
 }
 
 fn split_attributes(mut bytes: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {

@@ -1,5 +1,7 @@
-//! What happens in a seed. Ten minutes in which rules come and go, links fail, routers die and operators act; then quiet,
-//! in which everything must come to rest; then the end of the speaker.
+//! What happens in a seed. Ten minutes in which rules come and go, links fail, routers die, the speaker is started again and
+//! operators act; then quiet, in which everything must come to rest; then the end of the speaker.
+
+mod restart;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,23 +17,25 @@ use tokio::time::{Duration, Instant, sleep_until};
 use super::check::Check;
 use super::net::{Net, SPEAKER, Weather};
 use super::router::{
-    Death, End, NEXT_HOP, NEXT_HOP_V6, Order, Plan, Router, SPEAKER_ID, V4_UNICAST, V6_UNICAST, message,
-    notification, wire,
+    Death, End, Helper, NEXT_HOP, NEXT_HOP_V6, Order, Plan, Router, SPEAKER_ID, V4_UNICAST, V6_UNICAST,
+    message, notification, wire,
 };
 use super::wishes::{LOCAL_ASN, Wishes};
 use crate::config::{HoldTime, NeighborConfig, Rtbh, SpeakerConfig};
 use crate::flowspec::Family;
+use crate::restart::RestartTime;
 use crate::route::Target;
 use crate::shared::lock;
-use crate::speaker::{Speaker, Stop};
+use crate::speaker::Speaker;
 use crate::transport::Network;
+pub(super) use restart::{Left, Restarted};
 
 const SECOND: Duration = Duration::from_secs(1);
 const BUSY: Duration = Duration::from_secs(600);
 /// The longest hold-down and what comes after it; once more for each family if a router has bounds.
 const QUIET: Duration = Duration::from_secs(380);
 /// A rule that shows as silence is found by several hold times, with the trials between them.
-const SILENCE: Duration = Duration::from_secs(400);
+pub(super) const SILENCE: Duration = Duration::from_secs(400);
 const HOLD_DOWN: Duration = Duration::from_secs(305);
 const LONGEST_ACT: u64 = 100;
 
@@ -56,6 +60,8 @@ pub(super) struct World {
     pub(super) wishes: Wishes,
     /// Only rules come and go.
     pub(super) peaceful: bool,
+    pub(super) restarted: Option<Restarted>,
+    hold_time: HoldTime,
     log: Arc<Log>,
     rng: SmallRng,
     undo: BTreeMap<(Instant, u64), Act>,
@@ -89,6 +95,8 @@ enum Act {
     StartRouter(usize),
     Enable(usize),
     Configure(usize),
+    /// The speaker, which was started again, has restored what it could.
+    Open,
 }
 
 pub(super) async fn play(seed: u64) -> Result<Vec<String>, Vec<String>> {
@@ -138,6 +146,7 @@ impl World {
                 }),
                 passive: plan.dials && rng.random(),
                 pace: rng.random_bool(0.3).then(|| pace(&mut rng)),
+                graceful_restart: rng.random_bool(0.5).then(|| restart_time(&mut rng)),
                 ..NeighborConfig::new(plan.name.clone(), plan.address.ip(), plan.asn.into())
             };
             let accepted = net.link(plan.address.ip(), plan.delay);
@@ -158,17 +167,9 @@ impl World {
                 forgot_bound: 0,
             });
         }
-        let config = SpeakerConfig {
-            local_asn: LOCAL_ASN,
-            router_id: SPEAKER_ID,
-            listen: vec![SPEAKER],
-            hold_time: HoldTime::from_secs(hold).expect("a hold time"),
-            marker: Some("65010:8955:1".parse().expect("a marker")),
-            neighbors: sides.iter().map(|side| side.config.clone()).collect(),
-        };
         log.say(&format!("speaker: hold time {hold}, {} rules", wishes.len()));
-        let jitter = SmallRng::seed_from_u64(seed);
-        let speaker = Speaker::start_on(config, Network::Simulated(net.clone()), jitter).expect("a speaker");
+        let hold_time = HoldTime::from_secs(hold).expect("a hold time");
+        let speaker = speaker(hold_time, &sides, &net, SmallRng::seed_from_u64(seed));
         Self {
             net,
             speaker,
@@ -176,6 +177,8 @@ impl World {
             sides,
             wishes,
             peaceful: rng.random_bool(0.2),
+            restarted: None,
+            hold_time,
             log,
             rng,
             undo: BTreeMap::new(),
@@ -213,7 +216,11 @@ impl World {
                 look_at += SECOND;
                 check.every_second(self, next.checked_duration_since(quiet_at))?;
             } else {
-                self.act();
+                if self.rng.random_bool(0.04) && !self.peaceful {
+                    self.restart().await;
+                } else {
+                    self.act();
+                }
                 act_at += Duration::from_millis(self.rng.random_range(1..2 * pause));
                 if act_at >= quiet_at {
                     act_at = quiet_at + 2 * quiet;
@@ -228,26 +235,6 @@ impl World {
         }
         check.at_rest(self)?;
         self.end(check).await
-    }
-
-    /// Both kinds of stop: no router has agreed to keep anything over a restart.
-    async fn end(&mut self, check: &Check) -> Result<(), String> {
-        let stop = if self.rng.random() {
-            Stop::Withdraw {
-                text: "the end".into(),
-            }
-        } else {
-            Stop::Restart {
-                text: "the end".into(),
-            }
-        };
-        self.log.say(&format!("stop: {stop:?}"));
-        for router in &self.routers {
-            router.state().last_notification = None;
-        }
-        let unfinished = self.speaker.shutdown(stop, 10 * SECOND).await;
-        sleep_until(Instant::now() + 2 * SECOND).await;
-        check.stopped(self, &unfinished)
     }
 
     fn act(&mut self) {
@@ -332,6 +319,7 @@ impl World {
                 self.disturb(r, Instant::now());
                 self.routers[r].start();
             }
+            Act::Open => self.open(),
             Act::Enable(r) => {
                 self.order_to(r);
                 self.sides[r].enabled = true;
@@ -506,6 +494,20 @@ impl World {
     }
 }
 
+/// A speaker of those that are configured, before its first session.
+fn speaker(hold_time: HoldTime, sides: &[Side], net: &Arc<Net>, jitter: SmallRng) -> Speaker {
+    let configured = sides.iter().filter(|side| side.configured);
+    let config = SpeakerConfig {
+        local_asn: LOCAL_ASN,
+        router_id: SPEAKER_ID,
+        listen: vec![SPEAKER],
+        hold_time,
+        marker: Some("65010:8955:1".parse().expect("a marker")),
+        neighbors: configured.map(|side| side.config.clone()).collect(),
+    };
+    Speaker::start_on(config, Network::Simulated(net.clone()), jitter).expect("a speaker")
+}
+
 fn plan(n: u8, rules: usize, rng: &mut SmallRng) -> Plan {
     let both = rng.random_bool(0.8);
     let unicast = rng.random_bool(0.3);
@@ -525,6 +527,14 @@ fn plan(n: u8, rules: usize, rng: &mut SmallRng) -> Plan {
         hold: *[9, 30, 90].choose(rng).unwrap_or(&30),
         families: families.to_vec(),
         enhanced_refresh: rng.random(),
+        restart: *[
+            None,
+            Some(Helper::Drops),
+            Some(Helper::Keeps),
+            Some(Helper::Keeps),
+        ]
+        .choose(rng)
+        .unwrap_or(&None),
         max_prefix: rng
             .random_bool(0.25)
             .then(|| (rng.random_range(3..25), rng.random_bool(0.7))),
@@ -543,6 +553,11 @@ fn end(rng: &mut SmallRng) -> End {
         2 => End::Reset,
         _ => End::Silence,
     }
+}
+
+fn restart_time(rng: &mut SmallRng) -> RestartTime {
+    let seconds = *[10, 30, 120].choose(rng).unwrap_or(&120);
+    RestartTime::from_secs(seconds).expect("a restart time")
 }
 
 fn pace(rng: &mut SmallRng) -> NonZeroU32 {

@@ -138,6 +138,17 @@ impl Pair {
 
     /// The same speaker again, with these rules before the first session.
     pub(crate) fn restart_speaker(&mut self, changes: &[Change]) {
+        self.start_dialling(changes);
+        self.speaker.open();
+    }
+
+    /// The same, but not all that should be announced could be found out.
+    pub(crate) fn restart_speaker_incomplete(&mut self, changes: &[Change]) {
+        self.start_dialling(changes);
+        self.speaker.open_incomplete();
+    }
+
+    fn start_dialling(&mut self, changes: &[Change]) {
         // The old one has closed its sessions but still owns its listening port; here only dialling matters.
         let dialling = SpeakerConfig {
             listen: vec![],
@@ -145,7 +156,6 @@ impl Pair {
         };
         self.speaker = Speaker::start(dialling).unwrap();
         self.speaker.apply(changes.iter().cloned()).unwrap();
-        self.speaker.open();
     }
 
     /// The same speaker again on the same addresses, with these rules before the first session.

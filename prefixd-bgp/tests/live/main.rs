@@ -8,6 +8,7 @@ mod harness;
 mod interop;
 mod protection;
 mod quarantine;
+mod restarts;
 mod rtbh;
 
 use std::net::IpAddr;

@@ -177,6 +177,28 @@ fn silence_before_the_trial_has_told_anything_clears_the_suspects() {
     }
 }
 
+/// A trial that was cut short, or too quick for silence, has acquitted the guilty one.
+#[test]
+fn who_was_told_answers_for_silence_without_the_suspects() {
+    use Trust::*;
+    let now = Instant::now();
+    let mut quarantine = Quarantine::default();
+    let mut table = [seen(1, Tried, None), seen(2, Spared, None)];
+    // (who was told, what becomes of both)
+    let losses = [
+        ([true, true], [Tried, Suspect]),
+        ([true, false], [Spared, Spared]),
+        ([true, true], [Suspect, Suspect]),
+    ];
+    for (told, after) in losses {
+        for (one, told) in table.iter_mut().zip(told) {
+            one.told = told.then_some(Duration::from_secs(20));
+        }
+        quarantine.judge(&notification(4, 0), HOLD, HOLD, &mut table, now);
+        assert_eq!(table.each_ref().map(|one| one.trust), after);
+    }
+}
+
 #[test]
 fn the_gap_follows_how_fast_the_router_was_and_groups_bound_the_trials() {
     let now = Instant::now();
