@@ -174,6 +174,23 @@ fn decisions_are_as_the_tables_say() {
     );
 }
 
+/// Whoever follows README.md with the samples as they are sees a mitigation, not a refusal.
+#[test]
+fn the_first_event_of_the_readme_is_accepted_by_the_samples() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let sample = |name: &str| read::<Value>(&root.join(format!("etc/{name}.yaml")));
+    let config = ["prefixd", "inventory", "playbooks"].map(|name| (name.to_owned(), sample(name)));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let command = "prefixdctl events send --source test --victim 203.0.113.10 --vector udp_flood --bps 1.2G --ports 27015";
+    assert!(readme.contains(command), "README.md sends another event");
+    let step = r#"{
+        "ban": {"source": "test", "victim_ip": "203.0.113.10", "vector": "udp_flood", "bps": 1200000000, "top_dst_ports": [27015]},
+        "expect": {"outcome": "accepted"}
+    }"#;
+    let mut world = World::new("README".to_owned(), Value::Object(Map::from_iter(config)));
+    world.step(&serde_json::from_str(step).unwrap());
+}
+
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> T {
     let text = fs::read_to_string(path).unwrap();
     serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
