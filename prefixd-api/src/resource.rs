@@ -217,6 +217,12 @@ pub struct Peer {
     /// Rules that may have ended its session and wait to be tried.
     #[serde(default)]
     pub rules_on_probation: u64,
+    /// Whether it is a route reflector: what it is told its clients get, as far as they take it.
+    #[serde(default)]
+    pub reflects: bool,
+    /// Rules of a kind that another neighbour of its profile is told first (`bgp.canary_seconds`).
+    #[serde(default)]
+    pub rules_waiting: u64,
     /// How often the session came up.
     pub established_total: u64,
     /// How often an established session was lost.
@@ -274,6 +280,8 @@ pub enum AnnouncementState {
     Quarantined,
     /// The neighbour cannot take it; the reason says why.
     Refused,
+    /// Written to a route reflector; which of its clients have it is not known.
+    Reflected,
 }
 
 impl AnnouncementState {
@@ -289,6 +297,7 @@ impl AnnouncementState {
             Self::Probation => "probation",
             Self::Quarantined => "quarantined",
             Self::Refused => "refused",
+            Self::Reflected => "reflected",
         }
     }
 }

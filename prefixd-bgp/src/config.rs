@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use crate::canary::CanaryConfig;
 use crate::flowspec::Family;
 use crate::restart::RestartTime;
 use crate::socket::Md5Key;
@@ -69,6 +70,8 @@ pub struct NeighborConfig {
     pub max_rules: Option<usize>,
     /// Announcements per second; unpaced when absent. Withdrawals are never paced.
     pub pace: Option<NonZeroU32>,
+    /// Kinds of rules that are new to a group go to one of its neighbours first; told to all at once when absent.
+    pub canary: Option<CanaryConfig>,
 }
 
 /// What one rule may cost a neighbour.
@@ -408,6 +411,7 @@ impl NeighborConfig {
             limits: Limits::default(),
             max_rules: None,
             pace: None,
+            canary: None,
         }
     }
 
@@ -482,6 +486,7 @@ impl NeighborConfig {
             limits: _,
             max_rules: _,
             pace: _,
+            canary: _,
             address,
             port,
             peer_asn,

@@ -67,6 +67,7 @@
 //! # }
 //! ```
 
+mod canary;
 mod config;
 mod connection;
 pub mod flowspec;
@@ -89,6 +90,7 @@ mod status;
 mod transport;
 mod wire;
 
+pub use canary::{Because, CanaryConfig, Waiting};
 pub use config::{
     Community, ConfigError, HoldTime, LargeCommunity, Limits, NeighborConfig, Rtbh, SpeakerConfig,
 };

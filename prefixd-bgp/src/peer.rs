@@ -163,6 +163,7 @@ impl Peer {
         loop {
             self.administer();
             self.observe();
+            self.follow_canary();
             let deadline = self.deadline();
             // In order: what has arrived is heard before a timer judges.
             let effects = tokio::select! {
@@ -198,6 +199,7 @@ impl Peer {
             rib.next_expiry(),
             rib.next_lift(),
             rib.next_release(),
+            rib.next_canary(),
             paused_by,
         ]
         .into_iter()
@@ -417,6 +419,9 @@ impl Peer {
         );
         open_bulk(&self.name, live, generation);
         self.established = Some(id);
+        if let Some(seat) = self.shared.seat() {
+            seat.up(now);
+        }
         info!(target: LOG, neighbor = %self.name,
             router_id = %negotiated.router_id,
             hold_time = negotiated.hold_time.as_secs(),
@@ -464,8 +469,19 @@ impl Peer {
             return;
         }
         self.shared.rib().session_down();
+        if let Some(seat) = self.shared.seat() {
+            seat.down(loss.is_none(), Instant::now());
+        }
         self.observe();
         self.tell(SessionChange::Down { loss });
+    }
+
+    /// What waited for another neighbour, or was found out for others, is decided again.
+    fn follow_canary(&self) {
+        if self.shared.rib().follow_canary(Instant::now()) {
+            self.shared.changed.send_replace(());
+            self.tell(SessionChange::Readmitted);
+        }
     }
 
     fn tell(&self, change: SessionChange) {

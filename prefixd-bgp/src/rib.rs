@@ -16,6 +16,7 @@
 
 mod batch;
 mod budget;
+mod canary;
 mod entry;
 mod foresee;
 mod latency;
@@ -43,6 +44,7 @@ pub use quarantine::{NotAShape, Parked, Remembered, RememberedRule, Shape};
 use quarantine::{Quarantine, Trust};
 use slots::{Id, Slots, Tick};
 
+use crate::canary::Seat;
 use crate::config::NeighborConfig;
 use crate::flowspec::{CanonicalRule, Family, NlriKey};
 use crate::route::Route;
@@ -77,6 +79,8 @@ pub struct RibCounts {
     pub quarantined: usize,
     /// Rules that may have ended the session, and wait to be tried.
     pub probation: usize,
+    /// Rules of kinds that another neighbour is told first.
+    pub waiting: usize,
 }
 
 #[derive(Clone)]
@@ -104,6 +108,9 @@ pub(crate) struct Rib {
     on_trial: usize,
     latency: Latency,
     totals: RibTotals,
+    /// Its place among neighbours that are alike, and how much of what they found out was looked at.
+    seat: Option<Seat>,
+    seen: u64,
 }
 
 /// Figures since the neighbour was configured.
@@ -164,6 +171,8 @@ impl Rib {
             on_trial: 0,
             latency: Latency::default(),
             totals: RibTotals::default(),
+            seat: None,
+            seen: 0,
         }
     }
 

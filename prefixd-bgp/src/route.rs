@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::canary::Waiting;
 use crate::flowspec::{Action, CanonicalRule, NlriKey};
 use crate::rib::Parked;
 
@@ -94,6 +95,8 @@ pub enum Delivery {
     Probation,
     /// The rule, or rules like it, ended the neighbour's session; it is held back for a time.
     Quarantined(Arc<Parked>),
+    /// Another neighbour is told such a rule first. What this one was told under the same key before, it still has.
+    Waiting(Waiting),
     /// The rule is not sent to this neighbour.
     Refused(Refusal),
 }

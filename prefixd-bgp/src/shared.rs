@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Duration, Instant};
 
+use crate::canary::Seat;
 use crate::config::NeighborConfig;
 use crate::history::{History, Occurrence};
 use crate::rib::Rib;
@@ -34,6 +35,8 @@ pub(crate) struct NeighborShared {
     attributes: Mutex<Arc<AttributeSet>>,
     rib: Mutex<Rib>,
     observed: Mutex<Observed>,
+    /// Its place among neighbours that are alike; the RIB has the same.
+    seat: Mutex<Option<Seat>>,
     /// Level-triggered: the writer looks at the RIB again.
     pub(crate) changed: watch::Sender<()>,
     /// What the operators want, beside the configuration; outlives the task.
@@ -90,6 +93,7 @@ impl NeighborShared {
                 restarting,
                 ..Observed::default()
             }),
+            seat: Mutex::default(),
             changed: watch::Sender::new(()),
             control: watch::Sender::new(Control::default()),
             deadline_moved: Notify::new(),
@@ -125,6 +129,24 @@ impl NeighborShared {
             let common = self.attributes();
             self.set_attributes(&common);
         }
+    }
+
+    pub(crate) fn seat(&self) -> Option<Seat> {
+        lock(&self.seat).clone()
+    }
+
+    /// Gives it a place among neighbours that are alike, or none; it leaves the one it had.
+    pub(crate) fn take_seat(&self, seat: Option<Seat>, now: Instant) {
+        let before = std::mem::replace(&mut *lock(&self.seat), seat.clone());
+        if let Some(before) = before {
+            before.leave();
+        }
+        let established = self.observed().phase == SessionPhase::Established;
+        if let Some(seat) = seat.as_ref().filter(|_| established) {
+            seat.up(now);
+        }
+        self.rib().take_seat(seat);
+        self.changed.send_replace(());
     }
 
     /// An established session was lost.

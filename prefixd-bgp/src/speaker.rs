@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::canary::{Canary, CanaryConfig};
 use crate::config::{ConfigError, LargeCommunity, NeighborConfig, SpeakerConfig};
 use crate::flowspec::{Fit, NlriKey, Packet};
 use crate::listener::Listening;
@@ -56,6 +57,8 @@ struct Inner {
     stopped: AtomicBool,
     leaving: Mutex<JoinSet<()>>,
     network: Network,
+    /// Groups of neighbours that are alike, for as long as they have members.
+    canaries: Mutex<BTreeMap<CanaryConfig, Weak<Canary>>>,
     /// Seeds the jitter of the neighbours.
     rng: Mutex<SmallRng>,
 }
@@ -147,6 +150,7 @@ impl Speaker {
             stopped: AtomicBool::new(false),
             leaving: Mutex::default(),
             network,
+            canaries: Mutex::default(),
             rng: Mutex::new(rng),
             config,
         });
@@ -187,6 +191,9 @@ impl Speaker {
     /// which a router drops what it kept from before and was not told again.
     pub fn open(&self) {
         self.inner.open.store(true, Ordering::SeqCst);
+        for handle in self.inner.neighbors().values() {
+            handle.shared.rib().knows_what_is_desired();
+        }
         for handle in self.inner.neighbors().values() {
             handle.orders.send_if_modified(|order| {
                 let waiting = *order == Order::Wait;
@@ -405,6 +412,7 @@ impl Inner {
         let restarting = !self.open.load(Ordering::SeqCst);
         let shared = NeighborShared::new(config, &lock(&self.attributes), restarting);
         let shared = Arc::new(shared);
+        self.seat(&shared);
         let (orders, context) = self.context(shared.clone());
         let task = AbortOnDropHandle::new(tokio::spawn(supervise(context)));
         Handle {
@@ -412,6 +420,23 @@ impl Inner {
             orders,
             task: Mutex::new(Some(task)),
         }
+    }
+
+    /// Gives the neighbour its place among those that are alike.
+    fn seat(&self, shared: &Arc<NeighborShared>) {
+        let (config, now) = (shared.config(), Instant::now());
+        let seat = config.canary.map(|group| {
+            let mut canaries = lock(&self.canaries);
+            canaries.retain(|_, canary| canary.strong_count() > 0);
+            let known = canaries.get(&group).and_then(Weak::upgrade);
+            let canary = known.unwrap_or_else(|| {
+                let canary = Canary::new(group.wait);
+                canaries.insert(group, Arc::downgrade(&canary));
+                canary
+            });
+            canary.join(&config.name, Arc::downgrade(shared), now)
+        });
+        shared.take_seat(seat, now);
     }
 
     fn context(&self, shared: Arc<NeighborShared>) -> (watch::Sender<Order>, PeerContext) {

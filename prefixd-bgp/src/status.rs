@@ -399,6 +399,8 @@ pub enum SessionChange {
         /// Why; `None` when we were asked to stop.
         loss: Option<Loss>,
     },
+    /// The session is as it was; which rules wait for another neighbour was decided again.
+    Readmitted,
 }
 
 /// Text from outside, made safe for logs and terminals: control characters and direction overrides become spaces,

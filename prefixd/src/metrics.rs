@@ -180,6 +180,8 @@ pub struct Now {
     pub peer_quarantined: Family<NeighborLabel, Gauge>,
     /// Rules that may have, and wait to be tried.
     pub peer_on_probation: Family<NeighborLabel, Gauge>,
+    /// Rules of kinds that another neighbour is told first.
+    pub peer_waiting: Family<NeighborLabel, Gauge>,
     /// Whether an operator disabled it.
     pub peer_disabled: Family<NeighborLabel, Gauge>,
     /// Sessions lost since the start.
@@ -201,6 +203,7 @@ impl Now {
             &self.peer_budget,
             &self.peer_quarantined,
             &self.peer_on_probation,
+            &self.peer_waiting,
             &self.peer_disabled,
             &self.peer_flaps,
         ] {
@@ -386,6 +389,11 @@ impl Metrics {
             "peer_rules_on_probation",
             "Rules that may have ended its session and wait to be tried",
             now.peer_on_probation.clone(),
+        );
+        registry.register(
+            "peer_rules_waiting",
+            "Rules of a kind that another neighbour of its profile is told first",
+            now.peer_waiting.clone(),
         );
         registry.register(
             "peer_disabled",

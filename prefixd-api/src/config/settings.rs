@@ -206,6 +206,10 @@ pub struct Bgp {
     /// anew.
     #[serde(default = "default_restart_time")]
     pub restart_time_seconds: u16,
+    /// A kind of rule that is new to a profile goes to one of its neighbours first, and to the others once that one has kept
+    /// it for so long. Absent: to all at once.
+    #[serde(default)]
+    pub canary_seconds: Option<u16>,
     /// On every route, so that routers can accept ours alone; a change sends every rule again.
     #[serde(default)]
     pub marker_large_community: Option<String>,
@@ -275,9 +279,23 @@ pub struct Neighbor {
     /// Most rules it may hold.
     #[serde(default = "default_max_rules")]
     pub max_rules: u32,
+    /// What it does with the rules.
+    #[serde(default)]
+    pub role: NeighborRole,
     /// Whether rules go to it.
     #[serde(default = "yes")]
     pub enforce: bool,
+}
+
+/// What a neighbour does with the rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NeighborRole {
+    /// It filters.
+    #[default]
+    Router,
+    /// It hands them on to its clients, and what these do with them is not known.
+    RouteReflector,
 }
 
 const fn default_bgp_port() -> u16 {

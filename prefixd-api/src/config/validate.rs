@@ -1,5 +1,7 @@
 //! What a document cannot say by its types alone.
 
+mod canary;
+mod role;
 mod rtbh;
 
 use super::inventory::{Asset, Customer, Inventory, PolicyProfile};
@@ -342,6 +344,8 @@ fn bgp(settings: &Settings, report: &mut Report) {
         (1..=120).contains(&bgp.restart_time_seconds),
         "must be 1 to 120: rules can outlive their lease by it",
     );
+    canary::check(bgp, report);
+    role::check(bgp, report);
     match &bgp.marker_large_community {
         Some(marker) => {
             let parts: Vec<&str> = marker.split(':').collect();

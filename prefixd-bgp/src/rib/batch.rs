@@ -30,8 +30,8 @@ pub(crate) struct Batch {
 }
 
 #[derive(Debug)]
-struct Announced {
-    id: Id,
+pub(super) struct Announced {
+    pub(super) id: Id,
     /// Since when the neighbour should hold it; only for changes during the session.
     fresh_since: Option<Instant>,
 }
@@ -171,6 +171,7 @@ impl Rib {
                 entry.written_at = None;
             });
         }
+        self.tell_canary(&batch.announced, now);
         for Announced { id, fresh_since } in batch.announced {
             if let Some(since) = fresh_since {
                 self.latency.observe(now.saturating_duration_since(since));

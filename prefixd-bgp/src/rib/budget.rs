@@ -18,9 +18,10 @@ impl Rib {
         if self.policy.refusal(rule, action).is_some() {
             return Some(Admission::Refused);
         }
-        self.quarantine
-            .holds(rule, action)
-            .map(|_| Admission::Quarantined)
+        if self.quarantine.holds(rule, action).is_some() {
+            return Some(Admission::Quarantined);
+        }
+        self.waits(rule, action).map(|_| Admission::Waiting)
     }
 
     /// The admission of a rule that is new, or that was kept from being told, by what [`Rib::obstacle`] says of it: to be

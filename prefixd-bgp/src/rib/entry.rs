@@ -43,6 +43,8 @@ pub(super) enum Admission {
     },
     /// Parked.
     Quarantined,
+    /// Another neighbour is told such a rule first.
+    Waiting,
     /// Beyond the limits.
     Refused,
 }
@@ -218,6 +220,10 @@ impl Rib {
             };
             return (entry.resend || entry.told != entry.action()).then_some(queue);
         }
+        if entry.admission() == Some(Admission::Waiting) && !self.suspended {
+            // What it has of the rule is better than nothing.
+            return None;
+        }
         entry.told.map(|_| Queue::Withdraw)
     }
 
@@ -249,6 +255,7 @@ impl Rib {
         );
         step(&mut counts.refused, admission == Some(Admission::Refused));
         step(&mut counts.quarantined, admission == Some(Admission::Quarantined));
+        step(&mut counts.waiting, admission == Some(Admission::Waiting));
         step(
             &mut counts.over_budget,
             matches!(admission, Some(Admission::OverBudget { .. })),

@@ -34,6 +34,7 @@ impl Rib {
             announced,
             ends_after,
         } = changes;
+        self.only_asks();
         // Without a bound nobody loses anything.
         let entries = self
             .slots

@@ -57,6 +57,7 @@ impl Rib {
                 let mut others = ids.iter().zip(&seen);
                 let kept = others.any(|(id, other)| self.is_kept(*id, other, shape));
                 let record = self.quarantine.park(&route, loss, kept, now);
+                self.tell_parked(&route);
                 parked.push((one.key.clone(), record));
             }
         }

@@ -8,6 +8,7 @@ use tokio::time::{Duration, Instant};
 use super::router::{End, Router, State};
 use super::story::{Left, SILENCE, Side, World};
 use super::wishes::{Community, Key};
+use crate::canary::{Because, Waiting};
 use crate::route::Delivery;
 use crate::status::{Cause, PeerStatus, SessionPhase};
 
@@ -98,6 +99,7 @@ impl Check {
             }
             holds_what_it_may(world, router, side, &state, now)?;
             suspects_the_right_one(world, router, &state, now)?;
+            waits_for_somebody(world, router, now)?;
             let peer = world.speaker.peer(name).ok_or("a neighbour is missing")?;
             // A bound that was named is kept until it is forgotten by order. Each family has its own.
             let full = peer
@@ -110,7 +112,8 @@ impl Check {
             if !unnamed && full > due {
                 return Err(format!("{name} was filled {full} times, {due} at most were due"));
             }
-            agrees(&peer, &state)?;
+            let told = |key: &&Key| waiting(world, router, key).is_none();
+            agrees(&peer, state.table.keys().filter(told).count())?;
         }
         Ok(())
     }
@@ -305,10 +308,39 @@ fn keeps_over_a_restart(
     })
 }
 
-/// The speaker suspects the rule of ending sessions.
+/// The speaker suspects the rule of ending sessions, or another router is told it first.
 fn is_held_back(world: &World, router: &Router, key: &Key) -> bool {
+    is_suspected(world, router, key) || waiting(world, router, key).is_some()
+}
+
+/// The speaker suspects the rule of ending sessions.
+fn is_suspected(world: &World, router: &Router, key: &Key) -> bool {
     let delivery = delivery(world, router, key);
     matches!(delivery, Some(Delivery::Quarantined(_) | Delivery::Probation))
+}
+
+/// Another router is told such a rule first.
+fn waiting(world: &World, router: &Router, key: &Key) -> Option<Waiting> {
+    match delivery(world, router, key)? {
+        Delivery::Waiting(waiting) => Some(waiting),
+        _ => None,
+    }
+}
+
+/// In the end a rule waits only where the first has parked it. Where budgets are full nobody may be the first.
+fn waits_for_somebody(world: &World, router: &Router, now: Instant) -> Result<(), String> {
+    let bounded = world
+        .routers
+        .iter()
+        .any(|router| router.plan.max_prefix.is_some())
+        || world.sides.iter().any(|side| side.config.max_rules.is_some());
+    for (key, ..) in world.wishes.desired(now) {
+        let waiting = waiting(world, router, key);
+        if let Some(waiting) = waiting.filter(|waiting| !bounded && waiting.because != Because::Parked) {
+            return Err(format!("{} waits for {key:02x?}: {waiting}", router.plan.name));
+        }
+    }
+    Ok(())
 }
 
 /// It was told a moment ago, as suspects are when their time comes.
@@ -353,7 +385,7 @@ fn suspects_the_right_one(world: &World, router: &Router, state: &State, now: In
     if world.peaceful
         && !misleading
         && let Some((wrong, ..)) =
-            wished.find(|(key, ..)| Some(*key) != deadly.as_ref() && is_held_back(world, router, key))
+            wished.find(|(key, ..)| Some(*key) != deadly.as_ref() && is_suspected(world, router, key))
     {
         return Err(format!(
             "{name} is not told {wrong:02x?}, which never did any harm"
@@ -429,7 +461,14 @@ fn holds_what_it_may(
         .filter(|(key, ..)| router.plan.families.contains(&key.0) && !is_held_back(world, router, key))
         .map(|(key, community, _)| (key, community))
         .collect();
-    for (key, held) in &state.table {
+    // What waits is there as it was.
+    let table = || {
+        state
+            .table
+            .iter()
+            .filter(|(key, _)| waiting(world, router, key).is_none())
+    };
+    for (key, held) in table() {
         if wished.get(key) != Some(held) {
             return Err(format!(
                 "{name} holds {key:02x?} as {held:02x?}; wished: {:02x?}",
@@ -442,7 +481,7 @@ fn holds_what_it_may(
     for family in &router.plan.families {
         let count = |keys: &mut dyn Iterator<Item = u8>| keys.filter(|one| one == family).count();
         let wished = count(&mut wished.keys().map(|key| key.0));
-        let held = count(&mut state.table.keys().map(|key| key.0));
+        let held = count(&mut table().map(|(key, _)| key.0));
         let bound = router.plan.max_prefix.map_or(usize::MAX, |(bound, _)| bound);
         if held > bound {
             return Err(format!(
@@ -456,7 +495,7 @@ fn holds_what_it_may(
             None => wished,
         };
     }
-    let held = state.table.len();
+    let held = table().count();
     let all = world.wishes.desired(now).count();
     let least = match router.plan.families.len() {
         all if all == side.config.families.len() => least.min(modest(max_rules)),
@@ -479,8 +518,8 @@ fn modest(bound: usize) -> usize {
 }
 
 /// The speaker says what is.
-fn agrees(peer: &PeerStatus, state: &State) -> Result<(), String> {
-    let (rules, held) = (peer.rules, state.table.len());
+fn agrees(peer: &PeerStatus, held: usize) -> Result<(), String> {
+    let rules = peer.rules;
     if peer.phase != SessionPhase::Established || rules.advertised != held || rules.dirty != 0 {
         return Err(format!(
             "{} is {}, {rules:?}; the router holds {held}",

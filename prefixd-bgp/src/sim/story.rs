@@ -21,6 +21,7 @@ use super::router::{
     message, notification, wire,
 };
 use super::wishes::{LOCAL_ASN, Wishes};
+use crate::canary::CanaryConfig;
 use crate::config::{HoldTime, NeighborConfig, Rtbh, SpeakerConfig};
 use crate::flowspec::Family;
 use crate::restart::RestartTime;
@@ -125,6 +126,10 @@ impl World {
         let hold = *[9, 30].choose(&mut rng).unwrap_or(&9);
         let wishes = Wishes::new(rng.random_range(5..60));
         let count = rng.random_range(1..=3);
+        let canary = rng.random_bool(0.3).then(|| CanaryConfig {
+            group: "all".into(),
+            wait: Duration::from_secs(rng.random_range(5..30)),
+        });
         let mut tasks = JoinSet::new();
         let mut routers = Vec::new();
         let mut sides = Vec::new();
@@ -146,6 +151,7 @@ impl World {
                 }),
                 passive: plan.dials && rng.random(),
                 pace: rng.random_bool(0.3).then(|| pace(&mut rng)),
+                canary: canary.clone(),
                 graceful_restart: rng.random_bool(0.5).then(|| restart_time(&mut rng)),
                 ..NeighborConfig::new(plan.name.clone(), plan.address.ip(), plan.asn.into())
             };
@@ -167,7 +173,10 @@ impl World {
                 forgot_bound: 0,
             });
         }
-        log.say(&format!("speaker: hold time {hold}, {} rules", wishes.len()));
+        log.say(&format!(
+            "speaker: hold time {hold}, {} rules, {canary:?}",
+            wishes.len()
+        ));
         let hold_time = HoldTime::from_secs(hold).expect("a hold time");
         let speaker = speaker(hold_time, &sides, &net, SmallRng::seed_from_u64(seed));
         Self {

@@ -35,6 +35,10 @@ impl Speaker {
             };
             shared.rib().suspend(true);
         });
+        if let Some(seat) = shared.seat() {
+            // Others must not wait for it.
+            seat.step_aside();
+        }
         shared.changed.send_replace(());
         shared.remember(Occurrence::Disabled { text });
         Ok(())

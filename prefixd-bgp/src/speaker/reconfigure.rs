@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::time::{Duration, timeout};
+use tokio::time::{Duration, Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::supervise::supervise;
@@ -97,6 +97,9 @@ impl Inner {
         // First: what is admitted from now on is sent with what belongs to it.
         handle.shared.set_config(config.clone());
         handle.shared.rib().reconfigure(&config);
+        if before.canary != config.canary {
+            self.seat(&handle.shared);
+        }
         handle.shared.changed.send_replace(());
         if before.same_session(&config) {
             report.adjusted.push(config.name);
@@ -125,6 +128,7 @@ impl Inner {
         while leaving.try_join_next().is_some() {}
         for (name, handle) in old {
             report.removed.push(name);
+            handle.shared.take_seat(None, Instant::now());
             handle.orders.send_replace(Order::Stop(StopReason::Removed));
             let ending = lock(&handle.task).take();
             leaving.spawn(end(ending));

@@ -38,6 +38,9 @@ fn note_failure(context: &PeerContext) {
     let neighbor = shared.config().name;
     error!(target: LOG, %neighbor, "the task of the neighbour failed; its session is lost and made again");
     shared.rib().session_down();
+    if let Some(seat) = shared.seat() {
+        seat.down(false, Instant::now());
+    }
     let was_established = {
         let mut observed = shared.observed();
         observed.task_restarts += 1;

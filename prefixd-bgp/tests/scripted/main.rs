@@ -8,6 +8,7 @@
 )]
 
 mod administer;
+mod canary;
 mod collision;
 mod control;
 mod delivery;

@@ -237,6 +237,7 @@ fn neighbours(announcements: &[Announcement], width: u16) -> Vec<Line> {
                 ("announced as a BLACKHOLE", Meaning::Warn)
             }
             AnnouncementState::Advertised => ("announced", Meaning::Ok),
+            AnnouncementState::Reflected => ("told to the reflector", Meaning::Ok),
             AnnouncementState::Queued => ("queued", Meaning::Warn),
             AnnouncementState::Withdrawing => ("withdrawing", Meaning::Warn),
             AnnouncementState::SessionDown => ("session DOWN: sent when it is up", Meaning::Down),

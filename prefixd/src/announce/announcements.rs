@@ -7,6 +7,7 @@ use super::{Announcer, Neighbor, compile as wire, is_announced};
 use prefixd_api::mitigation::Mitigation;
 use prefixd_api::resource::{Announcement, AnnouncementForm, AnnouncementState};
 use prefixd_api::rule::Rule;
+use prefixd_bgp::Delivery;
 use prefixd_bgp::flowspec::NlriKey;
 use std::sync::Arc;
 
@@ -44,7 +45,7 @@ impl Announcer {
                     }
                     let why = || stopped.get(&neighbor.name).filter(|_| is_live).cloned();
                     match self.speaker.route(&neighbor.name, key) {
-                        Some(route) => Some(state_of(&route.delivery)),
+                        Some(route) => Some(neighbor.standing(&route.delivery)),
                         None => why(),
                     }
                 };
@@ -80,6 +81,19 @@ impl Announcer {
                 (neighbor, compiled)
             })
             .collect()
+    }
+}
+
+impl Neighbor {
+    /// How far a rule has come there.
+    pub(super) fn standing(&self, delivery: &Delivery) -> Standing {
+        match state_of(delivery) {
+            (AnnouncementState::Advertised, _) if self.reflects => (
+                AnnouncementState::Reflected,
+                Some("written to a route reflector; which of its clients have it is not known".to_owned()),
+            ),
+            standing => standing,
+        }
     }
 }
 

@@ -105,6 +105,8 @@ pub struct Neighbor {
     pub plan: NeighborPlan,
     /// Most rules it may hold.
     pub max_rules: u64,
+    /// It hands the rules on to others.
+    pub reflects: bool,
 }
 
 /// What a reconciliation found and repaired.

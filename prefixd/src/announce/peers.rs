@@ -181,6 +181,7 @@ impl Announcer {
             }
         }
         let (state, reason) = match &event.change {
+            SessionChange::Readmitted => return,
             SessionChange::Up { .. } => (PeerState::Established, None),
             SessionChange::Down { loss } => {
                 let now = self.speaker.peer(&neighbor);
@@ -245,6 +246,8 @@ impl Announcer {
             rules_budget: status.rules.budget.map(|bound| bound as u64),
             rules_quarantined: status.rules.quarantined as u64,
             rules_on_probation: status.rules.probation as u64,
+            reflects: about.reflects,
+            rules_waiting: status.rules.waiting as u64,
             established_total: status.established_total,
             flaps: status.flaps,
             flaps_by_cause: status
@@ -265,6 +268,7 @@ impl Announcer {
 /// What is known of a neighbour besides its session.
 struct About {
     enforce: bool,
+    reflects: bool,
     profile: Profile,
     disabled: Option<Arc<PeerDisabled>>,
     by_form: BTreeMap<String, u64>,
@@ -284,6 +288,7 @@ impl Inner {
         }
         About {
             enforce: neighbor.enforce,
+            reflects: neighbor.reflects,
             profile: neighbor.plan.profile,
             disabled: self.disabled.get(&neighbor.name).cloned(),
             by_form,
@@ -342,6 +347,7 @@ pub(super) fn state_of(delivery: &At) -> (AnnouncementState, Option<String>) {
                 "the session was lost soon after the rule was sent; it is tried again when the others are sent".to_owned(),
             ),
         ),
+        At::Waiting(waiting) => (AnnouncementState::Queued, Some(waiting.to_string())),
         At::Quarantined(parked) => (AnnouncementState::Quarantined, Some(parked.to_string())),
         At::Refused(refusal) => (AnnouncementState::Refused, Some(refusal.to_string())),
     }

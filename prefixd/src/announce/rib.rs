@@ -1,8 +1,8 @@
 //! What one neighbour should hold and was told, rule by rule.
 
-use super::Announcer;
 use super::peers::state_of;
 use super::table::Desired;
+use super::{Announcer, Neighbor};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::peer::{RibList, RibRoute};
 use prefixd_bgp::flowspec::NlriKey;
@@ -54,7 +54,11 @@ impl Announcer {
 
     fn rib_route(&self, neighbor: &str, route: &RouteStatus) -> RibRoute {
         let (desired, mitigations, rule) = self.explain(neighbor, &route.key);
-        let (standing, reason) = state_of(&route.delivery);
+        let inner = self.inner();
+        let known = inner.neighbors.iter().find(|known| &*known.name == neighbor);
+        let standing = |known: &Neighbor| known.standing(&route.delivery);
+        let (standing, reason) = known.map_or_else(|| state_of(&route.delivery), standing);
+        drop(inner);
         let is_withdrawn = route.desired.is_none() || route.delivery == Delivery::Withdrawing;
         RibRoute {
             nlri: route.key.to_string(),

@@ -50,6 +50,7 @@ fn named(name: &str, enforce: bool) -> Neighbor {
         enforce,
         plan: NeighborPlan::default(),
         max_rules: 1000,
+        reflects: false,
     }
 }
 

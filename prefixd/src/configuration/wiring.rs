@@ -9,7 +9,7 @@ use prefixd_api::config::Settings;
 use prefixd_api::config::settings;
 use prefixd_bgp::flowspec::Family;
 use prefixd_bgp::{
-    HoldTime, LargeCommunity, Limits, Md5Key, NeighborConfig, RestartTime, Rtbh, SpeakerConfig,
+    CanaryConfig, HoldTime, LargeCommunity, Limits, Md5Key, NeighborConfig, RestartTime, Rtbh, SpeakerConfig,
 };
 use sqlx::postgres::PgConnectOptions;
 use std::collections::BTreeSet;
@@ -49,6 +49,7 @@ pub(crate) fn neighbors(config: &Config) -> Vec<Neighbor> {
                 limits: limits(neighbor),
             },
             max_rules: neighbor.max_rules.into(),
+            reflects: neighbor.role == settings::NeighborRole::RouteReflector,
         })
         .collect()
 }
@@ -71,8 +72,13 @@ pub(crate) fn speaker(config: &Config) -> anyhow::Result<SpeakerConfig> {
         neighbors: bgp
             .neighbors
             .iter()
-            .map(|settings| neighbor(settings, restart_time))
-            .collect::<Result<_, _>>()?,
+            .map(|settings| {
+                Ok(NeighborConfig {
+                    canary: bgp.canary_seconds.map(|seconds| canary(settings, seconds)),
+                    ..neighbor(settings, restart_time)?
+                })
+            })
+            .collect::<anyhow::Result<_>>()?,
     })
 }
 
@@ -97,6 +103,14 @@ fn neighbor(settings: &settings::Neighbor, restart_time: RestartTime) -> anyhow:
         pace: settings.rules_per_second().and_then(NonZeroU32::new),
         ..NeighborConfig::new(settings.name.as_str(), settings.address, settings.peer_asn)
     })
+}
+
+/// Neighbours of one profile are alike.
+fn canary(settings: &settings::Neighbor, seconds: u16) -> CanaryConfig {
+    CanaryConfig {
+        group: settings.profile.as_str().into(),
+        wait: Duration::from_secs(seconds.into()),
+    }
 }
 
 fn rtbh(settings: &settings::Rtbh) -> anyhow::Result<Rtbh> {

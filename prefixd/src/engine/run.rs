@@ -359,6 +359,7 @@ impl Engine {
             return;
         };
         match change {
+            SessionChange::Readmitted => {}
             SessionChange::Up { .. } => self.breaker.up(neighbor),
             SessionChange::Down { loss } => {
                 // One that gets no rules cannot have been lost by them.

@@ -328,6 +328,9 @@ fn set_gauges(app: &App) {
         now.peer_on_probation
             .get_or_create(&neighbor)
             .set(signed(peer.rules_on_probation));
+        now.peer_waiting
+            .get_or_create(&neighbor)
+            .set(signed(peer.rules_waiting));
         now.peer_disabled
             .get_or_create(&neighbor)
             .set(i64::from(peer.disabled.is_some()));

@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod breaker;
+mod canary;
 mod config;
 mod control;
 mod crash;

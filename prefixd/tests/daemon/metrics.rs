@@ -156,6 +156,7 @@ async fn every_documented_metric_is_there_and_moves() -> anyhow::Result<()> {
         (r#"prefixd_peer_rules_displaced{neighbor="bird0"}"#, 0.0),
         (r#"prefixd_peer_rules_quarantined{neighbor="bird0"}"#, 0.0),
         (r#"prefixd_peer_rules_on_probation{neighbor="bird0"}"#, 0.0),
+        (r#"prefixd_peer_rules_waiting{neighbor="bird0"}"#, 0.0),
     ] {
         let value = scrape.value(series);
         assert!(

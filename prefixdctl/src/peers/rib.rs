@@ -102,7 +102,7 @@ impl Row for RibRoute {
 
 fn state(state: AnnouncementState) -> Cell {
     Cell::text(state.as_str()).toned(match state {
-        AnnouncementState::Advertised => Tone::Good,
+        AnnouncementState::Advertised | AnnouncementState::Reflected => Tone::Good,
         AnnouncementState::Queued | AnnouncementState::Withdrawing | AnnouncementState::Probation => {
             Tone::Warning
         }

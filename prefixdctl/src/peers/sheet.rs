@@ -32,10 +32,10 @@ pub(super) fn sheet(detail: &PeerDetail, view: View) -> String {
         ),
         (
             "Gets rules",
-            if peer.enforce {
-                "yes".to_owned()
-            } else {
-                "no (enforce: false)".to_owned()
+            match (peer.enforce, peer.reflects) {
+                (true, false) => "yes".to_owned(),
+                (true, true) => "yes, for its clients (role: route_reflector)".to_owned(),
+                (false, _) => "no (enforce: false)".to_owned(),
             },
         ),
         (
@@ -50,6 +50,16 @@ pub(super) fn sheet(detail: &PeerDetail, view: View) -> String {
                 count(peer.rules_quarantined),
                 count(peer.rules_on_probation)
             ),
+        ),
+        (
+            "Canary",
+            match peer.rules_waiting {
+                0 => "nothing waits for another neighbour".to_owned(),
+                waiting => format!(
+                    "{} rules wait until another neighbour of the profile has kept such a rule",
+                    count(waiting)
+                ),
+            },
         ),
         ("Forms", forms(peer)),
         (

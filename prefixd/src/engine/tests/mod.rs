@@ -22,7 +22,7 @@ use crate::store::{CommitError, Verification};
 use prefixd_api::config::Config;
 use prefixd_api::event::{Event, EventOutcome, EventRequest};
 use prefixd_api::time::Timestamp;
-use prefixd_bgp::{HoldTime, Limits, NeighborConfig, Speaker, SpeakerConfig};
+use prefixd_bgp::{HoldTime, NeighborConfig, Speaker, SpeakerConfig};
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -108,21 +108,10 @@ impl Bench {
 
     async fn starting_at(now: Timestamp, place: Place, settings: Settings, config: &Config) -> Self {
         let clock = Arc::new(Clock::starting_at(now));
+        let address = Ipv4Addr::new(192, 0, 2, 1).into();
         let neighbor = NeighborConfig {
-            name: "edge".into(),
-            address: Ipv4Addr::new(192, 0, 2, 1).into(),
-            port: 179,
-            peer_asn: 65001,
-            local_address: None,
-            passive: false,
             families: [prefixd_bgp::flowspec::Family::Ipv4].into(),
-            limits: Limits::default(),
-            max_rules: None,
-            pace: None,
-            password: None,
-            ttl_security: false,
-            graceful_restart: None,
-            rtbh: None,
+            ..NeighborConfig::new("edge", address, 65001)
         };
         // Its sessions are never opened.
         let speaker = Speaker::start(SpeakerConfig {
@@ -139,6 +128,7 @@ impl Bench {
             enforce: true,
             plan: NeighborPlan::default(),
             max_rules: 1000,
+            reflects: false,
         };
         let policy = Arc::new(Policy::compile(config, &Implicit::default()));
         let announcer = Arc::new(Announcer::new(
