@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::trace;
 
+use crate::mrt::{Ends, front};
 use crate::neighbor::ConnectionId;
 use crate::rib::Generation;
 use crate::shared::NeighborShared;
@@ -59,6 +60,7 @@ impl Connection {
     pub(crate) fn start<S>(
         id: ConnectionId,
         stream: S,
+        ends: Ends,
         shared: &Arc<NeighborShared>,
         reports: &mpsc::Sender<(ConnectionId, Report)>,
     ) -> Self
@@ -68,8 +70,8 @@ impl Connection {
         let (read_half, write_half) = tokio::io::split(stream);
         let (lane, lane_rx) = mpsc::channel(CONTROL_LANE);
         let blocked = Arc::new(Blocked::default());
-        let reader = tokio::spawn(read(id, read_half, reports.clone()));
-        let writing = writer::write(write_half, lane_rx, shared.clone(), blocked.clone());
+        let reader = tokio::spawn(read(id, read_half, ends, shared.clone(), reports.clone()));
+        let writing = writer::write(write_half, lane_rx, ends, shared.clone(), blocked.clone());
         let reports = reports.clone();
         let writer = tokio::spawn(async move {
             if let Err(error) = writing.await {
@@ -116,7 +118,13 @@ impl Connection {
 
 /// Frames messages until the stream ends. After bytes that are not BGP it only drains: closing a socket with unread
 /// data resets the connection and could overtake our NOTIFICATION.
-async fn read<R: AsyncRead>(id: ConnectionId, stream: R, reports: mpsc::Sender<(ConnectionId, Report)>) {
+async fn read<R: AsyncRead>(
+    id: ConnectionId,
+    stream: R,
+    ends: Ends,
+    shared: Arc<NeighborShared>,
+    reports: mpsc::Sender<(ConnectionId, Report)>,
+) {
     let mut stream = std::pin::pin!(stream);
     let mut buffer = BytesMut::with_capacity(READ_BUFFER);
     let mut readable = true;
@@ -131,7 +139,13 @@ async fn read<R: AsyncRead>(id: ConnectionId, stream: R, reports: mpsc::Sender<(
             }
             Err(error) => break describe(&error),
         }
-        while readable && let Some(inbound) = frame(&mut buffer) {
+        while readable
+            && let raw = shared.tap.is_on().then(|| front(&buffer).to_vec())
+            && let Some(inbound) = frame(&mut buffer)
+        {
+            if let Some(raw) = raw {
+                shared.tap.received(&raw, ends, || shared.writes_four_octets());
+            }
             readable = !matches!(inbound, Inbound::Malformed(_));
             if reports.send((id, Report::Message(inbound))).await.is_err() {
                 return;

@@ -75,6 +75,7 @@ pub mod flowspec;
 pub mod fuzzing;
 mod history;
 mod listener;
+mod mrt;
 mod neighbor;
 mod peer;
 mod restart;
@@ -95,6 +96,7 @@ pub use config::{
     Community, ConfigError, HoldTime, LargeCommunity, Limits, NeighborConfig, Rtbh, SpeakerConfig,
 };
 pub use history::{HistoryEntry, Occurrence};
+pub use mrt::{Busy, Capture, Captured};
 pub use restart::{RestartTime, Retention};
 pub use rib::{
     Foreseen, LATENCY_BUCKETS_SECONDS, Latency, NotAShape, Parked, Remembered, RememberedRule, RibCounts,

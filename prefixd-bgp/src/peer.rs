@@ -27,6 +27,7 @@ use tracing::{debug, info, warn};
 use crate::connection::{Connection, INBOUND_QUEUE, Report};
 use crate::history::Occurrence;
 use crate::listener::admit;
+use crate::mrt::Ends;
 use crate::neighbor::{ConnectionId, Effect, Input, Neighbor};
 use crate::restart::{RestartOffer, RestartTime, Retention};
 use crate::rib::Generation;
@@ -112,6 +113,15 @@ struct Live {
     dialled: bool,
     local: SocketAddr,
     remote: SocketAddr,
+}
+
+impl Live {
+    fn ends(&self) -> Ends {
+        Ends {
+            local: self.local,
+            remote: self.remote,
+        }
+    }
 }
 
 impl Peer {
@@ -278,7 +288,8 @@ impl Peer {
             .set_offer(self.hold_seconds.load(Ordering::Relaxed), restart);
         self.last_id += 1;
         let id = ConnectionId(self.last_id);
-        let connection = Connection::start(id, stream, &self.shared, &self.reports);
+        let ends = Ends { local, remote };
+        let connection = Connection::start(id, stream, ends, &self.shared, &self.reports);
         self.connections.insert(
             id,
             Live {
@@ -418,6 +429,7 @@ impl Peer {
             now,
         );
         open_bulk(&self.name, live, generation);
+        self.shared.tap.session(true, live.ends());
         self.established = Some(id);
         if let Some(seat) = self.shared.seat() {
             seat.up(now);
@@ -467,6 +479,13 @@ impl Peer {
     fn down(&mut self, loss: Option<Loss>) {
         if self.established.take().is_none() {
             return;
+        }
+        let ends = self.shared.observed().session.as_ref().map(|session| Ends {
+            local: session.local,
+            remote: session.remote,
+        });
+        if let Some(ends) = ends {
+            self.shared.tap.session(false, ends);
         }
         self.shared.rib().session_down();
         if let Some(seat) = self.shared.seat() {

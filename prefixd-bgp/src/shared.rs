@@ -12,6 +12,7 @@ use tokio::time::{Duration, Instant};
 use crate::canary::Seat;
 use crate::config::NeighborConfig;
 use crate::history::{History, Occurrence};
+use crate::mrt::Tap;
 use crate::rib::Rib;
 use crate::status::{
     Admin, Cause, Loss, MessageCounts, NotificationInfo, NotificationSeen, PeerStatus, SessionError,
@@ -37,6 +38,8 @@ pub(crate) struct NeighborShared {
     observed: Mutex<Observed>,
     /// Its place among neighbours that are alike; the RIB has the same.
     seat: Mutex<Option<Seat>>,
+    /// Where its messages are taken for a dump.
+    pub(crate) tap: Tap,
     /// Level-triggered: the writer looks at the RIB again.
     pub(crate) changed: watch::Sender<()>,
     /// What the operators want, beside the configuration; outlives the task.
@@ -94,6 +97,7 @@ impl NeighborShared {
                 ..Observed::default()
             }),
             seat: Mutex::default(),
+            tap: Tap::default(),
             changed: watch::Sender::new(()),
             control: watch::Sender::new(Control::default()),
             deadline_moved: Notify::new(),
@@ -147,6 +151,15 @@ impl NeighborShared {
         }
         self.rib().take_seat(seat);
         self.changed.send_replace(());
+    }
+
+    /// How AS numbers are written in the messages of now.
+    pub(crate) fn writes_four_octets(&self) -> bool {
+        let observed = self.observed();
+        observed
+            .session
+            .as_ref()
+            .is_none_or(|session| session.four_octet_as)
     }
 
     /// An established session was lost.

@@ -1,5 +1,6 @@
 //! Neighbours.
 
+mod dump;
 mod order;
 mod rib;
 mod rows;
@@ -28,6 +29,7 @@ enum Command {
     List(ListArgs),
     Show(ShowArgs),
     Rib(rib::RibArgs),
+    Dump(dump::DumpArgs),
     Disable(order::DisableArgs),
     Enable(order::EnableArgs),
     Reset(order::ResetArgs),
@@ -41,6 +43,7 @@ impl PeersArgs {
             Command::List(args) => args.run(session).await,
             Command::Show(args) => args.run(session).await,
             Command::Rib(args) => args.run(session).await,
+            Command::Dump(args) => args.run(session).await,
             Command::Disable(args) => args.run(session).await,
             Command::Enable(args) => args.run(session).await,
             Command::Reset(args) => args.run(session).await,

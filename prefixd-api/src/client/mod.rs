@@ -38,6 +38,7 @@ use retry::{Failure, Repeat};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -285,6 +286,34 @@ impl Client {
             unsent: false,
             error: refusal(status, &body),
         })
+    }
+}
+
+impl Client {
+    /// Reads an answer that comes as it is made; only its beginning has to come in time.
+    async fn stream(&self, path: &str, mut take: impl FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), Error> {
+        let url = format!("{}{}", self.options.endpoint.http_base(), path);
+        let limit = self.options.request_timeout;
+        let begun = tokio::time::timeout(limit, self.http.get(url).send()).await;
+        let begun = begun.map_err(|_| Error::Timeout {
+            endpoint: self.options.endpoint.to_string(),
+            after: limit,
+        })?;
+        let mut response = begun.map_err(|error| self.unanswered(&error))?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(refusal(status, &read_body(&mut response).await?));
+        }
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| Error::Protocol(error::chain(&error)))?
+        {
+            if take(&chunk).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -19,6 +19,7 @@ use crate::why::Why;
 use ipnet::IpNet;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use std::ops::ControlFlow;
 
 /// Every method fails with an [`Error`] that says whether the daemon refused or was not reached.
 #[expect(
@@ -217,6 +218,21 @@ impl Client {
         path.add("limit", limit);
         path.add("cursor", cursor);
         self.read(&path.0).await
+    }
+
+    /// What a neighbour and the daemon say to each other, as MRT records (RFC 6396), piece by piece as it comes, until the
+    /// time or the bytes are over or `take` says so.
+    pub async fn dump_peer(
+        &self,
+        name: &str,
+        seconds: Option<u32>,
+        max_bytes: Option<u32>,
+        take: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let mut path = PathBuilder::new(&format!("{}/dump", peer_path(name)));
+        path.add("seconds", seconds);
+        path.add("max_bytes", max_bytes);
+        self.stream(&path.0, take).await
     }
 
     /// Disables, enables or resets a neighbour, or has it sent everything again.

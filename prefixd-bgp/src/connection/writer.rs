@@ -13,6 +13,7 @@ use tokio::time::{Duration, Instant, sleep_until};
 use tracing::{debug, trace};
 
 use super::Hex;
+use crate::mrt::Ends;
 use crate::rib::{BATCH_BYTES, Batch, Generation, MESSAGE_BYTES, Pull};
 use crate::shared::{NeighborShared, lock};
 use crate::status::LOG;
@@ -82,10 +83,12 @@ impl Blocked {
 pub(super) async fn write<W: AsyncWrite>(
     stream: W,
     mut lane: mpsc::Receiver<Lane>,
+    ends: Ends,
     shared: Arc<NeighborShared>,
     blocked: Arc<Blocked>,
 ) -> io::Result<()> {
     let mut stream = pin!(stream);
+    let sent = |bytes: &[u8]| shared.tap.sent(bytes, ends, || shared.writes_four_octets());
     let mut changed = shared.changed.subscribe();
     let mut bulk = None;
     let mut amount = MESSAGE_BYTES;
@@ -110,6 +113,7 @@ pub(super) async fn write<W: AsyncWrite>(
                                     Taken::AtOnce => (amount * 2).min(BATCH_BYTES),
                                     Taken::Slowly => MESSAGE_BYTES,
                                 };
+                                sent(&batch.bytes);
                                 confirm(&shared, batch);
                                 continue;
                             }
@@ -132,10 +136,12 @@ pub(super) async fn write<W: AsyncWrite>(
         match next {
             Lane::Message(message) => {
                 write_all(&mut stream, &message, &blocked).await?;
+                sent(&message);
             }
             Lane::Bulk(generation) => bulk = Some(generation),
             Lane::Farewell(last) => {
                 write_all(&mut stream, &last, &blocked).await?;
+                sent(&last);
                 return stream.shutdown().await;
             }
         }

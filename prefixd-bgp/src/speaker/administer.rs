@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 use tracing::info;
 
 use super::{Speaker, UnknownNeighbor};
 use crate::flowspec::{Family, NlriKey};
 use crate::history::{HistoryEntry, Occurrence};
+use crate::mrt::{Busy, Capture};
 use crate::rib::{Parked, Remembered};
 use crate::shared::NeighborShared;
 use crate::status::{Admin, LOG, clean};
@@ -156,6 +157,18 @@ impl Speaker {
         // Its task must know when the first of them is released.
         shared.deadline_moved.notify_one();
         Ok(())
+    }
+
+    /// What a neighbour and we say to each other from now on, for so long at most, as MRT records.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownNeighbor`]; inside, [`Busy`] while another capture of it goes on.
+    pub fn capture(&self, neighbor: &str, lasts: Duration) -> Result<Result<Capture, Busy>, UnknownNeighbor> {
+        let shared = self.shared(neighbor)?;
+        let peer_asn = shared.config().peer_asn;
+        let local_asn = self.inner.config.local_asn;
+        Ok(shared.tap.open(lasts, Instant::now(), local_asn, peer_asn))
     }
 
     /// The last things that happened to a neighbour, the oldest first; `None` for an unknown neighbour.

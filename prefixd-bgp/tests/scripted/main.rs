@@ -12,6 +12,7 @@ mod canary;
 mod collision;
 mod control;
 mod delivery;
+mod dump;
 mod graceful;
 mod handshake;
 mod harness;

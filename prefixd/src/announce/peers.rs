@@ -202,7 +202,7 @@ impl Announcer {
     }
 
     /// A moment of the monotonic clock on the engine's.
-    pub(super) fn at(&self, moment: Instant) -> Timestamp {
+    pub(crate) fn at(&self, moment: Instant) -> Timestamp {
         let (now, here) = (self.clock.now(), Instant::now());
         now.saturating_sub(here.saturating_duration_since(moment))
             .saturating_add(moment.saturating_duration_since(here))

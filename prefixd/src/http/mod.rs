@@ -20,6 +20,7 @@ mod config;
 mod control;
 mod document;
 mod drift;
+mod dump;
 mod error;
 mod events;
 mod extract;

@@ -3,7 +3,7 @@
 use super::document;
 use super::gate::{self, Gate};
 use super::{
-    App, Failure, audit, config, control, drift, events, feed, groups, history, keys, mitigations,
+    App, Failure, audit, config, control, drift, dump, events, feed, groups, history, keys, mitigations,
     operations, peers, preview, remote, reports, safelist, series, sources, status, suppressions, traffic,
 };
 use axum::Router;
@@ -115,6 +115,7 @@ fn table() -> Table {
     .add(Is(Role::Viewer), routes!(peers::list))
     .add(Is(Role::Viewer), routes!(peers::get))
     .add(Is(Role::Viewer), routes!(peers::rib))
+    .add(Is(Role::Operator), routes!(dump::messages))
     .add(Is(Role::Operator), routes!(peers::disable))
     .add(Is(Role::Operator), routes!(peers::enable))
     .add(Is(Role::Operator), routes!(peers::reset))
@@ -260,6 +261,7 @@ mod tests {
                 "/v1/peers GET viewer",
                 "/v1/peers/{name} GET viewer",
                 "/v1/peers/{name}/disable POST operator",
+                "/v1/peers/{name}/dump GET operator",
                 "/v1/peers/{name}/enable POST operator",
                 "/v1/peers/{name}/release POST operator",
                 "/v1/peers/{name}/resend POST operator",

@@ -10,6 +10,7 @@ mod config;
 mod control;
 mod crash;
 mod dry_run;
+mod dump;
 mod feed;
 mod flows;
 mod forms;

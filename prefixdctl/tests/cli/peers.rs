@@ -1,6 +1,6 @@
 //! Orders to neighbours, and what they hold.
 
-use crate::scripted::{Daemon, get, ok, post, problem};
+use crate::scripted::{Answer, Daemon, get, ok, post, problem};
 use serde_json::{Value, json};
 
 fn peer(state: &str, disabled: &Value) -> Value {
@@ -194,4 +194,39 @@ fn the_rib_is_listed_page_by_page() {
     ]);
     let ids = daemon.ctl(&["peers", "rib", "edge1", "--all", "-o", "ids"]);
     assert_eq!(text(&ids.stdout), "01\n02\n", "{ids:?}");
+}
+
+#[test]
+fn messages_go_to_a_file_or_to_standard_output() {
+    let route = path("dump?seconds=5&max_bytes=8388608");
+    let records = Answer {
+        status: 200,
+        headers: vec![("content-type", "application/octet-stream".to_owned())],
+        body: "records".to_owned(),
+    };
+    let daemon = Daemon::new([(get(&route), records)]);
+    let to = |file: &str| daemon.ctl(&["peers", "dump", "edge1", "--seconds", "5", "--file", file]);
+    let piped = to("-");
+    assert_eq!(
+        (piped.status.code(), text(&piped.stdout)),
+        (Some(0), "records".to_owned())
+    );
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("edge1.mrt");
+    let file = file.to_str().unwrap();
+    let written = to(file);
+    assert_eq!(written.status.code(), Some(0), "{written:?}");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "records");
+    assert_eq!(to(file).status.code(), Some(5), "what is there stays");
+
+    let refused = dir.path().join("other.mrt");
+    let busy = Daemon::new([(get(&route), problem(503, "limit.queue", "one dump at a time"))]);
+    let refused = refused.to_str().unwrap();
+    let code = busy.exit(&["peers", "dump", "edge1", "--seconds", "5", "--file", refused]);
+    assert_ne!(code, 0);
+    assert!(
+        !std::path::Path::new(refused).exists(),
+        "a refusal leaves no file"
+    );
 }
