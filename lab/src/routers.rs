@@ -492,6 +492,18 @@ impl Router {
         .await
     }
 
+    /// How many rules it held after each update of the session, in order: whether there was a moment without one. Only ExaBGP
+    /// writes down what it is told.
+    ///
+    /// # Errors
+    /// When it is another router, or its log cannot be read.
+    pub fn held(&self, family: Family) -> anyhow::Result<Vec<usize>> {
+        match self.kind {
+            Kind::ExaBgp => exabgp::held(&exabgp::table_text(self.dir.path())?, family),
+            Kind::Bird | Kind::Frr | Kind::GoBgp => bail!("{} keeps no log of updates", self.kind.name()),
+        }
+    }
+
     /// What the router wrote to its standard output and error.
     pub fn log(&self) -> String {
         self.process.as_ref().map_or_else(String::new, Process::log)

@@ -4,10 +4,12 @@ use crate::ids::MitigationId;
 use crate::mitigation::{Mitigation, MitigationStatus};
 use crate::prefix;
 use crate::problem::Problem;
-use crate::rule::ActionType;
+use crate::rate::BitsPerSecond;
+use crate::rule::{ActionFields, ActionType, Dscp, MatchRequest, Ranges, RouteTarget};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// Mitigations that one request may name or mean.
 pub const MAX_NAMED: usize = 500;
@@ -26,6 +28,92 @@ pub struct ExtendRequest {
     /// Only when the mitigation still has this revision; otherwise 409.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_revision: Option<u64>,
+}
+
+/// The body of `POST /v1/mitigations/{id}/adjust` and of its preview: what is not named stays as it is. One thing at least is
+/// named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AdjustRequest {
+    /// What its rules do from now on; a rate alone means police.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<ActionType>,
+    /// Bits per second, for police.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_bps: Option<BitsPerSecond>,
+    /// Packets per second, for police instead of bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_pps: Option<u64>,
+    /// The VRF's, for `redirect_vrf`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_target: Option<RouteTarget>,
+    /// For `redirect_ip`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "server", schema(value_type = Option<String>))]
+    pub next_hop: Option<IpAddr>,
+    /// Only a copy goes to the next hop.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copy: bool,
+    /// For mark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dscp: Option<Dscp>,
+    /// Whether routers sample what the rules match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<bool>,
+    /// How long it lasts from now on, also when that is shorter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u32>,
+    /// Destination ports to match, an empty list is any; `ports` is the same.
+    #[serde(default, alias = "ports", skip_serializing_if = "Option::is_none")]
+    pub dst_ports: Option<Ranges>,
+    /// Source ports to match, an empty list is any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub src_ports: Option<Ranges>,
+    /// IP protocol number to match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<u8>,
+    /// The whole match, instead of `dst_ports`, `src_ports` and `protocol`.
+    #[serde(rename = "match", default, skip_serializing_if = "Option::is_none")]
+    pub matches: Option<Box<MatchRequest>>,
+    /// Why, for the journal; required.
+    pub reason: String,
+    /// Only when the mitigation still has this revision; otherwise 409.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_revision: Option<u64>,
+}
+
+impl AdjustRequest {
+    /// The action that it names; a rate alone is a police action.
+    #[must_use]
+    pub fn action(&self) -> Option<ActionFields> {
+        let has_rate = self.rate_bps.is_some() || self.rate_pps.is_some();
+        let action_type = self.action.or(has_rate.then_some(ActionType::Police))?;
+        Some(ActionFields {
+            action_type,
+            rate_bps: self.rate_bps,
+            rate_pps: self.rate_pps,
+            route_target: self.route_target,
+            next_hop: self.next_hop,
+            copy: self.copy,
+            dscp: self.dscp,
+        })
+    }
+
+    /// Whether it names a part of the match.
+    #[must_use]
+    pub fn names_match(&self) -> bool {
+        self.matches.is_some()
+            || self.protocol.is_some()
+            || self.dst_ports.is_some()
+            || self.src_ports.is_some()
+    }
+
+    /// Whether it names anything at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.action().is_none() && !self.names_match() && self.sample.is_none() && self.ttl_seconds.is_none()
+    }
 }
 
 /// Revisions that mitigations must still have.

@@ -114,6 +114,13 @@ struct Session {
     up: bool,
     /// By ExaBGP's own text of the rule: the NLRI and the attributes.
     announced: BTreeMap<String, (Value, Value)>,
+    /// How many there were after each update.
+    held: Vec<usize>,
+}
+
+/// How many rules there were after each update of the session, in order.
+pub(super) fn held(text: &str, family: Family) -> anyhow::Result<Vec<usize>> {
+    Ok(replay(text, name(family))?.held)
 }
 
 fn replay(text: &str, family: &str) -> anyhow::Result<Session> {
@@ -143,6 +150,7 @@ fn replay(text: &str, family: &str) -> anyhow::Result<Session> {
                         .announced
                         .insert(key(nlri)?, (nlri.clone(), update["attribute"].clone()));
                 }
+                session.held.push(session.announced.len());
             }
             _ => {}
         }

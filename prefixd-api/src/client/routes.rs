@@ -8,8 +8,8 @@ use crate::event::{EventAnswer, EventBatch, EventBatchAnswer, EventList, EventRe
 use crate::ids::{CommandId, EventId, MitigationId};
 use crate::mitigation::{Mitigation, MitigationDetail, MitigationList, MitigationRequest, WithdrawRequest};
 use crate::operation::{
-    AcknowledgeRequest, BulkWithdrawRequest, ClaimRequest, ExtendRequest, NoteRequest, OperationResults,
-    UndoRequest,
+    AcknowledgeRequest, AdjustRequest, BulkWithdrawRequest, ClaimRequest, ExtendRequest, NoteRequest,
+    OperationResults, UndoRequest,
 };
 use crate::peer::{PeerDetail, PeerOrder, PeerOrderRequest, RibList};
 use crate::preview::{MitigationPreview, WithdrawPreview, WithdrawPreviewRequest};
@@ -130,6 +130,26 @@ impl Client {
     ) -> Result<Mitigation, Error> {
         let path = format!("/v1/mitigations/{id}/extend");
         self.change(&path, request, Repeat::ByKey).await
+    }
+
+    /// Changes what a live mitigation does, without a moment in which nothing does it.
+    pub async fn adjust_mitigation(
+        &self,
+        id: MitigationId,
+        request: &AdjustRequest,
+    ) -> Result<Mitigation, Error> {
+        let path = format!("/v1/mitigations/{id}/adjust");
+        self.change(&path, request, Repeat::ByKey).await
+    }
+
+    /// What [`Self::adjust_mitigation`] would do; changes nothing.
+    pub async fn preview_adjust(
+        &self,
+        id: MitigationId,
+        request: &AdjustRequest,
+    ) -> Result<MitigationPreview, Error> {
+        let path = format!("/v1/mitigations/{id}/adjust/preview");
+        self.change(&path, request, Repeat::WhenSafe).await
     }
 
     /// Acknowledges mitigations, or takes that back.

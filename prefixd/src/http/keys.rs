@@ -37,6 +37,7 @@ const WITHOUT: &[&str] = &[
     // They answer a question.
     "/v1/mitigations/preview",
     "/v1/mitigations/{id}/withdraw/preview",
+    "/v1/mitigations/{id}/adjust/preview",
     // It repairs what is found; there is nothing to repair the second time.
     "/v1/reconcile",
 ];

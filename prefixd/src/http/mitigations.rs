@@ -4,7 +4,9 @@ use super::extract::{Json, PathText, Query, ok, path};
 use super::identity::Principal;
 use super::keys::{Done, Key, Reply};
 use super::{App, Failure, remote};
-use crate::policy::{Command, CreateCommand, FreshIds, Outcome, State as Committed, WithdrawCommand};
+use crate::policy::{
+    AdjustCommand, Command, CreateCommand, FreshIds, Outcome, State as Committed, WithdrawCommand,
+};
 use crate::store::{CursorError, MitigationFilter, PageRequest};
 use axum::Extension;
 use axum::extract::State;
@@ -16,10 +18,11 @@ use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{
     Mitigation, MitigationDetail, MitigationList, MitigationRequest, MitigationStatus, WithdrawRequest,
 };
+use prefixd_api::operation::AdjustRequest;
 use prefixd_api::prefix;
 use prefixd_api::problem::{Code, Problem};
 use prefixd_api::remote::RemoteCommand;
-use prefixd_api::rule::ActionType;
+use prefixd_api::rule::{ActionFields, ActionType, MatchRequest};
 use prefixd_api::victim::{Victim, VictimError};
 use prefixd_api::why::Why;
 use std::ops::Bound;
@@ -262,8 +265,17 @@ pub(super) fn create_command(request: MitigationRequest, actor: String) -> Resul
         ("vector", &request.vector),
         ("external_ref", &request.external_ref),
     ])?;
-    one_match(&request, victim)?;
-    own_fields(&request)?;
+    let short = [
+        ("protocol", request.protocol.is_some()),
+        ("dst_ports", !request.dst_ports.is_empty()),
+        ("src_ports", !request.src_ports.is_empty()),
+    ];
+    one_match(request.matches.as_deref(), &short, victim)?;
+    let has_others = request.route_target.is_some()
+        || request.next_hop.is_some()
+        || request.copy
+        || request.dscp.is_some();
+    own_fields(crate::policy::requested(&request), has_others)?;
     Ok(CreateCommand {
         ids: FreshIds::new(),
         victim,
@@ -272,13 +284,45 @@ pub(super) fn create_command(request: MitigationRequest, actor: String) -> Resul
     })
 }
 
-/// Nothing is said that the action does not have.
-fn own_fields(request: &MitigationRequest) -> Result<(), Failure> {
+/// A change that can be understood, of a mitigation that may be live.
+pub(super) fn adjust_command(
+    app: &App,
+    mitigation: MitigationId,
+    request: AdjustRequest,
+    actor: String,
+) -> Result<AdjustCommand, Failure> {
+    reason(&request.reason)?;
     let has_others = request.route_target.is_some()
         || request.next_hop.is_some()
         || request.copy
         || request.dscp.is_some();
-    match crate::policy::requested(request).map(prefixd_api::rule::ActionFields::only_own) {
+    own_fields(request.action(), has_others)?;
+    if request.is_empty() {
+        return Err(Failure::field(
+            "action",
+            "is missing, and so is everything else that could be adjusted: name an action, a rate, ports, protocol, match, \
+             sample or ttl_seconds",
+        ));
+    }
+    let short = [
+        ("protocol", request.protocol.is_some()),
+        ("dst_ports", request.dst_ports.is_some()),
+        ("src_ports", request.src_ports.is_some()),
+    ];
+    // A victim never changes. Of what is not live the engine says what became of it.
+    if let Some(live) = app.engine.snapshot().state.mitigations.get(&mitigation) {
+        one_match(request.matches.as_deref(), &short, live.victim_ip)?;
+    }
+    Ok(AdjustCommand {
+        mitigation,
+        request,
+        actor,
+    })
+}
+
+/// Nothing is said that the action does not have; others than rates may be there.
+fn own_fields(action: Option<ActionFields>, has_others: bool) -> Result<(), Failure> {
+    match action.map(ActionFields::only_own) {
         Some(Err(error)) => Err(Failure::field("action", error.to_string())),
         None if has_others => Err(Failure::field(
             "action",
@@ -289,16 +333,15 @@ fn own_fields(request: &MitigationRequest) -> Result<(), Failure> {
 }
 
 /// The match is said once, and it is the victim's.
-fn one_match(request: &MitigationRequest, victim: Victim) -> Result<(), Failure> {
-    let Some(matches) = &request.matches else {
+fn one_match(
+    matches: Option<&MatchRequest>,
+    short: &[(&'static str, bool)],
+    victim: Victim,
+) -> Result<(), Failure> {
+    let Some(matches) = matches else {
         return Ok(());
     };
-    let short = [
-        ("protocol", request.protocol.is_some()),
-        ("dst_ports", !request.dst_ports.is_empty()),
-        ("src_ports", !request.src_ports.is_empty()),
-    ];
-    if let Some((field, _)) = short.into_iter().find(|(_, is_there)| *is_there) {
+    if let Some((field, _)) = short.iter().find(|(_, is_there)| *is_there) {
         return Err(Failure::field(
             field,
             "is part of match already; send match or the short keys, not both",

@@ -3,7 +3,9 @@
 use super::extract::{Json, PathText, path};
 use super::identity::Principal;
 use super::keys::{Done, Key, Reply};
-use super::mitigations::{confirm_within, known_refusal, names, reason, refusal, suppress, with_delivery};
+use super::mitigations::{
+    adjust_command, confirm_within, known_refusal, names, reason, refusal, suppress, with_delivery,
+};
 use super::{App, Failure};
 use crate::policy::{
     About, AnnotateCommand, Annotation, Command, ConfirmCommand, ExtendCommand, FreshIds, One, Outcome,
@@ -15,8 +17,8 @@ use axum::response::Response;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
 use prefixd_api::operation::{
-    AcknowledgeRequest, BulkWithdrawRequest, ClaimRequest, ExtendRequest, MAX_NAMED, NoteRequest,
-    OperationResult, OperationResults, Revisions, UndoRequest,
+    AcknowledgeRequest, AdjustRequest, BulkWithdrawRequest, ClaimRequest, ExtendRequest, MAX_NAMED,
+    NoteRequest, OperationResult, OperationResults, Revisions, UndoRequest,
 };
 use prefixd_api::problem::{Code, Problem};
 use std::collections::{HashMap, HashSet};
@@ -47,6 +49,26 @@ pub(super) async fn extend(
         actor: principal.actor,
     };
     change(&app, &key, mitigation, Command::Extend(command)).await
+}
+
+/// Change what a live mitigation does: action, rate, match, lease. What is not named stays. The new rules are announced before
+/// the old ones are withdrawn. From then on neither its reports nor its playbook change what it does.
+#[utoipa::path(post, path = "/v1/mitigations/{id}/adjust", tag = "mitigations", params(("id" = String, Path)),
+    request_body = AdjustRequest, responses(
+    (status = 200, description = "Adjusted, committed", body = Mitigation), (status = 400, body = Problem),
+    (status = 404, body = Problem), (status = 409, description = "It has ended, is pending, or changed meanwhile", body = Problem),
+    (status = 422, description = "A guardrail refused it", body = Problem), (status = 503, body = Problem),
+))]
+pub(super) async fn adjust(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    key: Key,
+    PathText(id): PathText,
+    Json(request): Json<AdjustRequest>,
+) -> Result<Response, Failure> {
+    let mitigation: MitigationId = path(&id, "mitigation")?;
+    let command = adjust_command(&app, mitigation, request, principal.actor)?;
+    change(&app, &key, mitigation, Command::Adjust(Box::new(command))).await
 }
 
 /// A change of one mitigation.

@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::response::Response;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::MitigationRequest;
+use prefixd_api::operation::AdjustRequest;
 use prefixd_api::preview::{MitigationPreview, PreviewOutcome, WithdrawPreview, WithdrawPreviewRequest};
 use prefixd_api::problem::Problem;
 
@@ -25,6 +26,37 @@ pub(super) async fn preview(
     Json(request): Json<MitigationRequest>,
 ) -> Result<Response, Failure> {
     let command = mitigations::create_command(request, principal.actor)?;
+    let decision = decided(&app, &Command::Create(Box::new(command)));
+    ok(&told(&app, decision)?)
+}
+
+/// What adjusting would do: the decision, and what each neighbour would get. Changes nothing.
+#[utoipa::path(post, path = "/v1/mitigations/{id}/adjust/preview", tag = "mitigations", params(("id" = String, Path)),
+    request_body = AdjustRequest, responses(
+    (status = 200, description = "What would happen, also when a guardrail would refuse it", body = MitigationPreview),
+    (status = 400, body = Problem), (status = 404, body = Problem),
+    (status = 409, description = "It has ended, is pending, or changed meanwhile", body = Problem),
+))]
+pub(super) async fn adjust(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    PathText(id): PathText,
+    Json(request): Json<AdjustRequest>,
+) -> Result<Response, Failure> {
+    let mitigation: MitigationId = path(&id, "mitigation")?;
+    let command = mitigations::adjust_command(&app, mitigation, request, principal.actor)?;
+    let decision = decided(&app, &Command::Adjust(Box::new(command)));
+    match decision.outcome {
+        // Nothing is there to adjust; a guardrail says why.
+        Outcome::Refused(problem) if problem.why.is_none() => {
+            Err(mitigations::refusal(&app, mitigation, problem).await)
+        }
+        _ => ok(&told(&app, decision)?),
+    }
+}
+
+/// A decision on a copy of the committed state.
+fn decided(app: &App, command: &Command) -> Decision {
     let snapshot = app.engine.snapshot();
     let now = app.clock.now();
     let mut state = snapshot.state.clone();
@@ -34,9 +66,7 @@ pub(super) async fn preview(
         established: app.announcer.any_established(),
         reserved: snapshot.reserved,
     };
-    let command = Command::Create(Box::new(command));
-    let decision = decide(&state, &snapshot.policy, &command, now, &facts);
-    ok(&told(&app, decision)?)
+    decide(&state, &snapshot.policy, command, now, &facts)
 }
 
 /// What withdrawing would do: what leaves the neighbours, what cover is left, and whether the next report brings it back.
@@ -87,7 +117,7 @@ pub(super) async fn withdraw(
 fn told(app: &App, decision: Decision) -> Result<MitigationPreview, Failure> {
     let Decision { outcome, effects } = decision;
     let mitigation = match outcome {
-        Outcome::Created(mitigation) => mitigation,
+        Outcome::Created(mitigation) | Outcome::Changed(mitigation) => mitigation,
         Outcome::Refused(mut problem) => {
             return Ok(MitigationPreview {
                 outcome: PreviewOutcome::Refused,

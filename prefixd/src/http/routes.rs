@@ -77,6 +77,7 @@ fn table() -> Table {
     .add(Is(Role::Operator), routes!(mitigations::create))
     .add(Is(Role::Operator), routes!(preview::preview))
     .add(Is(Role::Operator), routes!(preview::withdraw))
+    .add(Is(Role::Operator), routes!(preview::adjust))
     .add(Is(Role::Viewer), routes!(mitigations::get))
     .add(Is(Role::Viewer), routes!(mitigations::why))
     .add(Is(Role::Operator), routes!(mitigations::withdraw))
@@ -84,6 +85,7 @@ fn table() -> Table {
     .add(Is(Role::Operator), routes!(operations::undo))
     .add(Is(Role::Operator), routes!(operations::confirm))
     .add(Is(Role::Operator), routes!(operations::extend))
+    .add(Is(Role::Operator), routes!(operations::adjust))
     .add(Is(Role::Operator), routes!(operations::acknowledge))
     .add(Is(Role::Operator), routes!(operations::note))
     .add(Is(Role::Operator), routes!(operations::claim))
@@ -248,6 +250,8 @@ mod tests {
                 "/v1/mitigations/preview POST operator",
                 "/v1/mitigations/withdraw POST operator",
                 "/v1/mitigations/{id} GET viewer",
+                "/v1/mitigations/{id}/adjust POST operator",
+                "/v1/mitigations/{id}/adjust/preview POST operator",
                 "/v1/mitigations/{id}/claim POST operator",
                 "/v1/mitigations/{id}/confirm POST operator",
                 "/v1/mitigations/{id}/extend POST operator",

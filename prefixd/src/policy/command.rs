@@ -7,7 +7,7 @@ use prefixd_api::event::Event;
 use prefixd_api::family::AfiSafi;
 use prefixd_api::ids::{EventId, GroupId, MitigationId, SuppressionId};
 use prefixd_api::mitigation::{Mitigation, MitigationRequest, Scope};
-use prefixd_api::operation::{LiveFilter, Revisions};
+use prefixd_api::operation::{AdjustRequest, LiveFilter, Revisions};
 use prefixd_api::peer::PeerOrder;
 use prefixd_api::resource::SafelistEntry;
 use prefixd_api::time::Timestamp;
@@ -26,6 +26,8 @@ pub enum Command {
     Withdraw(WithdrawCommand),
     /// Have a mitigation last longer.
     Extend(ExtendCommand),
+    /// Change what a mitigation does.
+    Adjust(Box<AdjustCommand>),
     /// Take several back at once.
     WithdrawMany(WithdrawMany),
     /// Undo a withdrawal.
@@ -316,6 +318,17 @@ pub struct ExtendCommand {
     pub reason: String,
     /// Only at this revision.
     pub expected_revision: Option<u64>,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// An operator's request that a mitigation does something else.
+#[derive(Clone, Debug)]
+pub struct AdjustCommand {
+    /// Which one.
+    pub mitigation: MitigationId,
+    /// What it is to do, with the operator's words.
+    pub request: AdjustRequest,
     /// Who asks.
     pub actor: String,
 }

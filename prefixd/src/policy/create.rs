@@ -261,7 +261,7 @@ impl Turn<'_> {
 
     /// An operator gives an address up. Not under the name of a vector that is policed because nobody knows whether it is
     /// an attack.
-    fn blackhole(&self, victim: Victim, vector: &str) -> Result<Vec<Rule>, Reason> {
+    pub(super) fn blackhole(&self, victim: Victim, vector: &str) -> Result<Vec<Rule>, Reason> {
         let template = self.policy.templates.get(vector);
         if vector != MANUAL && !template.may_blackhole() {
             return Err(Reason::Impossible {

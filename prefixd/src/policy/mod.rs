@@ -10,7 +10,7 @@
 //! | `inventory`, `safelist`, `flows`, `sources`, `playbooks`, `templates` | its parts, each with its look-up |
 //! | `state`, `starts` | what is live and what is remembered |
 //! | `decide`, `turn` | one command; a decision while it is made |
-//! | `ban`, `unban`, `create`, `extend`, `annotate`, `withdraw`, `undo`, `suppress`, `pause`, `protect`, `control`, `breaker`, `neighbor`, `due`, `judge`, `quarantine` | one command each |
+//! | `ban`, `unban`, `create`, `extend`, `adjust`, `annotate`, `withdraw`, `undo`, `suppress`, `pause`, `protect`, `control`, `breaker`, `neighbor`, `due`, `judge`, `quarantine` | one command each |
 //! | `begin`, `pending` | what a first ban makes: announced, or waiting until others say the same |
 //! | `corroboration` | what claims must say together |
 //! | `step_back` | a step that nothing carries any more is given up |
@@ -22,6 +22,7 @@
 //! | `weights` | what each source adds to the confidence of a group |
 //! | `reason`, `trace` | why: every reason is a value |
 
+mod adjust;
 mod annotate;
 mod ban;
 mod begin;
@@ -79,9 +80,10 @@ mod withdraw;
 mod tests;
 
 pub use command::{
-    About, AnnotateCommand, Annotation, Command, ConfirmCommand, CreateCommand, EventCommand, ExtendCommand,
-    FreshIds, LearnSafelist, PauseSource, PeerCommand, ResetBreaker, ResumeSource, SafelistAdd, SetControl,
-    SuppressCommand, Trip, UndoCommand, UnsuppressCommand, Which, WithdrawCommand, WithdrawMany,
+    About, AdjustCommand, AnnotateCommand, Annotation, Command, ConfirmCommand, CreateCommand, EventCommand,
+    ExtendCommand, FreshIds, LearnSafelist, PauseSource, PeerCommand, ResetBreaker, ResumeSource,
+    SafelistAdd, SetControl, SuppressCommand, Trip, UndoCommand, UnsuppressCommand, Which, WithdrawCommand,
+    WithdrawMany,
 };
 pub use compile::Implicit;
 pub use control::revision_at;

@@ -314,6 +314,9 @@ reasons! {
     /// An operator asked for it.
     OperatorAsked { actor: String, reason: String }
         "operator" "operator", Noted;
+    /// What an operator changed.
+    Adjusted { was: Vec<String> }
+        "operator" "adjusted", Noted;
 }
 
 impl Reason {
@@ -926,6 +929,7 @@ impl fmt::Display for Reason {
                 missing.join(", ")
             ),
             Self::OperatorAsked { actor, reason } => write!(f, "{actor} asked for it: {reason}"),
+            Self::Adjusted { was } => write!(f, "until now it was {}", was.join("; ")),
         }
     }
 }

@@ -168,6 +168,11 @@ async fn changes(asker: &Asker) -> anyhow::Result<Vec<Change>> {
             &one,
             json!({"ttl_seconds": 1200, "reason": "test"}),
         ),
+        of(
+            "/v1/mitigations/{id}/adjust",
+            &one,
+            json!({"rate_bps": 2_000_000, "reason": "test"}),
+        ),
         post(
             "/v1/mitigations/acknowledge",
             json!({"ids": [one], "acknowledged": true}),

@@ -6,6 +6,7 @@ use crate::session::Session;
 use clap::Args;
 use prefixd_api::client::Error;
 use prefixd_api::mitigation::MitigationRequest;
+use prefixd_api::preview::MitigationPreview;
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::rule::{
     Action, ActionFields, ActionType, Dscp, MatchRequest, Ranges, RouteTarget, TextError,
@@ -141,11 +142,16 @@ impl PreviewArgs {
 }
 
 /// The reason of a request that is only tried; the daemon wants one and keeps none.
-const TRIED: &str = "preview";
+pub(super) const TRIED: &str = "preview";
 
 async fn preview(session: &Session, request: MitigationRequest) -> Result<(), Failure> {
     session.no_rows("a preview")?;
     let preview = session.client.preview_mitigation(&request).await?;
+    show(session, preview)
+}
+
+/// Shows a preview; what would be refused is a failure.
+pub(super) fn show(session: &Session, preview: MitigationPreview) -> Result<(), Failure> {
     session
         .out
         .sheet(&preview, |view| sheet::preview(&preview, view))?;
@@ -241,10 +247,10 @@ pub(super) fn seconds(span: Duration) -> Result<u32, Failure> {
     u32::try_from(span.as_secs()).map_err(|_| Failure::Input(format!("{}s is too long", span.as_secs())))
 }
 
-fn matches(text: &str) -> Result<Box<MatchRequest>, TextError> {
+pub(super) fn matches(text: &str) -> Result<Box<MatchRequest>, TextError> {
     text.parse().map(Box::new)
 }
 
-fn ranges(ports: &[String]) -> Result<Ranges, Failure> {
+pub(super) fn ranges(ports: &[String]) -> Result<Ranges, Failure> {
     serde_json::from_value(ports.into()).map_err(|error| Failure::Input(format!("ports: {error}")))
 }

@@ -1,5 +1,6 @@
 //! Mitigations: what is filtered, why, and taking it back.
 
+mod adjust;
 mod create;
 mod extend;
 mod many;
@@ -46,6 +47,7 @@ enum Command {
     Confirm(undo::ConfirmArgs),
     Undo(undo::UndoArgs),
     Extend(extend::ExtendArgs),
+    Adjust(adjust::AdjustArgs),
     Ack(notes::AckArgs),
     Unack(notes::UnackArgs),
     Note(notes::NoteArgs),
@@ -67,6 +69,7 @@ impl MitigationsArgs {
             Command::Confirm(args) => args.run(session).await,
             Command::Undo(args) => args.run(session).await,
             Command::Extend(args) => args.run(session).await,
+            Command::Adjust(args) => args.run(session).await,
             Command::Ack(args) => args.run(session).await,
             Command::Unack(args) => args.run(session).await,
             Command::Note(args) => args.run(session).await,

@@ -32,6 +32,7 @@ fn requests_carry_what_was_asked() {
     let done = json!({"mitigation_id": SECOND, "done": true, "mitigation": mitigation(SECOND)});
     let daemon = Daemon::new([
         one("extend"),
+        one("adjust"),
         one("notes"),
         one("claim"),
         one("release"),
@@ -52,6 +53,27 @@ fn requests_carry_what_was_asked() {
             ][..],
             "extend",
             json!({"ttl_seconds": 3600, "reason": "INC-4711", "expected_revision": 3}),
+        ),
+        (
+            &[
+                "adjust",
+                FIRST,
+                "--rate",
+                "20M",
+                "--ports",
+                "any",
+                "--src-ports",
+                "53,1000-2000",
+                "--sample=false",
+                "--ttl",
+                "10m",
+                "--reason",
+                "INC-4711",
+                "--yes",
+            ],
+            "adjust",
+            json!({"rate_bps": 20_000_000, "dst_ports": [], "src_ports": ["53", "1000-2000"], "sample": false,
+                "ttl_seconds": 600, "reason": "INC-4711"}),
         ),
         (
             &["note", FIRST, "called them"],
@@ -81,6 +103,11 @@ fn requests_carry_what_was_asked() {
         ]
     );
     assert_eq!(daemon.exit(&["mit", "note", FIRST]), 64);
+    assert_eq!(
+        daemon.exit(&["mit", "adjust", FIRST, "--reason", "INC-4711", "--yes"]),
+        5,
+        "nothing is to change"
+    );
     assert_eq!(
         daemon.exit(&[
             "--readonly",

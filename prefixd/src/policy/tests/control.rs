@@ -7,7 +7,7 @@ use prefixd_api::mitigation::{EndReason, MitigationStatus};
 
 const OTHERS: &str = "198.51.100.3";
 
-fn say(world: &mut World, state: ControlState, scope: &str) -> Decision {
+pub(super) fn say(world: &mut World, state: ControlState, scope: &str) -> Decision {
     let command = SetControl {
         scope: scope.parse().unwrap(),
         state,

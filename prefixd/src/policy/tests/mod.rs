@@ -1,5 +1,6 @@
 //! A small world to decide in: a policy, a state, and a clock that stops at every deadline.
 
+mod adjust;
 mod annotate;
 mod breaker;
 mod control;

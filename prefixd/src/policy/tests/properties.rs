@@ -1,8 +1,9 @@
 //! What holds for every sequence of commands.
 
-use super::super::WithdrawCommand;
 use super::super::guard::MAX_VECTORS;
+use super::super::{AdjustCommand, WithdrawCommand};
 use super::*;
+use prefixd_api::operation::AdjustRequest;
 use proptest::prelude::*;
 
 const VICTIMS: [&str; 8] = [
@@ -31,6 +32,7 @@ const SOURCES: [&str; 5] = ["once", "blind", "trial", "mild", "other"];
 enum Act {
     Event(EventRequest, Option<i64>),
     Create(usize, usize, MitigationRequest),
+    Adjust(usize, AdjustRequest),
     Withdraw(usize, Option<u64>),
     Protect(IpNet, Option<u64>),
     Unprotect(IpNet),
@@ -109,9 +111,33 @@ fn acts() -> impl Strategy<Value = Act> {
                 Act::Create(victim, vector, request)
             },
         );
+    let adjust = (
+        any::<usize>(),
+        prop::option::of(prop::sample::select(vec![
+            ActionType::Police,
+            ActionType::Discard,
+        ])),
+        prop::option::of(0u64..10_000_000),
+        prop::option::of(0u32..20_000),
+        prop::option::of(prop::collection::vec(any::<u16>(), 0..10)),
+        prop::option::of(prop::sample::select(vec![1u8, 6, 17])),
+    )
+        .prop_map(|(which, action, rate, ttl, ports, protocol)| {
+            let request = AdjustRequest {
+                action,
+                rate_bps: rate.map(BitsPerSecond),
+                ttl_seconds: ttl,
+                dst_ports: ports.map(|ports| ports.into_iter().collect()),
+                protocol,
+                reason: "test".to_owned(),
+                ..AdjustRequest::default()
+            };
+            Act::Adjust(which, request)
+        });
     prop_oneof![
         12 => request,
         2 => create,
+        2 => adjust,
         2 => (any::<usize>(), prop::option::of(0u64..2000)).prop_map(|(which, suppress)| Act::Withdraw(which, suppress)),
         1 => (prefixes(), prop::option::of(0u64..600)).prop_map(|(prefix, ttl)| Act::Protect(prefix, ttl)),
         1 => prefixes().prop_map(Act::Unprotect),
@@ -230,6 +256,14 @@ impl World {
                     actor: "anna".to_owned(),
                 };
                 self.run(&Command::Create(Box::new(command)), Some(&scope))
+            }
+            Act::Adjust(which, request) => {
+                let command = AdjustCommand {
+                    mitigation: self.live().get(which % self.live().len().max(1))?.mitigation_id,
+                    request,
+                    actor: "anna".to_owned(),
+                };
+                self.run(&Command::Adjust(Box::new(command)), None)
             }
             Act::Withdraw(which, suppress) => {
                 let mitigation = self.live().get(which % self.live().len().max(1))?.mitigation_id;
