@@ -2,7 +2,7 @@
 
 use crate::event::StoredEvent;
 use crate::ids::MitigationId;
-use crate::mitigation::{Group, Mitigation, Suppression};
+use crate::mitigation::{Group, Mitigation, Suppression, WideSuppression};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -111,21 +111,50 @@ pub struct GroupDetail {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct SuppressionList {
-    /// The one that ends first comes first.
+    /// Those of one victim and vector; the one that ends first comes first.
     pub suppressions: Vec<Suppression>,
-    /// How many.
+    /// Those of prefixes and sources, in the same order.
+    #[serde(default)]
+    pub wide: Vec<WideSuppression>,
+    /// How many of both.
     pub count: usize,
 }
 
-/// The body of `POST /v1/suppressions`: store bans of this victim and vector, and do not act on them.
+/// What was suppressed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(untagged)]
+pub enum SuppressionAnswer {
+    /// A victim and vector.
+    One(Suppression),
+    /// A prefix, a source, or both.
+    Wide {
+        /// The suppression.
+        #[serde(flatten)]
+        suppression: WideSuppression,
+        /// Mitigations that it is about and that are live: they go on, and reports attach to them. Withdraw them if they are not to.
+        live: u64,
+    },
+}
+
+/// The body of `POST /v1/suppressions`: store bans and do not act on them. Of a victim, a prefix or a source, or of a source
+/// for one of the others.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SuppressionRequest {
     /// The address that is reported.
-    pub victim_ip: String,
-    /// The kind of attack, as the source calls it.
-    pub vector: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub victim_ip: Option<String>,
+    /// A prefix of such addresses, instead of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// The kind of attack, as the source calls it; any when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector: Option<String>,
+    /// The source whose bans are meant; everybody's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// How long, 1 to 86400.
     pub seconds: u32,
     /// Why, for the journal.

@@ -1,7 +1,7 @@
 //! Everything that is known of an address.
 
 use crate::event::StoredEvent;
-use crate::mitigation::{Mitigation, Suppression};
+use crate::mitigation::{Mitigation, Suppression, WideSuppression};
 use crate::resource::SafelistEntry;
 use crate::time::Timestamp;
 use crate::victim::Victim;
@@ -68,6 +68,9 @@ pub struct AddressContext {
     pub safelisted: Vec<SafelistEntry>,
     /// The suppressions in force for it.
     pub suppressions: Vec<Suppression>,
+    /// Those of prefixes and sources that count for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wide_suppressions: Vec<WideSuppression>,
     /// Its live mitigations.
     pub live: u64,
 }

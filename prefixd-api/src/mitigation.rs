@@ -7,6 +7,7 @@ use crate::resource::{Announcement, Mode};
 use crate::rule::{ActionType, Rule};
 use crate::time::Timestamp;
 use crate::victim::Victim;
+use ipnet::IpNet;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -567,6 +568,61 @@ pub struct Suppression {
     pub expires_at: Timestamp,
     /// The operator's words.
     pub reason: String,
+}
+
+/// Automatic bans of a prefix, of a source, or of both are stored and not acted on, because an operator said so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct WideSuppression {
+    /// Its name.
+    pub suppression_id: SuppressionId,
+    /// Whose victims; absent: everywhere.
+    #[cfg_attr(feature = "server", schema(value_type = Option<String>, example = "203.0.113.0/24"))]
+    pub prefix: Option<IpNet>,
+    /// Against what; absent: everything.
+    pub vector: Option<String>,
+    /// Whose word; absent: anybody's.
+    pub source: Option<String>,
+    /// Who did it.
+    pub created_by: String,
+    /// When.
+    pub created_at: Timestamp,
+    /// Until when.
+    pub expires_at: Timestamp,
+    /// The operator's words.
+    pub reason: String,
+}
+
+impl WideSuppression {
+    /// Whether it is about a victim and a vector, whoever reports them.
+    #[must_use]
+    pub fn is_about(&self, victim: Victim, vector: &str) -> bool {
+        self.prefix
+            .is_none_or(|prefix| prefix.contains(&victim.address()))
+            && self.vector.as_deref().is_none_or(|only| only == vector)
+    }
+
+    /// Whether another is about the same.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.prefix == other.prefix && self.vector == other.vector && self.source == other.source
+    }
+}
+
+impl fmt::Display for WideSuppression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.prefix {
+            Some(prefix) => write!(f, "{prefix}")?,
+            None => f.write_str("everything")?,
+        }
+        if let Some(vector) = &self.vector {
+            write!(f, " {vector}")?;
+        }
+        match &self.source {
+            Some(source) => write!(f, " from {source}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// One page of mitigations.

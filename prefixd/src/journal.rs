@@ -273,6 +273,20 @@ impl Writer {
                     let body = r#"{"suppression":null}"#.to_owned();
                     self.append(at, actor, Kind::Suppression, scope.to_string(), body);
                 }
+                Effect::WideSuppressed(suppression) => {
+                    let body = format!(r#"{{"suppression":{json}}}"#);
+                    self.append(
+                        at,
+                        &suppression.created_by,
+                        Kind::Suppression,
+                        suppression.to_string(),
+                        body,
+                    );
+                }
+                Effect::WideUnsuppressed { suppression, actor } => {
+                    let body = r#"{"suppression":null}"#.to_owned();
+                    self.append(at, actor, Kind::Suppression, suppression.to_string(), body);
+                }
                 // The entry of the mitigation tells of them.
                 Effect::Unconfirmed(_) | Effect::Confirmed { .. } => {}
                 Effect::SafelistAdded(entry) | Effect::SafelistLearned(entry) => {

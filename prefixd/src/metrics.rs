@@ -441,6 +441,8 @@ impl Metrics {
             Effect::Group(_)
             | Effect::Suppressed(_)
             | Effect::Unsuppressed { .. }
+            | Effect::WideSuppressed(_)
+            | Effect::WideUnsuppressed { .. }
             | Effect::Unconfirmed(_)
             | Effect::Confirmed { .. }
             | Effect::SafelistAdded(_)

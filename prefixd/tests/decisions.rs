@@ -510,6 +510,7 @@ impl Told {
             Outcome::SafelistAdded(_) => "safelist_added",
             Outcome::SafelistRemoved => "safelist_removed",
             Outcome::Suppressed(_) => "suppressed",
+            Outcome::WideSuppressed { .. } => "wide_suppressed",
             Outcome::Unsuppressed => "unsuppressed",
             Outcome::SourcePaused { .. } => "source_paused",
             Outcome::PeerOrdered => "peer_ordered",

@@ -59,17 +59,12 @@ fn sheet(context: &AddressContext, view: View) -> String {
         .iter()
         .map(|entry| format!("{}: {}", entry.prefix, entry.reason))
         .collect();
-    let suppressed: Vec<_> = context
-        .suppressions
-        .iter()
-        .map(|one| {
-            format!(
-                "{} until {}",
-                one.scope,
-                both(one.expires_at, view.now, view.zone)
-            )
-        })
-        .collect();
+    let until = |what: String, until| format!("{what} until {}", both(until, view.now, view.zone));
+    let narrow = context.suppressions.iter();
+    let narrow = narrow.map(|one| until(one.scope.to_string(), one.expires_at));
+    let wide = context.wide_suppressions.iter();
+    let wide = wide.map(|one| until(one.to_string(), one.expires_at));
+    let suppressed: Vec<_> = narrow.chain(wide).collect();
     let list = |texts: Vec<String>| {
         if texts.is_empty() {
             "no".to_owned()

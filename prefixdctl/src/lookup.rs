@@ -74,7 +74,8 @@ pub(crate) async fn suppression(session: &Session, typed: &str) -> Result<Suppre
         return Ok(id);
     }
     let list = session.client.suppressions().await?.value;
-    let ids = list.suppressions.iter().map(|one| one.suppression_id);
+    let wide = list.wide.iter().map(|one| one.suppression_id);
+    let ids = list.suppressions.iter().map(|one| one.suppression_id).chain(wide);
     only_match("suppression", typed, ids)?
         .ok_or_else(|| Failure::NotFound(format!("no suppression in force begins or ends with {typed:?}")))
 }

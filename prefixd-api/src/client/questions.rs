@@ -5,10 +5,11 @@ use super::retry::Repeat;
 use super::{Ask, Client, Error, Page, Read};
 use crate::audit::{AuditList, AuditVerification};
 use crate::drift::Drift;
-use crate::group::{GroupDetail, GroupList, GroupState, SuppressionList, SuppressionRequest};
+use crate::group::{
+    GroupDetail, GroupList, GroupState, SuppressionAnswer, SuppressionList, SuppressionRequest,
+};
 use crate::history::IpHistory;
 use crate::ids::{GroupId, SuppressionId};
-use crate::mitigation::Suppression;
 use crate::prefix;
 use crate::report::IncidentReport;
 use crate::series::{Metric, MigrationList, PopList, Span, Timeseries};
@@ -135,8 +136,8 @@ impl Client {
         self.read("/v1/suppressions").await
     }
 
-    /// Stores bans of a victim and vector for a time, and does not act on them.
-    pub async fn suppress(&self, request: &SuppressionRequest) -> Result<Suppression, Error> {
+    /// Stores bans for a time, and does not act on them.
+    pub async fn suppress(&self, request: &SuppressionRequest) -> Result<SuppressionAnswer, Error> {
         self.change("/v1/suppressions", request, Repeat::ByKey).await
     }
 

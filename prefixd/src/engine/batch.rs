@@ -330,6 +330,8 @@ impl Sealed {
             Effect::Unsuppressed { scope, .. } | Effect::Confirmed { scope, .. } => Some(scope.clone()),
             Effect::Unconfirmed(waits) => Some(waits.ended.scope()),
             Effect::Event(..)
+            | Effect::WideSuppressed(_)
+            | Effect::WideUnsuppressed { .. }
             | Effect::SafelistAdded(_)
             | Effect::SafelistRemoved { .. }
             | Effect::SafelistLearned(_)

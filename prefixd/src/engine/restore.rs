@@ -20,6 +20,11 @@ pub(super) fn restore(state: &mut State, loaded: Loaded, now: Timestamp) -> u64 
             .suppressions
             .insert(suppression.scope.clone(), Arc::new(suppression));
     }
+    for suppression in loaded.wide_suppressions {
+        state
+            .wide_suppressions
+            .insert(suppression.suppression_id, Arc::new(suppression));
+    }
     for entry in loaded.safelist {
         state.safelist.insert(entry.prefix, Arc::new(entry));
     }

@@ -674,6 +674,7 @@ impl Engine {
         if self.store_failing_since.is_some() {
             self.ask_whether_the_store_works().await?;
         } else {
+            self.end_suppressions();
             self.give_back().await;
         }
         if self.store_failing_since.is_some() {
@@ -699,6 +700,16 @@ impl Engine {
             self.pruning = Some(AbortOnDropHandle::new(tokio::spawn(pruning)));
         }
         Ok(())
+    }
+
+    /// Those of prefixes and sources that are over count no more; that is recorded.
+    fn end_suppressions(&mut self) {
+        let now = self.parts.clock.now();
+        let mut wide = self.state.wide_suppressions.values();
+        let is_queued = |own: &Command| matches!(own, Command::SuppressionsOver);
+        if wide.any(|one| one.expires_at <= now) && !self.own.iter().any(is_queued) {
+            self.own.push_back(Command::SuppressionsOver);
+        }
     }
 
     /// Nobody may ask for anything while the daemon says that it is not ready, so the engine asks by itself.

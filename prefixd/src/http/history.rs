@@ -101,6 +101,7 @@ fn context(app: &App, ip: IpNet) -> AddressContext {
         .chain(added)
         .filter(|entry| touches(&entry.prefix) && entry.expires_at.is_none_or(|at| at > now));
     let suppressions = snapshot.state.suppressions.values();
+    let wide = snapshot.state.wide_suppressions.values();
     let live = snapshot.state.mitigations.values();
     AddressContext {
         customer_id: customer.map(str::to_owned),
@@ -116,6 +117,10 @@ fn context(app: &App, ip: IpNet) -> AddressContext {
         suppressions: suppressions
             .filter(|one| one.expires_at > now && ip.contains(&one.scope.victim.address()))
             .map(|one| prefixd_api::mitigation::Suppression::clone(one))
+            .collect(),
+        wide_suppressions: wide
+            .filter(|one| one.expires_at > now && one.prefix.is_none_or(|prefix| touches(&prefix)))
+            .map(|one| prefixd_api::mitigation::WideSuppression::clone(one))
             .collect(),
         live: live.filter(|live| ip.contains(&live.victim_ip.address())).count() as u64,
     }

@@ -71,16 +71,13 @@ impl Turn<'_> {
         let live: Vec<_> = claims::holding(self.policy, &group, false, self.now).collect();
         group.confidence = claims::confidence(self.policy, live);
         // What is live in a suppressed scope an operator made after the withdrawal: events attach to it.
-        let suppression = match self.state.mitigation_of(scope) {
-            Some(_) => None,
-            None => self.state.suppressions.get(scope),
-        };
-        let end = if let Some(suppression) = suppression.filter(|one| one.expires_at > self.now) {
-            let reason = Reason::Suppressed {
-                by: suppression.created_by.clone(),
-                until: suppression.expires_at,
-                reason: suppression.reason.clone(),
-            };
+        let goes_on = self.state.mitigation_of(scope).is_some_and(|live| {
+            // What is pending, or would be exchanged for an enforced one, begins by this report.
+            let stays = live.enforced || !self.would_be_enforced(command, owner, &group);
+            live.status.is_announced() && stays
+        });
+        let suppressed = if goes_on { None } else { self.suppressed(scope) };
+        let end = if let Some(reason) = suppressed {
             Conclusion::new(EventOutcome::Suppressed, reason)
         } else {
             match self.state.mitigation_of(scope) {

@@ -49,8 +49,12 @@ pub enum Command {
     LearnSafelist(LearnSafelist),
     /// Do not act on bans of a scope for a time.
     Suppress(SuppressCommand),
+    /// Do not act on bans of a prefix or a source for a time.
+    SuppressWide(SuppressWide),
     /// Act on them again.
     Unsuppress(UnsuppressCommand),
+    /// The time of suppressions of prefixes and sources is over: record it.
+    SuppressionsOver,
     /// Store a detector's bans and do not act on them.
     PauseSource(PauseSource),
     /// Act on them again.
@@ -222,6 +226,25 @@ pub struct SuppressCommand {
     pub id: SuppressionId,
     /// Whose bans.
     pub scope: Scope,
+    /// For how long.
+    pub time: Duration,
+    /// The operator's words.
+    pub reason: String,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// An operator's request not to act on bans of a prefix or a source, authenticated.
+#[derive(Clone, Debug)]
+pub struct SuppressWide {
+    /// The name of the suppression.
+    pub id: SuppressionId,
+    /// Whose victims.
+    pub prefix: Option<IpNet>,
+    /// Against what.
+    pub vector: Option<String>,
+    /// Whose word.
+    pub source: Option<String>,
     /// For how long.
     pub time: Duration,
     /// The operator's words.

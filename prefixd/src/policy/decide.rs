@@ -28,7 +28,9 @@ pub fn decide(state: &State, policy: &Policy, command: &Command, now: Timestamp,
         Command::SafelistRemove { prefix, actor } => turn.safelist_remove(*prefix, actor),
         Command::LearnSafelist(learned) => turn.safelist_learn(learned),
         Command::Suppress(command) => turn.suppress(command),
+        Command::SuppressWide(command) => turn.suppress_wide(command),
         Command::Unsuppress(command) => turn.unsuppress(command),
+        Command::SuppressionsOver => turn.suppressions_over(),
         Command::PauseSource(command) => turn.pause_source(command),
         Command::ResumeSource(command) => turn.resume_source(command),
         Command::Peer(command) => turn.peer(command),
@@ -73,7 +75,7 @@ impl Turn<'_> {
             vector: event.vector.as_str().into(),
         };
         if event.action == EventAction::Ban
-            && let Some(reason) = self.paused(&event.source)
+            && let Some(reason) = self.unheard(event)
         {
             let end = Conclusion::new(EventOutcome::Suppressed, reason);
             return self.conclude(command, None, end);

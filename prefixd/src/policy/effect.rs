@@ -9,7 +9,7 @@ use prefixd_api::event::{EventAnswer, StoredEvent};
 use prefixd_api::family::AfiSafi;
 use prefixd_api::guardrail::Guardrail;
 use prefixd_api::ids::MitigationId;
-use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
+use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression, WideSuppression};
 use prefixd_api::peer::{PeerDisabled, PeerOrder};
 use prefixd_api::problem::Problem;
 use prefixd_api::resource::{SafelistAnswer, SafelistEntry};
@@ -49,6 +49,13 @@ pub enum Outcome {
     SafelistRemoved,
     /// A suppression was made.
     Suppressed(Arc<Suppression>),
+    /// One of a prefix or a source was made.
+    WideSuppressed {
+        /// The suppression.
+        suppression: Arc<WideSuppression>,
+        /// Live mitigations that it is about, which go on.
+        live: u64,
+    },
     /// A suppression was ended.
     Unsuppressed,
     /// A detector is paused, or no longer.
@@ -100,6 +107,15 @@ pub enum Effect {
         /// Whose.
         scope: Scope,
         /// Who ended the suppression; `prefixd` when its time was over.
+        actor: String,
+    },
+    /// Automatic bans of a prefix or a source are no longer acted on.
+    WideSuppressed(Arc<WideSuppression>),
+    /// They are again.
+    WideUnsuppressed {
+        /// Which.
+        suppression: Arc<WideSuppression>,
+        /// Who ended it; `prefixd` when its time was over.
         actor: String,
     },
     /// A withdrawal waits for a person to confirm it. The entry of the mitigation tells of it.

@@ -82,8 +82,8 @@ mod tests;
 pub use command::{
     About, AdjustCommand, AnnotateCommand, Annotation, Command, ConfirmCommand, CreateCommand, EventCommand,
     ExtendCommand, FreshIds, LearnSafelist, PauseSource, PeerCommand, ResetBreaker, ResumeSource,
-    SafelistAdd, SetControl, SuppressCommand, Trip, UndoCommand, UnsuppressCommand, Which, WithdrawCommand,
-    WithdrawMany,
+    SafelistAdd, SetControl, SuppressCommand, SuppressWide, Trip, UndoCommand, UnsuppressCommand, Which,
+    WithdrawCommand, WithdrawMany,
 };
 pub use compile::Implicit;
 pub use control::revision_at;

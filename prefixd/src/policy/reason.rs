@@ -98,6 +98,9 @@ reasons! {
     /// An operator withdrew this scope.
     Suppressed { by: String, until: Timestamp, reason: String }
         "suppression" "suppressed", Refused;
+    /// An operator suppressed a prefix or a source.
+    SuppressedWide { what: String, by: String, until: Timestamp, reason: String }
+        "suppression" "suppressed", Refused;
     /// A person paused the source.
     SourcePaused { source: String, by: String, since: Timestamp, reason: String }
         "source" "source_paused", Refused;
@@ -511,6 +514,15 @@ impl fmt::Display for Reason {
             Self::Suppressed { by, until, reason } => write!(
                 f,
                 "{by} withdrew this victim and vector; automatic bans are not acted on until {until} ({reason})"
+            ),
+            Self::SuppressedWide {
+                what,
+                by,
+                until,
+                reason,
+            } => write!(
+                f,
+                "{by} suppressed {what}: automatic bans of it are stored and not acted on until {until} ({reason})"
             ),
             Self::Playbook {
                 playbook,

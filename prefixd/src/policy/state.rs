@@ -9,8 +9,10 @@ use super::waiting::Waiting;
 use imbl::{HashMap, HashSet, OrdMap};
 use ipnet::IpNet;
 use prefixd_api::control::{BreakerTripped, ControlScope, Stopped};
-use prefixd_api::ids::MitigationId;
-use prefixd_api::mitigation::{Group, Mitigation, MitigationStatus, OriginKind, Scope, Suppression};
+use prefixd_api::ids::{MitigationId, SuppressionId};
+use prefixd_api::mitigation::{
+    Group, Mitigation, MitigationStatus, OriginKind, Scope, Suppression, WideSuppression,
+};
 use prefixd_api::peer::PeerDisabled;
 use prefixd_api::resource::SafelistEntry;
 use prefixd_api::source::SourcePaused;
@@ -30,6 +32,8 @@ pub struct State {
     scopes: OrdMap<Scope, Known>,
     /// Scopes whose automatic bans are not acted on.
     pub suppressions: HashMap<Scope, Arc<Suppression>>,
+    /// Prefixes and sources whose automatic bans are not acted on: few.
+    pub wide_suppressions: OrdMap<SuppressionId, Arc<WideSuppression>>,
     /// Safelist entries added through the API; configured and implicit ones belong to the policy.
     pub safelist: OrdMap<IpNet, Arc<SafelistEntry>>,
     /// Neighbours that an operator disabled, by name.
@@ -204,6 +208,13 @@ impl State {
                 }
                 Effect::Unsuppressed { scope, .. } => {
                     self.suppressions.remove(scope);
+                }
+                Effect::WideSuppressed(suppression) => {
+                    self.wide_suppressions
+                        .insert(suppression.suppression_id, Arc::clone(suppression));
+                }
+                Effect::WideUnsuppressed { suppression, .. } => {
+                    self.wide_suppressions.remove(&suppression.suppression_id);
                 }
                 Effect::Unconfirmed(waits) => {
                     self.unconfirmed.insert(waits.ended.scope(), Arc::clone(waits));

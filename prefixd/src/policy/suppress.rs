@@ -1,11 +1,18 @@
 //! An operator has bans of a scope stored and not acted on, and acted on again.
 
-use super::command::{SuppressCommand, UnsuppressCommand};
+use super::command::{SuppressCommand, SuppressWide, UnsuppressCommand};
 use super::effect::{Decision, Effect, Outcome};
-use super::turn::{Turn, refused_with};
-use prefixd_api::mitigation::Suppression;
-use prefixd_api::problem::Code;
+use super::pause::holds;
+use super::reason::Reason;
+use super::turn::{Turn, refused, refused_with};
+use crate::journal::DAEMON;
+use prefixd_api::event::Event;
+use prefixd_api::mitigation::{Scope, Suppression, WideSuppression};
+use prefixd_api::problem::{Code, FieldError, Problem};
 use std::sync::Arc;
+
+/// Suppressions of prefixes and sources in force at once: each is looked at for every ban.
+const MAX_WIDE: usize = 100;
 
 impl Turn<'_> {
     /// Said again, the last word counts. What is live goes on whatever is suppressed, so there it would be no use.
@@ -33,7 +40,107 @@ impl Turn<'_> {
         }
     }
 
+    /// Said again of the same, the last word counts. What is live goes on, and the answer says how much that is.
+    pub(super) fn suppress_wide(mut self, command: &SuppressWide) -> Decision {
+        let suppression = Arc::new(WideSuppression {
+            suppression_id: command.id,
+            prefix: command.prefix,
+            vector: command.vector.clone(),
+            source: command.source.clone(),
+            created_by: command.actor.clone(),
+            created_at: self.now,
+            expires_at: self.now.saturating_add(command.time),
+            reason: command.reason.clone(),
+        });
+        let known = || self.state.wide_suppressions.values();
+        let before = known().find(|one| one.is_like(&suppression));
+        if before.is_none() && known().filter(|one| one.expires_at > self.now).count() >= MAX_WIDE {
+            let message = format!("{MAX_WIDE} prefixes and sources are suppressed already: end one first");
+            let error = FieldError::new("prefix", message.clone());
+            return refused(Problem::new(Code::RequestField, message).with_errors(vec![error]));
+        }
+        if let Some(before) = before {
+            self.effects.push(Effect::WideUnsuppressed {
+                suppression: Arc::clone(before),
+                actor: command.actor.clone(),
+            });
+        }
+        self.effects
+            .push(Effect::WideSuppressed(Arc::clone(&suppression)));
+        let live = self.state.mitigations.values().filter(|live| {
+            let mut source = suppression.source.iter();
+            live.status.is_announced()
+                && suppression.is_about(live.victim_ip, &live.vector)
+                && source.all(|source| holds(source, live))
+        });
+        Decision {
+            outcome: Outcome::WideSuppressed {
+                live: live.count() as u64,
+                suppression,
+            },
+            effects: self.effects,
+        }
+    }
+
+    /// Why no automatic ban of a scope begins anything, whoever reports it.
+    pub(super) fn suppressed(&self, scope: &Scope) -> Option<Reason> {
+        if let Some(one) = self.state.suppressions.get(scope)
+            && one.expires_at > self.now
+        {
+            return Some(Reason::Suppressed {
+                by: one.created_by.clone(),
+                until: one.expires_at,
+                reason: one.reason.clone(),
+            });
+        }
+        let mut wide = self.state.wide_suppressions.values();
+        wide.find(|one| {
+            one.source.is_none() && one.expires_at > self.now && one.is_about(scope.victim, &scope.vector)
+        })
+        .map(|one| Reason::from(&**one))
+    }
+
+    /// Why a ban of this source is not heard at all: it holds nothing, also not what is live.
+    pub(super) fn unheard(&self, event: &Event) -> Option<Reason> {
+        if let Some(reason) = self.paused(&event.source) {
+            return Some(reason);
+        }
+        let mut wide = self.state.wide_suppressions.values();
+        wide.find(|one| {
+            one.source.as_ref() == Some(&event.source)
+                && one.expires_at > self.now
+                && one.is_about(event.victim, &event.vector)
+        })
+        .map(|one| Reason::from(&**one))
+    }
+
+    /// Records the end of those whose time is over; they have not counted since.
+    pub(super) fn suppressions_over(mut self) -> Decision {
+        let wide = self.state.wide_suppressions.values();
+        let over = wide.filter(|one| one.expires_at <= self.now);
+        self.effects.extend(over.map(|one| Effect::WideUnsuppressed {
+            suppression: Arc::clone(one),
+            actor: DAEMON.to_owned(),
+        }));
+        Decision {
+            outcome: Outcome::Settled,
+            effects: self.effects,
+        }
+    }
+
     pub(super) fn unsuppress(mut self, command: &UnsuppressCommand) -> Decision {
+        if let Some(wide) = self.state.wide_suppressions.get(&command.id)
+            && wide.expires_at > self.now
+        {
+            self.effects.push(Effect::WideUnsuppressed {
+                suppression: Arc::clone(wide),
+                actor: command.actor.clone(),
+            });
+            return Decision {
+                outcome: Outcome::Unsuppressed,
+                effects: self.effects,
+            };
+        }
         let mut suppressions = self.state.suppressions.values();
         let is_it = |one: &&Arc<Suppression>| one.suppression_id == command.id && one.expires_at > self.now;
         let Some(suppression) = suppressions.find(is_it) else {
@@ -49,6 +156,17 @@ impl Turn<'_> {
         Decision {
             outcome: Outcome::Unsuppressed,
             effects: self.effects,
+        }
+    }
+}
+
+impl From<&WideSuppression> for Reason {
+    fn from(one: &WideSuppression) -> Self {
+        Self::SuppressedWide {
+            what: one.to_string(),
+            by: one.created_by.clone(),
+            until: one.expires_at,
+            reason: one.reason.clone(),
         }
     }
 }

@@ -5,14 +5,14 @@
 //! is reported and begins anew with the next event. Safelist entries, suppressions, disabled neighbours, the breaker and
 //! what people stopped hold rules back, so without one of them nothing may be announced: loading fails.
 
-use super::commit::{BREAKER, SOURCE};
+use super::commit::{BREAKER, SOURCE, SUPPRESSION};
 use super::db::on_db;
 use super::prefix::address;
 use super::{Store, StoreError};
 use crate::journal::Head;
 use crate::policy::{PeerMemory, Unconfirmed};
 use prefixd_api::control::{BreakerTripped, Stopped};
-use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression};
+use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression, WideSuppression};
 use prefixd_api::peer::PeerDisabled;
 use prefixd_api::resource::SafelistEntry;
 use prefixd_api::source::SourcePaused;
@@ -40,6 +40,8 @@ pub struct Loaded {
     pub groups: Vec<Arc<Group>>,
     /// Suppressions that have not expired.
     pub suppressions: Vec<Suppression>,
+    /// Suppressions of prefixes and sources, expired ones too until that is recorded.
+    pub wide_suppressions: Vec<WideSuppression>,
     /// Safelist entries added through the API, expired ones too.
     pub safelist: Vec<SafelistEntry>,
     /// Neighbours that an operator disabled.
@@ -178,10 +180,14 @@ impl Store {
         let (breaker, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(name, _)| name == BREAKER);
         let (paused, stopped): (Vec<_>, Vec<_>) =
             rows.into_iter().partition(|(name, _)| name.starts_with(SOURCE));
+        let (wide, stopped): (Vec<_>, Vec<_>) = stopped
+            .into_iter()
+            .partition(|(name, _): &(String, String)| name.starts_with(SUPPRESSION));
         let bodies = |rows: Vec<(String, String)>| rows.into_iter().map(|(_, body)| (body,)).collect();
         let breaker = all_or_nothing("breaker", bodies(breaker))?.pop();
         let paused = all_or_nothing("paused source", bodies(paused))?;
         let stopped = all_or_nothing("hold or panic", bodies(stopped))?;
+        let wide_suppressions = all_or_nothing("suppression", bodies(wide))?;
         let rows: Vec<(String, String)> = on_db!(patiently self, |db| {
             sqlx::query_as("SELECT neighbor, body FROM parked WHERE pop = $1 ORDER BY neighbor")
                 .bind(pop)
@@ -223,6 +229,7 @@ impl Store {
             mitigations,
             groups,
             suppressions,
+            wide_suppressions,
             safelist,
             head: self.journal_head(pop).await?,
             unreadable,

@@ -33,4 +33,5 @@ mod rtbh;
 mod step_back;
 mod store_away;
 mod support;
+mod suppressions;
 mod upgrade;

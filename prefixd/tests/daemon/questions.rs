@@ -5,7 +5,7 @@ use anyhow::Context;
 use lab::routers::{Kind, Router, RouterConfig};
 use prefixd_api::client::{AuditQuery, GroupQuery, Page, ReportQuery};
 use prefixd_api::event::{EventOutcome, EventRequest};
-use prefixd_api::group::{GroupState, SuppressionRequest};
+use prefixd_api::group::{GroupState, SuppressionAnswer, SuppressionRequest};
 use prefixd_api::history::HistoryKind;
 use prefixd_api::mitigation::WithdrawRequest;
 use prefixd_api::resource::AnnouncementState;
@@ -134,10 +134,11 @@ async fn groups_suppressions_journal_and_history_tell_one_story(store: Backend) 
 
     // A suppression: not of what is live; then bans are stored only, over a restart too, until it is ended.
     let request = SuppressionRequest {
-        victim_ip: "203.0.113.10".into(),
-        vector: "udp_flood".into(),
+        victim_ip: Some("203.0.113.10".into()),
+        vector: Some("udp_flood".into()),
         seconds: 600,
         reason: "game night".into(),
+        ..SuppressionRequest::default()
     };
     let refused = client.suppress(&request).await.err().context("it is live")?;
     assert_eq!(refused.code(), Some("conflict.exists"));
@@ -147,7 +148,9 @@ async fn groups_suppressions_journal_and_history_tell_one_story(store: Backend) 
         ..WithdrawRequest::default()
     };
     client.withdraw_mitigation(id, &withdraw).await?;
-    let made = client.suppress(&request).await?;
+    let SuppressionAnswer::One(made) = client.suppress(&request).await? else {
+        anyhow::bail!("it is of one victim and vector");
+    };
     let listed = client.suppressions().await?.value.suppressions;
     assert_eq!(listed, std::slice::from_ref(&made));
     let stored = daemon.ban("203.0.113.10", 27015).await?;

@@ -145,6 +145,37 @@ fn suppressions_are_changed_with_consent() {
     shown(&daemon, &[&["--yes"], &end[..]].concat());
     let sent = json!({"victim_ip": "203.0.113.10", "vector": "udp_flood", "seconds": 7200, "reason": "r"});
     assert_eq!(daemon.bodies("POST /v1/suppressions"), [sent]);
+    let of_source = [
+        "--yes",
+        "suppressions",
+        "add",
+        "--prefix",
+        "203.0.113.0/26",
+        "--source",
+        "netscout",
+        "--for",
+        "2h",
+        "--reason",
+        "r",
+    ];
+    shown(&daemon, &of_source);
+    let sent = json!({"prefix": "203.0.113.0/26", "source": "netscout", "seconds": 7200, "reason": "r"});
+    assert_eq!(daemon.bodies("POST /v1/suppressions").last(), Some(&sent));
+    assert_eq!(
+        daemon.exit(&[
+            "--yes",
+            "suppressions",
+            "add",
+            "--vector",
+            "udp_flood",
+            "--for",
+            "2h",
+            "--reason",
+            "r"
+        ]),
+        64,
+        "everybody's"
+    );
     let csv = shown(
         &daemon,
         &["suppressions", "list", "-o", "csv", "--columns", "reason"],

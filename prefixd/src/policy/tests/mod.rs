@@ -10,6 +10,7 @@ mod foresee;
 mod lifetime;
 mod properties;
 mod quarantine;
+mod suppress;
 mod undo;
 
 use super::inventory::{Asset, Customer, Inventory, Service};
@@ -240,6 +241,15 @@ impl World {
             now: Timestamp::from_micros(1_700_000_000_000_000),
             established: true,
             reserved: None,
+        }
+    }
+
+    /// The same world, for something else to happen in it.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            state: self.state.clone(),
+            policy: policy(),
+            ..*self
         }
     }
 

@@ -7,7 +7,7 @@ mod sqlite;
 mod written;
 
 pub(super) use postgres::{LOCK_POP, Statements};
-pub(super) use rows::{BREAKER, SOURCE};
+pub(super) use rows::{BREAKER, SOURCE, SUPPRESSION};
 pub(super) use sqlite::{Committer, Setup};
 pub use written::Written;
 

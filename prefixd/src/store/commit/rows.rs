@@ -37,6 +37,8 @@ pub(super) struct Rows<'a> {
 pub(in crate::store) const BREAKER: &str = "breaker";
 /// What the name of a paused detector begins with there.
 pub(in crate::store) const SOURCE: &str = "source:";
+/// What the name of a suppressed prefix or source begins with there.
+pub(in crate::store) const SUPPRESSION: &str = "suppression:";
 
 pub(super) struct EventRow<'a> {
     pub(super) event: &'a StoredEvent,
@@ -143,6 +145,14 @@ impl<'a> Rows<'a> {
                 }
                 Effect::Unsuppressed { scope, .. } => {
                     suppressions.put(scope, None);
+                }
+                Effect::WideSuppressed(suppression) => {
+                    let name = format!("{SUPPRESSION}{}", suppression.suppression_id);
+                    control.insert(name.into(), Some(body));
+                }
+                Effect::WideUnsuppressed { suppression, .. } => {
+                    let name = format!("{SUPPRESSION}{}", suppression.suppression_id);
+                    control.insert(name.into(), None);
                 }
                 Effect::Unconfirmed(waits) => {
                     unconfirmed.insert(waits.ended.mitigation_id.0, Some(body));

@@ -46,6 +46,7 @@ fn body(effect: &Effect) -> Result<String, serde_json::Error> {
         Effect::Group(group) => json(group),
         Effect::Mitigation { after, .. } => json(after),
         Effect::Suppressed(suppression) => json(suppression),
+        Effect::WideSuppressed(suppression) => json(suppression),
         Effect::Unconfirmed(waits) => json(waits),
         Effect::SafelistAdded(entry) | Effect::SafelistLearned(entry) => json(entry),
         Effect::Peer(change) => match &change.what {
@@ -70,6 +71,7 @@ fn body(effect: &Effect) -> Result<String, serde_json::Error> {
         },
         Effect::Confirmed { .. }
         | Effect::Unsuppressed { .. }
+        | Effect::WideUnsuppressed { .. }
         | Effect::SafelistRemoved { .. }
         | Effect::SafelistForgotten { .. } => Ok(String::new()),
     }

@@ -19,6 +19,7 @@ mod postgres;
 mod questions;
 mod sqlite;
 mod story;
+mod suppressions;
 
 use super::*;
 use crate::journal::{Head, Kind, Writer};

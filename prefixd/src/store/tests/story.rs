@@ -727,7 +727,7 @@ async fn an_unreadable_row_is_named_and_the_others_load(place: Place) {
 }
 
 /// Somebody else writes to the database.
-async fn execute(place: &Place, sql: &'static str) {
+pub(super) async fn execute(place: &Place, sql: &'static str) {
     match &place.store.db {
         Db::Sqlite(sqlite) => {
             let mut writer = sqlite.take_writer().await.unwrap();
