@@ -109,6 +109,12 @@ impl AdjustRequest {
             || self.src_ports.is_some()
     }
 
+    /// Whether it says which destination ports it is about; all of them, where a whole match names none.
+    #[must_use]
+    pub fn names_dst_ports(&self) -> bool {
+        self.matches.is_some() || self.dst_ports.is_some()
+    }
+
     /// Whether it names anything at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {

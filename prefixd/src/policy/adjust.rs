@@ -66,7 +66,7 @@ impl Turn<'_> {
         let rules = self.adjusted(live, request)?;
         let within = self.guard_rules(&rules, owner)?;
         self.trace.note(within);
-        if !request.names_match() {
+        if !request.names_dst_ports() {
             // Nobody named the ports, so nobody asked for the service's own.
             let is_new = |rule: &&Rule| !live.rules.contains(rule);
             let new: Vec<Rule> = rules.iter().filter(is_new).cloned().collect();

@@ -93,6 +93,11 @@ impl Turn<'_> {
                 reason: one.reason.clone(),
             });
         }
+        self.suppressed_by_prefix(scope)
+    }
+
+    /// Why nothing begins by itself in a prefix.
+    pub(super) fn suppressed_by_prefix(&self, scope: &Scope) -> Option<Reason> {
         let mut wide = self.state.wide_suppressions.values();
         wide.find(|one| {
             one.source.is_none() && one.expires_at > self.now && one.is_about(scope.victim, &scope.vector)

@@ -256,6 +256,12 @@ impl Turn<'_> {
         let victim = ended.victim_ip;
         let owner: Option<Owner<'_>> = self.policy.inventory.owner(victim);
         self.guard_scope(victim, &ended.vector)?;
+        // The suppression of the scope is the withdrawal's own; one of a prefix is somebody's later word.
+        if undone.by_itself
+            && let Some(suppressed) = self.suppressed_by_prefix(&ended.scope())
+        {
+            return Err(suppressed);
+        }
         let clear = self.guard_destination(victim, owner)?;
         self.trace.note(clear);
         let within = self.guard_rules(&ended.rules, owner)?;
@@ -383,6 +389,7 @@ fn passes(reason: &Reason) -> bool {
         reason,
         Reason::RateOfChange { .. }
             | Reason::BreakerTripped { .. }
+            | Reason::SuppressedWide { .. }
             | Reason::Stopped {
                 state: Stop::Hold,
                 ..

@@ -366,8 +366,14 @@ fn the_services_own_port_is_dropped_only_by_name() {
         rules(&world)[0],
         "dst 203.0.113.2/32 proto udp dport 53 then police 5 Mbit/s"
     );
-    let refused = adjust(&mut world, json!({"action": "discard", "reason": ""}));
-    assert_eq!(code(&refused), Some("guardrail.impossible"));
+    for unnamed in [
+        json!({"action": "discard", "reason": ""}),
+        json!({"action": "discard", "protocol": 17, "reason": ""}),
+        json!({"action": "discard", "src_ports": [123], "reason": ""}),
+    ] {
+        let refused = adjust(&mut world, unnamed.clone());
+        assert_eq!(code(&refused), Some("guardrail.impossible"), "{unnamed}");
+    }
     let named = json!({"action": "discard", "dst_ports": [53], "reason": ""});
     assert_eq!(code(&adjust(&mut world, named)), None);
 }

@@ -2,6 +2,7 @@
 
 use super::super::command::{SuppressWide, UnsuppressCommand};
 use super::*;
+use crate::policy::WithdrawCommand;
 use prefixd_api::ids::SuppressionId;
 use prefixd_api::mitigation::WideSuppression;
 
@@ -265,6 +266,29 @@ fn what_is_on_trial_is_not_exchanged_for_what_is_enforced() {
         EventOutcome::Suppressed,
         "the enforced source claims it still, so that this would exchange it, too"
     );
+}
+
+/// Nor does the daemon put back in it what nobody confirmed, before it is over.
+#[test]
+fn what_nobody_confirmed_waits_for_its_end() {
+    let mut world = World::new(policy());
+    reported(&mut world, "once", VICTIM, "udp_flood");
+    let command = WithdrawCommand {
+        ids: FreshIds::new(),
+        mitigation: world.live()[0].mitigation_id,
+        reason: "no attack".to_owned(),
+        suppress: None,
+        confirm_within: Some(seconds(60)),
+        expected_revision: None,
+        actor: "anna".to_owned(),
+    };
+    world.run(&Command::Withdraw(command), None);
+    suppress(&mut world, (Some("203.0.113.0/26"), None, None));
+    world.pass(seconds(599));
+    assert!(world.live().is_empty());
+    world.pass(seconds(62));
+    assert_eq!(world.live().len(), 1);
+    world.check();
 }
 
 #[test]
