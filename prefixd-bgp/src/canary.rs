@@ -77,6 +77,9 @@ impl fmt::Display for Waiting {
     }
 }
 
+/// A first that has a rule in its queue and was not told it for so long has not the time for it; another may be first.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// The neighbours of one group.
 #[derive(Debug)]
 pub(crate) struct Canary {
@@ -119,6 +122,8 @@ enum Kind {
         lost: bool,
         /// Since when the first has it; while it has not, since when it is the first.
         since: Instant,
+        /// Since when this session of the first could have been told it.
+        asked: Instant,
     },
     /// This one had no room for it; another may be first for a while.
     PassedBy { name: Arc<str>, since: Instant },
@@ -128,7 +133,9 @@ enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trial {
     Kept,
-    /// It waits for its turn, is suspected or parked.
+    /// It waits for its turn.
+    Queued,
+    /// It is suspected or parked.
     Pending,
     /// Nothing of it can be told.
     Nothing,
@@ -234,11 +241,13 @@ impl Seat {
             Some(Kind::PassedBy { name, .. }) if *name == self.name => waiting(None, Because::Tried),
             Some(Kind::PassedBy { .. }) | None if state.is_up(&self.name) => {
                 if !self.asks {
+                    let now = Instant::now();
                     let tried = Kind::Tried {
                         first: self.name.clone(),
                         told: false,
                         lost: false,
-                        since: Instant::now(),
+                        since: now,
+                        asked: now,
                     };
                     state.kinds.insert(kind, tried);
                     state.changed();
@@ -289,10 +298,12 @@ impl Seat {
         };
         (member.up, member.since) = (true, now);
         for kind in state.kinds.values_mut() {
-            if let Kind::Tried { first, since, .. } = kind
+            if let Kind::Tried {
+                first, since, asked, ..
+            } = kind
                 && *first == self.name
             {
-                *since = now;
+                (*since, *asked) = (now, now);
             }
         }
         state.changed();
@@ -387,6 +398,7 @@ impl Seat {
             ..
         } = &mut *state;
         let is_over = |since: Instant| since + self.canary.wait <= now;
+        let patience = self.canary.wait.max(PATIENCE);
         let has_session = |name: &Arc<str>| members.get(name).is_some_and(|member| member.up);
         let away = |name: &Arc<str>| {
             members
@@ -409,13 +421,14 @@ impl Seat {
         let mut changed = waited_for != parked.len();
         let mut freed = Vec::new();
         for (shape, kind) in kinds.iter_mut() {
-            let (first, told, lost, since) = match kind {
+            let (first, told, lost, since, asked) = match kind {
                 Kind::Tried {
                     first,
                     told,
                     lost,
                     since,
-                } => (first, told, lost, since),
+                    asked,
+                } => (first, told, lost, since, asked),
                 Kind::PassedBy { since, .. } if is_over(*since) => {
                     freed.push(*shape);
                     continue;
@@ -435,7 +448,14 @@ impl Seat {
                     *kind = Kind::Kept;
                     changed = true;
                 }
-                Trial::Kept | Trial::Pending => *since = now,
+                Trial::Queued if others && !*told && !*lost && *asked + patience <= now => {
+                    *kind = Kind::PassedBy {
+                        name: self.name.clone(),
+                        since: now,
+                    };
+                    changed = true;
+                }
+                Trial::Kept | Trial::Queued | Trial::Pending => *since = now,
                 Trial::Nothing if others => {
                     *kind = Kind::PassedBy {
                         name: self.name.clone(),
@@ -463,6 +483,7 @@ impl Seat {
                 told,
                 lost,
                 since,
+                ..
             } => {
                 let member = state.members.get(first)?;
                 match member.up {
@@ -587,6 +608,34 @@ mod tests {
         assert_eq!(b.waits(&key(1), kind(1)), None);
         b.leave();
         assert_eq!(first(&a, 1), Some((None, Because::Tried)), "nobody has a session");
+    }
+
+    #[test]
+    fn who_has_it_in_its_queue_is_not_waited_for_for_ever() {
+        let now = Instant::now();
+        // (what the first has of it, whether it lost a session over it, whether another may be first at last)
+        let cases = [
+            (Trial::Queued, false, true),
+            (Trial::Pending, false, false),
+            (Trial::Queued, true, false),
+        ];
+        for (trial, lost, another) in cases {
+            let [a, b, _] = three(now);
+            assert_eq!(a.waits(&key(1), kind(1)), None);
+            let mut begin = now + SECOND;
+            if lost {
+                a.told([kind(1)].into_iter(), begin);
+                a.down(false, begin);
+                begin += SECOND;
+            }
+            a.up(begin);
+            for late in [WAIT, PATIENCE - SECOND] {
+                tick(&a, trial, begin + late);
+                assert!(first(&b, 1).is_some(), "{trial:?}");
+            }
+            tick(&a, trial, begin + PATIENCE + WAIT);
+            assert_eq!(first(&b, 1).is_none(), another, "{trial:?}, lost: {lost}");
+        }
     }
 
     #[test]

@@ -271,6 +271,10 @@ impl Rib {
         now: Instant,
     ) -> Generation {
         self.session_down();
+        if self.seat.is_some() {
+            // The session before may not have agreed to a family that this one does.
+            self.readmit();
+        }
         self.generation += 1;
         let generation = Generation(self.generation);
         let mut marks = <[Marks; Family::COUNT]>::default();

@@ -8,7 +8,7 @@ use super::entry::{Admission, Entry};
 use super::quarantine::{Shape, Trust};
 use super::slots::Id;
 use crate::canary::{Fate, Seat, Trial, Waiting};
-use crate::flowspec::{Action, CanonicalRule, NlriKey};
+use crate::flowspec::{Action, CanonicalRule, Family, NlriKey};
 use crate::route::Route;
 
 impl Rib {
@@ -32,8 +32,18 @@ impl Rib {
 
     /// Why the rule is not told yet; asking makes this neighbour the first, if nobody is.
     pub(super) fn waits(&self, rule: &CanonicalRule, action: Action) -> Option<Waiting> {
+        if !self.may_be_told(rule.family()) {
+            return None;
+        }
         let seat = self.seat.as_ref()?;
         seat.waits(rule.key(), Shape::of(rule, action))
+    }
+
+    /// False if its session did not agree to the family: then it cannot try anything for the others.
+    fn may_be_told(&self, family: Family) -> bool {
+        self.session
+            .as_ref()
+            .is_none_or(|session| session.families.contains(&family))
     }
 
     pub(super) fn asks_why_it_waits(&self, rule: &CanonicalRule, action: Action) -> Option<Waiting> {
@@ -97,13 +107,18 @@ impl Rib {
     /// What the neighbour has of a kind of rule.
     fn trial(&self, kind: Shape) -> Trial {
         let mut found = Trial::Nothing;
-        for (id, _, entry) in self.slots.iter() {
+        for (id, rule, entry) in self.slots.iter() {
             let Some(desired) = entry.desired.filter(|_| self.kind(id) == Some(kind)) else {
                 continue;
             };
+            if !self.may_be_told(rule.family()) {
+                return Trial::Nothing;
+            }
             let is_trusted = entry.trust < Trust::Suspect;
             match desired.admission {
                 Admission::Admitted if is_trusted && entry.is_as_desired() => return Trial::Kept,
+                Admission::Admitted if is_trusted && found == Trial::Nothing => found = Trial::Queued,
+                Admission::Admitted if is_trusted => {}
                 Admission::Admitted | Admission::Quarantined => found = Trial::Pending,
                 Admission::OverBudget { .. } | Admission::Waiting | Admission::Refused => {}
             }

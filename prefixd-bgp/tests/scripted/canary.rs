@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use prefixd_bgp::{Because, CanaryConfig, Delivery, NeighborConfig, SessionPhase, Speaker, Waiting};
+use prefixd_bgp::{Because, CanaryConfig, Delivery, NeighborConfig, Refusal, SessionPhase, Speaker, Waiting};
 
 use crate::harness::*;
 
@@ -13,9 +13,14 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 
 /// Three routers, of which the first resets the session over one rule.
 async fn three(first: u8, deadly: &[u32]) -> ([Deadly; 3], Vec<NeighborConfig>) {
+    three_of(first, deadly, [&[1, 2]; 3]).await
+}
+
+/// The same with the address families that each agrees to.
+async fn three_of(first: u8, deadly: &[u32], families: [&[u16]; 3]) -> ([Deadly; 3], Vec<NeighborConfig>) {
     let mut neighbors = Vec::new();
     let mut routers = Vec::new();
-    for (name, last) in NAMES.into_iter().zip(first..) {
+    for ((name, last), families) in NAMES.into_iter().zip(first..).zip(families) {
         let router = Router::bind_at(Ipv4Addr::new(127, 0, 21, last)).await;
         neighbors.push(NeighborConfig {
             name: name.into(),
@@ -28,6 +33,7 @@ async fn three(first: u8, deadly: &[u32]) -> ([Deadly; 3], Vec<NeighborConfig>) 
         let cannot = deadly.iter().filter(|_| name == "a").map(|n| key(&route(*n)));
         let open = OpenScript {
             router_id: Ipv4Addr::new(10, 0, 0, last),
+            families: families.to_vec(),
             ..OpenScript::default()
         };
         routers.push(Deadly::start(router, open, cannot.collect(), Death::Reset));
@@ -118,4 +124,21 @@ async fn another_is_first_when_the_first_is_disabled() {
     assert_eq!(routers[0].table().len(), 0);
     speaker.enable("a").unwrap();
     wait_for("a", || routers[0].table().len() == 1).await;
+}
+
+#[tokio::test]
+async fn who_did_not_agree_to_the_family_is_not_the_first() {
+    let (routers, neighbors) = three_of(31, &[], [&[2], &[1, 2], &[1, 2]]).await;
+    let speaker = start(neighbors);
+    established(&speaker).await;
+    speaker.apply([announce(route(1))]).unwrap();
+    let why = waiting(&speaker, "c", 1).unwrap();
+    assert_eq!(why.first.as_deref(), Some("b"));
+    let refused = Delivery::Refused(Refusal::FamilyNotNegotiated);
+    assert_eq!(speaker.route("a", &key(&route(1))).unwrap().delivery, refused);
+    wait_for("b and c", || {
+        routers[1..].iter().all(|router| router.table().len() == 1)
+    })
+    .await;
+    assert_eq!(routers[0].table().len(), 0);
 }

@@ -12,7 +12,7 @@ fn messages(mut dump: &[u8]) -> Vec<(u8, u8)> {
     let mut messages = Vec::new();
     while dump.len() >= 12 {
         assert_eq!(dump[4..6], [0, 17], "BGP4MP_ET");
-        let length = u32::from_be_bytes(dump[8..12].try_into().unwrap()) as usize;
+        let length = u32::from_be_bytes([dump[8], dump[9], dump[10], dump[11]]) as usize;
         // Microseconds, AS numbers, interface, family, two IPv4 addresses, marker, length.
         if dump[7] != 5 {
             messages.push((dump[7], dump[12 + 4 + 8 + 4 + 8 + 18]));
