@@ -12,7 +12,7 @@
 //!
 //! What is told already stays as it is where something new waits. Pure but for the wake-ups; time comes from the callers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -93,6 +93,8 @@ struct State {
     kinds: HashMap<Shape, Kind>,
     /// Rules that a first has parked, until it has kept them.
     parked: HashMap<NlriKey, Parked>,
+    /// Kinds of which a process before this one had parked a rule: that it announced others proves nothing.
+    doubted: HashSet<Shape>,
     /// Counts what may let a rule go out, or keep it back.
     version: u64,
 }
@@ -376,16 +378,39 @@ impl Seat {
         }
     }
 
-    /// Rules of these kinds were announced before this process began.
+    /// A process before this one had parked these rules here, and rules of these kinds.
+    pub(crate) fn parked_before(
+        &self,
+        keys: impl Iterator<Item = NlriKey>,
+        kinds: impl Iterator<Item = Shape>,
+    ) {
+        let mut state = lock(&self.canary.state);
+        for key in keys {
+            state.parked.entry(key).or_insert_with(|| Parked {
+                first: self.name.clone(),
+                due: None,
+            });
+        }
+        state.doubted.extend(kinds);
+        state.changed();
+    }
+
+    /// Rules of these kinds are kept here.
     pub(crate) fn known(&self, kinds: impl Iterator<Item = Shape>) {
         let mut state = lock(&self.canary.state);
-        let before = state.kinds.len();
+        let mut changed = false;
         for kind in kinds {
-            state.kinds.insert(kind, Kind::Kept);
+            changed |= !matches!(state.kinds.insert(kind, Kind::Kept), Some(Kind::Kept));
         }
-        if before != state.kinds.len() {
+        if changed {
             state.changed();
         }
+    }
+
+    /// Rules of these kinds were announced before this process began.
+    pub(crate) fn known_before(&self, kinds: impl Iterator<Item = Shape>) {
+        let doubted = lock(&self.canary.state).doubted.clone();
+        self.known(kinds.filter(|kind| !doubted.contains(kind)));
     }
 
     /// Does what is due; `trial` says what this neighbour has of a kind that it tries, `fate` of a rule that it parked.
@@ -608,6 +633,38 @@ mod tests {
         assert_eq!(b.waits(&key(1), kind(1)), None);
         b.leave();
         assert_eq!(first(&a, 1), Some((None, Because::Tried)), "nobody has a session");
+    }
+
+    #[test]
+    fn what_was_parked_before_a_restart_waits_and_its_kind_is_new() {
+        let now = Instant::now();
+        let [a, b, _] = three(now);
+        a.parked_before([key(1)].into_iter(), [kind(1)].into_iter());
+        b.known_before([kind(1), kind(2)].into_iter());
+        assert_eq!(first(&b, 1), Some((Some("a".into()), Because::Parked)));
+        assert_eq!(
+            a.asking().waits(&key(1), kind(1)),
+            None,
+            "its own quarantine holds it"
+        );
+        assert_eq!(b.waits(&key(3), kind(1)), None, "it tries the kind");
+        let waiting = a.asking().waits(&key(4), kind(1)).map(|waiting| waiting.first);
+        assert_eq!(waiting, Some(Some("b".into())));
+        assert_eq!(first(&a, 2), None, "another kind is known");
+    }
+
+    #[test]
+    fn what_is_proven_in_the_middle_of_a_trial_is_decided_again() {
+        let now = Instant::now();
+        let [a, b, c] = three(now);
+        assert_eq!(a.waits(&key(1), kind(1)), None);
+        let version = b.version();
+        c.known([kind(1)].into_iter());
+        assert!(b.version() > version);
+        assert_eq!(first(&b, 1), None);
+        let version = b.version();
+        c.known([kind(1)].into_iter());
+        assert_eq!(b.version(), version, "that is no news");
     }
 
     #[test]

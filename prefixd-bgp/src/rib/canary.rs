@@ -23,10 +23,10 @@ impl Rib {
         self.readmit();
     }
 
-    /// What is desired before the first session was announced by the process before this one.
+    /// What is desired before the first session was announced by the process before this one, unless it waited.
     pub(crate) fn knows_what_is_desired(&self) {
         if let Some(seat) = &self.seat {
-            seat.known(self.slots.iter().filter_map(|(id, ..)| self.kind(id)));
+            seat.known_before(self.slots.iter().filter_map(|(id, ..)| self.kind(id)));
         }
     }
 
@@ -85,6 +85,18 @@ impl Rib {
         if let Some(seat) = &self.seat {
             seat.parked(route.rule.key(), Shape::of(&route.rule, route.action));
         }
+    }
+
+    /// What a process before this one had parked here is not told to the others either.
+    pub(super) fn tell_restored(&self) {
+        let Some(seat) = &self.seat else { return };
+        let remembered = self.quarantine.remembered();
+        let rules = remembered.rules.iter().filter(|rule| rule.held);
+        let kinds = rules.clone().map(|rule| rule.shape);
+        seat.parked_before(
+            rules.map(|rule| rule.key.clone()),
+            kinds.chain(remembered.shapes.iter().map(|(shape, _)| *shape)),
+        );
     }
 
     fn kind(&self, id: Id) -> Option<Shape> {

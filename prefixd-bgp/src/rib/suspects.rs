@@ -220,6 +220,7 @@ impl Rib {
     /// Goes on from what a process before this one knew.
     pub(crate) fn remember(&mut self, remembered: Remembered, now: Instant) {
         self.quarantine.restore(remembered, now);
+        self.tell_restored();
         self.readmit();
     }
 

@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use prefixd_bgp::{Because, CanaryConfig, Delivery, NeighborConfig, Refusal, SessionPhase, Speaker, Waiting};
+use prefixd_bgp::{
+    Because, CanaryConfig, Delivery, NeighborConfig, Refusal, SessionPhase, Speaker, Stop, Waiting,
+};
 
 use crate::harness::*;
 
@@ -141,4 +143,38 @@ async fn who_did_not_agree_to_the_family_is_not_the_first() {
     })
     .await;
     assert_eq!(routers[0].table().len(), 0);
+}
+
+#[tokio::test]
+async fn a_restart_tells_nobody_what_one_has_parked() {
+    let (routers, neighbors) = three(41, &[4]).await;
+    let speaker = start(neighbors.clone());
+    established(&speaker).await;
+    speaker.apply((1..=RULES).map(route).map(announce)).unwrap();
+    let rest = RULES as usize - 1;
+    for router in &routers {
+        wait_for("all but one", || router.table().len() == rest).await;
+    }
+    let (_, remembered) = speaker.remembered("a").unwrap();
+    let text = "an upgrade".to_owned();
+    speaker.shutdown(Stop::Restart { text }, PATIENCE).await;
+
+    let speaker = Speaker::start(config(neighbors)).unwrap();
+    speaker.apply((1..=RULES).map(route).map(announce)).unwrap();
+    speaker.remember("a", remembered).unwrap();
+    speaker.open();
+    established(&speaker).await;
+    for (name, router) in NAMES.into_iter().zip(&routers) {
+        // One of them tries the kind again; the others have it after that.
+        wait_for("all but one, and nothing else", || {
+            speaker.counts(name).unwrap().advertised == rest && router.table().len() == rest
+        })
+        .await;
+        assert!(!router.table().contains(key(&route(4)).as_bytes()), "{name}");
+    }
+    for name in ["b", "c"] {
+        let why = waiting(&speaker, name, 4).unwrap();
+        assert_eq!((why.first.as_deref(), why.because), (Some("a"), Because::Parked));
+    }
+    assert_eq!(routers.each_ref().map(Deadly::deaths), [2, 0, 0]);
 }
