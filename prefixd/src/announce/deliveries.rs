@@ -111,14 +111,21 @@ impl Deliveries<'_> {
         delivery
     }
 
-    /// Whether no established neighbour has a rule still to be written.
+    /// Whether no established neighbour has a rule still to be written. What waits for another neighbour, or for room, is
+    /// told again when that changes.
     fn is_settled(&self, id: MitigationId) -> bool {
         let holdings = self.announcer.inner().holdings(id);
         let is_done = |neighbor: &str, key| {
             matches!(
                 self.at(neighbor, key),
                 Some(
-                    At::Advertised | At::OverBudget(_) | At::Probation | At::Quarantined(_) | At::Refused(_)
+                    At::Advertised
+                        | At::OverBudget(_)
+                        | At::Displaced(_)
+                        | At::Probation
+                        | At::Quarantined(_)
+                        | At::Waiting(_)
+                        | At::Refused(_)
                 )
             )
         };

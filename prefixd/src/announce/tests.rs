@@ -9,7 +9,7 @@ use prefixd_api::mitigation::{Delivery, EndReason, MitigationStatus, Severity};
 use prefixd_api::resource::{Announcement, AnnouncementForm, PeerState};
 use prefixd_api::rule::Action;
 use prefixd_bgp::flowspec::{BytesPerSecond, Family};
-use prefixd_bgp::{Change, HoldTime, Limits, Route, SpeakerConfig, Stop, Target};
+use prefixd_bgp::{CanaryConfig, Change, HoldTime, Limits, Route, SpeakerConfig, Stop, Target};
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr};
 use std::slice::from_ref;
@@ -637,6 +637,55 @@ async fn a_session_that_comes_or_goes_tells_how_its_mitigations_stand() {
         .await;
     assert_eq!(session(&mut feed).await, ("router".to_owned(), PeerState::Idle));
     assert_eq!(told(&announcer, &mut feed, 2).await, [nowhere; 2]);
+    watch.abort();
+}
+
+/// Two routers that are alike, so that one is told what is new for the other.
+#[tokio::test]
+async fn what_waits_for_another_neighbour_is_told_and_told_again() {
+    let ours = Ipv4Addr::new(127, 41, 8, 1);
+    let alike = CanaryConfig {
+        group: "alike".into(),
+        wait: Duration::from_secs(3600),
+    };
+    let (mut routers, mut neighbors) = (Vec::new(), Vec::new());
+    for (name, last) in [("a", 2), ("b", 3)] {
+        let theirs = Ipv4Addr::new(127, 41, 8, last);
+        let passive = NeighborConfig {
+            passive: true,
+            ..neighbor("prefixd", ours, 179)
+        };
+        let router = speaker(Some(theirs), last, vec![passive]);
+        neighbors.push(NeighborConfig {
+            local_address: Some(ours.into()),
+            canary: Some(alike.clone()),
+            ..neighbor(name, theirs, router.local_addrs()[0].port())
+        });
+        router.open();
+        routers.push(router);
+    }
+    let announcer = Arc::new(announcer(
+        speaker(None, 1, neighbors),
+        vec![named("a", true), named("b", true)],
+    ));
+    let mut feed = announcer.ephemeral().subscribe();
+    let watching = Arc::clone(&announcer);
+    let watch = tokio::spawn(async move { watching.watch_sessions().await });
+    announcer.speaker.open();
+    for _ in &routers {
+        assert_eq!(session(&mut feed).await.1, PeerState::Established);
+    }
+    let one = [mitigation(&announcer, 1, &police())];
+    announcer.project(&state(&one), ids(&one));
+    let delivery = |established| Delivery {
+        established,
+        advertised: 1,
+        unsupported: 0,
+    };
+    assert_eq!(told(&announcer, &mut feed, 1).await, [delivery(2)]);
+    // The other is told it in the place of the first.
+    announcer.speaker.disable("a", "line card").unwrap();
+    while told(&announcer, &mut feed, 1).await != [delivery(1)] {}
     watch.abort();
 }
 
