@@ -1,6 +1,6 @@
 //! Changing what a live mitigation does.
 
-use super::create::{TRIED, explain, matches, ranges, seconds, show};
+use super::create::{DetailArgs, TRIED, explain, matches, ranges, seconds, show};
 use super::{action_type, sheet};
 use crate::failure::Failure;
 use crate::lookup;
@@ -8,8 +8,8 @@ use crate::session::Session;
 use clap::Args;
 use prefixd_api::operation::AdjustRequest;
 use prefixd_api::rate::BitsPerSecond;
-use prefixd_api::rule::{Action, ActionType, Dscp, MatchRequest, Ranges, RouteTarget};
-use prefixd_api::show::{parse_si, parse_span, relative, short_id, si};
+use prefixd_api::rule::{Action, ActionType, MatchRequest, Ranges};
+use prefixd_api::show::{parse_span, relative, short_id, si};
 use std::time::Duration;
 
 /// Any port, as people say it.
@@ -31,24 +31,8 @@ pub(super) struct AdjustArgs {
     /// mark, police, redirect_vrf, redirect_ip, discard or rtbh
     #[arg(long, value_parser = action_type, value_name = "ACTION")]
     action: Option<ActionType>,
-    /// Bits per second, for police: 5M, 1.2G
-    #[arg(long, value_parser = parse_si, value_name = "BPS")]
-    rate: Option<u64>,
-    /// Packets per second, for police instead of bits
-    #[arg(long, value_parser = parse_si, value_name = "PPS", conflicts_with = "rate")]
-    rate_pps: Option<u64>,
-    /// The VRF's, for redirect_vrf: 65010:100, 192.0.2.1:7
-    #[arg(long, value_name = "TARGET")]
-    route_target: Option<RouteTarget>,
-    /// Where redirect_ip sends it
-    #[arg(long, value_name = "IP")]
-    next_hop: Option<std::net::IpAddr>,
-    /// Send only a copy there
-    #[arg(long, requires = "next_hop")]
-    copy: bool,
-    /// The DSCP that mark sets
-    #[arg(long, value_name = "DSCP")]
-    dscp: Option<Dscp>,
+    #[command(flatten)]
+    detail: DetailArgs,
     /// Have routers sample what the rules match: true or false
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     sample: Option<bool>,
@@ -118,12 +102,12 @@ impl AdjustArgs {
     fn into_request(self) -> Result<AdjustRequest, Failure> {
         Ok(AdjustRequest {
             action: self.action,
-            rate_bps: self.rate.map(BitsPerSecond),
-            rate_pps: self.rate_pps,
-            route_target: self.route_target,
-            next_hop: self.next_hop,
-            copy: self.copy,
-            dscp: self.dscp,
+            rate_bps: self.detail.rate.map(BitsPerSecond),
+            rate_pps: self.detail.rate_pps,
+            route_target: self.detail.route_target,
+            next_hop: self.detail.next_hop,
+            copy: self.detail.copy,
+            dscp: self.detail.dscp,
             sample: self.sample,
             ttl_seconds: self.ttl.map(seconds).transpose()?,
             dst_ports: self.ports.as_deref().map(ports).transpose()?,

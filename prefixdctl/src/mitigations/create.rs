@@ -52,6 +52,29 @@ pub(super) struct PreviewArgs {
     reason: Option<String>,
 }
 
+/// What belongs to an action.
+#[derive(Args, Debug)]
+pub(super) struct DetailArgs {
+    /// Bits per second, for police: 5M, 1.2G
+    #[arg(long, value_parser = parse_si, value_name = "BPS")]
+    pub(super) rate: Option<u64>,
+    /// Packets per second, for police instead of bits
+    #[arg(long, value_parser = parse_si, value_name = "PPS", conflicts_with = "rate")]
+    pub(super) rate_pps: Option<u64>,
+    /// The VRF's, for redirect_vrf: 65010:100, 192.0.2.1:7
+    #[arg(long, value_name = "TARGET")]
+    pub(super) route_target: Option<RouteTarget>,
+    /// Where redirect_ip sends it
+    #[arg(long, value_name = "IP")]
+    pub(super) next_hop: Option<std::net::IpAddr>,
+    /// Send only a copy there
+    #[arg(long, requires = "next_hop")]
+    pub(super) copy: bool,
+    /// The DSCP that mark sets
+    #[arg(long, value_name = "DSCP")]
+    pub(super) dscp: Option<Dscp>,
+}
+
 /// What is asked for.
 #[derive(Args, Debug)]
 struct WantedArgs {
@@ -64,24 +87,8 @@ struct WantedArgs {
     /// mark, police, redirect_vrf, redirect_ip or discard; the playbook's by default
     #[arg(long, value_parser = action_type, value_name = "ACTION")]
     action: Option<ActionType>,
-    /// Bits per second, for police: 5M, 1.2G
-    #[arg(long, value_parser = parse_si, value_name = "BPS")]
-    rate: Option<u64>,
-    /// Packets per second, for police instead of bits
-    #[arg(long, value_parser = parse_si, value_name = "PPS", conflicts_with = "rate")]
-    rate_pps: Option<u64>,
-    /// The VRF's, for redirect_vrf: 65010:100, 192.0.2.1:7
-    #[arg(long, value_name = "TARGET")]
-    route_target: Option<RouteTarget>,
-    /// Where redirect_ip sends it
-    #[arg(long, value_name = "IP")]
-    next_hop: Option<std::net::IpAddr>,
-    /// Send only a copy there
-    #[arg(long, requires = "next_hop")]
-    copy: bool,
-    /// The DSCP that mark sets
-    #[arg(long, value_name = "DSCP")]
-    dscp: Option<Dscp>,
+    #[command(flatten)]
+    detail: DetailArgs,
     /// Have routers sample what the rules match
     #[arg(long)]
     sample: bool,
@@ -167,12 +174,12 @@ impl WantedArgs {
             victim_ip: self.victim.to_string(),
             vector: self.vector,
             action: self.action,
-            rate_bps: self.rate.map(BitsPerSecond),
-            rate_pps: self.rate_pps,
-            route_target: self.route_target,
-            next_hop: self.next_hop,
-            copy: self.copy,
-            dscp: self.dscp,
+            rate_bps: self.detail.rate.map(BitsPerSecond),
+            rate_pps: self.detail.rate_pps,
+            route_target: self.detail.route_target,
+            next_hop: self.detail.next_hop,
+            copy: self.detail.copy,
+            dscp: self.detail.dscp,
             sample: self.sample,
             ttl_seconds: self.ttl.map(seconds).transpose()?,
             dst_ports: ranges(&self.ports)?,
