@@ -132,7 +132,7 @@ impl Engine {
             commit.boxed()
         };
         let mut work = maybe_done(commit);
-        // The first step gives the rows to the store, before anything else is done here.
+        // The first step gives the rows of a small one to the store, before anything else is done here.
         let _ = (&mut work).now_or_never();
         self.commit = Some(Committing {
             sealed,

@@ -153,7 +153,7 @@ pub struct Engine {
     pub(super) next_reconcile: Instant,
     pub(super) reconciling: Option<Reconciling>,
     next_prune: Instant,
-    /// Answers that were kept since the last pruning: many bring the next one forward.
+    /// Answers that were kept since old ones were last forgotten: many bring the next time forward.
     pub(super) kept: u64,
     pub(super) pruning: Option<AbortOnDropHandle<()>>,
     next_forget: Instant,
