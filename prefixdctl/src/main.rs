@@ -36,6 +36,7 @@ mod output;
 mod page;
 mod peers;
 mod reload;
+mod rendered;
 mod report;
 mod safelist;
 mod series;

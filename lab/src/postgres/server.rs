@@ -78,6 +78,8 @@ impl Server {
                 "synchronous_commit=on",
                 "full_page_writes=on",
                 "max_wal_size=4GB",
+                "min_wal_size=1GB",
+                "shared_buffers=128MB",
             ]
         } else {
             &[
@@ -86,9 +88,10 @@ impl Server {
                 "full_page_writes=off",
                 "max_connections=300",
                 "max_wal_size=256MB",
+                "shared_buffers=64MB",
             ]
         };
-        for setting in settings.iter().chain(&["shared_buffers=64MB", "jit=off"]) {
+        for setting in settings.iter().chain(&["jit=off"]) {
             command.arg("-c").arg(setting);
         }
         Ok(command)

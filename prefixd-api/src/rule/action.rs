@@ -486,7 +486,7 @@ impl FromStr for Action {
             _ => None,
         };
         parsed.ok_or_else(|| {
-            format!("{text:?} is no action such as discard, police 5 Mbit/s, police 1000 packets/s, redirect vrf 65010:100, redirect to 192.0.2.9 (copy), mark 46, rtbh")
+            format!("{text:?} is no action such as discard, police 5 Mbit/s, police 1000 packets/s, redirect vrf 65010:100, redirect to 192.0.2.9, redirect to 192.0.2.9 copy, mark 46, rtbh")
         })
     }
 }

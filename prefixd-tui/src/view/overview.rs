@@ -272,9 +272,17 @@ fn peer_line(app: &App, peer: &Peer) -> Line {
                 .as_ref()
                 .is_some_and(|on_loss| on_loss.keeps_seconds > 0);
             let kept = if keeps { "  keeps" } else { "" };
+            let missing = peer.rules_over_budget + peer.rules_quarantined + peer.rules_unsupported;
+            let (missing, meaning) = match missing {
+                0 => (String::new(), Meaning::Ok),
+                some => (format!("  {} not there", count(some)), Meaning::Warn),
+            };
             (
-                format!("up {since}  {} rules{kept}", count(peer.rules_advertised)),
-                Meaning::Ok,
+                format!(
+                    "up {since}  {} rules{missing}{kept}",
+                    count(peer.rules_advertised)
+                ),
+                meaning,
             )
         }
         PeerState::Disabled => {

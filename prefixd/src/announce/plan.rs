@@ -100,6 +100,8 @@ pub(super) enum What {
     Rate,
     /// A redirect to the route target of a 4-byte AS.
     RedirectToFourOctetAs,
+    /// A redirect, or a copy, to an address.
+    RedirectToAddress,
     /// `port` beside `dport` or `sport`.
     PortBesideOthers,
     /// Ports without a protocol that is TCP or UDP alone.
@@ -135,6 +137,7 @@ impl What {
                     route_target: RouteTarget::As4 { .. }
                 }
             ),
+            Self::RedirectToAddress => rule.action.kind() == ActionType::RedirectIp,
             Self::PortBesideOthers => {
                 let has_others = !matches.dst_ports.is_empty() || !matches.src_ports.is_empty();
                 has_others && !matches.ports.is_empty()
@@ -159,6 +162,7 @@ impl fmt::Display for What {
         f.write_str(match self {
             Self::Rate => "a rate above 0",
             Self::RedirectToFourOctetAs => "a redirect to the route target of a 4-byte AS",
+            Self::RedirectToAddress => "a redirect to an address",
             Self::PortBesideOthers => "port beside dport or sport",
             Self::PortsOfNoProtocol => "ports without TCP or UDP",
             Self::RangesOnBothSides => "ranges of source and of destination ports",
@@ -232,6 +236,11 @@ pub(super) const fn inabilities(profile: Profile) -> &'static [Inability] {
         refused(What::FlagsThatAreClear, Vendor, NOT_INSTALLED),
         refused(What::LastFragment, Vendor, "Huawei NE does not know it"),
         refused(What::LongPackets, Vendor, "Huawei NE takes lengths to 9600"),
+        warned(
+            What::RedirectToAddress,
+            Vendor,
+            "Huawei NE reads the encoding of an older draft unless the neighbour has `redirect ip rfc-compatible`",
+        ),
     ];
     const FRR: &[Inability] = &[
         warned(What::Rate, Project, "FRR does not enforce rates"),
@@ -273,6 +282,11 @@ mod tests {
                 What::RedirectToFourOctetAs,
                 vec!["then redirect vrf 4200000000:7"],
                 vec!["then redirect vrf 65010:7", "then redirect vrf 192.0.2.1:7"],
+            ),
+            (
+                What::RedirectToAddress,
+                vec!["then redirect to 192.0.2.9", "then redirect to 192.0.2.9 copy"],
+                vec!["then redirect vrf 65010:7", "then discard"],
             ),
             (
                 What::PortBesideOthers,

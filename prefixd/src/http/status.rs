@@ -12,7 +12,7 @@ use prefixd_api::control::{ControlScope, Stop};
 use prefixd_api::mitigation::MitigationStatus;
 use prefixd_api::problem::{Code, Problem};
 use prefixd_api::resource::{
-    AnnouncementForm, EngineHealth, Health, HealthDetail, Mode, PeerState, Stats, StoreHealth, Usage,
+    AnnouncementForm, EngineHealth, Health, HealthDetail, Mode, Peer, PeerState, Stats, StoreHealth, Usage,
 };
 use std::collections::BTreeMap;
 
@@ -106,6 +106,37 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Response, Failure> {
     Err(Problem::new(Code::StoreUnavailable, "not ready")
         .with_retry_after(1)
         .into())
+}
+
+/// Rules that a router does not have because it holds as many as it may.
+fn over_budget(peer: &Peer) -> Option<String> {
+    if peer.rules_over_budget == 0 {
+        return None;
+    }
+    let budget = peer
+        .rules_budget
+        .map_or_else(String::new, |max| format!(" of {max}"));
+    let displaced = match peer.rules_displaced {
+        0 => String::new(),
+        some => format!(" ({some} of them had been sent before more important ones took their places)"),
+    };
+    Some(format!(
+        "{} rules{displaced} wait for a place in the budget{budget} of {}; prefixdctl peers rib {} lists them, \
+         prefixdctl peers show {} says where the bound comes from",
+        peer.rules_over_budget, peer.name, peer.name, peer.name
+    ))
+}
+
+/// Rules that a router will be told later, which is as it should be.
+fn held_back(peer: &Peer) -> Option<String> {
+    match (peer.rules_on_probation, peer.rules_waiting) {
+        (0, 0) => None,
+        (probation, waiting) => Some(format!(
+            "at {}, {probation} rules that may have ended its session wait to be tried one by one, and {waiting} of a kind that is \
+             new to its profile wait until another neighbour has kept them",
+            peer.name
+        )),
+    }
 }
 
 /// How its parts are.
@@ -207,6 +238,7 @@ pub(super) async fn detail(
             peer.name, peer.rules_quarantined, peer.name
         ));
     }
+    reasons.extend(peers.iter().filter_map(over_budget));
     let paused = snapshot.state.paused.values().map(|paused| {
         format!(
             "{} is paused by {} since {}: {}; its bans are stored and not acted on",
@@ -217,6 +249,7 @@ pub(super) async fn detail(
         status: if reasons.is_empty() { "healthy" } else { "degraded" }.to_owned(),
         reasons,
         notes: notes
+            .chain(peers.iter().filter_map(held_back))
             .chain(wider)
             .chain(given_up)
             .chain(paused)

@@ -6,6 +6,7 @@ mod access;
 mod adjust;
 mod bad_input;
 mod breaker;
+mod budget;
 mod canary;
 mod config;
 mod control;

@@ -2,6 +2,8 @@
 
 use super::{action_type, sheet};
 use crate::failure::Failure;
+use crate::output::print;
+use crate::rendered::{self, Syntax};
 use crate::session::Session;
 use clap::Args;
 use prefixd_api::client::Error;
@@ -50,6 +52,9 @@ pub(super) struct PreviewArgs {
     /// As for create; nothing keeps it
     #[arg(long, value_name = "TEXT", hide = true)]
     reason: Option<String>,
+    /// Write the rules as each neighbour would get them, as a router's configuration
+    #[arg(long = "as", value_name = "SYNTAX")]
+    syntax: Option<Syntax>,
 }
 
 /// What belongs to an action.
@@ -144,7 +149,14 @@ impl CreateArgs {
 impl PreviewArgs {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         let reason = self.reason.unwrap_or_else(|| TRIED.to_owned());
-        preview(session, self.wanted.into_request(reason)?).await
+        let request = self.wanted.into_request(reason)?;
+        let Some(syntax) = self.syntax else {
+            return preview(session, request).await;
+        };
+        session.no_rendering()?;
+        let preview = session.client.preview_mitigation(&request).await?;
+        print(&syntax.write(&rendered::of_preview(&preview)))?;
+        refused(preview)
     }
 }
 
@@ -162,6 +174,10 @@ pub(super) fn show(session: &Session, preview: MitigationPreview) -> Result<(), 
     session
         .out
         .sheet(&preview, |view| sheet::preview(&preview, view))?;
+    refused(preview)
+}
+
+fn refused(preview: MitigationPreview) -> Result<(), Failure> {
     match preview.problem {
         Some(problem) => Err(Error::Problem(Box::new(problem)).into()),
         None => Ok(()),

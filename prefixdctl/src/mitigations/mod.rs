@@ -15,9 +15,11 @@ pub(crate) use create::explain;
 pub(crate) use sheet::announcements;
 
 use crate::failure::Failure;
+use crate::output::print;
 use crate::page::{PageArgs, Pages};
+use crate::rendered::Syntax;
 use crate::session::Session;
-use crate::{events, lookup};
+use crate::{events, lookup, rendered};
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use prefixd_api::client::{MitigationQuery, Page};
@@ -182,17 +184,26 @@ impl ListArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  prefixdctl mitigations get 9c01d3e4
-  prefixdctl mit get 9c01d3e4 -o json")]
+  prefixdctl mitigations get 9c01d3e4 -o json
+  prefixdctl mit get 9c01d3e4 --as junos")]
 struct GetArgs {
     /// Identifier, or its beginning or end
     id: String,
+    /// Write the rules as each neighbour has them, as a router's configuration
+    #[arg(long = "as", value_name = "SYNTAX")]
+    syntax: Option<Syntax>,
 }
 
 impl GetArgs {
     async fn run(self, session: &Session) -> Result<(), Failure> {
+        if self.syntax.is_some() {
+            session.no_rendering()?;
+        }
         let id = lookup::mitigation(session, &self.id).await?;
         let detail = session.client.mitigation(id).await?.value;
+        if let Some(syntax) = self.syntax {
+            return print(&syntax.write(&rendered::of_mitigation(&detail)));
+        }
         session.out.one(&detail, |view| sheet::detail(&detail, view))
     }
 }

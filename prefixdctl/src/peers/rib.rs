@@ -1,8 +1,9 @@
 //! What a neighbour should hold and was told.
 
 use crate::failure::Failure;
-use crate::output::{Cell, Column, Place, Row, Tone};
+use crate::output::{Cell, Column, Place, Row, Tone, print};
 use crate::page::{PageSize, Pages};
+use crate::rendered::{Entry, Syntax};
 use crate::session::Session;
 use clap::Args;
 use prefixd_api::peer::RibRoute;
@@ -13,17 +14,23 @@ use prefixd_api::show::{relative, short_id};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  prefixdctl peers rib edge1
-  prefixdctl peers rib edge1 --all -o json")]
+  prefixdctl peers rib edge1 --all -o json
+  prefixdctl peers rib edge1 --all --as iosxr")]
 pub(super) struct RibArgs {
     /// Its name in the configuration
     name: String,
     #[command(flatten)]
     size: PageSize,
+    /// Write the rules as a router's configuration
+    #[arg(long = "as", value_name = "SYNTAX")]
+    syntax: Option<Syntax>,
 }
 
 impl RibArgs {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        if self.syntax.is_some() {
+            session.no_rendering()?;
+        }
         let (client, name) = (&session.client, self.name.as_str());
         let pages = self
             .size
@@ -35,7 +42,26 @@ impl RibArgs {
                 })
             })
             .await?;
+        if let Some(syntax) = self.syntax {
+            let entries: Vec<Entry> = pages.items.iter().map(entry).collect();
+            return print(&syntax.write(&entries));
+        }
         session.out.list(&pages)
+    }
+}
+
+/// A route that nobody wants any more has no text: its NLRI is all that is known.
+fn entry(route: &RibRoute) -> Entry {
+    let reason = route.reason.as_ref().map(|reason| format!(": {reason}"));
+    let nlri = route.rule.is_none().then(|| format!("  nlri {}", route.nlri));
+    Entry {
+        about: vec![format!(
+            "{}{}{}",
+            route.state,
+            reason.unwrap_or_default(),
+            nlri.unwrap_or_default()
+        )],
+        rule: route.rule.clone(),
     }
 }
 

@@ -206,6 +206,63 @@ fn what_each_neighbour_has_of_a_rule_is_shown() {
 }
 
 #[test]
+fn rules_are_written_for_tickets_as_each_neighbour_has_them() {
+    let rule = "dst 203.0.113.10/32 proto udp dport 27015 then discard";
+    let wider = "dst 203.0.113.10/32 proto udp dport 27000-27100 then discard";
+    let at = |neighbor: &str, rule: &str, form: &str| {
+        json!({"neighbor": neighbor, "rule": rule, "original": rule, "form": form, "part": 1, "parts": 1, "nlri": "01",
+               "state": "advertised", "reason": null})
+    };
+    let mut refused = at("edge4", rule, "refused");
+    refused["state"] = json!("refused");
+    refused["reason"] = json!("it cannot");
+    let mut shown = detail();
+    shown["announcements"] = json!([
+        at("edge1", rule, "exact"),
+        at("edge2", wider, "widened"),
+        at("edge3", rule, "exact"),
+        refused
+    ]);
+    let mut ended = detail();
+    ended["announcements"] = json!([]);
+    let rib = json!({"count": 1, "next_cursor": null, "routes": [
+        {"nlri": "01", "afi_safi": "ipv4-flowspec", "rule": rule, "action": null, "state": "queued", "reason": null,
+         "written_at": null, "until": null, "mitigations": []}]});
+    let daemon = Daemon::new([
+        (get(&format!("/v1/mitigations/{FIRST}")), ok(&shown)),
+        (get(&format!("/v1/mitigations/{SECOND}")), ok(&ended)),
+        (get("/v1/peers/edge1/rib?limit=100"), ok(&rib)),
+    ]);
+    let wrote = |arguments: &[&str]| text(&daemon.ctl(arguments).stdout).to_owned();
+    let junos = wrote(&["mit", "get", FIRST, "--as", "junos"]);
+    let entry = |heads: &str, rule: &str, ports: &str| {
+        let route = "set routing-options flow route prefixd-203-0-113-10-32";
+        format!(
+            "{heads}# {rule}\n{route} match destination 203.0.113.10/32\n{route} match protocol udp\n\
+             {route} match destination-port {ports}\n{route} then discard\n"
+        )
+    };
+    let expected = [
+        entry("# edge1  advertised\n# edge3  advertised\n", rule, "27015"),
+        entry("# edge2  advertised\n", wider, "27000-27100"),
+        format!("# edge4  refused: it cannot  {rule}\n"),
+    ];
+    assert_eq!(junos, expected.join("\n"));
+    let decided = wrote(&["mit", "get", SECOND, "--as", "frr"]);
+    assert!(
+        decided.starts_with("! decided; at no neighbour\n! dst "),
+        "{decided}"
+    );
+    let rib = wrote(&["peers", "rib", "edge1", "--as", "iosxr"]);
+    assert!(
+        rib.starts_with(&format!("! queued\n! {rule}\nclass-map type traffic match-all ")),
+        "{rib}"
+    );
+    let both = daemon.ctl(&["mit", "get", FIRST, "--as", "junos", "-o", "json"]);
+    assert_eq!(both.status.code(), Some(5), "{both:?}");
+}
+
+#[test]
 fn a_preview_asks_nobody_and_says_what_create_would() {
     let made = json!({
         "outcome": "created", "mitigation": mitigation(FIRST),

@@ -44,6 +44,20 @@ impl fmt::Display for Store {
     }
 }
 
+/// A new cluster makes and zeroes each file of its log while a commit waits for it. One that has run for a while only
+/// takes the old ones again: so does this one from here on.
+async fn has_run_for_a_while(postgres: &Postgres) -> anyhow::Result<()> {
+    const FILES: u32 = 60;
+    postgres
+        .sql(&format!(
+            "DO $$ BEGIN FOR i IN 1..{FILES} LOOP PERFORM pg_logical_emit_message(false, 'bench', 'x'); \
+             PERFORM pg_switch_wal(); END LOOP; END $$"
+        ))
+        .await?;
+    postgres.sql("CHECKPOINT").await?;
+    Ok(())
+}
+
 /// A running daemon with what it needs.
 pub(crate) struct Rig {
     // In this order they are dropped: the daemon first, what it uses after it.
@@ -73,6 +87,7 @@ impl Rig {
                     directory: Some(arguments.directory.clone()),
                 };
                 let postgres = Postgres::start(options).await?;
+                has_run_for_a_while(&postgres).await?;
                 let url = postgres.database().await?;
                 (Some(postgres), url)
             }
