@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 
 # What tests, benchmarks and the demo need besides Rust, make and a C compiler: Debian packages.
-TEST_PACKAGES := bird2 frr gobgpd exabgp postgresql
+TEST_PACKAGES := bird2 frr gobgpd exabgp postgresql bgpdump
 DEMO_PACKAGES := bird2
 
 .DEFAULT_GOAL := help
@@ -17,7 +17,7 @@ help: ## List the commands
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make demo DEMO=plain       the demo without the console: prints each step, fails when a rule was wrong"
-	@echo "  PREFIXD_TEST_ALLOW_MISSING=bird,frr,gobgp,exabgp,postgresql make test"
+	@echo "  PREFIXD_TEST_ALLOW_MISSING=bird,frr,gobgp,exabgp,postgresql,bgpdump make test"
 	@echo "                             skips what needs the named programs, and says so"
 
 setup: ## Install the routers and the database that the tests need (Debian packages)

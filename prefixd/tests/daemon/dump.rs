@@ -1,10 +1,14 @@
 //! Messages of a neighbour, dumped by the daemon and read back.
 
 use crate::support::{Daemon, Setup, wait_for};
+use anyhow::Context as _;
+use lab::debian::Tool;
 use lab::routers::{Kind, Router, RouterConfig};
 use prefixd_api::client::Error;
 use prefixd_api::peer::{PeerOrder, PeerOrderRequest};
+use std::io::Write;
 use std::ops::ControlFlow;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 /// Types of the BGP messages in a dump, with who said each: 4 the router, 7 prefixd (RFC 6396 section 4.4).
@@ -20,6 +24,44 @@ fn messages(mut dump: &[u8]) -> Vec<(u8, u8)> {
         dump = &dump[12 + length..];
     }
     messages
+}
+
+/// What a reader that is not ours makes of it, as the manual page says to call it.
+fn read_by_bgpdump(dump: Vec<u8>) -> anyhow::Result<()> {
+    const BGPDUMP: Tool = Tool {
+        name: "bgpdump",
+        program: "bgpdump",
+        package: "bgpdump",
+    };
+    if !BGPDUMP.available()? {
+        return Ok(());
+    }
+    let mut reader = Command::new(BGPDUMP.find()?)
+        .arg("-")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut input = reader.stdin.take().context("its input")?;
+    // Beside it: it may write more than a pipe holds before it has read everything.
+    let writes = std::thread::spawn(move || input.write_all(&dump));
+    let output = reader.wait_with_output()?;
+    writes
+        .join()
+        .map_err(|_| anyhow::anyhow!("the writer panicked"))??;
+    let text = String::from_utf8_lossy(&output.stdout);
+    for part in [
+        "TYPE: BGP4MP_ET/MESSAGE_LOCAL/Notify\n",
+        "    ERROR CODE  : 6 (Cease)\n",
+        "TYPE: BGP4MP_ET/MESSAGE_LOCAL/Open\n",
+        "TYPE: BGP4MP_ET/MESSAGE/Open\n",
+        "TYPE: BGP4MP_ET/MESSAGE/Keepalive\n",
+        "TYPE: BGP4MP_ET/MESSAGE_LOCAL/Update\n",
+        "LARGE_COMMUNITY: 65010:8955:1\n",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    Ok(())
 }
 
 /// None while the daemon has another dump of it, which it may not know yet to be over.
@@ -104,6 +146,9 @@ async fn the_messages_of_a_neighbour_are_dumped() -> anyhow::Result<()> {
         "{:?}",
         messages(&dump.lock().unwrap())
     );
+
+    let whole = dump.lock().unwrap().clone();
+    read_by_bgpdump(whole)?;
 
     // The bytes are bounded: records come whole or not at all.
     daemon.wait_established(1).await?;

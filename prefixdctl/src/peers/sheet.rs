@@ -8,10 +8,6 @@ use prefixd_api::show::{both, count};
 pub(super) fn sheet(detail: &PeerDetail, view: View) -> String {
     let peer = &detail.peer;
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-    let list = |values: &[String]| match values {
-        [] => "-".to_owned(),
-        values => values.join(", "),
-    };
     let mut pairs = vec![
         ("Neighbour", peer.name.clone()),
         ("Address", format!("{}, AS {}", peer.address, peer.peer_asn)),
@@ -172,7 +168,14 @@ fn forms(peer: &Peer) -> String {
     }
 }
 
-fn agreed(session: &PeerSession) -> [(&'static str, String); 4] {
+fn list(values: &[String]) -> String {
+    match values {
+        [] => "-".to_owned(),
+        values => values.join(", "),
+    }
+}
+
+fn agreed(session: &PeerSession) -> [(&'static str, String); 6] {
     let yes = |it: bool| if it { "yes" } else { "no" }.to_owned();
     let who = if session.dialled {
         "we dialled"
@@ -184,6 +187,8 @@ fn agreed(session: &PeerSession) -> [(&'static str, String); 4] {
             "Connection",
             format!("{} to {}, {who}", session.local, session.remote),
         ),
+        ("We offered", list(&session.offered)),
+        ("4-byte AS", yes(session.four_octet_as)),
         ("TCP-MD5", yes(session.md5)),
         ("TTL security", yes(session.ttl_security)),
         ("Framed refresh", yes(session.enhanced_refresh)),

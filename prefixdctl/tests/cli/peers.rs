@@ -16,7 +16,7 @@ fn peer(state: &str, disabled: &Value) -> Value {
         "on_loss": {"keeps_seconds": 0, "because": "graceful_restart is false for this neighbour"},
         "counters": {}, "last_error": null, "last_error_at": null,
         "session": {
-            "local": "192.0.2.10:4000", "remote": "192.0.2.1:179", "dialled": true, "offered": [], "four_octet_as": true,
+            "local": "192.0.2.10:4000", "remote": "192.0.2.1:179", "dialled": true, "offered": ["ipv4-flowspec", "4-octet-as"], "four_octet_as": true,
             "enhanced_refresh": true, "md5": true, "ttl_security": false
         },
         "last_received": {
@@ -142,6 +142,7 @@ fn a_neighbour_is_shown_with_what_happened_to_it() {
         "received_6_2 3",
         "6/2 Administrative Shutdown: INC-1",
         "192.0.2.10:4000 to 192.0.2.1:179, we dialled",
+        "ipv4-flowspec, 4-octet-as",
         "(7 times)",
         "no session: x",
     ] {
