@@ -3,7 +3,7 @@
 use crate::support::{Daemon, PATIENCE, Setup, ban};
 use anyhow::Context;
 use lab::routers::{Family, Kind, Router, RouterConfig};
-use prefixd_api::client::{EventQuery, MitigationQuery};
+use prefixd_api::client::{EventQuery, GroupQuery, MitigationQuery, Page, ReportQuery};
 use prefixd_api::event::EventOutcome;
 use prefixd_api::mitigation::{EndReason, MitigationStatus};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -71,6 +71,32 @@ async fn a_database_of_the_first_slice_is_taken_over() -> anyhow::Result<()> {
             .iter()
             .any(|entry| entry.prefix.to_string() == "203.0.113.99/32")
     );
+
+    // What the old rows are asked besides: all of it is read, the chain included.
+    let verified = daemon.client.verify_audit(None).await?;
+    assert!(
+        verified.intact && verified.entries > 0 && verified.next_from.is_none(),
+        "{verified:?}"
+    );
+    let groups = daemon.client.groups(&GroupQuery::default()).await?.value.groups;
+    assert!(groups.len() >= 4, "{groups:?}");
+    for group in &groups {
+        let query = ReportQuery {
+            group_id: Some(group.group.group_id),
+            ..ReportQuery::default()
+        };
+        let report = daemon.client.incident(&query).await?;
+        assert!(
+            !report.reports.is_empty() || !report.timeline.is_empty(),
+            "{report:?}"
+        );
+    }
+    let history = daemon
+        .client
+        .history("203.0.113.30/32".parse()?, &Page::default())
+        .await?
+        .value;
+    assert!(!history.items.is_empty(), "{history:?}");
 
     let known = events
         .iter()
