@@ -72,6 +72,11 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: &Arguments, config: Config, log: LogLevel) -> anyhow::Result<()> {
+    // What is allocated is small and of many ages: a huge page is cleared whole for a few kilobytes of it, in the middle
+    // of a commit, and stays for them (docs/benchmarks.md).
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::debug!(%error, "the kernel keeps transparent huge pages: more memory is resident");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let shutdown = Shutdown::default();

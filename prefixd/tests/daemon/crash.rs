@@ -205,6 +205,9 @@ async fn a_neighbour_that_is_down_does_not_stop_the_daemon() -> anyhow::Result<(
         (detail.status.as_str(), detail.peers_established),
         ("degraded", 0)
     );
+    // As the kernel sees it: no huge page is cleared while a commit waits.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid()?))?;
+    assert!(status.contains("THP_enabled:\t0\n"), "{status}");
     bird.restart().await?;
     bird.wait_rules(Family::Ipv4Flow, |rules| !rules.is_empty(), PATIENCE)
         .await?;

@@ -206,6 +206,10 @@ impl Daemon {
             .signal(signal)
     }
 
+    pub(crate) fn pid(&self) -> anyhow::Result<u32> {
+        Ok(self.process.as_ref().context("the daemon does not run")?.pid())
+    }
+
     /// SIGTERM, and waits for the end in order.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
         self.stop_by(Signal::SIGTERM).await
