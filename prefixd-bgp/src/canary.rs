@@ -10,9 +10,13 @@
 //!                                            +- never told (no session, no room): another is first
 //! ```
 //!
-//! What is told already stays as it is where something new waits. Pure but for the wake-ups; time comes from the callers.
+//! What is told already stays as it is where something new waits, and what does less under the same key waits for nobody.
+//! What was found out outlives the process (`memory`), and a change of how long is waited. Pure but for the wake-ups; time
+//! comes from the callers.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod memory;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -21,13 +25,14 @@ use tokio::time::{Duration, Instant};
 use crate::flowspec::NlriKey;
 use crate::rib::Shape;
 use crate::shared::{NeighborShared, lock};
+pub use memory::{RememberedKinds, TriedKind};
 
 /// Which neighbours are alike, and how long one of them tries a new kind of rule for the others.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CanaryConfig {
     /// The same for neighbours that are alike.
     pub group: Arc<str>,
-    /// So long the first must keep a rule before the others are told.
+    /// So long the first must keep a rule before the others are told. The same for all of a group: what was said last counts.
     pub wait: Duration,
 }
 
@@ -83,20 +88,23 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// The neighbours of one group.
 #[derive(Debug)]
 pub(crate) struct Canary {
-    wait: Duration,
+    group: Arc<str>,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    wait: Duration,
     members: BTreeMap<Arc<str>, Member>,
     kinds: HashMap<Shape, Kind>,
     /// Rules that a first has parked, until it has kept them.
     parked: HashMap<NlriKey, Parked>,
-    /// Kinds of which a process before this one had parked a rule: that it announced others proves nothing.
-    doubted: HashSet<Shape>,
+    /// It is known what a process before this one had found out: what is desired at the start proves nothing.
+    restored: bool,
     /// Counts what may let a rule go out, or keep it back.
     version: u64,
+    /// Counts what [`Seat::remembered`] tells.
+    memory: u64,
 }
 
 #[derive(Debug)]
@@ -164,11 +172,29 @@ pub(crate) struct Seat {
 }
 
 impl Canary {
-    pub(crate) fn new(wait: Duration) -> Arc<Self> {
+    pub(crate) fn new(config: &CanaryConfig) -> Arc<Self> {
+        let state = State {
+            wait: config.wait,
+            members: BTreeMap::new(),
+            kinds: HashMap::new(),
+            parked: HashMap::new(),
+            restored: false,
+            version: 0,
+            memory: 0,
+        };
         Arc::new(Self {
-            wait,
-            state: Mutex::default(),
+            group: config.group.clone(),
+            state: Mutex::new(state),
         })
+    }
+
+    /// The first must keep a rule for so long from now on, also what it tries already.
+    pub(crate) fn set_wait(&self, wait: Duration) {
+        let mut state = lock(&self.state);
+        if state.wait != wait {
+            state.wait = wait;
+            state.changed();
+        }
     }
 
     /// The neighbour is one of the group from now on.
@@ -196,6 +222,7 @@ impl State {
     /// What waits is to be looked at again.
     fn changed(&mut self) {
         self.version += 1;
+        self.memory += 1;
         self.wake();
     }
 
@@ -219,45 +246,56 @@ impl Seat {
         }
     }
 
-    /// Why the neighbour is not told such a rule yet. Who asks first and has a session becomes the first.
-    pub(crate) fn waits(&self, key: &NlriKey, kind: Shape) -> Option<Waiting> {
+    /// Which group it is in.
+    pub(crate) fn group(&self) -> &Arc<str> {
+        &self.canary.group
+    }
+
+    /// See [`Canary::set_wait`].
+    pub(crate) fn set_wait(&self, wait: Duration) {
+        self.canary.set_wait(wait);
+    }
+
+    /// Why the neighbour is not told such a rule yet. Who asks first and has a session becomes the first; so does one that
+    /// is told it whatever the answer, where the first has lost its session over it.
+    pub(crate) fn waits(&self, key: &NlriKey, kind: Shape, told_anyway: bool) -> Option<Waiting> {
         let mut state = lock(&self.canary.state);
+        let wait = state.wait;
         let waiting = |first: Option<&Arc<str>>, because| {
-            Some(Waiting {
-                first: first.cloned(),
-                because,
-                wait: self.canary.wait,
-            })
+            let first = first.cloned();
+            Some(Waiting { first, because, wait })
         };
         let parked = state.parked.get(key);
         if let Some(parked) = parked.filter(|parked| parked.first != self.name) {
             return waiting(Some(&parked.first), Because::Parked);
         }
-        match state.kinds.get(&kind) {
-            Some(Kind::Kept) => None,
-            Some(Kind::Tried { first, .. }) if *first == self.name => None,
+        let may_begin = match state.kinds.get(&kind) {
+            Some(Kind::Kept) => return None,
+            Some(Kind::Tried { first, .. }) if *first == self.name => return None,
+            Some(Kind::Tried { lost: true, .. }) if told_anyway => true,
             Some(Kind::Tried { first, lost, .. }) => {
                 let because = if *lost { Because::Lost } else { Because::Tried };
-                waiting(Some(first), because)
+                return waiting(Some(first), because);
             }
-            Some(Kind::PassedBy { name, .. }) if *name == self.name => waiting(None, Because::Tried),
-            Some(Kind::PassedBy { .. }) | None if state.is_up(&self.name) => {
-                if !self.asks {
-                    let now = Instant::now();
-                    let tried = Kind::Tried {
-                        first: self.name.clone(),
-                        told: false,
-                        lost: false,
-                        since: now,
-                        asked: now,
-                    };
-                    state.kinds.insert(kind, tried);
-                    state.changed();
-                }
-                None
-            }
-            Some(Kind::PassedBy { .. }) | None => waiting(None, Because::Tried),
+            Some(Kind::PassedBy { name, .. }) => told_anyway || *name != self.name,
+            None => true,
+        };
+        if !may_begin || !state.is_up(&self.name) {
+            return waiting(None, Because::Tried);
         }
+        if !self.asks {
+            let now = Instant::now();
+            let tried = Kind::Tried {
+                first: self.name.clone(),
+                told: false,
+                lost: false,
+                since: now,
+                asked: now,
+            };
+            state.kinds.insert(kind, tried);
+            state.changed();
+        }
+        None
     }
 
     /// Whether others wait for what this neighbour is told next.
@@ -288,6 +326,7 @@ impl Seat {
         }
         if begun {
             // The time runs from now on.
+            state.memory += 1;
             state.wake();
         }
     }
@@ -378,52 +417,62 @@ impl Seat {
         }
     }
 
-    /// A process before this one had parked these rules here, and rules of these kinds.
-    pub(crate) fn parked_before(
-        &self,
-        keys: impl Iterator<Item = NlriKey>,
-        kinds: impl Iterator<Item = Shape>,
-    ) {
-        let mut state = lock(&self.canary.state);
-        for key in keys {
-            state.parked.entry(key).or_insert_with(|| Parked {
-                first: self.name.clone(),
-                due: None,
-            });
-        }
-        state.doubted.extend(kinds);
-        state.changed();
-    }
-
-    /// Rules of these kinds are kept here.
-    pub(crate) fn known(&self, kinds: impl Iterator<Item = Shape>) {
+    /// The router was told rules of these kinds before it came into the group, and has them since those moments. What it
+    /// has kept for long enough is proven; what it has not, it goes on trying, for its new group.
+    pub(crate) fn brings(&self, told: impl Iterator<Item = (Shape, Instant)>, now: Instant) {
         let mut state = lock(&self.canary.state);
         let mut changed = false;
-        for kind in kinds {
-            changed |= !matches!(state.kinds.insert(kind, Kind::Kept), Some(Kind::Kept));
+        for (kind, since) in told {
+            let known = state.kinds.get(&kind);
+            let new = if since + state.wait <= now {
+                Kind::Kept
+            } else {
+                Kind::Tried {
+                    first: self.name.clone(),
+                    told: true,
+                    lost: false,
+                    since,
+                    asked: since,
+                }
+            };
+            let is_news = match (known, &new) {
+                (Some(Kind::Kept), _) | (Some(Kind::Tried { .. }), Kind::Tried { .. }) => false,
+                (None | Some(Kind::Tried { .. } | Kind::PassedBy { .. }), _) => true,
+            };
+            if is_news {
+                state.kinds.insert(kind, new);
+                changed = true;
+            }
         }
         if changed {
             state.changed();
         }
     }
 
-    /// Rules of these kinds were announced before this process began.
+    /// Rules of these kinds were announced by a process before this one; nothing follows from that where it is known what
+    /// it had found out.
     pub(crate) fn known_before(&self, kinds: impl Iterator<Item = Shape>) {
-        let doubted = lock(&self.canary.state).doubted.clone();
-        self.known(kinds.filter(|kind| !doubted.contains(kind)));
+        let mut state = lock(&self.canary.state);
+        if state.restored {
+            return;
+        }
+        state.kinds.extend(kinds.map(|kind| (kind, Kind::Kept)));
+        state.changed();
     }
 
     /// Does what is due; `trial` says what this neighbour has of a kind that it tries, `fate` of a rule that it parked.
     pub(crate) fn tick(&self, trial: impl Fn(Shape) -> Trial, fate: impl Fn(&NlriKey) -> Fate, now: Instant) {
         let mut state = lock(&self.canary.state);
         let State {
+            wait,
             members,
             kinds,
             parked,
             ..
         } = &mut *state;
-        let is_over = |since: Instant| since + self.canary.wait <= now;
-        let patience = self.canary.wait.max(PATIENCE);
+        let wait = *wait;
+        let is_over = |since: Instant| since + wait <= now;
+        let patience = wait.max(PATIENCE);
         let has_session = |name: &Arc<str>| members.get(name).is_some_and(|member| member.up);
         let away = |name: &Arc<str>| {
             members
@@ -438,7 +487,7 @@ impl Seat {
             parked.due = match fate(key) {
                 _ if parked.first != self.name => return true,
                 Fate::Pending => None,
-                Fate::Kept(told) if !is_over(told) => Some(told + self.canary.wait),
+                Fate::Kept(told) if !is_over(told) => Some(told + wait),
                 Fate::Kept(_) | Fate::Gone => return false,
             };
             true
@@ -502,6 +551,7 @@ impl Seat {
     /// When [`Seat::tick`] has something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let state = lock(&self.canary.state);
+        let wait = state.wait;
         let due = state.kinds.values().filter_map(|kind| match kind {
             Kind::Tried {
                 first,
@@ -512,12 +562,12 @@ impl Seat {
             } => {
                 let member = state.members.get(first)?;
                 match member.up {
-                    true if *first == self.name => Some(*since + self.canary.wait),
-                    false if !*told && !*lost => Some(member.since + self.canary.wait),
+                    true if *first == self.name => Some(*since + wait),
+                    false if !*told && !*lost => Some(member.since + wait),
                     _ => None,
                 }
             }
-            Kind::PassedBy { since, .. } => Some(*since + self.canary.wait),
+            Kind::PassedBy { since, .. } => Some(*since + wait),
             Kind::Kept => None,
         });
         let own = state.parked.values().filter(|parked| parked.first == self.name);
@@ -531,193 +581,4 @@ impl Seat {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::flowspec::Family;
-
-    const WAIT: Duration = Duration::from_secs(60);
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn kind(n: u8) -> Shape {
-        format!("ipv4-flowspec 002a {n} 0 discard").parse().unwrap()
-    }
-
-    fn key(n: u8) -> NlriKey {
-        NlriKey::new(Family::Ipv4, vec![6, 1, 32, 10, 0, 0, n])
-    }
-
-    /// Three that are alike, with sessions.
-    fn three(now: Instant) -> [Seat; 3] {
-        let canary = Canary::new(WAIT);
-        ["a", "b", "c"].map(|name| {
-            let seat = canary.join(&name.into(), Weak::new(), now);
-            seat.up(now);
-            seat
-        })
-    }
-
-    fn first(seat: &Seat, n: u8) -> Option<(Option<String>, Because)> {
-        let waiting = seat.asking().waits(&key(n), kind(n))?;
-        Some((waiting.first.map(|name| name.to_string()), waiting.because))
-    }
-
-    fn tick(seat: &Seat, trial: Trial, now: Instant) {
-        seat.tick(|_| trial, |_| Fate::Pending, now);
-    }
-
-    #[test]
-    fn one_keeps_it_for_a_while_before_the_others_are_told() {
-        let now = Instant::now();
-        let [a, b, c] = three(now);
-        assert_eq!(first(&b, 1), None, "whoever asks first");
-        assert_eq!(a.waits(&key(1), kind(1)), None);
-        let version = b.version();
-        assert_eq!(first(&b, 1), Some((Some("a".into()), Because::Tried)));
-        // Not before it was told, and then it counts from there.
-        let later = now + 2 * WAIT;
-        tick(&a, Trial::Pending, later);
-        a.told([kind(1)].into_iter(), later + SECOND);
-        assert_eq!(a.deadline(), Some(later + SECOND + WAIT));
-        assert_eq!(b.deadline(), None, "it is for the first to say");
-        tick(&b, Trial::Nothing, later + 2 * WAIT);
-        assert!(first(&b, 1).is_some());
-        tick(&a, Trial::Kept, later + WAIT);
-        assert!(first(&b, 1).is_some());
-        tick(&a, Trial::Kept, later + SECOND + WAIT);
-        assert_eq!((first(&b, 1), first(&c, 1)), (None, None));
-        assert!(b.version() > version);
-        assert_eq!(first(&c, 2), None, "another kind is new again");
-    }
-
-    #[test]
-    fn who_is_lost_after_it_was_told_is_waited_for() {
-        let now = Instant::now();
-        let [a, b, _] = three(now);
-        assert_eq!(a.waits(&key(1), kind(1)), None);
-        a.told([kind(1)].into_iter(), now);
-        a.down(false, now + SECOND);
-        for late in [WAIT, 100 * WAIT] {
-            tick(&b, Trial::Nothing, now + late);
-            assert_eq!(first(&b, 1), Some((Some("a".into()), Because::Lost)));
-        }
-        // Back, it has to keep it from the moment it is told again.
-        let back = now + 101 * WAIT;
-        a.up(back);
-        tick(&a, Trial::Kept, back + WAIT);
-        assert!(first(&b, 1).is_some(), "not told by this session");
-        a.told([kind(1)].into_iter(), back + WAIT);
-        tick(&a, Trial::Kept, back + 2 * WAIT);
-        assert_eq!(first(&b, 1), None);
-    }
-
-    #[test]
-    fn who_never_got_it_is_not_waited_for() {
-        let now = Instant::now();
-        // (what happens to the first, what others may do at once, and after a while)
-        let [a, b, c] = three(now);
-        assert_eq!(a.waits(&key(1), kind(1)), None);
-        a.down(false, now);
-        tick(&b, Trial::Nothing, now + SECOND);
-        assert!(first(&b, 1).is_some(), "it may be back in a moment");
-        assert_eq!(b.deadline(), Some(now + WAIT));
-        tick(&b, Trial::Nothing, now + WAIT);
-        assert_eq!(b.waits(&key(1), kind(1)), None);
-        assert_eq!(first(&c, 1), Some((Some("b".into()), Because::Tried)));
-        // Its budget is full: the next one, and it is not asked again for a while.
-        tick(&b, Trial::Nothing, now + 3 * WAIT);
-        assert!(first(&b, 1).is_some());
-        assert_eq!(c.waits(&key(1), kind(1)), None);
-        // By order there is nothing to wait for.
-        c.told([kind(1)].into_iter(), now + 3 * WAIT);
-        c.down(true, now + 3 * WAIT);
-        assert_eq!(b.waits(&key(1), kind(1)), None);
-        b.leave();
-        assert_eq!(first(&a, 1), Some((None, Because::Tried)), "nobody has a session");
-    }
-
-    #[test]
-    fn what_was_parked_before_a_restart_waits_and_its_kind_is_new() {
-        let now = Instant::now();
-        let [a, b, _] = three(now);
-        a.parked_before([key(1)].into_iter(), [kind(1)].into_iter());
-        b.known_before([kind(1), kind(2)].into_iter());
-        assert_eq!(first(&b, 1), Some((Some("a".into()), Because::Parked)));
-        assert_eq!(
-            a.asking().waits(&key(1), kind(1)),
-            None,
-            "its own quarantine holds it"
-        );
-        assert_eq!(b.waits(&key(3), kind(1)), None, "it tries the kind");
-        let waiting = a.asking().waits(&key(4), kind(1)).map(|waiting| waiting.first);
-        assert_eq!(waiting, Some(Some("b".into())));
-        assert_eq!(first(&a, 2), None, "another kind is known");
-    }
-
-    #[test]
-    fn what_is_proven_in_the_middle_of_a_trial_is_decided_again() {
-        let now = Instant::now();
-        let [a, b, c] = three(now);
-        assert_eq!(a.waits(&key(1), kind(1)), None);
-        let version = b.version();
-        c.known([kind(1)].into_iter());
-        assert!(b.version() > version);
-        assert_eq!(first(&b, 1), None);
-        let version = b.version();
-        c.known([kind(1)].into_iter());
-        assert_eq!(b.version(), version, "that is no news");
-    }
-
-    #[test]
-    fn who_has_it_in_its_queue_is_not_waited_for_for_ever() {
-        let now = Instant::now();
-        // (what the first has of it, whether it lost a session over it, whether another may be first at last)
-        let cases = [
-            (Trial::Queued, false, true),
-            (Trial::Pending, false, false),
-            (Trial::Queued, true, false),
-        ];
-        for (trial, lost, another) in cases {
-            let [a, b, _] = three(now);
-            assert_eq!(a.waits(&key(1), kind(1)), None);
-            let mut begin = now + SECOND;
-            if lost {
-                a.told([kind(1)].into_iter(), begin);
-                a.down(false, begin);
-                begin += SECOND;
-            }
-            a.up(begin);
-            for late in [WAIT, PATIENCE - SECOND] {
-                tick(&a, trial, begin + late);
-                assert!(first(&b, 1).is_some(), "{trial:?}");
-            }
-            tick(&a, trial, begin + PATIENCE + WAIT);
-            assert_eq!(first(&b, 1).is_none(), another, "{trial:?}, lost: {lost}");
-        }
-    }
-
-    #[test]
-    fn what_the_first_has_parked_waits_until_it_has_kept_it() {
-        let now = Instant::now();
-        let [a, b, _] = three(now);
-        assert_eq!(a.waits(&key(1), kind(1)), None);
-        a.parked(&key(1), kind(1));
-        a.told([kind(1)].into_iter(), now);
-        let fated = |fate: Fate, at: Instant| a.tick(|_| Trial::Kept, |_| fate, at);
-        fated(Fate::Pending, now + WAIT);
-        let parked = Some((Some("a".into()), Because::Parked));
-        assert_eq!(first(&b, 1), parked);
-        let other = b.asking().waits(&key(2), kind(1));
-        assert_eq!(other, None, "others of its kind were kept");
-        fated(Fate::Kept(now + 9 * WAIT), now + 9 * WAIT);
-        assert_eq!(a.deadline(), Some(now + 10 * WAIT));
-        assert_eq!(first(&b, 1), parked);
-        fated(Fate::Kept(now + 9 * WAIT), now + 10 * WAIT);
-        assert_eq!(first(&b, 1), None);
-        b.parked(&key(2), kind(1));
-        assert_eq!(
-            a.asking().waits(&key(2), kind(1)),
-            None,
-            "it tried nothing for others"
-        );
-    }
-}
+mod tests;

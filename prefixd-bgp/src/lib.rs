@@ -91,7 +91,7 @@ mod status;
 mod transport;
 mod wire;
 
-pub use canary::{Because, CanaryConfig, Waiting};
+pub use canary::{Because, CanaryConfig, RememberedKinds, TriedKind, Waiting};
 pub use config::{
     Community, ConfigError, HoldTime, LargeCommunity, Limits, NeighborConfig, Rtbh, SpeakerConfig,
 };

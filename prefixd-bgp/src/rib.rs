@@ -35,7 +35,7 @@ use std::sync::Arc;
 use tokio::time::{Duration, Instant};
 
 pub(crate) use batch::{BATCH_BYTES, Batch, MESSAGE_BYTES, Pull};
-use entry::{Admission, Desired, Entry, Queue, Rank, Turn};
+use entry::{Desired, Entry, Queue, Rank, Turn};
 pub use foresee::{Foreseen, WhatIf};
 pub use latency::{LATENCY_BUCKETS_SECONDS, Latency};
 use pace::Pace;
@@ -111,6 +111,8 @@ pub(crate) struct Rib {
     /// Its place among neighbours that are alike, and how much of what they found out was looked at.
     seat: Option<Seat>,
     seen: u64,
+    /// Counts the changes of what was remembered in places that it had before.
+    remembered: u64,
 }
 
 /// Figures since the neighbour was configured.
@@ -173,6 +175,7 @@ impl Rib {
             totals: RibTotals::default(),
             seat: None,
             seen: 0,
+            remembered: 0,
         }
     }
 
@@ -187,9 +190,14 @@ impl Rib {
         if not_after <= now {
             return self.withdraw(rule.key());
         }
-        let obstacle = self.obstacle(&rule, action);
-        let first = self.first_admission(rule.family(), obstacle);
+        let family = rule.family();
         let id = self.slots.find_or_insert(&rule);
+        let (before, told) = self.slots.standing(id);
+        let obstacle = self.obstacle(&rule, action, told);
+        let admission = match before {
+            Some(before) => self.next_admission(family, obstacle, before),
+            None => self.first_admission(family, obstacle),
+        };
         self.update(id, Queue::Fresh, |entry| {
             let old = entry.desired;
             let is_same = old.is_some_and(|old| old.action == action);
@@ -197,16 +205,12 @@ impl Rib {
                 // What is known is known of the action as well.
                 entry.trust = Trust::New;
             }
-            let has_place = |old: &Desired| {
-                matches!(old.admission, Admission::Admitted | Admission::OverBudget { .. })
-                    && obstacle.is_none()
-            };
             entry.desired = Some(Desired {
                 action,
                 priority,
                 not_after,
                 since: old.filter(|_| is_same).map_or(now, |old| old.since),
-                admission: old.filter(has_place).map_or(first, |old| old.admission),
+                admission,
             });
         });
         self.settle(Some(id));
@@ -359,6 +363,8 @@ impl Rib {
         for id in self.by_rank() {
             self.update(id, Queue::Resync, |_| {});
         }
+        self.nothing_stays();
+        self.settle(None);
     }
 
     /// Forgets the bound a Cease/1 has set; true if there was one.

@@ -149,7 +149,7 @@ impl NeighborShared {
         if let Some(seat) = seat.as_ref().filter(|_| established) {
             seat.up(now);
         }
-        self.rib().take_seat(seat);
+        self.rib().take_seat(seat, now);
         self.changed.send_replace(());
     }
 

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::canary::{Canary, CanaryConfig};
+use crate::canary::Canary;
 use crate::config::{ConfigError, LargeCommunity, NeighborConfig, SpeakerConfig};
 use crate::flowspec::{Fit, NlriKey, Packet};
 use crate::listener::Listening;
@@ -58,7 +58,7 @@ struct Inner {
     leaving: Mutex<JoinSet<()>>,
     network: Network,
     /// Groups of neighbours that are alike, for as long as they have members.
-    canaries: Mutex<BTreeMap<CanaryConfig, Weak<Canary>>>,
+    canaries: Mutex<BTreeMap<Arc<str>, Weak<Canary>>>,
     /// Seeds the jitter of the neighbours.
     rng: Mutex<SmallRng>,
 }
@@ -193,6 +193,14 @@ impl Speaker {
         self.inner.open.store(true, Ordering::SeqCst);
         for handle in self.inner.neighbors().values() {
             handle.shared.rib().knows_what_is_desired();
+            let Some(seat) = handle.shared.seat() else {
+                continue;
+            };
+            seat.begins(Instant::now());
+            if handle.shared.control.borrow().admin.is_disabled() {
+                // It may have been trying something for the others before a restart.
+                seat.step_aside();
+            }
         }
         for handle in self.inner.neighbors().values() {
             handle.orders.send_if_modified(|order| {
@@ -422,20 +430,29 @@ impl Inner {
         }
     }
 
-    /// Gives the neighbour its place among those that are alike.
+    /// Gives the neighbour its place among those that are alike. One that has it keeps it: how long is waited may change in
+    /// the middle of what is being tried.
     fn seat(&self, shared: &Arc<NeighborShared>) {
-        let (config, now) = (shared.config(), Instant::now());
-        let seat = config.canary.map(|group| {
-            let mut canaries = lock(&self.canaries);
-            canaries.retain(|_, canary| canary.strong_count() > 0);
-            let known = canaries.get(&group).and_then(Weak::upgrade);
-            let canary = known.unwrap_or_else(|| {
-                let canary = Canary::new(group.wait);
-                canaries.insert(group, Arc::downgrade(&canary));
-                canary
-            });
-            canary.join(&config.name, Arc::downgrade(shared), now)
-        });
+        let (config, before, now) = (shared.config(), shared.seat(), Instant::now());
+        let seat = match (config.canary, before) {
+            (None, None) => return,
+            (Some(group), Some(before)) if *before.group() == group.group => {
+                return before.set_wait(group.wait);
+            }
+            (None, Some(_)) => None,
+            (Some(group), _) => {
+                let mut canaries = lock(&self.canaries);
+                canaries.retain(|_, canary| canary.strong_count() > 0);
+                let known = canaries.get(&group.group).and_then(Weak::upgrade);
+                let canary = known.unwrap_or_else(|| {
+                    let canary = Canary::new(&group);
+                    canaries.insert(group.group.clone(), Arc::downgrade(&canary));
+                    canary
+                });
+                canary.set_wait(group.wait);
+                Some(canary.join(&config.name, Arc::downgrade(shared), now))
+            }
+        };
         shared.take_seat(seat, now);
     }
 

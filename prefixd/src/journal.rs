@@ -319,9 +319,15 @@ impl Writer {
                     self.append(at, &change.actor, Kind::Peer, change.neighbor.to_string(), body);
                 }
                 Effect::Quarantine(change) => {
-                    let body = serde_json::to_string(&serde_json::json!({
+                    let mut body = serde_json::json!({
                         "neighbor": change.neighbor, "parked": change.parked, "released": change.released,
-                    }))?;
+                    });
+                    for (what, kinds) in [("kinds_tried", &change.tried), ("kinds_kept", &change.kept)] {
+                        if !kinds.is_empty() {
+                            body[what] = serde_json::json!(kinds);
+                        }
+                    }
+                    let body = serde_json::to_string(&body)?;
                     self.append(
                         at,
                         &change.actor,

@@ -29,6 +29,18 @@ pub enum Effect {
     Blackhole,
 }
 
+impl Effect {
+    fn strictness(self) -> u8 {
+        match self {
+            Self::Mark(_) => 0,
+            Self::RateBytes(_) | Self::RatePackets(_) => 1,
+            Self::Redirect(_) => 2,
+            Self::Discard => 3,
+            Self::Blackhole => 4,
+        }
+    }
+}
+
 /// Where matching traffic goes instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Redirect {
@@ -100,6 +112,18 @@ impl Action {
     #[must_use]
     pub const fn effect(self) -> Effect {
         self.effect
+    }
+
+    /// Whether this lets more of what matches through, or lets through what the other does not: a mark more than a rate, a
+    /// rate more than a redirect, that more than a discard. Of two that cannot be compared, such as rates in bytes and in
+    /// packets, neither is. Sampling lets nothing through.
+    #[must_use]
+    pub fn is_milder_than(self, other: Self) -> bool {
+        match (self.effect, other.effect) {
+            (Effect::RateBytes(own), Effect::RateBytes(theirs)) => own.get() > theirs.get(),
+            (Effect::RatePackets(own), Effect::RatePackets(theirs)) => own.get() > theirs.get(),
+            (own, theirs) => own.strictness() < theirs.strictness(),
+        }
     }
 
     /// Whether the router samples what matches.

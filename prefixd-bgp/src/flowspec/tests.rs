@@ -478,33 +478,56 @@ fn bits() -> impl Strategy<Value = BitmaskTerm> {
         .prop_map(|(and, not, all, bits)| BitmaskTerm { and, not, all, bits })
 }
 
+/// Every component, in both families; some of what comes out has no canonical form.
 fn any_rule() -> impl Strategy<Value = Rule> {
-    let terms = |max| proptest::option::of(proptest::collection::vec(term(max), 1..6));
-    (
-        (any::<u32>(), 1..=32_u8),
+    // Few lists in a rule, because each may be one that never matches.
+    let terms = |max| proptest::option::weighted(0.25, proptest::collection::vec(term(max), 1..6));
+    let flags = || proptest::option::weighted(0.25, proptest::collection::vec(bits(), 1..5));
+    let prefix = || (any::<u128>(), 1..=128_u8);
+    let prefixes = (any::<bool>(), prefix(), proptest::option::of(prefix()));
+    let ports = (terms(65535), terms(65535), terms(65535));
+    let numbers = (
+        terms(255),
+        terms(255),
         terms(255),
         terms(65535),
-        terms(65535),
-        proptest::option::of(proptest::collection::vec(bits(), 1..5)),
-        terms(65535),
         terms(63),
-    )
-        .prop_map(
-            |((address, length), protocol, port, source, flags, length_terms, dscp)| {
-                let prefix = ipnet::Ipv4Net::new(address.into(), length).unwrap().trunc();
-                let mut components = vec![Component::DestinationPrefix(prefix.into())];
-                components.extend(protocol.map(Component::Protocol));
-                components.extend(port.map(Component::DestinationPort));
-                components.extend(source.map(Component::SourcePort));
-                components.extend(flags.map(Component::TcpFlags));
-                components.extend(length_terms.map(Component::PacketLength));
-                components.extend(dscp.map(Component::Dscp));
-                Rule {
-                    family: Family::Ipv4,
-                    components,
+        terms(0xF_FFFF),
+    );
+    (prefixes, ports, numbers, flags(), flags()).prop_map(
+        |((is_v4, to, from), (port, to_port, from_port), numbers, tcp, fragment)| {
+            let net = |(address, length): (u128, u8)| -> IpNet {
+                if is_v4 {
+                    let address = std::net::Ipv4Addr::from((address >> 96) as u32);
+                    ipnet::Ipv4Net::new(address, length.min(32))
+                        .unwrap()
+                        .trunc()
+                        .into()
+                } else {
+                    ipnet::Ipv6Net::new(address.into(), length)
+                        .unwrap()
+                        .trunc()
+                        .into()
                 }
-            },
-        )
+            };
+            let (protocol, icmp_type, icmp_code, lengths, dscp, label) = numbers;
+            let mut components = vec![Component::DestinationPrefix(net(to))];
+            components.extend(from.map(net).map(Component::SourcePrefix));
+            components.extend(protocol.map(Component::Protocol));
+            components.extend(port.map(Component::Port));
+            components.extend(to_port.map(Component::DestinationPort));
+            components.extend(from_port.map(Component::SourcePort));
+            components.extend(icmp_type.map(Component::IcmpType));
+            components.extend(icmp_code.map(Component::IcmpCode));
+            components.extend(tcp.map(Component::TcpFlags));
+            components.extend(lengths.map(Component::PacketLength));
+            components.extend(dscp.map(Component::Dscp));
+            components.extend(fragment.map(Component::Fragment));
+            components.extend(label.filter(|_| !is_v4).map(Component::FlowLabel));
+            let family = if is_v4 { Family::Ipv4 } else { Family::Ipv6 };
+            Rule { family, components }
+        },
+    )
 }
 
 proptest! {
@@ -561,6 +584,37 @@ proptest! {
         prop_assert_eq!(canonical.key().as_bytes().len(), canonical.key().component_bytes() + if canonical.key().component_bytes() < 240 { 1 } else { 2 });
         prop_assert!(canonical.destination().is_some());
     }
+
+    #[test]
+    fn a_canonical_rule_reads_back_from_its_bytes(rule in any_rule()) {
+        let Ok(canonical) = rule.canonical() else { return Ok(()) };
+        let read = crate::wire::decode_rules(canonical.family(), canonical.key().as_bytes());
+        prop_assert_eq!(read, Some(vec![canonical.components().to_vec()]));
+    }
+}
+
+#[test]
+fn the_milder_of_two_actions_lets_more_through() {
+    let bytes = |rate| Action::police(BytesPerSecond::new(rate).unwrap());
+    let packets = |rate| Action::of(Effect::RatePackets(PacketsPerSecond::new(rate).unwrap()));
+    let vrf = Action::of(Effect::Redirect(Redirect::VrfAs2 { asn: 1, value: 1 }));
+    // Each is milder than all after it.
+    let order = [
+        Action::mark(Dscp::new(0).unwrap()),
+        bytes(2.0),
+        bytes(1.0),
+        vrf,
+        Action::DISCARD,
+        Action::BLACKHOLE,
+    ];
+    for (n, one) in order.iter().enumerate() {
+        for (m, other) in order.iter().enumerate() {
+            assert_eq!(one.is_milder_than(*other), n < m, "{one:?}, {other:?}");
+        }
+        assert!(!one.sampled(true).is_milder_than(*one));
+    }
+    assert!(!bytes(1.0).is_milder_than(packets(1)) && !packets(1).is_milder_than(bytes(1.0)));
+    assert!(packets(2).is_milder_than(packets(1)) && packets(1).is_milder_than(vrf));
 }
 
 #[test]

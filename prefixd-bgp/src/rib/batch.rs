@@ -3,9 +3,10 @@
 use tokio::time::Instant;
 
 use super::entry::{Queue, Turn};
+use super::quarantine::Trust;
 use super::slots::Id;
 use super::{Generation, Rib};
-use crate::flowspec::{Action, Family};
+use crate::flowspec::{Action, Family, NlriKey};
 use crate::wire::{AttributeSet, Packer, RefreshSubtype, end_of_rib, route_refresh};
 
 /// NLRI bytes in one batch for a router that takes everything at once.
@@ -172,14 +173,29 @@ impl Rib {
             });
         }
         self.tell_canary(&batch.announced, now);
+        let tick = self.slots.tick(now);
         for Announced { id, fresh_since } in batch.announced {
             if let Some(since) = fresh_since {
                 self.latency.observe(now.saturating_duration_since(since));
             }
-            self.update(id, Queue::Fresh, |entry| {
-                entry.in_flight = false;
-                entry.written_at = Some(now);
-            });
+            // Most were not touched meanwhile, and of those little is to be kept in step.
+            let plain = if self.suspended {
+                None
+            } else {
+                self.slots.confirm(id, tick)
+            };
+            match plain {
+                Some(trust) => {
+                    self.counts.dirty = self.counts.dirty.saturating_sub(1);
+                    self.counts.advertised += 1;
+                    let was_on_trial = usize::from(trust == Trust::OnTrial);
+                    self.on_trial = self.on_trial.saturating_sub(was_on_trial);
+                }
+                None => self.update(id, Queue::Fresh, |entry| {
+                    entry.in_flight = false;
+                    entry.written_at = Some(now);
+                }),
+            }
         }
         self.settle(None);
         self.follow_trial(now);
@@ -187,15 +203,27 @@ impl Rib {
 
     /// Marks the entry as told and in flight. `None` if it has nothing to tell.
     fn take(&mut self, id: Id, turn: Turn) -> Option<(Action, Announced)> {
-        let mut desired = None;
+        let is_fresh = turn.queue() == Queue::Fresh;
+        if let Some((action, since)) = self.slots.tell(id) {
+            // What is first in line.
+            self.turns.pop_first();
+            if let Some(family) = self.slots.key(id).map(NlriKey::family).filter(|_| !is_fresh) {
+                self.resync_left(family, -1);
+            }
+            let fresh_since = since.filter(|_| is_fresh);
+            return Some((action, Announced { id, fresh_since }));
+        }
+        let mut tells = None;
         self.update(id, Queue::Fresh, |entry| {
-            desired = entry.desired.map(|desired| (desired.action, desired.since));
-            entry.told = desired.map(|(action, _)| action);
+            tells = entry
+                .action_to_tell()
+                .zip(entry.desired.map(|desired| desired.since));
+            entry.told = tells.map(|(action, _)| action);
             entry.resend = false;
-            entry.in_flight = desired.is_some();
+            entry.in_flight = tells.is_some();
         });
-        let (action, since) = desired?;
-        let fresh_since = (turn.queue() == Queue::Fresh).then_some(since);
+        let (action, since) = tells?;
+        let fresh_since = is_fresh.then_some(since);
         Some((action, Announced { id, fresh_since }))
     }
 

@@ -13,29 +13,50 @@ use super::slots::Id;
 use crate::flowspec::{Action, CanonicalRule, Family};
 
 impl Rib {
-    /// What keeps a rule from being told, room or not.
-    pub(super) fn obstacle(&self, rule: &CanonicalRule, action: Action) -> Option<Admission> {
+    /// What keeps a rule from being told, room or not, where the neighbour has `told` of it.
+    pub(super) fn obstacle(
+        &self,
+        rule: &CanonicalRule,
+        action: Action,
+        told: Option<Action>,
+    ) -> Option<Admission> {
         if self.policy.refusal(rule, action).is_some() {
             return Some(Admission::Refused);
         }
         if self.quarantine.holds(rule, action).is_some() {
             return Some(Admission::Quarantined);
         }
-        self.waits(rule, action).map(|_| Admission::Waiting)
+        let waiting = self.waits(rule, action, told);
+        waiting.map(|_| told.map_or(Admission::Waiting, |_| Admission::Stays))
     }
 
-    /// The admission of a rule that is new, or that was kept from being told, by what [`Rib::obstacle`] says of it: to be
+    /// The admission of a rule that has none, or that was kept from being told, by what [`Rib::obstacle`] says of it: to be
     /// followed by [`Rib::settle`].
     pub(super) fn first_admission(&self, family: Family, obstacle: Option<Admission>) -> Admission {
-        obstacle.unwrap_or_else(|| {
-            let is_free =
-                self.waiting[family.index()].is_empty() && self.policy.full(self.admitted, family).is_none();
-            if is_free {
-                Admission::Admitted
-            } else {
-                Admission::OverBudget { displaced: false }
-            }
-        })
+        let admission = obstacle.unwrap_or(Admission::Admitted);
+        let is_free =
+            || self.waiting[family.index()].is_empty() && self.policy.full(self.admitted, family).is_none();
+        match admission {
+            _ if !admission.has_place() || is_free() => admission,
+            Admission::Stays => Admission::Waiting,
+            _ => Admission::OverBudget { displaced: false },
+        }
+    }
+
+    /// The same for one that had another before.
+    pub(super) fn next_admission(
+        &self,
+        family: Family,
+        obstacle: Option<Admission>,
+        before: Admission,
+    ) -> Admission {
+        match (obstacle, before) {
+            // Whoever has a place keeps it.
+            (None, Admission::Stays) => Admission::Admitted,
+            (None, Admission::Admitted | Admission::OverBudget { .. }) => before,
+            (Some(Admission::Stays), before) if before.has_place() => Admission::Stays,
+            _ => self.first_admission(family, obstacle),
+        }
     }
 
     /// Gives every place to the rule that should have it. `fresh` is the rule that has just changed, if one has.
@@ -55,7 +76,7 @@ impl Rib {
                         break;
                     };
                     if full.is_some() {
-                        self.admit(least, Admission::OverBudget { displaced: true }, Queue::Fresh);
+                        self.displace(least);
                     }
                 }
                 // What moves up waits behind what is new.
@@ -74,19 +95,19 @@ impl Rib {
         let was_bounded = std::mem::replace(&mut self.is_bounded, self.policy.is_bounded());
         let mut admitted = [0; Family::COUNT];
         for id in self.by_rank() {
-            let (Some(rule), Some(desired)) = (
-                self.slots.rule(id).map(Arc::clone),
-                self.slots.get(id).and_then(|entry| entry.desired),
-            ) else {
+            let (Some(rule), Some(entry)) = (self.slots.rule(id).map(Arc::clone), self.slots.get(id)) else {
                 continue;
             };
-            let admission = match self.obstacle(&rule, desired.action) {
-                Some(obstacle) => obstacle,
-                None if self.policy.full(admitted, rule.family()).is_none() => {
+            let Some(desired) = entry.desired else { continue };
+            let obstacle = self.obstacle(&rule, desired.action, entry.told);
+            let admission = match obstacle.unwrap_or(Admission::Admitted) {
+                admission if !admission.has_place() => admission,
+                admission if self.policy.full(admitted, rule.family()).is_none() => {
                     admitted[rule.family().index()] += 1;
-                    Admission::Admitted
+                    admission
                 }
-                None => Admission::OverBudget {
+                Admission::Stays => Admission::Waiting,
+                _ => Admission::OverBudget {
                     displaced: desired.admission == Admission::OverBudget { displaced: true },
                 },
             };
@@ -100,7 +121,7 @@ impl Rib {
         self.ranked = Default::default();
         if self.is_bounded {
             let mut ranks = Vec::new();
-            for (id, rule, entry) in self.slots.iter().filter(|(.., entry)| entry.is_admitted()) {
+            for (id, rule, entry) in self.slots.iter().filter(|(.., entry)| entry.has_place()) {
                 ranks.extend(entry.desired.map(|desired| (rule.family(), desired, id)));
             }
             for (family, desired, id) in ranks {
@@ -108,6 +129,15 @@ impl Rib {
                 self.ranked[family.index()].insert((std::cmp::Reverse(desired.priority), since, id));
             }
         }
+    }
+
+    /// Takes its place from a rule.
+    pub(super) fn displace(&mut self, id: Id) {
+        self.update(id, Queue::Fresh, |entry| {
+            if let Some(desired) = entry.desired.as_mut() {
+                desired.admission = desired.admission.without_place();
+            }
+        });
     }
 
     fn admit(&mut self, id: Id, admission: Admission, queue: Queue) {

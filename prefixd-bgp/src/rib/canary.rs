@@ -1,5 +1,7 @@
 //! Kinds of rules that are new to neighbours like this one: what it has of them, and what waits.
 
+use std::collections::HashMap;
+
 use tokio::time::Instant;
 
 use super::Rib;
@@ -7,36 +9,64 @@ use super::batch::Announced;
 use super::entry::{Admission, Entry};
 use super::quarantine::{Shape, Trust};
 use super::slots::Id;
-use crate::canary::{Fate, Seat, Trial, Waiting};
+use crate::canary::{Fate, RememberedKinds, Seat, Trial, Waiting};
 use crate::flowspec::{Action, CanonicalRule, Family, NlriKey};
 use crate::route::Route;
 
 impl Rib {
-    /// Its place in a group from now on. What the router keeps already is no news to the group.
-    pub(crate) fn take_seat(&mut self, seat: Option<Seat>) {
+    /// Its place in a group from now on. What the router has kept for long enough is no news to the group.
+    pub(crate) fn take_seat(&mut self, seat: Option<Seat>, now: Instant) {
         if let Some(seat) = &seat {
-            let kept =
-                |(id, _, entry): (Id, _, Entry)| entry.is_as_desired().then(|| self.kind(id)).flatten();
-            seat.known(self.slots.iter().filter_map(kept));
+            let mut told: HashMap<Shape, Instant> = HashMap::new();
+            let is_trusted = |entry: &Entry| entry.is_as_desired() && entry.trust < Trust::Suspect;
+            for (id, _, entry) in self.slots.iter().filter(|(.., entry)| is_trusted(entry)) {
+                if let Some((kind, at)) = self.kind(id).zip(entry.written_at) {
+                    let first = told.entry(kind).or_insert(at);
+                    *first = at.min(*first);
+                }
+            }
+            seat.brings(told.into_iter(), now);
+        }
+        if self.seat.is_some() || seat.is_some() {
+            self.remembered = self.kinds_version() + 1;
         }
         self.seat = seat;
         self.readmit();
     }
 
-    /// What is desired before the first session was announced by the process before this one, unless it waited.
+    pub(super) fn remembered_kinds(&self) -> Option<RememberedKinds> {
+        Some(self.seat.as_ref()?.remembered())
+    }
+
+    /// How often what [`Rib::remembered_kinds`] tells has changed.
+    pub(super) fn kinds_version(&self) -> u64 {
+        self.remembered + self.seat.as_ref().map_or(0, Seat::memory_version)
+    }
+
+    /// What is desired before the first session was announced by the process before this one, if nothing is known of it.
     pub(crate) fn knows_what_is_desired(&self) {
         if let Some(seat) = &self.seat {
             seat.known_before(self.slots.iter().filter_map(|(id, ..)| self.kind(id)));
         }
     }
 
-    /// Why the rule is not told yet; asking makes this neighbour the first, if nobody is.
-    pub(super) fn waits(&self, rule: &CanonicalRule, action: Action) -> Option<Waiting> {
-        if !self.may_be_told(rule.family()) {
+    /// Why the rule is not told yet, where the neighbour has `told` of it; asking makes this neighbour the first, if nobody
+    /// is. What is of the same kind there is no news to it, and what does less waits for nobody: the more would go on.
+    pub(super) fn waits(
+        &self,
+        rule: &CanonicalRule,
+        action: Action,
+        told: Option<Action>,
+    ) -> Option<Waiting> {
+        let seat = self.seat.as_ref()?;
+        let kind = Shape::of(rule, action);
+        let is_known = told.is_some_and(|told| Shape::of(rule, told) == kind);
+        if is_known || !self.may_be_told(rule.family()) {
             return None;
         }
-        let seat = self.seat.as_ref()?;
-        seat.waits(rule.key(), Shape::of(rule, action))
+        let does_less = told.is_some_and(|told| action.is_milder_than(told));
+        let waiting = seat.waits(rule.key(), kind, does_less);
+        waiting.filter(|_| !does_less)
     }
 
     /// False if its session did not agree to the family: then it cannot try anything for the others.
@@ -46,9 +76,21 @@ impl Rib {
             .is_none_or(|session| session.families.contains(&family))
     }
 
+    /// The router has nothing any more, or is to have nothing: what waits has no place.
+    pub(super) fn nothing_stays(&mut self) {
+        if self.counts.waiting == 0 {
+            return;
+        }
+        for id in self.by_rank() {
+            if self.slots.standing(id).0 == Some(Admission::Stays) {
+                self.displace(id);
+            }
+        }
+    }
+
     pub(super) fn asks_why_it_waits(&self, rule: &CanonicalRule, action: Action) -> Option<Waiting> {
         let seat = self.seat.as_ref()?.asking();
-        seat.waits(rule.key(), Shape::of(rule, action))
+        seat.waits(rule.key(), Shape::of(rule, action), false)
     }
 
     /// This is a copy: what it finds out happens to nobody.
@@ -87,18 +129,6 @@ impl Rib {
         }
     }
 
-    /// What a process before this one had parked here is not told to the others either.
-    pub(super) fn tell_restored(&self) {
-        let Some(seat) = &self.seat else { return };
-        let remembered = self.quarantine.remembered();
-        let rules = remembered.rules.iter().filter(|rule| rule.held);
-        let kinds = rules.clone().map(|rule| rule.shape);
-        seat.parked_before(
-            rules.map(|rule| rule.key.clone()),
-            kinds.chain(remembered.shapes.iter().map(|(shape, _)| *shape)),
-        );
-    }
-
     fn kind(&self, id: Id) -> Option<Shape> {
         let desired = self.slots.get(id)?.desired?;
         Some(Shape::of(self.slots.rule(id)?, desired.action))
@@ -132,9 +162,13 @@ impl Rib {
                 Admission::Admitted if is_trusted && found == Trial::Nothing => found = Trial::Queued,
                 Admission::Admitted if is_trusted => {}
                 Admission::Admitted | Admission::Quarantined => found = Trial::Pending,
-                Admission::OverBudget { .. } | Admission::Waiting | Admission::Refused => {}
+                Admission::OverBudget { .. } | Admission::Waiting | Admission::Stays | Admission::Refused => {
+                }
             }
         }
         found
     }
 }
+
+#[cfg(test)]
+mod tests;

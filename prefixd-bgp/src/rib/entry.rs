@@ -45,8 +45,25 @@ pub(super) enum Admission {
     Quarantined,
     /// Another neighbour is told such a rule first.
     Waiting,
+    /// The same, and what the neighbour was told under the key before stays, and has a place.
+    Stays,
     /// Beyond the limits.
     Refused,
+}
+
+impl Admission {
+    /// Whether it counts against the bounds.
+    pub(super) fn has_place(self) -> bool {
+        matches!(self, Self::Admitted | Self::Stays)
+    }
+
+    /// Once something more important has taken its place.
+    pub(super) fn without_place(self) -> Self {
+        match self {
+            Self::Stays => Self::Waiting,
+            _ => Self::OverBudget { displaced: true },
+        }
+    }
 }
 
 /// The more important comes first, then the older.
@@ -108,8 +125,27 @@ impl Entry {
         self.admission() == Some(Admission::Admitted)
     }
 
+    pub(super) fn has_place(&self) -> bool {
+        self.admission().is_some_and(Admission::has_place)
+    }
+
+    /// Another neighbour is told it first.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.admission(), Some(Admission::Waiting | Admission::Stays))
+    }
+
     pub(super) fn action(&self) -> Option<Action> {
         self.desired.as_ref().map(|desired| desired.action)
+    }
+
+    /// What the neighbour is to have of it, room and all.
+    pub(super) fn action_to_tell(&self) -> Option<Action> {
+        match self.admission()? {
+            Admission::Admitted => self.action(),
+            // What it has of the rule is better than nothing.
+            Admission::Stays => self.told,
+            _ => None,
+        }
     }
 
     /// The neighbour has what it should have, as far as written.
@@ -157,7 +193,7 @@ impl Rib {
         }
         let index = family.index();
         match old {
-            Some((Admission::Admitted, rank)) => {
+            Some((admission, rank)) if admission.has_place() => {
                 self.admitted[index] = self.admitted[index].saturating_sub(1);
                 self.ranked[index].remove(&rank);
             }
@@ -167,7 +203,7 @@ impl Rib {
             _ => {}
         }
         match new {
-            Some((Admission::Admitted, rank)) => {
+            Some((admission, rank)) if admission.has_place() => {
                 self.admitted[index] += 1;
                 if self.is_bounded {
                     self.ranked[index].insert(rank);
@@ -212,22 +248,18 @@ impl Rib {
         if entry.in_flight || !session.families.contains(&family) {
             return None;
         }
-        if entry.is_admitted() && !self.suspended {
-            let queue = if entry.trust == Trust::Suspect {
-                Queue::Suspect
-            } else {
-                queue
-            };
-            return (entry.resend || entry.told != entry.action()).then_some(queue);
-        }
-        if entry.admission() == Some(Admission::Waiting) && !self.suspended {
-            // What it has of the rule is better than nothing.
-            return None;
-        }
-        entry.told.map(|_| Queue::Withdraw)
+        let Some(action) = entry.action_to_tell().filter(|_| !self.suspended) else {
+            return entry.told.map(|_| Queue::Withdraw);
+        };
+        let queue = if entry.trust == Trust::Suspect {
+            Queue::Suspect
+        } else {
+            queue
+        };
+        (entry.resend || entry.told != Some(action)).then_some(queue)
     }
 
-    fn resync_left(&mut self, family: Family, by: isize) {
+    pub(super) fn resync_left(&mut self, family: Family, by: isize) {
         if let Some(session) = self.session.as_mut() {
             let left = &mut session.marks[family.index()].left;
             *left = left.saturating_add_signed(by);
@@ -255,7 +287,7 @@ impl Rib {
         );
         step(&mut counts.refused, admission == Some(Admission::Refused));
         step(&mut counts.quarantined, admission == Some(Admission::Quarantined));
-        step(&mut counts.waiting, admission == Some(Admission::Waiting));
+        step(&mut counts.waiting, entry.is_waiting());
         step(
             &mut counts.over_budget,
             matches!(admission, Some(Admission::OverBudget { .. })),

@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::Rib;
+use super::entry::Admission;
 use crate::flowspec::NlriKey;
 use crate::route::{Delivery, Route};
 
@@ -39,7 +40,7 @@ impl Rib {
         let entries = self
             .slots
             .iter()
-            .filter(|(.., entry)| self.is_bounded && entry.is_admitted());
+            .filter(|(.., entry)| self.is_bounded && entry.has_place());
         let before: Vec<NlriKey> = entries.map(|(_, rule, _)| rule.key().clone()).collect();
         for key in &ends_before {
             self.withdraw(key);
@@ -51,7 +52,11 @@ impl Rib {
         for key in &ends_after {
             self.withdraw(key);
         }
-        let lost = |key: &NlriKey| matches!(self.delivery(key), Some(Delivery::Displaced(_)));
+        let lost = |key: &NlriKey| match self.slots.find(key).map(|id| self.slots.standing(id)) {
+            Some((Some(Admission::Waiting), _)) => !keys.contains(key),
+            Some((Some(Admission::OverBudget { displaced }), _)) => displaced,
+            _ => false,
+        };
         Foreseen {
             deliveries: keys
                 .iter()

@@ -198,6 +198,13 @@ impl Slots {
         }
     }
 
+    /// Whether and how the rule has a place, and what the neighbour was told of it.
+    pub(super) fn standing(&self, id: Id) -> (Option<Admission>, Option<Action>) {
+        let slot = self.slots.get(id);
+        let admission = slot.and_then(|slot| slot.desired.map(|_| slot.admission));
+        (admission, slot.and_then(|slot| slot.told))
+    }
+
     /// What the neighbour should hold.
     pub(super) fn route(&self, id: Id) -> Option<Route> {
         let rule = self.rule(id)?.clone();
@@ -282,6 +289,40 @@ impl Slots {
         let family = slot.key()?.family();
         let has_place = slot.desired.is_some() && slot.admission == Admission::Admitted;
         has_place.then_some((family, slot.trust))
+    }
+
+    /// Marks what is in line as told and in flight, where that changes no figure: it has a place, and the neighbour has it
+    /// otherwise or not at all. What it does, and since when it is wanted.
+    pub(super) fn tell(&mut self, id: Id) -> Option<(Action, Option<Instant>)> {
+        let slot = self.slots.get_mut(id)?;
+        let action = slot.desired?;
+        let is_plain = slot.admission == Admission::Admitted && slot.told != slot.desired && !slot.in_flight;
+        if !is_plain {
+            return None;
+        }
+        slot.told = slot.desired;
+        slot.in_flight = true;
+        slot.resend = false;
+        slot.turn = None;
+        let since = slot.since;
+        Some((action, self.instant(since)))
+    }
+
+    /// Marks what was in flight as written, where nothing was changed meanwhile; says how much it is trusted.
+    pub(super) fn confirm(&mut self, id: Id, now: Tick) -> Option<Trust> {
+        let slot = self.slots.get_mut(id)?;
+        let is_plain = slot.in_flight
+            && slot.admission == Admission::Admitted
+            && slot.desired.is_some()
+            && slot.told == slot.desired
+            && !slot.resend;
+        if !is_plain {
+            return None;
+        }
+        slot.in_flight = false;
+        slot.written_at = now;
+        slot.is_written = true;
+        Some(slot.trust)
     }
 
     pub(super) fn set_turn(&mut self, id: Id, turn: Turn) {

@@ -89,6 +89,7 @@ impl Rib {
                 self.on_trial += usize::from(one.trust == Trust::OnTrial);
             }
         }
+        self.nothing_stays();
         // What waited to be withdrawn for want of room may have room by now.
         self.settle(None);
     }
@@ -209,18 +210,21 @@ impl Rib {
 
     /// What a process after this one should know, and how often that has changed.
     pub(crate) fn remembered(&self) -> (u64, Remembered) {
-        (self.quarantine.version(), self.quarantine.remembered())
+        let remembered = Remembered {
+            kinds: self.remembered_kinds(),
+            ..self.quarantine.remembered()
+        };
+        (self.memory_version(), remembered)
     }
 
     /// How often what [`Rib::remembered`] tells has changed.
     pub(crate) fn memory_version(&self) -> u64 {
-        self.quarantine.version()
+        self.quarantine.version() + self.kinds_version()
     }
 
-    /// Goes on from what a process before this one knew.
+    /// Goes on from what a process before this one knew of the router alone.
     pub(crate) fn remember(&mut self, remembered: Remembered, now: Instant) {
         self.quarantine.restore(remembered, now);
-        self.tell_restored();
         self.readmit();
     }
 

@@ -112,13 +112,13 @@ impl Rib {
                 let parked = self.quarantine.holds(rule, desired.action);
                 return or_waits(parked.cloned().map(Delivery::Quarantined));
             }
-            Admission::Waiting if !self.suspended => {
+            Admission::Waiting | Admission::Stays if !self.suspended => {
                 return or_waits(
                     self.asks_why_it_waits(rule, desired.action)
                         .map(Delivery::Waiting),
                 );
             }
-            Admission::Waiting | Admission::Admitted => {}
+            Admission::Waiting | Admission::Stays | Admission::Admitted => {}
         }
         if self.suspended {
             return if entry.told.is_some() || entry.in_flight {

@@ -7,14 +7,14 @@ use tokio::time::{Duration, Instant};
 
 use super::router::{End, Router, State};
 use super::story::{Left, SILENCE, Side, World};
-use super::wishes::{Community, Key};
+use super::wishes::{Community, Key, community};
 use crate::canary::{Because, Waiting};
 use crate::route::Delivery;
 use crate::status::{Cause, PeerStatus, SessionPhase};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// From a change to the table of a router that can be reached: a round trip, and the next look at the tables.
-const REACHES: Duration = Duration::from_millis(1500);
+pub(super) const REACHES: Duration = Duration::from_millis(1500);
 /// How long the rules of a neighbour that is disabled or removed may take, if it can be reached.
 const ORDERLY: Duration = Duration::from_secs(6);
 /// After something happened to a link, its router is held to the strict bounds again after this, beside the hold time.
@@ -78,7 +78,7 @@ impl Check {
         Ok(())
     }
 
-    /// Long after the last event: tables, figures and sessions agree.
+    /// Long after the last event, and when no rule has just come to its end: tables, figures and sessions agree.
     pub(super) fn at_rest(&self, world: &World) -> Result<(), String> {
         let now = Instant::now();
         for (router, side) in world.routers.iter().zip(&world.sides) {
@@ -92,12 +92,6 @@ impl Check {
                 }
                 return Err(format!("{name} has no session"));
             };
-            let leaves =
-                |key| matches!(world.wishes.gone_since(key, now), Ok(Some(gone)) if now < gone + REACHES);
-            if state.table.keys().any(leaves) {
-                // A rule has just come to its end and is on its way out: the table is of before.
-                continue;
-            }
             for family in &router.plan.families {
                 if session.end_of_rib.get(family) != Some(&1) {
                     return Err(format!("{name}: End-of-RIB {:?}", session.end_of_rib));
@@ -118,8 +112,8 @@ impl Check {
             if !unnamed && full > due {
                 return Err(format!("{name} was filled {full} times, {due} at most were due"));
             }
-            let told = |key: &&Key| waiting(world, router, key).is_none();
-            agrees(&peer, state.table.keys().filter(told).count())?;
+            let stays = |key: &&Key| waiting(world, router, key).is_some();
+            agrees(&peer, state.table.len(), state.table.keys().filter(stays).count())?;
         }
         Ok(())
     }
@@ -307,12 +301,7 @@ fn keeps_over_a_restart(
     let free = side.config.max_rules.is_none() && router.plan.max_prefix.is_none();
     let goes_on = |since: Instant| since <= restarted.at && free;
     let gap = world.wishes.desired(now).find(|(key, _, since)| {
-        goes_on(*since)
-            && kept.contains_key(*key)
-            && !state.table.contains_key(*key)
-            // A kind of which another has parked a rule is tried anew.
-            && !is_held_back(world, router, key)
-            && !was_until_now(world, router, key, now)
+        goes_on(*since) && kept.contains_key(*key) && !state.table.contains_key(*key)
     });
     gap.map_or(Ok(()), |(key, ..)| {
         Err(format!("{name} lost {key:02x?} over the restart of the speaker"))
@@ -336,6 +325,12 @@ fn waiting(world: &World, router: &Router, key: &Key) -> Option<Waiting> {
         Delivery::Waiting(waiting) => Some(waiting),
         _ => None,
     }
+}
+
+/// What the speaker has told the router of a rule.
+fn told(world: &World, router: &Router, key: &Key) -> Option<Community> {
+    let route = world.speaker.route(&router.plan.name, world.wishes.nlri(key)?)?;
+    route.advertised.map(community)
 }
 
 /// In the end a rule waits only where the first has parked it. Where budgets are full nobody may be the first.
@@ -466,23 +461,27 @@ fn holds_what_it_may(
     now: Instant,
 ) -> Result<(), String> {
     let name = &router.plan.name;
-    let wished: BTreeMap<&Key, Community> = world
+    let mut wished: BTreeMap<&Key, Community> = world
         .wishes
         .desired(now)
-        .filter(|(key, ..)| router.plan.families.contains(&key.0) && !is_held_back(world, router, key))
+        .filter(|(key, ..)| router.plan.families.contains(&key.0) && !is_suspected(world, router, key))
         .map(|(key, community, _)| (key, community))
         .collect();
-    // What waits is there as it was.
-    let table = || {
-        state
-            .table
-            .iter()
-            .filter(|(key, _)| waiting(world, router, key).is_none())
-    };
-    for (key, held) in table() {
-        if wished.get(key) != Some(held) {
+    // What waits is there as it was, or not at all.
+    for (key, community) in &mut wished {
+        if let Some(held) = state.table.get(*key)
+            && waiting(world, router, key).is_some()
+            && world.wishes.was_wished(key, held)
+        {
+            *community = *held;
+        }
+    }
+    wished.retain(|key, _| state.table.contains_key(*key) || waiting(world, router, key).is_none());
+    for (key, held) in &state.table {
+        let told = told(world, router, key);
+        if wished.get(key) != Some(held) || told != Some(*held) {
             return Err(format!(
-                "{name} holds {key:02x?} as {held:02x?}; wished: {:02x?}",
+                "{name} holds {key:02x?} as {held:02x?}; wished: {:02x?}, told: {told:02x?}",
                 wished.get(key)
             ));
         }
@@ -492,7 +491,7 @@ fn holds_what_it_may(
     for family in &router.plan.families {
         let count = |keys: &mut dyn Iterator<Item = u8>| keys.filter(|one| one == family).count();
         let wished = count(&mut wished.keys().map(|key| key.0));
-        let held = count(&mut table().map(|(key, _)| key.0));
+        let held = count(&mut state.table.keys().map(|key| key.0));
         let bound = router.plan.max_prefix.map_or(usize::MAX, |(bound, _)| bound);
         if held > bound {
             return Err(format!(
@@ -506,7 +505,7 @@ fn holds_what_it_may(
             None => wished,
         };
     }
-    let held = table().count();
+    let held = state.table.len();
     let all = world.wishes.desired(now).count();
     let least = match router.plan.families.len() {
         all if all == side.config.families.len() => least.min(modest(max_rules)),
@@ -528,12 +527,12 @@ fn modest(bound: usize) -> usize {
     bound - bound.div_ceil(10)
 }
 
-/// The speaker says what is.
-fn agrees(peer: &PeerStatus, held: usize) -> Result<(), String> {
+/// The speaker says what is; `stays` of what the router holds is there as it was, while what is wished waits.
+fn agrees(peer: &PeerStatus, held: usize, stays: usize) -> Result<(), String> {
     let rules = peer.rules;
-    if peer.phase != SessionPhase::Established || rules.advertised != held || rules.dirty != 0 {
+    if peer.phase != SessionPhase::Established || rules.advertised + stays != held || rules.dirty != 0 {
         return Err(format!(
-            "{} is {}, {rules:?}; the router holds {held}",
+            "{} is {}, {rules:?}; the router holds {held}, {stays} of them as they were",
             peer.name, peer.phase
         ));
     }

@@ -37,6 +37,8 @@ const REFRESH: u8 = 5;
 const CEASE: u8 = 6;
 /// How long a connection may take to its OPEN, and the pause between two attempts to dial.
 const OPEN_WAIT: Duration = Duration::from_secs(60);
+/// No session has a longer hold time.
+const LONGEST_HOLD: Duration = Duration::from_secs(90);
 const DIAL_PAUSE: Duration = Duration::from_secs(4);
 
 /// What a router is like.
@@ -100,6 +102,8 @@ pub(super) struct State {
     pub(super) session: Option<Established>,
     /// When each rule of the last seconds was written by the speaker.
     pub(super) announced: VecDeque<Instant>,
+    /// How many rules the speaker may tell it, since when; the last comes last.
+    budgets: Vec<(Instant, usize)>,
     /// What the speaker said last.
     pub(super) last_notification: Option<(u8, u8)>,
     /// When a session last ended with a word of either side.
@@ -651,6 +655,12 @@ impl Router {
             state.table.insert(key, community);
             state.announced.push_back(written);
         }
+        let (told, budget) = (state.table.len() - state.kept.len(), state.budget(written));
+        if told > budget {
+            return Err(format!(
+                "the last of {told} rules, more than its budget of {budget}"
+            ));
+        }
         Ok(self.limit(&state, family))
     }
 
@@ -712,6 +722,25 @@ impl Router {
 }
 
 impl State {
+    /// The speaker may tell it so many rules from now on.
+    pub(super) fn may_hold(&mut self, max_rules: Option<usize>) {
+        self.budgets
+            .push((Instant::now(), max_rules.unwrap_or(usize::MAX)));
+    }
+
+    /// What it could have been told when this was written. What was chosen before is written within the hold time, or the
+    /// session ends.
+    fn budget(&self, written: Instant) -> usize {
+        let mut most = 0;
+        for (since, budget) in self.budgets.iter().rev().filter(|(since, _)| *since <= written) {
+            most = most.max(*budget);
+            if *since + LONGEST_HOLD <= written {
+                return most;
+            }
+        }
+        usize::MAX
+    }
+
     pub(super) fn connections(&self) -> usize {
         self.connections.len()
     }

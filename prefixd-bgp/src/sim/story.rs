@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep_until};
 
-use super::check::Check;
+use super::check::{Check, REACHES};
 use super::net::{Net, SPEAKER, Weather};
 use super::router::{
     Death, End, Helper, NEXT_HOP, NEXT_HOP_V6, Order, Plan, Router, SPEAKER_ID, V4_UNICAST, V6_UNICAST,
@@ -242,6 +242,9 @@ impl World {
                 }
             }
         }
+        while self.wishes.has_just_ended(Instant::now(), REACHES) {
+            sleep_until(Instant::now() + SECOND).await;
+        }
         check.at_rest(self)?;
         self.end(check).await
     }
@@ -465,7 +468,10 @@ impl World {
     fn configure(&mut self, r: usize) {
         self.order_to(r);
         self.sides[r].forgot_bound += 1;
-        self.routers[r].state().announced.clear();
+        let mut state = self.routers[r].state();
+        state.announced.clear();
+        state.may_hold(self.sides[r].config.max_rules);
+        drop(state);
         let configs = self.sides.iter().filter(|side| side.configured);
         let configs = configs.map(|side| side.config.clone()).collect();
         self.speaker.reconfigure(configs).expect("a configuration");

@@ -1,6 +1,6 @@
 //! What the routers should hold: kept beside the speaker, in bytes that are worked out here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use super::router::{V4_UNICAST, V6_UNICAST};
 use crate::flowspec::{
     Action, BytesPerSecond, CanonicalRule, Component, Dscp, Family, NlriKey, NumericTerm, Rule,
 };
+use crate::rib::Shape;
 use crate::route::{Change, Priority, Route, Target};
 
 /// Family by its number, and NLRI without its length.
@@ -41,6 +42,8 @@ struct Wish {
     withdrawn: Option<Instant>,
     /// How often it was wished anew.
     lives: u32,
+    /// What it ever was wished as.
+    past: BTreeSet<Community>,
 }
 
 impl Wish {
@@ -96,6 +99,7 @@ impl Wishes {
             wish.since = now;
         }
         wish.community = community(action);
+        wish.past.insert(wish.community);
         wish.withdrawn = None;
         wish.route = Some(route.clone());
         Change::Announce {
@@ -137,6 +141,25 @@ impl Wishes {
     /// The key of a rule.
     pub(super) fn key(&self, n: usize) -> Key {
         self.rules[n].key.clone()
+    }
+
+    /// Whether the rule was ever wished so.
+    pub(super) fn was_wished(&self, key: &Key, as_what: &Community) -> bool {
+        let wish = self.by_key.get(key).map(|n| &self.rules[*n]);
+        wish.is_some_and(|wish| wish.past.contains(as_what))
+    }
+
+    /// What kind of rule it is, as it is wished.
+    pub(super) fn kind(&self, key: &Key) -> Option<Shape> {
+        let route = self.rules[*self.by_key.get(key)?].route.as_ref()?;
+        Some(Shape::of(&route.rule, route.action))
+    }
+
+    /// Whether a rule has come to its end within this time.
+    pub(super) fn has_just_ended(&self, now: Instant, within: Duration) -> bool {
+        let ends = |wish: &Wish| wish.route.as_ref().map(|route| route.not_after);
+        let is_just = |end: Instant| end <= now && now < end + within;
+        self.rules.iter().filter_map(ends).any(is_just)
     }
 
     /// How often the rule was announced after it was gone.
@@ -191,6 +214,7 @@ fn wish(n: usize, now: Instant) -> Wish {
         since: now,
         withdrawn: None,
         lives: 0,
+        past: BTreeSet::new(),
     }
 }
 
@@ -209,7 +233,7 @@ fn flowspec(family: Family, victim: IpAddr) -> Rule {
     }
 }
 
-fn community(action: Action) -> Community {
+pub(super) fn community(action: Action) -> Community {
     let [_, _, high, low] = LOCAL_ASN.to_be_bytes();
     if action == Action::BLACKHOLE {
         BLACKHOLED

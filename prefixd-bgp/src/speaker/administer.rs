@@ -1,6 +1,7 @@
 //! What an operator can do to one neighbour while the others go on.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::time::{Duration, Instant};
 use tracing::info;
@@ -145,15 +146,23 @@ impl Speaker {
         Some(remembered)
     }
 
-    /// Goes on from what a process before this one knew of a neighbour: what was parked is not told. To be called before
-    /// the sessions begin. What is known here already stays as it is.
+    /// Goes on from what a process before this one knew of a neighbour: what was parked is not told, and what one of its
+    /// group was trying is told to the others no sooner. To be called before the sessions begin; later what was tried counts
+    /// for nothing. What is known here already stays as it is.
     ///
     /// # Errors
     ///
     /// [`UnknownNeighbor`].
     pub fn remember(&self, neighbor: &str, remembered: Remembered) -> Result<(), UnknownNeighbor> {
-        let shared = self.shared(neighbor)?;
-        shared.rib().remember(remembered, Instant::now());
+        let (shared, now) = (self.shared(neighbor)?, Instant::now());
+        let mut remembered = remembered;
+        let kinds = remembered.kinds.take();
+        if !self.inner.open.load(Ordering::SeqCst)
+            && let Some((seat, kinds)) = shared.seat().zip(kinds)
+        {
+            seat.restore(kinds, now);
+        }
+        shared.rib().remember(remembered, now);
         // Its task must know when the first of them is released.
         shared.deadline_moved.notify_one();
         Ok(())

@@ -97,9 +97,7 @@ impl Inner {
         // First: what is admitted from now on is sent with what belongs to it.
         handle.shared.set_config(config.clone());
         handle.shared.rib().reconfigure(&config);
-        if before.canary != config.canary {
-            self.seat(&handle.shared);
-        }
+        self.seat(&handle.shared);
         handle.shared.changed.send_replace(());
         if before.same_session(&config) {
             report.adjusted.push(config.name);

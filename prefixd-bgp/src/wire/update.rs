@@ -139,6 +139,8 @@ pub(crate) struct Packer<'a> {
     withdrawn: [Vec<NlriKey>; Family::COUNT],
     groups: Vec<(Family, Action, Vec<NlriKey>)>,
     group_of: HashMap<(Family, Action), usize>,
+    /// The group of what came last.
+    last: Option<usize>,
     nlri_bytes: usize,
 }
 
@@ -152,6 +154,7 @@ impl<'a> Packer<'a> {
             withdrawn: [const { Vec::new() }; Family::COUNT],
             groups: Vec::new(),
             group_of: HashMap::new(),
+            last: None,
             nlri_bytes: 0,
         }
     }
@@ -163,10 +166,19 @@ impl<'a> Packer<'a> {
 
     pub(crate) fn announce(&mut self, key: &NlriKey, action: Action) {
         self.nlri_bytes += key.as_bytes().len();
-        let group = *self.group_of.entry((key.family(), action)).or_insert_with(|| {
-            self.groups.push((key.family(), action, Vec::new()));
-            self.groups.len() - 1
-        });
+        // Most of a batch does the same.
+        let is_same = |group: &usize| {
+            let (family, other, _) = &self.groups[*group];
+            (*family, *other) == (key.family(), action)
+        };
+        let group = match self.last.filter(is_same) {
+            Some(group) => group,
+            None => *self.group_of.entry((key.family(), action)).or_insert_with(|| {
+                self.groups.push((key.family(), action, Vec::new()));
+                self.groups.len() - 1
+            }),
+        };
+        self.last = Some(group);
         self.groups[group].2.push(key.clone());
     }
 

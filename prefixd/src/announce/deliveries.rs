@@ -7,6 +7,7 @@ use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Delivery, Mitigation};
 use prefixd_bgp::Delivery as At;
 use prefixd_bgp::flowspec::NlriKey;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// What a neighbour that gets rules should hold of a mitigation.
@@ -33,6 +34,28 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Takes those that are looked at in this second: as many as are told at most, and each time those after the ones before,
+    /// so that what takes long to settle neither costs more nor keeps others waiting. Where nobody listens nothing is owed.
+    pub(super) fn next_untold(&mut self, is_heard: bool) -> Vec<MitigationId> {
+        if !is_heard {
+            self.untold.clear();
+        }
+        let after = self.looked_at_last.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.untold.range((after, Bound::Unbounded));
+        let next: Vec<_> = behind
+            .chain(&self.untold)
+            .take(TOLD_AT_ONCE.min(self.untold.len()))
+            .copied()
+            .collect();
+        self.looked_at_last = next.last().copied();
+        for id in &next {
+            self.untold.remove(id);
+        }
+        next
+    }
+}
+
 impl Announcer {
     /// How rules stand at the neighbours, for as many mitigations as are asked about.
     #[must_use]
@@ -49,18 +72,14 @@ impl Announcer {
     /// Tells subscribers how changed mitigations stand, once every established neighbour has been told its rules
     /// or will not be. Called every second.
     pub fn tell_deliveries(&self) {
-        let untold = std::mem::take(&mut self.inner().untold);
-        if self.ephemeral.receiver_count() == 0 || untold.is_empty() {
+        let looked_at = self.inner().next_untold(self.ephemeral.receiver_count() > 0);
+        if looked_at.is_empty() {
             return;
         }
         let deliveries = self.deliveries();
-        let (mut waiting, mut told) = (Vec::new(), 0);
-        for mitigation_id in untold {
-            if told == TOLD_AT_ONCE || !deliveries.is_settled(mitigation_id) {
-                waiting.push(mitigation_id);
-                continue;
-            }
-            told += 1;
+        let is_settled = |id: &MitigationId| deliveries.is_settled(*id);
+        let (told, waiting): (Vec<_>, Vec<_>) = looked_at.into_iter().partition(is_settled);
+        for mitigation_id in told {
             // Nobody may be listening any more.
             let _ = self.ephemeral.send(FeedBody::DeliveryChanged {
                 mitigation_id,

@@ -1,10 +1,12 @@
 //! What neighbours ended their sessions over: from the speaker to the record, and back at a start.
 
 use super::Announcer;
-use crate::policy::{ParkedRule, ParkedShape, Parking, PeerMemory, SessionEnd, State};
+use crate::policy::{
+    ParkedFor, ParkedRule, ParkedShape, Parking, PeerKinds, PeerMemory, SessionEnd, State, TriedKind,
+};
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::flowspec::NlriKey;
-use prefixd_bgp::{Loss, NotificationInfo, Parked, Remembered, RememberedRule};
+use prefixd_bgp::{Loss, NotificationInfo, Parked, Remembered, RememberedKinds, RememberedRule, Shape};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -45,7 +47,9 @@ impl Announcer {
             if !is_meant || self.speaker.remember(neighbor, self.remembered(memory)).is_err() {
                 continue;
             }
-            if let Some(version) = self.speaker.memory_version(neighbor) {
+            let known = self.speaker.remembered(neighbor);
+            // What else is known than is recorded is recorded at the next look.
+            if let Some((version, _)) = known.filter(|(_, known)| kinds(known) == memory.kinds) {
                 self.inner().memories.insert(Arc::clone(neighbor), version);
             }
             let rules = memory.rules.iter().filter(|rule| rule.held).count();
@@ -73,17 +77,12 @@ impl Announcer {
                     parking: self.parking(parked),
                 })
                 .collect(),
+            kinds: kinds(remembered),
         }
     }
 
     /// What a newer version wrote and this one cannot read is left out, and said.
     fn remembered(&self, memory: &PeerMemory) -> Remembered {
-        let shape = |text: &str| {
-            let shape = text.parse();
-            shape
-                .map_err(|error| warn!(%error, "a rule that was held back is tried again"))
-                .ok()
-        };
         let rule = |rule: &ParkedRule| {
             Some(RememberedRule {
                 key: NlriKey::from_hex(rule.afi_safi.parse().ok()?, &rule.nlri)?,
@@ -97,6 +96,7 @@ impl Announcer {
             hold: Duration::from_secs(memory.hold_seconds),
             rules: memory.rules.iter().filter_map(rule).collect(),
             shapes: memory.shapes.iter().filter_map(of_shape).collect(),
+            kinds: memory.kinds.as_ref().map(remembered_kinds),
         }
     }
 
@@ -156,12 +156,90 @@ impl Announcer {
     }
 }
 
+fn shape(text: &str) -> Option<Shape> {
+    let shape = text.parse();
+    shape
+        .map_err(|error| warn!(%error, "a kind of rule that was held back is tried again"))
+        .ok()
+}
+
+fn kinds(remembered: &Remembered) -> Option<PeerKinds> {
+    let kinds = remembered.kinds.as_ref()?;
+    let tried = kinds.tried.iter().map(|tried| TriedKind {
+        kind: tried.kind.to_string(),
+        first: tried.first.to_string(),
+        told: tried.told,
+    });
+    let parked = kinds.parked.iter().map(|(key, first)| ParkedFor {
+        nlri: key.to_string(),
+        afi_safi: key.family().to_string(),
+        first: first.to_string(),
+    });
+    Some(PeerKinds {
+        group: kinds.group.to_string(),
+        kept: kinds.kept.iter().map(Shape::to_string).collect(),
+        tried: tried.collect(),
+        parked: parked.collect(),
+    })
+}
+
+fn remembered_kinds(kinds: &PeerKinds) -> RememberedKinds {
+    let tried = kinds.tried.iter().filter_map(|tried| {
+        Some(prefixd_bgp::TriedKind {
+            kind: shape(&tried.kind)?,
+            first: tried.first.as_str().into(),
+            told: tried.told,
+        })
+    });
+    let parked = kinds.parked.iter().filter_map(|parked| {
+        let key = NlriKey::from_hex(parked.afi_safi.parse().ok()?, &parked.nlri)?;
+        Some((key, parked.first.as_str().into()))
+    });
+    RememberedKinds {
+        group: kinds.group.as_str().into(),
+        kept: kinds.kept.iter().filter_map(|kind| shape(kind)).collect(),
+        tried: tried.collect(),
+        parked: parked.collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::two;
     use super::*;
     use prefixd_bgp::flowspec::Family;
     use std::time::Duration;
+
+    #[test]
+    fn what_was_found_out_of_kinds_comes_back_as_it_was_recorded() {
+        let shape = |action: &str| format!("ipv4-flowspec 000a 0 0 {action}");
+        let recorded = PeerKinds {
+            group: "generic".to_owned(),
+            kept: [shape("discard"), shape("mark")].into(),
+            tried: vec![TriedKind {
+                kind: shape("rate-bytes"),
+                first: "edge1".to_owned(),
+                told: true,
+            }],
+            parked: vec![ParkedFor {
+                nlri: "060120cb007101".to_owned(),
+                afi_safi: Family::Ipv4.to_string(),
+                first: "edge1".to_owned(),
+            }],
+        };
+        let known = |recorded: &PeerKinds| Remembered {
+            kinds: Some(remembered_kinds(recorded)),
+            ..Remembered::default()
+        };
+        assert_eq!(kinds(&known(&recorded)), Some(recorded.clone()));
+        assert_eq!(kinds(&Remembered::default()), None);
+        // What a newer version wrote costs only itself.
+        let newer = PeerKinds {
+            kept: ["of another kind".to_owned(), shape("mark")].into(),
+            ..recorded
+        };
+        assert_eq!(kinds(&known(&newer)).unwrap().kept, [shape("mark")].into());
+    }
 
     #[tokio::test]
     async fn what_is_recorded_is_what_the_speaker_knew_and_comes_back_before_the_next_rules() {
@@ -203,6 +281,7 @@ mod tests {
                     text: None,
                 }),
             }],
+            kinds: None,
         };
         let mut state = State::default();
         state.quarantined.insert("a".into(), Arc::new(memory.clone()));

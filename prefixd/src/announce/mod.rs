@@ -80,6 +80,7 @@ struct Inner {
     leaving: Leaving,
     /// Mitigations whose delivery subscribers have not been told since it last changed.
     untold: BTreeSet<MitigationId>,
+    looked_at_last: Option<MitigationId>,
     /// Neighbours that an operator disabled, as committed.
     disabled: BTreeMap<Arc<str>, Arc<PeerDisabled>>,
     /// How much of what the speaker knows of each neighbour's quarantine was asked for.
@@ -137,6 +138,7 @@ impl Announcer {
                 live: BTreeMap::new(),
                 leaving: Leaving::default(),
                 untold: BTreeSet::new(),
+                looked_at_last: None,
                 disabled: BTreeMap::new(),
                 memories: HashMap::new(),
                 held_back: HashSet::new(),

@@ -99,7 +99,10 @@ pub(crate) use lease::is_pinned;
 pub use pause::{holds, holds_alone};
 pub(crate) use plan::is_changed;
 pub(crate) use ports::{join, split};
-pub use quarantine::{ParkedRule, ParkedShape, Parking, PeerMemory, QuarantineChange, SessionEnd};
+pub use quarantine::{
+    ParkedFor, ParkedRule, ParkedShape, Parking, PeerKinds, PeerMemory, QuarantineChange, SessionEnd,
+    TriedKind,
+};
 pub use settings::{BreakerBounds, Policy, Quotas};
 pub use share::Reserved;
 pub use starts::Starts;

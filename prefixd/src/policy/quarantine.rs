@@ -19,6 +19,44 @@ pub struct PeerMemory {
     pub rules: Vec<ParkedRule>,
     /// Shapes of which no rule is told.
     pub shapes: Vec<ParkedShape>,
+    /// What it and the neighbours of its profile have found out of new kinds of rules; none if it tries nothing for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kinds: Option<PeerKinds>,
+}
+
+/// What the neighbours of a profile have found out of new kinds of rules (`bgp.canary_seconds`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerKinds {
+    /// The profile.
+    pub group: String,
+    /// The speaker's words for kinds that one of them has kept for long enough.
+    pub kept: BTreeSet<String>,
+    /// Kinds that one of them tries for the others.
+    pub tried: Vec<TriedKind>,
+    /// Rules that the others are not told before one of them has kept them.
+    pub parked: Vec<ParkedFor>,
+}
+
+/// One of [`PeerKinds`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TriedKind {
+    /// The speaker's word for it.
+    pub kind: String,
+    /// Who tries it.
+    pub first: String,
+    /// It was told a rule of the kind.
+    pub told: bool,
+}
+
+/// One of [`PeerKinds`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParkedFor {
+    /// The NLRI as hex.
+    pub nlri: String,
+    /// Its family.
+    pub afi_safi: String,
+    /// Who has parked it.
+    pub first: String,
 }
 
 /// A rule that ended the session.
@@ -100,6 +138,10 @@ pub struct QuarantineChange {
     pub parked: Vec<String>,
     /// Those that were and are not.
     pub released: Vec<String>,
+    /// Kinds of rules that one of the profile tries now and did not.
+    pub tried: Vec<String>,
+    /// Kinds that the neighbours of the profile are known to keep now and were not.
+    pub kept: Vec<String>,
     /// Who did it.
     pub actor: String,
 }
@@ -108,7 +150,36 @@ impl PeerMemory {
     /// Whether there is nothing to keep.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty() && self.shapes.is_empty()
+        self.rules.is_empty() && self.shapes.is_empty() && self.kinds.is_none()
+    }
+
+    /// Whether the other says the same. A moment is read off two clocks each time, and is never the same to the microsecond;
+    /// what is parked anew is so for another time.
+    fn says(&self, other: &Self) -> bool {
+        let rule = |one: &ParkedRule| ParkedRule {
+            parking: one.parking.without_moments(),
+            ..one.clone()
+        };
+        let shape = |one: &ParkedShape| ParkedShape {
+            parking: one.parking.without_moments(),
+            ..one.clone()
+        };
+        let said = |memory: &Self| Self {
+            rules: memory.rules.iter().map(rule).collect(),
+            shapes: memory.shapes.iter().map(shape).collect(),
+            ..memory.clone()
+        };
+        said(self) == said(other)
+    }
+
+    fn kept(&self) -> BTreeSet<&str> {
+        let kept = self.kinds.iter().flat_map(|kinds| &kinds.kept);
+        kept.map(|kind| &**kind).collect()
+    }
+
+    fn tried(&self) -> BTreeSet<&str> {
+        let tried = self.kinds.iter().flat_map(|kinds| &kinds.tried);
+        tried.map(|tried| &*tried.kind).collect()
     }
 
     fn held(&self) -> BTreeSet<&str> {
@@ -133,6 +204,16 @@ impl PeerMemory {
     }
 }
 
+impl Parking {
+    fn without_moments(&self) -> Self {
+        Self {
+            since: Timestamp::from_micros(0),
+            until: Timestamp::from_micros(0),
+            ..self.clone()
+        }
+    }
+}
+
 impl Turn<'_> {
     /// Records what the speaker knows of a neighbour.
     pub(super) fn remember(mut self, neighbor: &Arc<str>, seen: &Arc<PeerMemory>) -> Decision {
@@ -153,14 +234,20 @@ impl Turn<'_> {
         let before = self.state.quarantined.get(neighbor);
         let nothing = PeerMemory::default();
         let was = before.map_or(&nothing, |before| before);
-        if was == &**after || (was.is_empty() && after.is_empty()) {
+        if was.says(after) || (was.is_empty() && after.is_empty()) {
             return None;
         }
-        let owned = |names: Vec<&&str>| names.into_iter().map(|name| (*name).to_owned()).collect();
+        let gone = |from: BTreeSet<&str>, to: BTreeSet<&str>| {
+            from.difference(&to)
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
         Some(Effect::Quarantine(QuarantineChange {
             neighbor: Arc::clone(neighbor),
-            parked: owned(after.held().difference(&was.held()).collect()),
-            released: owned(was.held().difference(&after.held()).collect()),
+            parked: gone(after.held(), was.held()),
+            released: gone(was.held(), after.held()),
+            tried: gone(after.tried(), was.tried()),
+            kept: gone(after.kept(), was.kept()),
             after: Arc::clone(after),
             actor: actor.to_owned(),
         }))

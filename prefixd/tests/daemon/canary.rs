@@ -3,6 +3,8 @@
 use crate::metrics::Scrape;
 use crate::support::{Daemon, Setup, wait_for};
 use lab::routers::{Family, Kind, Router, RouterConfig};
+use prefixd_api::audit::AuditEntry;
+use prefixd_api::client::AuditQuery;
 use prefixd_api::resource::AnnouncementState::{Advertised, Queued, Reflected};
 use prefixd_api::resource::{Announcement, AnnouncementState};
 
@@ -77,6 +79,54 @@ async fn a_new_kind_of_rule_goes_to_one_neighbour_first() -> anyhow::Result<()> 
     let peer = daemon.client.peer("bird1").await?.value.peer;
     assert_eq!(peer.rules_waiting, 0);
     Ok(())
+}
+
+#[tokio::test]
+async fn what_one_neighbour_tries_is_told_to_the_other_no_sooner_for_a_restart_or_a_reload()
+-> anyhow::Result<()> {
+    let (one, two) = (bird(65001).await?, bird(65002).await?);
+    let mut daemon = Daemon::configured(Setup::default(), &[&one, &two])?;
+    daemon.edit("prefixd.yaml", "bgp:\n", "bgp:\n  canary_seconds: 64\n")?;
+    daemon.boot().await?;
+    daemon.wait_established(2).await?;
+    daemon.ban("203.0.113.10", 27015).await?;
+    let waits = async |daemon: &Daemon| {
+        wait_for("the first has it, and the other waits", || async {
+            let now = standing(daemon, "203.0.113.10").await?;
+            Ok((states(&now) == [("bird0", Advertised), ("bird1", Queued)]).then_some(()))
+        })
+        .await
+    };
+    waits(&daemon).await?;
+    wait_for("the record", || async {
+        let query = AuditQuery {
+            target_id: Some("bird1".to_owned()),
+            ..AuditQuery::default()
+        };
+        let entries = daemon.client.audit(&query).await?.value.entries;
+        let is_tried = |entry: &AuditEntry| !entry.body["kinds_tried"].is_null();
+        Ok(entries.iter().any(is_tried).then_some(()))
+    })
+    .await?;
+
+    daemon.kill().await?;
+    daemon.boot().await?;
+    daemon.wait_established(2).await?;
+    waits(&daemon).await?;
+    assert_eq!(two.count(Family::Ipv4Flow).await?, 0, "nothing of it was told");
+
+    // Another time proves nothing; a shorter one counts from when the first was told.
+    for (before, after) in [(64, 60), (60, 5)] {
+        let key = |seconds| format!("canary_seconds: {seconds}");
+        daemon.edit("prefixd.yaml", &key(before), &key(after))?;
+        waits(&daemon).await?;
+        daemon.client.reload().await?;
+    }
+    wait_for("the other", || async {
+        let now = standing(&daemon, "203.0.113.10").await?;
+        Ok((states(&now) == [("bird0", Advertised), ("bird1", Advertised)]).then_some(()))
+    })
+    .await
 }
 
 #[tokio::test]

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use tokio::time::{Duration, Instant};
 
 use super::{MAX_PARKED, MAX_RECORDS, Parked, Quarantine, Record};
+use crate::canary::RememberedKinds;
 use crate::flowspec::{Action, CanonicalRule, Effect, Family, NlriKey, Redirect};
 
 /// What two rules have in common that a router would refuse for the same reason. It is written as text and read back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Shape {
     family: Family,
     /// One bit for each component type.
@@ -22,7 +23,7 @@ pub struct Shape {
 }
 
 /// An action without its numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Kind {
     Discard,
     RateBytes,
@@ -69,7 +70,7 @@ impl Kind {
 }
 
 impl Shape {
-    pub(in crate::rib) fn of(rule: &CanonicalRule, action: Action) -> Self {
+    pub(crate) fn of(rule: &CanonicalRule, action: Action) -> Self {
         let class = |value: usize, bounds: &[usize]| {
             u8::try_from(bounds.partition_point(|bound| *bound < value)).unwrap_or(u8::MAX)
         };
@@ -139,6 +140,9 @@ pub struct Remembered {
     pub rules: Vec<RememberedRule>,
     /// Shapes of which no rule is told.
     pub shapes: Vec<(Shape, Arc<Parked>)>,
+    /// What it and the neighbours that are like it have found out of new kinds of rules; none if it tries nothing for
+    /// others.
+    pub kinds: Option<RememberedKinds>,
 }
 
 /// One of [`Remembered`].
@@ -177,6 +181,7 @@ impl Quarantine {
             hold: self.hold,
             rules,
             shapes,
+            kinds: None,
         }
     }
 
@@ -284,6 +289,7 @@ mod tests {
             hold: Duration::from_secs(30),
             rules: vec![rule(1, &short, true), rule(2, &short, false)],
             shapes: vec![(shape, short.clone())],
+            kinds: None,
         };
         let mut quarantine = Quarantine::default();
         quarantine.restore(remembered.clone(), now);

@@ -10,6 +10,7 @@ use tokio::time::{Duration, Instant, sleep_until};
 use super::super::check::{Check, is_calm};
 use super::super::wishes::{Community, Key};
 use super::{Act, SECOND, World, speaker};
+use crate::canary::RememberedKinds;
 use crate::route::Target;
 use crate::speaker::Stop;
 
@@ -76,6 +77,10 @@ impl World {
             // It is configured.
             let _ = self.speaker.disable(&side.config.name, "maintenance");
         }
+        let kinds: Vec<_> = remembered
+            .iter()
+            .filter_map(|(remembered, _)| remembered.kinds.clone())
+            .collect();
         for (remembered, name) in remembered {
             let _ = self.speaker.remember(&name, remembered);
         }
@@ -86,7 +91,7 @@ impl World {
         self.apply(restored);
         let at = Instant::now();
         let is_kept = !incomplete && !matches!(ending, Ending::Withdraw);
-        let kept = (0..self.routers.len()).map(|r| self.kept(r, at).filter(|_| is_kept));
+        let kept = (0..self.routers.len()).map(|r| self.kept(r, &kinds, at).filter(|_| is_kept));
         self.restarted = Some(Restarted {
             at,
             incomplete,
@@ -109,15 +114,40 @@ impl World {
         self.undo.insert(open_at, Act::Open);
     }
 
-    /// What a router holds that nothing else happens to, until when.
-    fn kept(&self, r: usize, at: Instant) -> Option<(BTreeMap<Key, Community>, Instant)> {
+    /// What a router holds that nothing else happens to, until when. What it holds beside something new that waits goes, and
+    /// what it has instead of something that did more while another tries the kind.
+    fn kept(
+        &self,
+        r: usize,
+        kinds: &[RememberedKinds],
+        at: Instant,
+    ) -> Option<(BTreeMap<Key, Community>, Instant)> {
         let state = self.routers[r].state();
         let side = &self.sides[r];
         if !is_calm(side, &state, at) || state.connections() != 1 {
             return None;
         }
         let keeps = state.session.as_ref()?.keeps?;
-        Some((state.table.clone(), at + keeps))
+        let name = &self.routers[r].plan.name;
+        let tries = |kinds: &RememberedKinds, kind| {
+            let mut tried = kinds.tried.iter();
+            tried.any(|tried| tried.kind == kind && tried.first == *name)
+        };
+        let goes_out = |key: &Key| {
+            let (nlri, kind) = (self.wishes.nlri(key), self.wishes.kind(key));
+            let parked = kinds.iter().flat_map(|kinds| &kinds.parked);
+            let mut elsewhere = parked.filter(|(_, first)| first != name);
+            let is_known = |kind| {
+                kinds
+                    .iter()
+                    .any(|kinds| kinds.kept.contains(&kind) || tries(kinds, kind))
+            };
+            kinds.is_empty()
+                || kind.is_some_and(is_known) && !elsewhere.any(|(parked, _)| Some(parked) == nlri)
+        };
+        let mut table = state.table.clone();
+        table.retain(|key, _| goes_out(key));
+        Some((table, at + keeps))
     }
 
     pub(super) fn open(&mut self) {

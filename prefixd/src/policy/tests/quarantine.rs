@@ -33,6 +33,7 @@ fn memory() -> PeerMemory {
                 parking: parking(),
             })
             .into(),
+        kinds: None,
     }
 }
 

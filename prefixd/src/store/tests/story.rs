@@ -3,8 +3,8 @@
 use super::fixture::{Attack, START, host};
 use super::*;
 use crate::policy::{
-    BreakerChange, ControlChange, ParkedRule, Parking, PeerMemory, QuarantineChange, SessionEnd,
-    SourceChange, Unconfirmed,
+    BreakerChange, ControlChange, ParkedRule, Parking, PeerKinds, PeerMemory, QuarantineChange, SessionEnd,
+    SourceChange, TriedKind, Unconfirmed,
 };
 use prefixd_api::control::{BreakerTripped, ControlScope, Stop, Stopped};
 use prefixd_api::feed::{FeedBody, FeedMessage};
@@ -363,6 +363,16 @@ async fn what_is_parked_is_kept_for_each_neighbour(place: Place) {
             },
         }],
         shapes: Vec::new(),
+        kinds: (nlri == "02").then(|| PeerKinds {
+            group: "generic".into(),
+            kept: ["ipv4-flowspec 000a 0 0 discard".into()].into(),
+            tried: vec![TriedKind {
+                kind: "ipv4-flowspec 000a 0 0 mark".into(),
+                first: "edge1".into(),
+                told: true,
+            }],
+            parked: Vec::new(),
+        }),
     };
     let change = |neighbor: &str, after: &PeerMemory| {
         vec![Effect::Quarantine(QuarantineChange {
@@ -370,6 +380,8 @@ async fn what_is_parked_is_kept_for_each_neighbour(place: Place) {
             after: after.clone().into(),
             parked: vec!["01".into()],
             released: Vec::new(),
+            tried: Vec::new(),
+            kept: ["ipv4-flowspec 000a 0 0 discard".into()].into(),
             actor: "prefixd".into(),
         })]
     };
@@ -405,7 +417,7 @@ async fn what_is_parked_is_kept_for_each_neighbour(place: Place) {
     );
     assert_eq!(
         journal[0].body,
-        r#"{"neighbor":"edge1","parked":["01"],"released":[]}"#
+        r#"{"kinds_kept":["ipv4-flowspec 000a 0 0 discard"],"neighbor":"edge1","parked":["01"],"released":[]}"#
     );
 }
 
