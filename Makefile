@@ -38,7 +38,7 @@ bench: ## Measure and print the figures of docs/benchmarks.md (about 10 minutes;
 	$(CARGO) build --release --locked -p prefixd-bgp --example speed
 	target/release/bench --prefixd target/release/prefixd $(if $(ONLY),--only $(ONLY))
 
-interop: setup ## Play the matrix of sessions with every router and write docs/interop.md (about 3 minutes)
+interop: setup ## Play the matrix of sessions with every router and write docs/interop.md (about 5 minutes)
 	$(CARGO) run --locked -p prefixd-bgp --example interop > docs/interop.md.new
 	mv docs/interop.md.new docs/interop.md
 
