@@ -4,7 +4,8 @@ use crate::event::{EventOutcome, open_names};
 use crate::ids::MitigationId;
 use crate::mitigation::{Mitigation, RulePreview};
 use crate::problem::Problem;
-use crate::resource::{Announcement, PeerState};
+use crate::rate::BitsPerSecond;
+use crate::resource::{Announcement, AnnouncementForm, AnnouncementState, PeerState};
 use crate::time::Timestamp;
 use crate::why::Why;
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,53 @@ pub struct MitigationPreview {
     /// What each neighbour would get, in the order of the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub neighbors: Vec<NeighborPreview>,
+}
+
+/// How much police rules let through at worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoliceWorstCase {
+    /// The rate of one rule, in bits a second.
+    pub rate_bps: BitsPerSecond,
+    /// Rules over all neighbours.
+    pub rules: u64,
+    /// Neighbours that get any of them.
+    pub neighbors: u64,
+}
+
+impl PoliceWorstCase {
+    /// All rules at once, in bits a second.
+    #[must_use]
+    pub fn total(self) -> BitsPerSecond {
+        BitsPerSecond(self.rate_bps.0.saturating_mul(self.rules))
+    }
+}
+
+impl MitigationPreview {
+    /// A rate is one of each rule at each router: together they let through so much. A router that polices on each of its
+    /// forwarding engines lets through the same again for each of them, which nobody tells prefixd. Absent: nothing would
+    /// be policed by bits.
+    #[must_use]
+    pub fn police_worst_case(&self) -> Option<PoliceWorstCase> {
+        let rate_bps = self.mitigation.as_ref()?.rate_bps?;
+        let policed = |one: &&Announcement| {
+            !matches!(one.form, AnnouncementForm::Refused | AnnouncementForm::Rtbh)
+                && one.state != AnnouncementState::Refused
+        };
+        let counts = self
+            .neighbors
+            .iter()
+            .map(|at| at.announcements.iter().filter(policed).count() as u64);
+        let (mut rules, mut neighbors) = (0, 0);
+        for count in counts.filter(|count| *count > 0) {
+            rules += count;
+            neighbors += 1;
+        }
+        (rules > 0).then_some(PoliceWorstCase {
+            rate_bps,
+            rules,
+            neighbors,
+        })
+    }
 }
 
 /// What a neighbour would get.

@@ -294,6 +294,7 @@ fn a_preview_asks_nobody_and_says_what_create_would() {
         let shown = text(&output.stdout);
         for line in [
             "would be made; nothing was changed",
+            "at most 10.0 Mbit/s: 5.00 Mbit/s for each of 2 rules at 2 neighbours; more where a router polices",
             "  edge1  established, 9 of 10 rules now, 10 then\n    edge3  advertised, widened  the wide rule\n",
             "        warning: dport 1,3 widened to 1-3\n",
             "    takes the place of 0194f2c0-0000-7000-8000-000000000001, which is less important\n",
