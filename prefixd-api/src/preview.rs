@@ -5,7 +5,8 @@ use crate::ids::MitigationId;
 use crate::mitigation::{Mitigation, RulePreview};
 use crate::problem::Problem;
 use crate::rate::BitsPerSecond;
-use crate::resource::{Announcement, AnnouncementForm, AnnouncementState, PeerState};
+use crate::resource::{Announcement, AnnouncementState, PeerState};
+use crate::rule::{Action, Rule};
 use crate::time::Timestamp;
 use crate::why::Why;
 use serde::{Deserialize, Serialize};
@@ -50,20 +51,12 @@ pub struct MitigationPreview {
 /// How much police rules let through at worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoliceWorstCase {
-    /// The rate of one rule, in bits a second.
-    pub rate_bps: BitsPerSecond,
-    /// Rules over all neighbours.
+    /// Of all rules together, in bits a second.
+    pub total: BitsPerSecond,
+    /// Rules that police, over all neighbours.
     pub rules: u64,
     /// Neighbours that get any of them.
     pub neighbors: u64,
-}
-
-impl PoliceWorstCase {
-    /// All rules at once, in bits a second.
-    #[must_use]
-    pub fn total(self) -> BitsPerSecond {
-        BitsPerSecond(self.rate_bps.0.saturating_mul(self.rules))
-    }
 }
 
 impl MitigationPreview {
@@ -72,25 +65,31 @@ impl MitigationPreview {
     /// be policed by bits.
     #[must_use]
     pub fn police_worst_case(&self) -> Option<PoliceWorstCase> {
-        let rate_bps = self.mitigation.as_ref()?.rate_bps?;
-        let policed = |one: &&Announcement| {
-            !matches!(one.form, AnnouncementForm::Refused | AnnouncementForm::Rtbh)
-                && one.state != AnnouncementState::Refused
+        let mut worst = PoliceWorstCase {
+            total: BitsPerSecond(0),
+            rules: 0,
+            neighbors: 0,
         };
-        let counts = self
-            .neighbors
-            .iter()
-            .map(|at| at.announcements.iter().filter(policed).count() as u64);
-        let (mut rules, mut neighbors) = (0, 0);
-        for count in counts.filter(|count| *count > 0) {
-            rules += count;
-            neighbors += 1;
+        for neighbor in &self.neighbors {
+            let rates: Vec<u64> = neighbor.announcements.iter().filter_map(rate_bps).collect();
+            worst.rules += rates.len() as u64;
+            worst.neighbors += u64::from(!rates.is_empty());
+            let sum = rates.into_iter().fold(0, u64::saturating_add);
+            worst.total.0 = worst.total.0.saturating_add(sum);
         }
-        (rules > 0).then_some(PoliceWorstCase {
-            rate_bps,
-            rules,
-            neighbors,
-        })
+        (worst.rules > 0).then_some(worst)
+    }
+}
+
+/// The rate of a rule that polices by bits and would be sent.
+fn rate_bps(announcement: &Announcement) -> Option<u64> {
+    let is_sent = !matches!(
+        announcement.state,
+        AnnouncementState::Refused | AnnouncementState::OverBudget
+    );
+    match announcement.rule.parse::<Rule>().ok()?.action {
+        Action::Police { rate_bps } if is_sent => Some(rate_bps.0),
+        _ => None,
     }
 }
 
@@ -190,4 +189,63 @@ pub struct WithdrawPreviewRequest {
     /// How long automatic bans would not be acted on (0 to 86400); the configured time when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suppress_seconds: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn at(neighbor: &str, rules: &[(&str, &str)]) -> serde_json::Value {
+        let announcements: Vec<_> = rules
+            .iter()
+            .map(|(state, then)| {
+                json!({"neighbor": neighbor, "rule": format!("dst 203.0.113.10/32 proto udp then {then}"), "nlri": "01",
+                       "state": state, "reason": null})
+            })
+            .collect();
+        json!({"neighbor": neighbor, "session": "established", "announcements": announcements,
+               "budget": {"max": 10, "used": 0, "after": 2}})
+    }
+
+    #[test]
+    fn only_what_is_policed_and_sent_lets_its_rate_through() {
+        let preview = |neighbors: serde_json::Value| -> Option<PoliceWorstCase> {
+            let preview = json!({"outcome": "created", "neighbors": neighbors});
+            serde_json::from_value::<MitigationPreview>(preview)
+                .unwrap()
+                .police_worst_case()
+        };
+        let found = preview(json!([
+            at(
+                "edge1",
+                &[
+                    ("queued", "police 5 Mbit/s"),
+                    ("queued", "police 2 Mbit/s"),
+                    ("queued", "discard")
+                ]
+            ),
+            at(
+                "edge2",
+                &[
+                    ("session_down", "police 5 Mbit/s"),
+                    ("over_budget", "police 2 Mbit/s")
+                ]
+            ),
+            at(
+                "edge3",
+                &[
+                    ("refused", "police 5 Mbit/s"),
+                    ("queued", "police 1000 packets/s")
+                ]
+            ),
+        ]));
+        let expected = PoliceWorstCase {
+            total: BitsPerSecond(12_000_000),
+            rules: 3,
+            neighbors: 2,
+        };
+        assert_eq!(found, Some(expected));
+        assert_eq!(preview(json!([at("edge1", &[("queued", "discard")])])), None);
+    }
 }

@@ -4,7 +4,6 @@ use super::rows::{action, status};
 use crate::output::{View, sheet_of};
 use prefixd_api::mitigation::{Claim, Mitigation, MitigationDetail};
 use prefixd_api::preview::{Budget, MitigationPreview, NeighborPreview, PreviewOutcome};
-use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::resource::{Announcement, AnnouncementForm};
 use prefixd_api::show::{MAX_TEXT_CHARS, absolute, both, clean, confidence, remaining, si_unit};
 
@@ -89,14 +88,12 @@ pub(super) fn preview(preview: &MitigationPreview, view: View) -> String {
         ]);
     }
     if let Some(worst) = preview.police_worst_case() {
-        let si = |rate: BitsPerSecond| si_unit(rate.0, "bit/s");
-        let each = format!(
-            "{} for each of {} rules at {} neighbours; more where a router polices on each forwarding engine",
-            si(worst.rate_bps),
-            worst.rules,
-            worst.neighbors
+        let total = si_unit(worst.total.0, "bit/s");
+        let by = format!(
+            "(rules {}, neighbours {}); more where a router polices on each forwarding engine",
+            worst.rules, worst.neighbors
         );
-        pairs.push(("Lets through", format!("at most {}: {each}", si(worst.total()))));
+        pairs.push(("Lets through", format!("at most {total} {by}")));
     }
     let mut text = sheet_of(&pairs);
     let rules = preview.previews.iter().map(|rule| rule.text.clone());

@@ -264,13 +264,15 @@ fn rules_are_written_for_tickets_as_each_neighbour_has_them() {
 
 #[test]
 fn a_preview_asks_nobody_and_says_what_create_would() {
+    let policed = json!({"neighbor": "edge1", "rule": "dst 203.0.113.10/32 proto udp then police 5 Mbit/s", "nlri": "05",
+                         "state": "queued", "reason": null});
     let made = json!({
         "outcome": "created", "mitigation": mitigation(FIRST),
         "previews": [{"text": "the rule", "nlri": "01", "junos": "", "iosxr": ""}],
         "why": {"decided_at": "2026-01-18T10:30:00Z", "outcome": "accepted", "summary": "s",
                 "steps": [{"stage": "guardrail", "code": "quotas", "verdict": "passed", "text": "2 of 20"}]},
         "neighbors": [
-            {"neighbor": "edge1", "session": "established", "announcements": [announcements()[2]],
+            {"neighbor": "edge1", "session": "established", "announcements": [announcements()[2], policed],
              "budget": {"max": 10, "used": 9, "after": 10}},
             {"neighbor": "edge2", "session": "idle", "announcements": [announcements()[1]],
              "budget": {"max": 10, "used": 9, "after": 11}, "displaces": ["0194f2c0-0000-7000-8000-000000000001"]},
@@ -294,7 +296,7 @@ fn a_preview_asks_nobody_and_says_what_create_would() {
         let shown = text(&output.stdout);
         for line in [
             "would be made; nothing was changed",
-            "at most 10.0 Mbit/s: 5.00 Mbit/s for each of 2 rules at 2 neighbours; more where a router polices",
+            "at most 5.00 Mbit/s (rules 1, neighbours 1); more where a router polices on each forwarding engine",
             "  edge1  established, 9 of 10 rules now, 10 then\n    edge3  advertised, widened  the wide rule\n",
             "        warning: dport 1,3 widened to 1-3\n",
             "    takes the place of 0194f2c0-0000-7000-8000-000000000001, which is less important\n",
