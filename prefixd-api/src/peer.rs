@@ -87,6 +87,69 @@ pub struct PeerDetail {
     pub parked: Vec<PeerParked>,
 }
 
+/// How rules get to a neighbour, since it was configured or prefixd was started.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct PeerWriting {
+    /// How long rules that changed while the session was up took to be written.
+    pub lag: PeerLag,
+    /// From the session to the End-of-RIB of its last family, the last time: how long it took to tell everything.
+    pub end_of_rib_seconds: Option<f64>,
+    /// How long its socket took nothing while there was something to write.
+    pub blocked_seconds: f64,
+    /// Rules written; one that is told again counts again.
+    pub announced: u64,
+    /// Withdrawals written.
+    pub withdrawn: u64,
+    /// Rules that the speaker took back by itself at the end of their lease.
+    pub expired: u64,
+    /// Requests of the router for everything again that were served.
+    pub refreshes: u64,
+    /// Routes that it announces to prefixd, which ignores them.
+    pub inbound_routes: u64,
+}
+
+/// From a rule being wanted to its UPDATE being written to the socket.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct PeerLag {
+    /// Rules that were written.
+    pub count: u64,
+    /// All their times together.
+    pub sum_seconds: f64,
+    /// How many took how long; those that took longer than the last bound are in none.
+    pub buckets: Vec<LagBucket>,
+}
+
+/// One of [`PeerLag`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct LagBucket {
+    /// Its upper bound.
+    pub seconds: f64,
+    /// Rules that took so long at most, and longer than the bound before.
+    pub count: u64,
+}
+
+impl PeerLag {
+    /// A time that this part of the rules did not exceed, as exactly as the buckets are; none if nothing was written, and
+    /// infinite for what was slower than the last bound.
+    #[must_use]
+    pub fn quantile(&self, part: f64) -> Option<f64> {
+        #[expect(clippy::cast_precision_loss, reason = "a part of a count")]
+        let (wanted, mut seen) = (part * self.count as f64, 0.0);
+        let slowest = (self.count > 0).then_some(f64::INFINITY);
+        let reached = |bucket: &&LagBucket| {
+            #[expect(clippy::cast_precision_loss, reason = "a part of a count")]
+            let count = bucket.count as f64;
+            seen += count;
+            seen >= wanted && seen > 0.0
+        };
+        let found = self.buckets.iter().find(reached);
+        found.map(|bucket| bucket.seconds).or(slowest)
+    }
+}
+
 /// A rule that is held back from a neighbour because it ended its session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]

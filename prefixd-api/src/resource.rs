@@ -1,7 +1,7 @@
 //! The remaining bodies: safelist, peers, stats, health.
 
 use crate::mitigation::Severity;
-use crate::peer::PeerDisabled;
+use crate::peer::{PeerDisabled, PeerWriting};
 use crate::rule::ActionType;
 use crate::time::Timestamp;
 use ipnet::IpNet;
@@ -230,6 +230,9 @@ pub struct Peer {
     /// The same by cause: `received_6_2` is a NOTIFICATION of code 6, subcode 2 from the router.
     #[serde(default)]
     pub flaps_by_cause: BTreeMap<String, u64>,
+    /// How rules get to it, and how fast.
+    #[serde(default)]
+    pub writing: PeerWriting,
     /// Messages and their kinds: `updates_sent`, `keepalives_received`, ...
     pub counters: BTreeMap<String, u64>,
     /// Why the session was last lost, in the neighbour's words where it sent some.

@@ -1,5 +1,7 @@
 //! What is counted. Every label has a bounded set of values: no address, no name from outside.
 
+mod lag;
+
 use crate::announce::Drift;
 use crate::policy::Effect;
 use prefixd_api::event::EventOutcome;
@@ -10,8 +12,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+pub use lag::Lag;
 
 /// One label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,6 +39,15 @@ pub struct RouteLabel {
 pub struct NeighborLabel {
     /// Its name in the configuration.
     pub neighbor: String,
+}
+
+/// A neighbour, and what was written to it or came from it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PeerKindLabel {
+    /// Its name in the configuration.
+    pub neighbor: String,
+    /// `updates_sent`, `keepalives_received`, `rules_announced`, ...
+    pub kind: String,
 }
 
 /// A neighbour, and why its session was lost.
@@ -182,6 +196,18 @@ pub struct Now {
     pub peer_on_probation: Family<NeighborLabel, Gauge>,
     /// Rules of kinds that another neighbour is told first.
     pub peer_waiting: Family<NeighborLabel, Gauge>,
+    /// Changes that wait to be written to it.
+    pub peer_queued: Family<NeighborLabel, Gauge>,
+    /// From a rule being wanted to its UPDATE being written.
+    pub peer_lag: Family<NeighborLabel, Lag>,
+    /// From the session to the last End-of-RIB.
+    pub peer_end_of_rib: Family<NeighborLabel, Gauge<f64, AtomicU64>>,
+    /// How long its socket took nothing.
+    pub peer_blocked: Family<NeighborLabel, Gauge<f64, AtomicU64>>,
+    /// Rules and withdrawals written, rules ended by the speaker, refreshes, and messages, each by its kind.
+    pub peer_written: Family<PeerKindLabel, Gauge>,
+    /// Sessions since the start.
+    pub peer_established: Family<NeighborLabel, Gauge>,
     /// Whether an operator disabled it.
     pub peer_disabled: Family<NeighborLabel, Gauge>,
     /// Sessions lost since the start.
@@ -204,12 +230,18 @@ impl Now {
             &self.peer_quarantined,
             &self.peer_on_probation,
             &self.peer_waiting,
+            &self.peer_queued,
+            &self.peer_established,
             &self.peer_disabled,
             &self.peer_flaps,
         ] {
             family.clear();
         }
         self.peer_flaps_by_cause.clear();
+        self.peer_written.clear();
+        self.peer_lag.clear();
+        self.peer_end_of_rib.clear();
+        self.peer_blocked.clear();
         self.peer_announcements.clear();
     }
 }
@@ -394,6 +426,39 @@ impl Metrics {
             "peer_rules_waiting",
             "Rules of a kind that another neighbour of its profile is told first",
             now.peer_waiting.clone(),
+        );
+        registry.register(
+            "peer_rules_queued",
+            "Changes that wait to be written to the neighbour",
+            now.peer_queued.clone(),
+        );
+        registry.register_with_unit(
+            "peer_lag",
+            "From a rule being wanted to its UPDATE being written to the socket",
+            Unit::Seconds,
+            now.peer_lag.clone(),
+        );
+        registry.register_with_unit(
+            "peer_end_of_rib",
+            "From the last session to its last End-of-RIB: how long it took to tell everything",
+            Unit::Seconds,
+            now.peer_end_of_rib.clone(),
+        );
+        registry.register_with_unit(
+            "peer_blocked",
+            "How long its socket took nothing while there was something to write",
+            Unit::Seconds,
+            now.peer_blocked.clone(),
+        );
+        registry.register(
+            "peer_messages",
+            "What was written to it and came from it, by kind",
+            now.peer_written.clone(),
+        );
+        registry.register(
+            "peer_sessions",
+            "Sessions since the start",
+            now.peer_established.clone(),
         );
         registry.register(
             "peer_disabled",

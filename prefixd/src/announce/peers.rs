@@ -8,13 +8,14 @@ use prefixd_api::config::Profile;
 use prefixd_api::feed::FeedBody;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::peer::{
-    PeerDetail, PeerDisabled, PeerNotification, PeerOccurrence, PeerParked, PeerSession,
+    LagBucket, PeerDetail, PeerDisabled, PeerLag, PeerNotification, PeerOccurrence, PeerParked, PeerSession,
+    PeerWriting,
 };
 use prefixd_api::resource::{AnnouncementForm, AnnouncementState, Peer, PeerState, RuleCounts};
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::{
-    Admin, Delivery as At, MessageCounts, NotificationSeen, PeerStatus, SessionChange, SessionEvent,
-    SessionPhase,
+    Admin, Delivery as At, LATENCY_BUCKETS_SECONDS, MessageCounts, NotificationSeen, PeerStatus,
+    SessionChange, SessionEvent, SessionPhase,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -255,6 +256,7 @@ impl Announcer {
                 .iter()
                 .map(|(cause, times)| (cause.to_string(), *times))
                 .collect(),
+            writing: writing(status),
             counters: [("sent", status.sent), ("received", status.received)]
                 .into_iter()
                 .flat_map(|(direction, counts)| counters(direction, counts))
@@ -293,6 +295,30 @@ impl Inner {
             disabled: self.disabled.get(&neighbor.name).cloned(),
             by_form,
         }
+    }
+}
+
+fn writing(status: &PeerStatus) -> PeerWriting {
+    let buckets = LATENCY_BUCKETS_SECONDS.iter().zip(status.latency.buckets);
+    let totals = &status.totals;
+    PeerWriting {
+        lag: PeerLag {
+            count: status.latency.count,
+            sum_seconds: status.latency.sum.as_secs_f64(),
+            buckets: buckets
+                .map(|(seconds, count)| LagBucket {
+                    seconds: *seconds,
+                    count,
+                })
+                .collect(),
+        },
+        end_of_rib_seconds: totals.time_to_end_of_rib.map(|time| time.as_secs_f64()),
+        blocked_seconds: status.writer_blocked.as_secs_f64(),
+        announced: totals.announced,
+        withdrawn: totals.withdrawn,
+        expired: totals.expired,
+        refreshes: totals.refreshes,
+        inbound_routes: status.inbound_routes as u64,
     }
 }
 

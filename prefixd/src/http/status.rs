@@ -3,7 +3,7 @@
 use super::extract::{Query, answer, ok};
 use super::identity::Principal;
 use super::{App, Failure, control, routes};
-use crate::metrics::{CauseLabel, FormLabel, NeighborLabel, StopLabel, label};
+use crate::metrics::{CauseLabel, FormLabel, NeighborLabel, PeerKindLabel, StopLabel, label};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::header;
@@ -368,6 +368,33 @@ fn set_gauges(app: &App) {
             .get_or_create(&neighbor)
             .set(i64::from(peer.disabled.is_some()));
         now.peer_flaps.get_or_create(&neighbor).set(signed(peer.flaps));
+        now.peer_queued
+            .get_or_create(&neighbor)
+            .set(signed(peer.rules_queued));
+        now.peer_established
+            .get_or_create(&neighbor)
+            .set(signed(peer.established_total));
+        let writing = peer.writing;
+        now.peer_lag.get_or_create(&neighbor).set(writing.lag);
+        now.peer_blocked
+            .get_or_create(&neighbor)
+            .set(writing.blocked_seconds);
+        if let Some(seconds) = writing.end_of_rib_seconds {
+            now.peer_end_of_rib.get_or_create(&neighbor).set(seconds);
+        }
+        let rules = [
+            ("rules_announced", writing.announced),
+            ("rules_withdrawn", writing.withdrawn),
+            ("rules_expired", writing.expired),
+            ("refreshes_served", writing.refreshes),
+        ];
+        let rules = rules.map(|(kind, count)| (kind.to_owned(), count));
+        for (kind, count) in rules.into_iter().chain(peer.counters) {
+            let neighbor = neighbor.neighbor.clone();
+            now.peer_written
+                .get_or_create(&PeerKindLabel { neighbor, kind })
+                .set(signed(count));
+        }
         for (form, rules) in peer.rules_by_form {
             let neighbor = neighbor.neighbor.clone();
             now.peer_announcements

@@ -1,7 +1,7 @@
 //! One neighbour for people.
 
 use crate::output::{View, sheet_of};
-use prefixd_api::peer::{PeerDetail, PeerNotification, PeerOccurrence, PeerSession};
+use prefixd_api::peer::{PeerDetail, PeerNotification, PeerOccurrence, PeerSession, PeerWriting};
 use prefixd_api::resource::{AnnouncementForm, OnLoss, Peer};
 use prefixd_api::show::{both, count};
 
@@ -78,6 +78,7 @@ pub(super) fn sheet(detail: &PeerDetail, view: View) -> String {
             ),
         ),
     ];
+    pairs.extend(writing(&peer.writing));
     if let Some(disabled) = &peer.disabled {
         let at = both(disabled.disabled_at, view.now, view.zone);
         let text = format!("by {} at {at}: {}", disabled.disabled_by, disabled.reason);
@@ -155,6 +156,38 @@ fn without_prefixd(on_loss: &OnLoss) -> String {
         0 => format!("drops the rules at once: {because}"),
         seconds => format!("keeps the rules for {seconds}s: {because}"),
     }
+}
+
+/// How rules get to it.
+fn writing(writing: &PeerWriting) -> [(&'static str, String); 2] {
+    let time = |seconds: f64| match seconds {
+        seconds if seconds.is_infinite() => "more than 30 s".to_owned(),
+        seconds if seconds < 1.0 => format!("{} ms", seconds * 1000.0),
+        seconds => format!("{seconds} s"),
+    };
+    let lag = |part| writing.lag.quantile(part).map(time);
+    let lag = match (lag(0.5), lag(0.99)) {
+        (Some(half), Some(most)) => format!("half within {half}, 99 of 100 within {most}"),
+        _ => "nothing was written yet".to_owned(),
+    };
+    let everything = writing
+        .end_of_rib_seconds
+        .map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.3} s"));
+    [
+        ("Written after", lag),
+        (
+            "Writing",
+            format!(
+                "everything in {everything} after the last session began; blocked for {:.1} s in all; {} rules, {} withdrawals, \
+                 {} ended by the speaker, {} refreshes",
+                writing.blocked_seconds,
+                count(writing.announced),
+                count(writing.withdrawn),
+                count(writing.expired),
+                count(writing.refreshes)
+            ),
+        ),
+    ]
 }
 
 /// What the rules of live mitigations are at the neighbour.
