@@ -23,6 +23,12 @@ pub enum ValueError {
 }
 
 impl Dscp {
+    /// The six bits of it that are one.
+    #[must_use]
+    pub const fn of(value: u8) -> Self {
+        Self(value & 63)
+    }
+
     /// The number.
     #[must_use]
     pub const fn get(self) -> u8 {

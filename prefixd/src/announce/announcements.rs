@@ -1,12 +1,12 @@
 //! Each rule of a mitigation at each neighbour, in the words of the API.
 
-use super::fit::{Fitted, Form};
+use super::fit::{Fitted, Form, Part};
 use super::groups::{Compiled, compile};
 use super::peers::state_of;
 use super::{Announcer, Neighbor, compile as wire, is_announced};
 use prefixd_api::mitigation::Mitigation;
 use prefixd_api::resource::{Announcement, AnnouncementForm, AnnouncementState};
-use prefixd_api::rule::Rule;
+use prefixd_api::rule::{Action, Rule};
 use prefixd_bgp::Delivery;
 use prefixd_bgp::flowspec::NlriKey;
 use std::sync::Arc;
@@ -50,7 +50,12 @@ impl Announcer {
                     }
                 };
                 if is_live || !matches!(fitted.form, Form::Refused(_)) {
-                    announcements.extend(told(neighbor, rule, fitted, standing));
+                    let announced = |key: &NlriKey| {
+                        let (desired, ..) = self.explain(&neighbor.name, key);
+                        let desired = desired.filter(|_| is_live && neighbor.enforce)?;
+                        Some((desired.action, desired.sample))
+                    };
+                    announcements.extend(told(neighbor, rule, fitted, standing, announced));
                 }
             }
         }
@@ -111,12 +116,14 @@ pub(super) fn not_enforced() -> Standing {
     )
 }
 
-/// One rule at one neighbour: a line for each part that stands somewhere, or one that says why there is none.
+/// One rule at one neighbour: a line for each part that stands somewhere, or one that says why there is none. `announced`
+/// says what is announced, which another mitigation may want stricter.
 pub(super) fn told(
     neighbor: &Neighbor,
     rule: &Rule,
     fitted: &Fitted,
     standing: impl Fn(&NlriKey) -> Option<Standing>,
+    announced: impl Fn(&NlriKey) -> Option<(Action, bool)>,
 ) -> Vec<Announcement> {
     let whole = Announcement {
         neighbor: neighbor.name.to_string(),
@@ -150,9 +157,26 @@ pub(super) fn told(
                 nlri: Some(key.to_string()),
                 state,
                 reason,
+                warning: warning(part, fitted, announced(key)),
                 ..whole.clone()
             });
         }
     }
     lines
+}
+
+/// What a person should know of a part: that it is wider than what was decided, that something else is announced.
+fn warning(part: &Part, fitted: &Fitted, announced: Option<(Action, bool)>) -> Option<String> {
+    let other = announced.filter(|(action, _)| *action != part.rule.action);
+    let shared = other.map(|(action, sample)| {
+        let matches = part.rule.matches.clone();
+        let announced = Rule {
+            matches,
+            action,
+            sample,
+        };
+        format!("what is announced is `{announced}`, the strictest of the mitigations that have this rule")
+    });
+    let warnings = fitted.warning.clone().into_iter().chain(shared);
+    warnings.reduce(|all, one| format!("{all}; {one}"))
 }

@@ -119,6 +119,44 @@ pub(super) fn action(action: rule::Action, sample: bool) -> Result<Action, Compi
     .sampled(sample))
 }
 
+/// What a router was told, in the vocabulary's words, and whether it samples. A rate is the one of the wire.
+pub(super) fn told(action: Action) -> (rule::Action, bool) {
+    let told = match action.effect() {
+        Effect::Discard => rule::Action::Discard,
+        Effect::Blackhole => rule::Action::Rtbh,
+        Effect::RateBytes(rate) => rule::Action::Police {
+            rate_bps: BitsPerSecond(whole(rate.get() * 8.0)),
+        },
+        Effect::RatePackets(rate) => rule::Action::PolicePackets {
+            rate_pps: whole(rate.get()),
+        },
+        Effect::Redirect(Redirect::NextHop { address, copy }) => rule::Action::RedirectIp {
+            next_hop: address,
+            copy,
+        },
+        Effect::Redirect(Redirect::VrfAs2 { asn, value }) => vrf(RouteTarget::As2 { asn, value }),
+        Effect::Redirect(Redirect::VrfAs4 { asn, value }) => vrf(RouteTarget::As4 { asn, value }),
+        Effect::Redirect(Redirect::VrfIpv4 { address, value }) => vrf(RouteTarget::Ipv4 { address, value }),
+        Effect::Mark(dscp) => rule::Action::Mark {
+            dscp: rule::Dscp::of(dscp.get()),
+        },
+    };
+    (told, action.sample())
+}
+
+fn vrf(route_target: RouteTarget) -> rule::Action {
+    rule::Action::RedirectVrf { route_target }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "positive by type, and more than fits is not written on the wire"
+)]
+fn whole(rate: f32) -> u64 {
+    rate.round() as u64
+}
+
 fn values(numbers: &BTreeSet<u8>) -> Vec<NumericTerm> {
     numbers
         .iter()
@@ -256,5 +294,41 @@ mod tests {
         let rule = canonical(&matches).unwrap();
         assert_eq!(rule.family(), Family::Ipv6);
         assert!(nlri(&matches).starts_with("1b018000"), "{}", nlri(&matches));
+    }
+
+    #[test]
+    fn what_a_router_was_told_reads_as_what_was_wanted() {
+        let target = |text: &str| rule::Action::RedirectVrf {
+            route_target: text.parse().unwrap(),
+        };
+        let hop = |address: &str, copy| rule::Action::RedirectIp {
+            next_hop: address.parse().unwrap(),
+            copy,
+        };
+        let police = |bits| rule::Action::Police {
+            rate_bps: BitsPerSecond(bits),
+        };
+        let actions = [
+            rule::Action::Discard,
+            police(1),
+            police(5_000_000),
+            police(40_000_000_000),
+            rule::Action::PolicePackets { rate_pps: 10_000 },
+            target("65010:666"),
+            target("4200000000:666"),
+            target("192.0.2.1:666"),
+            hop("192.0.2.1", false),
+            hop("2001:db8::1", true),
+            rule::Action::Mark {
+                dscp: rule::Dscp::of(46),
+            },
+        ];
+        for wanted in actions {
+            for sample in [false, true] {
+                let sent = action(wanted, sample).unwrap();
+                assert_eq!(told(sent), (wanted, sample), "{wanted:?}");
+            }
+        }
+        assert_eq!(told(Action::BLACKHOLE), (rule::Action::Rtbh, false));
     }
 }

@@ -7,6 +7,7 @@ use super::{Announcer, Neighbor, is_announced};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
 use prefixd_api::preview::{Budget, NeighborPreview};
+use prefixd_api::rule::Action;
 use prefixd_bgp::flowspec::NlriKey;
 use prefixd_bgp::{PeerStatus, WhatIf};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -16,6 +17,8 @@ use std::sync::Arc;
 #[derive(Default)]
 struct Outlook {
     standings: HashMap<NlriKey, Standing>,
+    /// What would be announced, all who want it together.
+    announced: HashMap<NlriKey, (Action, bool)>,
     budget: Budget,
     displaces: Vec<MitigationId>,
 }
@@ -52,7 +55,9 @@ impl Announcer {
                 })
             };
             let rules = mitigation.rules.iter().zip(&compiled.fitted);
-            let announcements = rules.flat_map(|(rule, fitted)| told(&neighbor, rule, fitted, first));
+            let announced = |key: &NlriKey| outlook.announced.get(key).copied();
+            let announcements =
+                rules.flat_map(|(rule, fitted)| told(&neighbor, rule, fitted, first, announced));
             Some(NeighborPreview {
                 neighbor: neighbor.name.to_string(),
                 session: state(status),
@@ -96,6 +101,13 @@ impl Announcer {
             used: group.table.len() as u64,
             after: group.table.len_with(&gone, &keys) as u64,
         };
+        let all_want = wanted.map(|compiled| compiled.wanted(priority(mitigation)));
+        let all_want = all_want.unwrap_or_default().into_iter().filter_map(|one| {
+            let key = one.rule.key().clone();
+            let desired = group.table.foresee(one, id, mitigation.expires_at, ending)?;
+            Some((key, (desired.action, desired.sample)))
+        });
+        let all_want = all_want.collect();
         let changes = self.changes(group, mitigation, wanted, ending);
         let announced: Vec<NlriKey> = changes
             .announced
@@ -112,6 +124,7 @@ impl Announcer {
         let standings = foreseen.deliveries.iter().map(state_of);
         Outlook {
             standings: announced.into_iter().zip(standings).collect(),
+            announced: all_want,
             budget,
             displaces: displaces.into_iter().collect(),
         }

@@ -5,6 +5,7 @@ use super::table::Desired;
 use super::{Announcer, Neighbor};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::peer::{RibList, RibRoute};
+use prefixd_api::rule::Rule;
 use prefixd_bgp::flowspec::NlriKey;
 use prefixd_bgp::{Delivery, RouteStatus};
 
@@ -35,12 +36,13 @@ impl Announcer {
         })
     }
 
-    /// What a route at a neighbour should be, who wants it, and how it reads; empty when nobody wants it any more.
+    /// What a route at a neighbour should be, who wants it, and the rule as it is sent; empty when nobody wants it any more.
+    /// Its action is the one of all who want it, which need not be what the first of them wants.
     pub(super) fn explain(
         &self,
         neighbor: &str,
         key: &NlriKey,
-    ) -> (Option<Desired>, Vec<MitigationId>, Option<String>) {
+    ) -> (Option<Desired>, Vec<MitigationId>, Option<Rule>) {
         let inner = self.inner();
         let Some(group) = inner.group_of(neighbor) else {
             return Default::default();
@@ -48,8 +50,12 @@ impl Announcer {
         let (desired, mitigations) = group.table.explain(key);
         let compiled = mitigations.iter().filter_map(|id| group.compiled(*id));
         let rule = compiled.filter_map(|compiled| compiled.rule_of(key)).next();
-        let text = rule.map(ToString::to_string);
-        (desired, mitigations, text)
+        let rule = rule.zip(desired.as_ref()).map(|(rule, desired)| Rule {
+            matches: rule.matches.clone(),
+            action: desired.action,
+            sample: desired.sample,
+        });
+        (desired, mitigations, rule)
     }
 
     fn rib_route(&self, neighbor: &str, route: &RouteStatus) -> RibRoute {
@@ -63,7 +69,7 @@ impl Announcer {
         RibRoute {
             nlri: route.key.to_string(),
             afi_safi: route.key.family().to_string(),
-            rule,
+            rule: rule.map(|rule| rule.to_string()),
             action: desired.filter(|_| !is_withdrawn).map(|desired| desired.action),
             state: standing,
             reason,

@@ -1,5 +1,7 @@
 //! The announcer against a speaker that has no sessions, and against one whose peer is another speaker.
 
+mod shown;
+
 use super::fit::Part;
 use super::*;
 use crate::policy::{Implicit, PeerChange, PeerWhat};

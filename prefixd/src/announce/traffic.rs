@@ -2,9 +2,10 @@
 //!
 //! The order is the one of RFC 8955 section 5.1; a router that asks in another one does otherwise (docs/vendors.md).
 
-use super::Announcer;
 use super::peers::{state, state_of};
+use super::{Announcer, compile};
 use prefixd_api::resource::PeerState;
+use prefixd_api::rule::Rule;
 use prefixd_api::traffic::{NeighborTraffic, Traffic, TrafficRule, TrafficVerdict};
 use prefixd_bgp::RouteStatus;
 use prefixd_bgp::flowspec::{Fit, Packet};
@@ -65,19 +66,28 @@ impl Announcer {
     fn traffic_rule(&self, neighbor: &str, route: &RouteStatus, fit: &Fit) -> TrafficRule {
         let (desired, mitigations, rule) = self.explain(neighbor, &route.key);
         let (standing, mut reason) = state_of(&route.delivery);
-        let told_otherwise = route.advertised.is_some()
-            && route.desired.as_ref().map(|desired| desired.action) != route.advertised;
-        if told_otherwise && route.desired.is_some() {
+        let wanted = route.desired.as_ref().map(|desired| desired.action);
+        let told_otherwise = route.advertised.filter(|told| Some(*told) != wanted);
+        // What the router does is what it was told last. A rate is exact as it is wanted, not as it is on the wire.
+        let does = match told_otherwise {
+            Some(told) => Some(compile::told(told)),
+            None => desired.map(|desired| (desired.action, desired.sample)),
+        };
+        let does = does.filter(|_| wanted.is_some());
+        if told_otherwise.is_some() && wanted.is_some() {
             reason
                 .get_or_insert_with(|| "the router still has the action that it was told before".to_owned());
         }
+        let rule = rule.zip(does).map(|(rule, (action, sample))| Rule {
+            action,
+            sample,
+            ..rule
+        });
         TrafficRule {
-            rule,
+            rule: rule.map(|rule| rule.to_string()),
             nlri: route.key.to_string(),
             afi_safi: route.key.family().to_string(),
-            action: desired
-                .filter(|_| route.desired.is_some())
-                .map(|desired| desired.action),
+            action: does.map(|(action, _)| action),
             state: standing,
             reason,
             until: route.desired.as_ref().map(|route| self.at(route.not_after)),

@@ -3,6 +3,7 @@
 //! Each test has its own directory, database, addresses and ports.
 
 mod access;
+mod actions;
 mod adjust;
 mod bad_input;
 mod breaker;
