@@ -18,7 +18,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct Scope {
-    /// The attacked host.
+    /// The attacked host; of an aggregate the prefix.
     pub victim: Victim,
     /// The kind of attack, as the source calls it.
     #[cfg_attr(feature = "server", schema(value_type = String))]
@@ -213,6 +213,8 @@ open_names! {
         LifetimeReached = "guardrail.lifetime",
         /// A safelist entry covers it.
         Safelisted = "guardrail.safelist",
+        /// Many victims of its prefix were attacked, and one mitigation takes the place of theirs.
+        Aggregated = "aggregated",
         /// It was announced right before sessions were lost, and the breaker tripped.
         Breaker = "guardrail.breaker",
         /// A person said panic.
@@ -291,6 +293,43 @@ impl fmt::Display for WaitsFor {
     }
 }
 
+/// What an aggregate over many attacked addresses of one prefix stands for, as of when it was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Carpet {
+    /// How many addresses were reported.
+    pub victims: u32,
+    /// How many others are in the prefix: what they get is filtered as well.
+    pub bystanders: u64,
+    /// Mitigations whose place it takes. Each ends at the next report of its victim, once every neighbour was told this one.
+    pub replaced: u32,
+    /// Services in the prefix. Their ports are kept out as those of a single victim's are.
+    pub services: Vec<String>,
+}
+
+/// IPv6 prefixes have more addresses than anybody counts.
+const COUNTED: u64 = 1 << 32;
+
+impl fmt::Display for Carpet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} addresses were reported, ", self.victims)?;
+        if self.bystanders > COUNTED {
+            f.write_str("all others of the prefix")?;
+        } else {
+            write!(f, "{} others", self.bystanders)?;
+        }
+        write!(
+            f,
+            " are filtered with them; in place of {} mitigations",
+            self.replaced
+        )?;
+        if !self.services.is_empty() {
+            write!(f, "; the ports of {} are kept out", self.services.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
 /// The intent to filter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
@@ -307,8 +346,11 @@ pub struct Mitigation {
     pub service_id: Option<String>,
     /// The POP that owns it.
     pub pop: String,
-    /// The attacked host.
+    /// The attacked host; of an aggregate the prefix.
     pub victim_ip: Victim,
+    /// What an aggregate stands for; absent: it is about one address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carpet: Option<Box<Carpet>>,
     /// The kind of attack.
     pub vector: String,
     /// Action of the current step.
@@ -467,6 +509,7 @@ impl Serialize for Changes<'_> {
             service_id,
             pop,
             victim_ip,
+            carpet,
             vector,
             action_type,
             rate_bps,
@@ -597,8 +640,7 @@ impl WideSuppression {
     /// Whether it is about a victim and a vector, whoever reports them.
     #[must_use]
     pub fn is_about(&self, victim: Victim, vector: &str) -> bool {
-        self.prefix
-            .is_none_or(|prefix| prefix.contains(&victim.address()))
+        self.prefix.is_none_or(|prefix| victim.touches(&prefix))
             && self.vector.as_deref().is_none_or(|only| only == vector)
     }
 

@@ -221,9 +221,10 @@ impl LiveFilter {
             && is(&self.customer_id, mitigation.customer_id.as_deref())
             && is(&self.service_id, mitigation.service_id.as_deref())
             && is(&self.vector, Some(&mitigation.vector))
+            // An aggregate that is wider protects others, too, of whom nobody spoke.
             && self
                 .victim_prefix
-                .is_none_or(|prefix| prefix.contains(&mitigation.victim_ip.address()))
+                .is_none_or(|prefix| prefix.contains(&mitigation.victim_ip.prefix()))
             && self
                 .source
                 .as_ref()

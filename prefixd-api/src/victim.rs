@@ -1,5 +1,6 @@
-//! The attacked host.
+//! The attacked host, or a prefix of which many hosts are attacked at once.
 
+use crate::prefix;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -8,10 +9,13 @@ use std::str::FromStr;
 
 /// An address that can be attacked: not unspecified, loopback, multicast or broadcast. Written as a bare
 /// address. IPv4-mapped IPv6 addresses become IPv4.
+///
+/// Of an aggregate over many victims it is their prefix, written with its length. Nobody outside can name one as a victim:
+/// only what the daemon itself wrote reads as a prefix.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "server", schema(value_type = String, example = "203.0.113.10"))]
-pub struct Victim(IpAddr);
+pub struct Victim(IpNet);
 
 /// Why a text names no victim.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,27 +40,48 @@ impl Victim {
             _ if address.is_loopback() => "a loopback",
             _ if address.is_multicast() => "a multicast",
             IpAddr::V4(v4) if v4.is_broadcast() => "the broadcast",
-            _ => return Ok(Self(address)),
+            _ => return Ok(Self(IpNet::from(address))),
         };
         Err(VictimError::Impossible(address, kind))
     }
 
-    /// The address.
-    #[must_use]
-    pub const fn address(self) -> IpAddr {
-        self.0
+    /// The victims of a prefix, all together.
+    ///
+    /// # Errors
+    /// When its first address cannot be a victim.
+    pub fn network(prefix: IpNet) -> Result<Self, VictimError> {
+        Self::new(prefix.network())?;
+        Ok(Self(prefix.trunc()))
     }
 
-    /// The host prefix, /32 or /128.
+    /// Whether it is one address.
     #[must_use]
-    pub fn prefix(self) -> IpNet {
-        IpNet::from(self.0)
+    pub fn is_host(self) -> bool {
+        self.0.prefix_len() == self.0.max_prefix_len()
+    }
+
+    /// Whether it has an address of this prefix: it lies inside, or around it.
+    #[must_use]
+    pub fn touches(self, prefix: &IpNet) -> bool {
+        prefix.contains(&self.0) || self.0.contains(prefix)
+    }
+
+    /// The address; of a prefix the first.
+    #[must_use]
+    pub fn address(self) -> IpAddr {
+        self.0.addr()
+    }
+
+    /// The prefix: of a host its /32 or /128.
+    #[must_use]
+    pub const fn prefix(self) -> IpNet {
+        self.0
     }
 
     /// Whether it is an IPv6 address.
     #[must_use]
     pub const fn is_ipv6(self) -> bool {
-        self.0.is_ipv6()
+        matches!(self.0, IpNet::V6(_))
     }
 }
 
@@ -73,13 +98,17 @@ impl FromStr for Victim {
 
 impl fmt::Display for Victim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        if self.is_host() {
+            self.address().fmt(f)
+        } else {
+            self.0.fmt(f)
+        }
     }
 }
 
 impl fmt::Debug for Victim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -91,9 +120,12 @@ impl Serialize for Victim {
 
 impl<'de> Deserialize<'de> for Victim {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        std::borrow::Cow::<'de, str>::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        if text.contains('/') {
+            let prefix = prefix::parse(&text).map_err(de::Error::custom)?;
+            return Self::network(prefix).map_err(de::Error::custom);
+        }
+        text.parse().map_err(de::Error::custom)
     }
 }
 
@@ -118,6 +150,20 @@ mod tests {
         for text in refused {
             assert!(text.parse::<Victim>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_prefix_is_written_with_its_length_and_read_from_what_was_written() {
+        let many = Victim::network("203.0.113.64/26".parse().unwrap()).unwrap();
+        assert!(!many.is_host() && many.to_string() == "203.0.113.64/26");
+        let written = serde_json::to_string(&many).unwrap();
+        assert_eq!(serde_json::from_str::<Victim>(&written).unwrap(), many);
+        let touches = |text: &str| many.touches(&text.parse().unwrap());
+        assert!(touches("203.0.113.70/32") && touches("203.0.113.0/24") && !touches("203.0.113.128/32"));
+        let one = Victim::network("203.0.113.64/32".parse().unwrap()).unwrap();
+        assert_eq!(one, "203.0.113.64".parse().unwrap());
+        assert_ne!(one, many, "the first address is another victim than all of them");
+        assert!(Victim::network("224.0.0.0/24".parse().unwrap()).is_err());
     }
 
     #[test]

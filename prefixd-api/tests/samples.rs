@@ -70,6 +70,7 @@ fn the_samples_show_every_key() {
         (0, section("http: { rate_limit: { no_such_key: 1 } }\n")),
         (0, section("sources: { x: { no_such_key: 1 } }\n")),
         (0, section("guardrails: { no_such_key: 1 }\n")),
+        (0, section("guardrails: { carpet: { no_such_key: 1 } }\n")),
         (0, section("quotas: { no_such_key: 1 }\n")),
         (0, section("quotas: { max_new_per_minute: { no_such_key: 1 } }\n")),
         (0, section("timers: { no_such_key: 1 }\n")),

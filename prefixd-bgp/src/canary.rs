@@ -298,6 +298,12 @@ impl Seat {
         None
     }
 
+    /// Whether such a rule was kept by one of them for long enough, and this one is parked at none.
+    pub(crate) fn is_known(&self, key: &NlriKey, kind: Shape) -> bool {
+        let state = lock(&self.canary.state);
+        matches!(state.kinds.get(&kind), Some(Kind::Kept)) && !state.parked.contains_key(key)
+    }
+
     /// Whether others wait for what this neighbour is told next.
     pub(crate) fn is_awaited(&self) -> bool {
         let state = lock(&self.canary.state);

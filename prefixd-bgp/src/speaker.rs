@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::canary::Canary;
 use crate::config::{ConfigError, LargeCommunity, NeighborConfig, SpeakerConfig};
-use crate::flowspec::{Fit, NlriKey, Packet};
+use crate::flowspec::{Action, CanonicalRule, Fit, NlriKey, Packet};
 use crate::listener::Listening;
 use crate::peer::{Order, PeerContext, StopReason};
 use crate::rib::{Foreseen, RibCounts, WhatIf};
@@ -342,6 +342,21 @@ impl Speaker {
     pub fn foresee(&self, neighbor: &str, changes: WhatIf) -> Option<Foreseen> {
         let copy = self.inner.neighbors().get(neighbor)?.shared.rib().clone();
         Some(copy.foresee(changes, Instant::now()))
+    }
+
+    /// Whether a neighbour would be told this rule as soon as it is announced: nothing keeps it back, and there is room; or it
+    /// is told nothing of its family in any case. With `may_be_tried` another neighbour may be told such a rule first. Cheap.
+    #[must_use]
+    pub fn would_tell(
+        &self,
+        neighbor: &str,
+        rule: &CanonicalRule,
+        action: Action,
+        may_be_tried: bool,
+    ) -> bool {
+        let neighbors = self.inner.neighbors();
+        let handle = neighbors.get(neighbor);
+        handle.is_some_and(|handle| handle.shared.rib().would_tell(rule, action, may_be_tried))
     }
 
     /// Whether the session with a neighbour is established. Cheap.

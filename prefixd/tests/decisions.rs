@@ -11,8 +11,8 @@
 
 use ipnet::IpNet;
 use prefixd::policy::{
-    Command, CreateCommand, Decision, Effect, EventCommand, Facts, FreshIds, Implicit, Outcome, Policy,
-    SafelistAdd, State, WithdrawCommand, decide, next_deadline,
+    Command, CreateCommand, Decision, Effect, EventCommand, Facts, FreshIds, Implicit, OfAggregate, Outcome,
+    Policy, Reach, SafelistAdd, State, WithdrawCommand, decide, next_deadline,
 };
 use prefixd_api::config::Config;
 use prefixd_api::event::{Event, EventAction, EventRequest};
@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 const START: i64 = 1_700_000_000_000_000;
@@ -51,6 +52,8 @@ struct Step {
     at: f64,
     /// Whether a neighbour is established from now on, and rules reach it at once.
     established: Option<bool>,
+    /// How far neighbours are from now on with what is over many: `blocked`, `coming` or `told`.
+    reach: Option<String>,
     ban: Option<EventRequest>,
     unban: Option<EventRequest>,
     /// How long before the step the source saw it.
@@ -138,6 +141,7 @@ struct World {
     state: State,
     now: Timestamp,
     established: bool,
+    reach: Reach,
     ended: BTreeMap<String, String>,
 }
 
@@ -243,13 +247,17 @@ fn offset(at: Timestamp) -> f64 {
 
 impl World {
     fn new(case: String, config: Value) -> Self {
+        let policy = compile(&case, &config);
+        let mut state = State::default();
+        state.count_victims(&policy);
         Self {
-            policy: compile(&case, &config),
+            policy,
             case,
             config,
-            state: State::default(),
+            state,
             now: at(0.0),
             established: true,
+            reach: Reach::Told,
             ended: BTreeMap::new(),
         }
     }
@@ -259,6 +267,14 @@ impl World {
         self.pass(at(step.at));
         if let Some(established) = step.established {
             self.established = established;
+        }
+        if let Some(reach) = &step.reach {
+            self.reach = match reach.as_str() {
+                "blocked" => Reach::Blocked,
+                "coming" => Reach::Coming,
+                "told" => Reach::Told,
+                other => panic!("{}: nothing is {other}", self.case),
+            };
         }
         let mut decision = None;
         for _ in 0..step.repeat.unwrap_or(1) {
@@ -273,6 +289,7 @@ impl World {
         if let Some(change) = &step.reload {
             self.config = merged(&self.config, change);
             self.policy = compile(&self.case, &self.config);
+            self.state.count_victims(&self.policy);
             for scope in self.state.live_scopes().cloned().collect::<Vec<_>>() {
                 self.run(&Command::Judge(scope.clone()), Some(&scope));
             }
@@ -360,13 +377,18 @@ impl World {
 
     fn run(&mut self, command: &Command, scope: Option<&Scope>) -> Decision {
         self.state.advance(self.now);
-        let live = scope.and_then(|scope| self.state.mitigation_of(scope));
+        let advertised_at = |live: Option<&Arc<Mitigation>>| {
+            live.filter(|live| self.established && live.enforced)
+                .map(|live| live.created_at)
+        };
         let facts = Facts {
-            advertised_at: live
-                .filter(|live| self.established && live.enforced)
-                .map(|live| live.created_at),
+            advertised_at: advertised_at(scope.and_then(|scope| self.state.mitigation_of(scope))),
             established: self.established,
             reserved: None,
+            aggregate: OfAggregate {
+                advertised_at: advertised_at(scope.and_then(|scope| self.state.aggregate_over(scope))),
+                reach: self.reach,
+            },
         };
         let decision = decide(&self.state, &self.policy, command, self.now, &facts);
         self.state.apply(&decision.effects);

@@ -411,6 +411,24 @@ section! {
         infrastructure_prefixes: Vec<IpNet> = Vec::new(),
         /// Traffic that no rule may catch, whatever it does with it.
         protected_flows: Vec<ProtectedFlow> = Vec::new(),
+        /// One rule for many victims of one prefix.
+        carpet: Carpet = Carpet::default(),
+    }
+}
+
+section! {
+    /// When many addresses of one prefix are attacked at once, one mitigation of the prefix takes the place of theirs.
+    Carpet {
+        /// Whether that is done.
+        enabled: bool = false,
+        /// How many addresses must be reported for one vector.
+        min_hosts: u32 = 8,
+        /// Within how long.
+        window_seconds: u32 = 60,
+        /// The widest prefix, IPv4.
+        max_prefix_v4: u8 = 24,
+        /// The widest prefix, IPv6.
+        max_prefix_v6: u8 = 64,
     }
 }
 

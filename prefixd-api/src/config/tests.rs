@@ -120,6 +120,21 @@ fn settings_that_are_refused() {
             "9216",
         ),
         (
+            "guardrails: { carpet: { min_hosts: 2 } }\n",
+            "prefixd.yaml:6:",
+            "one by one",
+        ),
+        (
+            "guardrails: { carpet: { max_prefix_v4: 8 } }\n",
+            "prefixd.yaml:6:",
+            "16 to 30",
+        ),
+        (
+            "guardrails: { carpet: { max_prefix_v4: 30 } }\n",
+            "prefixd.yaml:6:",
+            "fewer addresses than min_hosts",
+        ),
+        (
             "storage: { connection_string: \"mysql://x\" }\n",
             "prefixd.yaml:6:",
             "sqlite:",

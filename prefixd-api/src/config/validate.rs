@@ -1,6 +1,7 @@
 //! What a document cannot say by its types alone.
 
 mod canary;
+mod carpet;
 mod role;
 mod rtbh;
 
@@ -483,6 +484,7 @@ fn limits(neighbor: &Neighbor, report: &mut Report) {
 }
 
 fn guardrails(guardrails: &Guardrails, report: &mut Report) {
+    report.at("carpet", |report| carpet::carpet(&guardrails.carpet, report));
     let (min, max) = (guardrails.min_ttl_seconds, guardrails.max_ttl_seconds);
     report.require("min_ttl_seconds", min > 0, "must not be 0");
     report.require("max_ttl_seconds", max >= min, "is below min_ttl_seconds");

@@ -60,6 +60,10 @@ fn one_keeps_it_for_a_while_before_the_others_are_told() {
     assert_eq!((first(&b, 1), first(&c, 1)), (None, None));
     assert!(b.version() > version);
     assert_eq!(first(&c, 2), None, "another kind is new again");
+    assert_eq!(
+        (c.is_known(&key(1), kind(1)), c.is_known(&key(2), kind(2))),
+        (true, false)
+    );
 }
 
 #[test]
@@ -346,6 +350,10 @@ fn what_the_first_has_parked_waits_until_it_has_kept_it() {
     fated(Fate::Pending, now + WAIT);
     let parked = Some((Some("a".into()), Because::Parked));
     assert_eq!(first(&b, 1), parked);
+    assert_eq!(
+        (b.is_known(&key(1), kind(1)), b.is_known(&key(2), kind(1))),
+        (false, true)
+    );
     let other = b.asking().waits(&key(2), kind(1), false);
     assert_eq!(other, None, "others of its kind were kept");
     fated(Fate::Kept(now + 9 * WAIT), now + 9 * WAIT);

@@ -59,6 +59,21 @@ impl Rib {
         }
     }
 
+    /// Whether the rule would be told as soon as it is desired: nothing keeps it back, and a place is free or its own. Who is
+    /// disabled, or has a session without the family, is told nothing in any case. `may_be_tried`: another neighbour may be
+    /// told such a rule first.
+    pub(crate) fn would_tell(&self, rule: &CanonicalRule, action: Action, may_be_tried: bool) -> bool {
+        if self.suspended || !self.may_be_told(rule.family()) {
+            return true;
+        }
+        let is_free = self.policy.refusal(rule, action).is_none()
+            && self.quarantine.holds(rule, action).is_none()
+            && (may_be_tried || self.is_known_to_all(rule, action));
+        let entry = self.slots.find(rule.key()).and_then(|id| self.slots.get(id));
+        let has_place = entry.is_some_and(|entry| entry.has_place());
+        is_free && (has_place || self.first_admission(rule.family(), None) == Admission::Admitted)
+    }
+
     /// Gives every place to the rule that should have it. `fresh` is the rule that has just changed, if one has.
     pub(super) fn settle(&mut self, fresh: Option<Id>) {
         for family in Family::ALL {

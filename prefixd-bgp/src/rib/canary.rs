@@ -70,7 +70,7 @@ impl Rib {
     }
 
     /// False if its session did not agree to the family: then it cannot try anything for the others.
-    fn may_be_told(&self, family: Family) -> bool {
+    pub(super) fn may_be_told(&self, family: Family) -> bool {
         self.session
             .as_ref()
             .is_none_or(|session| session.families.contains(&family))
@@ -86,6 +86,12 @@ impl Rib {
                 self.displace(id);
             }
         }
+    }
+
+    /// Whether no neighbour of its group would be kept from being told such a rule.
+    pub(super) fn is_known_to_all(&self, rule: &CanonicalRule, action: Action) -> bool {
+        let is_known = |seat: &Seat| seat.is_known(rule.key(), Shape::of(rule, action));
+        self.seat.as_ref().is_none_or(is_known)
     }
 
     pub(super) fn asks_why_it_waits(&self, rule: &CanonicalRule, action: Action) -> Option<Waiting> {

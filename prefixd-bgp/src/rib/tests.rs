@@ -653,6 +653,32 @@ fn what_would_be_displaced_is_what_then_is() {
     assert_eq!(then.delivery(&key(2)), Some(Delivery::Displaced(full)));
 }
 
+#[test]
+fn who_has_room_and_nothing_against_a_rule_would_tell_it() {
+    let now = Instant::now();
+    let mut rib = Rib::new(&NeighborConfig {
+        max_rules: Some(2),
+        families: [Family::Ipv4].into(),
+        ..config()
+    });
+    let would_tell = |rib: &Rib, n| rib.would_tell(&discard(n, now).rule, Action::DISCARD, false);
+    rib.announce(discard(1, now), now);
+    assert!(would_tell(&rib, 2));
+    rib.announce(discard(2, now), now);
+    assert_eq!((would_tell(&rib, 1), would_tell(&rib, 3)), (true, false));
+    rib.suspend(true);
+    assert!(would_tell(&rib, 3), "it is told nothing, room or not");
+    rib.suspend(false);
+    rib.withdraw(discard(1, now).rule.key());
+    assert!(would_tell(&rib, 3));
+    rib.session_up(KIND, BTreeSet::from([Family::Ipv6]), false, now);
+    rib.announce(discard(1, now), now);
+    assert!(
+        would_tell(&rib, 3),
+        "the session did not agree to the family: there is nothing to tell"
+    );
+}
+
 fn notification(code: u8) -> Loss {
     Loss::NotificationReceived(NotificationInfo {
         code,
@@ -792,6 +818,13 @@ proptest! {
                 }
             }
             now += Duration::from_millis(100);
+            let fresh = route(12, Action::DISCARD, end);
+            if !suspended && rib.would_tell(&fresh.rule, fresh.action, false) {
+                let (mut then, key) = (rib.clone(), fresh.rule.key().clone());
+                then.announce(fresh, now);
+                let stands = then.delivery(&key);
+                prop_assert!(matches!(stands, Some(Delivery::Queued | Delivery::SessionDown)), "{stands:?}");
+            }
         }
         if let Some(batch) = in_flight.take() {
             rib.written(batch, now);

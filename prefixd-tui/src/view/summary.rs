@@ -56,6 +56,14 @@ pub(super) fn lines(app: &App, row: &Mitigation, width: u16) -> Vec<Line> {
             .map_or_else(|| "unknown".to_owned(), |value| format!("{value:.2}")),
         Meaning::Plain,
     ));
+    if let Some(carpet) = &row.carpet {
+        lines.extend(wrapped_pair(
+            "aggregate",
+            &carpet.to_string(),
+            width,
+            Meaning::Warn,
+        ));
+    }
     if let Some(waits) = &row.waits_for {
         let words = format!("{waits}; nothing is announced");
         lines.extend(wrapped_pair("waits for", &words, width, Meaning::Warn));

@@ -124,6 +124,29 @@ fn a_pending_one_says_what_it_waits_for() {
 }
 
 #[test]
+fn an_aggregate_says_whom_it_filters_besides() {
+    let mut row = fixture::wave()
+        .into_iter()
+        .find(|row| row.status.is_announced())
+        .unwrap();
+    row.victim_ip = serde_json::from_str("\"203.0.113.0/24\"").unwrap();
+    row.carpet = Some(Box::new(prefixd_api::mitigation::Carpet {
+        victims: 12,
+        bystanders: 244,
+        replaced: 9,
+        services: Vec::new(),
+    }));
+    let mut console = Console::live_with(120, 40, Role::Viewer, vec![row.clone()]);
+    console.keys("2 j Enter");
+    let detail = fixture::detail(&row);
+    console.answers(Answer::Detail(row.mitigation_id, Ok(Box::new(detail))));
+    let screen = console.screen();
+    for part in ["203.0.113.0/24", "12 addresses were reported, 244 others"] {
+        assert!(screen.contains(part), "{part} is not in\n{screen}");
+    }
+}
+
+#[test]
 fn small_screens() {
     for (name, prepare) in SCREENS {
         insta::assert_snapshot!(format!("{name}_60x15"), at(60, 15, prepare).screen());

@@ -57,6 +57,11 @@ impl Inner {
 }
 
 impl Announcer {
+    pub(super) fn delivery_at(&self, neighbor: &str, key: &NlriKey) -> Option<At> {
+        let route = self.speaker.route(neighbor, key)?;
+        Some(route.delivery)
+    }
+
     /// How rules stand at the neighbours, for as many mitigations as are asked about.
     #[must_use]
     pub fn deliveries(&self) -> Deliveries<'_> {
@@ -155,7 +160,6 @@ impl Deliveries<'_> {
     }
 
     fn at(&self, neighbor: &str, key: &NlriKey) -> Option<At> {
-        let route = self.announcer.speaker.route(neighbor, key)?;
-        Some(route.delivery)
+        self.announcer.delivery_at(neighbor, key)
     }
 }

@@ -17,6 +17,7 @@ mod orders;
 mod peers;
 mod plan;
 mod preview;
+mod reach;
 mod rib;
 mod stops;
 mod table;

@@ -37,6 +37,14 @@ impl Default for NeighborPlan {
 }
 
 impl NeighborPlan {
+    /// Whether it gets FlowSpec rules of the destination's family.
+    pub(super) fn has_flowspec(&self, destination: IpNet) -> bool {
+        self.families.contains(&match destination {
+            IpNet::V4(_) => Family::Ipv4,
+            IpNet::V6(_) => Family::Ipv6,
+        })
+    }
+
     /// The FlowSpec family that a neighbour lacks, where all it can be told for the destination is that it is given up.
     /// What is configured counts: a family that one session did not agree on comes back with the next.
     pub(super) fn lacks_flowspec(&self, destination: IpNet) -> Option<Family> {

@@ -400,6 +400,7 @@ mod tests {
         );
         assert_eq!(table.len(), 1);
     }
+
     /// A withdrawal that leaves the rule of a moment ago on the router is none.
     #[test]
     fn what_leaves_goes_with_its_mitigation() {

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 const OUR_ASN: u32 = 65010;
 
-fn neighbor(name: &str, address: Ipv4Addr, port: u16) -> NeighborConfig {
+pub(super) fn neighbor(name: &str, address: Ipv4Addr, port: u16) -> NeighborConfig {
     NeighborConfig {
         port,
         families: [Family::Ipv4].into(),
@@ -31,7 +31,7 @@ fn neighbor(name: &str, address: Ipv4Addr, port: u16) -> NeighborConfig {
     }
 }
 
-fn speaker(listen: Option<Ipv4Addr>, router_id: u8, neighbors: Vec<NeighborConfig>) -> Speaker {
+pub(super) fn speaker(listen: Option<Ipv4Addr>, router_id: u8, neighbors: Vec<NeighborConfig>) -> Speaker {
     let config = SpeakerConfig {
         local_asn: OUR_ASN,
         router_id: Ipv4Addr::new(10, 0, 0, router_id),
@@ -46,7 +46,7 @@ fn speaker(listen: Option<Ipv4Addr>, router_id: u8, neighbors: Vec<NeighborConfi
     Speaker::start(config).unwrap()
 }
 
-fn named(name: &str, enforce: bool) -> Neighbor {
+pub(super) fn named(name: &str, enforce: bool) -> Neighbor {
     Neighbor {
         name: name.into(),
         enforce,
@@ -57,7 +57,7 @@ fn named(name: &str, enforce: bool) -> Neighbor {
 }
 
 /// The usual guardrails, and a customer whose service has ports of its own.
-fn policy(allowed: &str) -> Arc<Policy> {
+pub(super) fn policy(allowed: &str) -> Arc<Policy> {
     let settings = "pop: iad1\nmode: dry-run\nbgp: { local_asn: 65010, router_id: 10.0.0.1, listen: null }\nguardrails: { max_ports: 40 }\n";
     let inventory = format!(
         "customers:\n  - {{ customer_id: acme, name: A, prefixes: [203.0.113.0/24], services: [{{ service_id: s, name: S, allowed_ports: {{ udp: [{allowed}] }}, assets: [{{ ip: 203.0.113.1 }}] }}] }}\n"
@@ -66,7 +66,7 @@ fn policy(allowed: &str) -> Arc<Policy> {
     Arc::new(Policy::compile(&config, &Implicit::default()))
 }
 
-fn announcer(speaker: Speaker, neighbors: Vec<Neighbor>) -> Announcer {
+pub(super) fn announcer(speaker: Speaker, neighbors: Vec<Neighbor>) -> Announcer {
     let clock = Arc::new(Clock::starting_at(Timestamp::from_micros(1_767_225_600_000_000)));
     Announcer::new(speaker, clock, neighbors, policy(""))
 }
@@ -83,7 +83,7 @@ pub(super) fn two() -> Announcer {
 }
 
 /// A mitigation of one rule, with five minutes to live.
-fn mitigation(announcer: &Announcer, last: u8, rule: &serde_json::Value) -> Mitigation {
+pub(super) fn mitigation(announcer: &Announcer, last: u8, rule: &serde_json::Value) -> Mitigation {
     let victim = Ipv4Addr::new(203, 0, 113, last);
     let now = announcer.clock.now();
     let mut rule = rule.clone();
@@ -105,11 +105,11 @@ fn mitigation(announcer: &Announcer, last: u8, rule: &serde_json::Value) -> Miti
     .unwrap()
 }
 
-fn police() -> serde_json::Value {
+pub(super) fn police() -> serde_json::Value {
     json!({"match": {"protocols": [17], "dst_ports": ["27015"]}, "action_type": "police", "rate_bps": 5_000_000})
 }
 
-fn state(mitigations: &[Mitigation]) -> State {
+pub(super) fn state(mitigations: &[Mitigation]) -> State {
     let mut state = State::default();
     for mitigation in mitigations {
         state.restore(Arc::new(mitigation.clone()));
@@ -123,7 +123,7 @@ fn held(announcer: &Announcer, name: &str) -> Vec<Route> {
     routes
 }
 
-fn ids(mitigations: &[Mitigation]) -> impl Iterator<Item = MitigationId> {
+pub(super) fn ids(mitigations: &[Mitigation]) -> impl Iterator<Item = MitigationId> {
     mitigations.iter().map(|mitigation| mitigation.mitigation_id)
 }
 
@@ -379,7 +379,7 @@ fn plan(profile: Profile, operators_per_component: usize) -> NeighborPlan {
 }
 
 /// Three neighbours whose sessions never begin; two take five operators, the third many.
-fn three() -> (Announcer, Vec<NeighborConfig>, Vec<Neighbor>) {
+pub(super) fn three() -> (Announcer, Vec<NeighborConfig>, Vec<Neighbor>) {
     let few = plan(Profile::Generic, 5);
     let many = plan(Profile::Bird, 32);
     let neighbors: Vec<Neighbor> = [("a", &few), ("b", &few), ("c", &many)]
@@ -401,7 +401,7 @@ fn configs(neighbors: &[Neighbor]) -> Vec<NeighborConfig> {
     (1..).zip(neighbors).map(config).collect()
 }
 
-fn seven_ports(action: &str) -> serde_json::Value {
+pub(super) fn seven_ports(action: &str) -> serde_json::Value {
     let rate = (action == "police").then_some(5_000_000);
     let mut rule = json!({"match": {"protocols": [17], "dst_ports": [10, 30, 31, 50, 70, 90, 110]}, "action_type": action});
     if let Some(rate) = rate {

@@ -3,8 +3,8 @@
 use super::{Answer, KeyedReload, Reply, SubmitError, Told};
 use crate::journal::{DAEMON, Head, Kind, Writer};
 use crate::policy::{
-    Command, Decision, Effect, Facts, MitigationEvent, Outcome, PeerChange, PeerWhat, Policy, SetControl,
-    State, decide,
+    Command, Decision, Effect, Facts, MitigationEvent, OfAggregate, Outcome, PeerChange, PeerWhat, Policy,
+    Reach, SetControl, State, decide,
 };
 use crate::store::{self, EventKey, Kept, KeptAnswer, Recalled, Written};
 use prefixd_api::event::{EventAnswer, StoredEvent};
@@ -165,9 +165,41 @@ impl Batch {
 
     /// Decides a command and answers whether that went well. A panic costs this command alone: it must not take
     /// every rule with it.
-    pub(super) fn decide(&mut self, work: Work, policy: &Policy, facts: &Facts) -> bool {
+    ///
+    /// An aggregate is in the place of rules of many victims: where one neighbour would not be told its rules, it is neither
+    /// made nor given these rules, and each victim is on its own.
+    pub(super) fn decide(
+        &mut self,
+        work: Work,
+        policy: &Policy,
+        facts: &Facts,
+        would_tell: impl Fn(&Mitigation, bool) -> bool,
+    ) -> bool {
         self.decide_by(work, |state, command, now| {
-            decide(state, policy, command, now, facts)
+            let decision = decide(state, policy, command, now, facts);
+            let is_told = |effect: &Effect| match effect {
+                Effect::Mitigation { before, after, .. } if after.carpet.is_some() && after.enforced => {
+                    match before {
+                        Some(before) if before.rules == after.rules => true,
+                        Some(_) => would_tell(after, false),
+                        // It is made beside what its victims have, so it may wait until one neighbour has kept such a rule.
+                        None => would_tell(after, is_filtered(state, command)),
+                    }
+                }
+                _ => true,
+            };
+            if decision.effects.iter().all(is_told) {
+                return decision;
+            }
+            let blocked = OfAggregate {
+                reach: Reach::Blocked,
+                ..facts.aggregate
+            };
+            let alone = Facts {
+                aggregate: blocked,
+                ..*facts
+            };
+            decide(state, policy, command, now, &alone)
         })
     }
 
@@ -426,4 +458,15 @@ fn stored(effects: &[Effect]) -> impl Iterator<Item = &StoredEvent> {
         Effect::Event(event, _) => Some(&**event),
         _ => None,
     })
+}
+
+/// Whether the victim of a report has a mitigation of its own.
+fn is_filtered(state: &State, command: &Command) -> bool {
+    match command {
+        Command::Event(event) => {
+            let own = state.mitigation_of(&event.scope());
+            own.is_some_and(|own| own.enforced && own.status.is_announced())
+        }
+        _ => false,
+    }
 }

@@ -17,13 +17,13 @@ use crate::announce::{Announcer, Neighbor};
 use crate::clock::{Clock, STEP};
 use crate::journal::{Head, Kind};
 use crate::metrics::Metrics;
-use crate::policy::{Command, Facts, Policy, Reserved, State, Trip, next_deadline};
+use crate::policy::{Command, Facts, OfAggregate, Policy, Reserved, State, Trip, next_deadline};
 use crate::store::answers::KEPT_EACH;
 use crate::store::{Loaded, Store, StoreError};
 use arc_swap::ArcSwap;
 use prefixd_api::control::ControlScope;
 use prefixd_api::ids::MitigationId;
-use prefixd_api::mitigation::Scope;
+use prefixd_api::mitigation::{Mitigation, Scope};
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::{SessionChange, SessionEvent, Suspicion};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -186,6 +186,7 @@ impl Engine {
         let mut state = State::default();
         let head = loaded.head;
         let unreadable = restore(&mut state, loaded, now);
+        state.count_victims(&parts.policy);
         let (sender, requests) = mpsc::channel(QUEUE);
         let (urgently, urgent) = mpsc::channel(URGENT);
         let (feed, _) = broadcast::channel(FEED_BACKLOG);
@@ -522,7 +523,10 @@ impl Engine {
                 };
                 let facts = self.facts(batch.state(), &work.command);
                 let own = work.own_scope();
-                if !batch.decide(work, &self.parts.policy, &facts) {
+                let announcer = &self.parts.announcer;
+                let would_tell =
+                    |aggregate: &Mitigation, may_be_tried| announcer.would_tell(aggregate, may_be_tried);
+                if !batch.decide(work, &self.parts.policy, &facts, would_tell) {
                     self.parts.metrics.defects.inc();
                     self.look_again(own);
                 } else if let Some(set) = panic {
@@ -543,25 +547,40 @@ impl Engine {
     }
 
     fn facts(&self, state: &State, command: &Command) -> Facts {
-        let scope = match command {
-            Command::Event(command) => command.scope(),
-            Command::Due(scope) | Command::Judge(scope) => scope.clone(),
+        let (scope, over) = match command {
+            Command::Event(command) => {
+                let scope = command.scope();
+                let over = state.aggregate_over(&scope);
+                (scope, over)
+            }
+            Command::Due(scope) | Command::Judge(scope) => (scope.clone(), None),
             _ => {
                 return Facts {
                     advertised_at: None,
                     established: self.established,
                     reserved: self.reserved,
+                    aggregate: OfAggregate::default(),
                 };
             }
         };
-        let advertised_at = state
-            .mitigation_of(&scope)
-            .filter(|mitigation| mitigation.advertised_at.is_none())
-            .and_then(|mitigation| self.parts.announcer.advertised_at(mitigation.mitigation_id));
         Facts {
-            advertised_at,
+            advertised_at: state
+                .mitigation_of(&scope)
+                .and_then(|live| self.advertised_at(live)),
             established: self.established,
             reserved: self.reserved,
+            aggregate: over.map_or_else(OfAggregate::default, |live| OfAggregate {
+                advertised_at: self.advertised_at(live),
+                reach: self.parts.announcer.reach(live),
+            }),
+        }
+    }
+
+    /// Asked for as long as it is not recorded.
+    fn advertised_at(&self, live: &Mitigation) -> Option<Timestamp> {
+        match live.advertised_at {
+            None => self.parts.announcer.advertised_at(live.mitigation_id),
+            Some(_) => None,
         }
     }
 
@@ -613,6 +632,7 @@ impl Engine {
             return Ok(Err(SubmitError::Defect));
         }
         self.parts.policy = Arc::clone(&next.policy);
+        self.state.count_victims(&next.policy);
         self.parts.settings = next.settings;
         self.known.allow_skew(self.parts.settings.max_future_skew);
         self.next_reconcile = Instant::now() + self.parts.settings.reconciliation_interval;

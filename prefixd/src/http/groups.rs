@@ -6,16 +6,18 @@ use crate::policy::group_state;
 use crate::store::{CursorError, EventFilter, GroupFilter, MitigationFilter, PageRequest};
 use axum::extract::State;
 use axum::response::Response;
-use ipnet::IpNet;
+use prefixd_api::event::StoredEvent;
 use prefixd_api::group::{GroupDetail, GroupList, GroupState, GroupView};
 use prefixd_api::ids::GroupId;
-use prefixd_api::mitigation::Group;
+use prefixd_api::mitigation::{Group, Mitigation};
 use prefixd_api::problem::Problem;
 use prefixd_api::time::Timestamp;
 use std::time::Duration;
 
 /// Reports and mitigations that a group is shown with.
 const SHOWN: u16 = 100;
+/// Pages of events that are gone through for those of an aggregate.
+const PAGES_OF_MANY: usize = 20;
 
 /// Columns of the list in CSV.
 const COLUMNS: &[&str] = &[
@@ -127,7 +129,7 @@ pub(super) async fn get(
         cursor: None,
         limit: SHOWN,
     };
-    let victim = Some(IpNet::from(group.scope.victim.address()));
+    let victim = Some(group.scope.victim.prefix());
     let vector = Some(group.scope.vector.to_string());
     let events = EventFilter {
         victim,
@@ -137,8 +139,6 @@ pub(super) async fn get(
         end: Some(after(group.last_event_at)),
         ..EventFilter::default()
     };
-    let mut events = app.store.list_events(&events, page).await?.items;
-    events.retain(|event| event.group_id == Some(id));
     let mitigations = MitigationFilter {
         victim,
         vector,
@@ -148,6 +148,17 @@ pub(super) async fn get(
     };
     let mut mitigations = app.store.list_mitigations(&mitigations, page).await?.items;
     mitigations.retain(|mitigation| mitigation.group_id == id);
+    // The reports behind an aggregate are of its victims' groups.
+    let is_of_it = |event: &StoredEvent| {
+        let led_to = |made: &Mitigation| event.mitigation_id == Some(made.mitigation_id);
+        event.group_id == Some(id) || mitigations.iter().any(led_to)
+    };
+    let pages = if group.scope.victim.is_host() {
+        1
+    } else {
+        PAGES_OF_MANY
+    };
+    let events = reports(&app, &events, pages, is_of_it).await?;
     let snapshot = app.engine.snapshot();
     let customer = snapshot.policy.customer_of(group.scope.victim);
     ok(&GroupDetail {
@@ -156,6 +167,31 @@ pub(super) async fn get(
         mitigations,
         events,
     })
+}
+
+/// The newest reports that are of a group. A host has its own index; of a prefix every event of the POP is looked at, and a
+/// page may hold none of them.
+async fn reports(
+    app: &App,
+    filter: &EventFilter,
+    pages: usize,
+    is_of_it: impl Fn(&StoredEvent) -> bool,
+) -> Result<Vec<StoredEvent>, Failure> {
+    let mut page = PageRequest {
+        cursor: None,
+        limit: SHOWN,
+    };
+    let mut found = Vec::new();
+    for _ in 0..pages {
+        let part = app.store.list_events(filter, page).await?;
+        found.extend(part.items.into_iter().filter(&is_of_it));
+        page.cursor = part.next;
+        if page.cursor.is_none() || found.len() >= usize::from(SHOWN) {
+            break;
+        }
+    }
+    found.truncate(SHOWN.into());
+    Ok(found)
 }
 
 /// Ends are exclusive.

@@ -115,13 +115,13 @@ fn context(app: &App, ip: IpNet) -> AddressContext {
             .map(str::to_owned),
         safelisted: safelisted.cloned().collect(),
         suppressions: suppressions
-            .filter(|one| one.expires_at > now && ip.contains(&one.scope.victim.address()))
+            .filter(|one| one.expires_at > now && one.scope.victim.touches(&ip))
             .map(|one| prefixd_api::mitigation::Suppression::clone(one))
             .collect(),
         wide_suppressions: wide
             .filter(|one| one.expires_at > now && one.prefix.is_none_or(|prefix| touches(&prefix)))
             .map(|one| prefixd_api::mitigation::WideSuppression::clone(one))
             .collect(),
-        live: live.filter(|live| ip.contains(&live.victim_ip.address())).count() as u64,
+        live: live.filter(|live| live.victim_ip.touches(&ip)).count() as u64,
     }
 }

@@ -194,7 +194,7 @@ fn lets_through(filter: &MitigationFilter, mitigation: &Mitigation) -> bool {
         && is(&filter.vector, Some(&mitigation.vector))
         && filter
             .victim
-            .is_none_or(|prefix| prefix.contains(&mitigation.victim_ip.address()))
+            .is_none_or(|prefix| mitigation.victim_ip.touches(&prefix))
         && filter
             .action_type
             .is_none_or(|action| action == mitigation.action_type)

@@ -4,7 +4,8 @@ use super::extract::{Json, PathText, ok, path};
 use super::identity::Principal;
 use super::{App, Failure, mitigations};
 use crate::policy::{
-    Command, Decision, Effect, Facts, FreshIds, Outcome, WithdrawCommand, decide, foresee_withdrawal,
+    Command, Decision, Effect, Facts, FreshIds, OfAggregate, Outcome, WithdrawCommand, decide,
+    foresee_withdrawal,
 };
 use axum::Extension;
 use axum::extract::State;
@@ -65,6 +66,7 @@ fn decided(app: &App, command: &Command) -> Decision {
         advertised_at: None,
         established: app.announcer.any_established(),
         reserved: snapshot.reserved,
+        aggregate: OfAggregate::default(),
     };
     decide(&state, &snapshot.policy, command, now, &facts)
 }
@@ -100,6 +102,7 @@ pub(super) async fn withdraw(
         advertised_at: None,
         established: app.announcer.any_established(),
         reserved: snapshot.reserved,
+        aggregate: OfAggregate::default(),
     };
     match foresee_withdrawal(&state, &snapshot.policy, &command, now, &facts) {
         Ok(foreseen) => ok(&WithdrawPreview {

@@ -31,6 +31,8 @@ const MITIGATIONS: usize = 200;
 const EVENTS: usize = 5_000;
 /// Victims of a customer whose reports it counts.
 const VICTIMS: usize = 50;
+/// Aggregates over an address that it tells of.
+const AGGREGATES: usize = 20;
 const PAGE: u16 = 1_000;
 
 #[derive(Clone, Copy)]
@@ -122,7 +124,7 @@ async fn gather(
     let lived = |one: &Mitigation| {
         one.ended_at.is_none_or(|at| at >= from) && asked.group.is_none_or(|id| one.group_id == id)
     };
-    let mitigations = mitigations(app, &filter, lived, &mut truncated).await?;
+    let mut mitigations = mitigations(app, &filter, lived, &mut truncated).await?;
     let mut filters = vec![EventFilter {
         victim: narrowed,
         vector,
@@ -147,7 +149,17 @@ async fn gather(
         filters = victims.iter().take(VICTIMS).map(of).collect();
     }
     let mut events = events(app, &filters, &mut truncated).await?;
-    events.retain(|event| asked.group.is_none_or(|id| event.group_id == Some(id)));
+    let made: BTreeSet<_> = mitigations.iter().map(|one| one.mitigation_id).collect();
+    events.retain(|event| {
+        let led_to = event.mitigation_id.is_some_and(|id| made.contains(&id));
+        asked.group.is_none_or(|id| event.group_id == Some(id) || led_to)
+    });
+    // What was done for all of a prefix was done for the address, too.
+    let others: BTreeSet<_> = events.iter().filter_map(|event| event.mitigation_id).collect();
+    for id in others.difference(&made).take(AGGREGATES) {
+        let found = app.store.get_mitigation(*id).await?;
+        mitigations.extend(found.filter(|one| one.carpet.is_some() && lived(one)));
+    }
     let mut with_changes = Vec::with_capacity(mitigations.len());
     for mitigation in mitigations {
         let changes = app.store.timeline(mitigation.mitigation_id).await?;

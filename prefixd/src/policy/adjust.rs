@@ -64,6 +64,15 @@ impl Turn<'_> {
         next.ends_at = None;
         self.stays_on_trial(&next, owner)?;
         let rules = self.adjusted(live, request)?;
+        if live.carpet.is_some()
+            && let Some(harsh) = rules.iter().find(|rule| rule.action.is_harsh())
+        {
+            return Err(Reason::Impossible {
+                rule: harsh.to_string(),
+                because: "it is about addresses that nobody reported, too; create it for each address that is to lose its traffic"
+                    .into(),
+            });
+        }
         let within = self.guard_rules(&rules, owner)?;
         self.trace.note(within);
         if !request.names_dst_ports() {

@@ -9,7 +9,7 @@ use super::lease;
 use super::plan::{Target, set_rules, texts};
 use super::profile;
 use super::reason::Reason;
-use super::turn::{Conclusion, Turn};
+use super::turn::{Conclusion, Reach, Turn};
 use prefixd_api::config::inventory::PolicyProfile;
 use prefixd_api::event::EventOutcome;
 use prefixd_api::mitigation::{EndReason, Group, Mitigation, MitigationStatus, Scope};
@@ -79,6 +79,8 @@ impl Turn<'_> {
         let suppressed = if goes_on { None } else { self.suppressed(scope) };
         let end = if let Some(reason) = suppressed {
             Conclusion::new(EventOutcome::Suppressed, reason)
+        } else if let Some(of_many) = self.carpet(command, scope, &group, owner) {
+            of_many
         } else {
             match self.state.mitigation_of(scope) {
                 Some(live) if !live.enforced && self.would_be_enforced(command, owner, &group) => {
@@ -110,7 +112,12 @@ impl Turn<'_> {
     }
 
     /// Whether a mitigation that this ban makes would go to routers.
-    fn would_be_enforced(&self, command: &EventCommand, owner: Option<Owner<'_>>, group: &Group) -> bool {
+    pub(super) fn would_be_enforced(
+        &self,
+        command: &EventCommand,
+        owner: Option<Owner<'_>>,
+        group: &Group,
+    ) -> bool {
         let target = Target {
             victim: command.event.victim,
             vector: &command.event.vector,
@@ -121,7 +128,7 @@ impl Turn<'_> {
     }
 
     /// The scope is mitigated already: the report renews the lease, and may widen or escalate.
-    fn prolong(
+    pub(super) fn prolong(
         &mut self,
         command: &EventCommand,
         live: &Arc<Mitigation>,
@@ -221,6 +228,10 @@ impl Turn<'_> {
         owner: Option<Owner<'_>>,
         filtered_since: Timestamp,
     ) -> Option<Reason> {
+        if next.carpet.is_some() && self.facts.aggregate.reach == Reach::Blocked {
+            // A neighbour would lose the rules that it has, and get none.
+            return None;
+        }
         let (step, number, since, needs) = match evidence::next(self.policy, next, self.now) {
             Next::None => return None,
             Next::Blocked(reason) => {

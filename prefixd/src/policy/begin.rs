@@ -1,6 +1,7 @@
 //! The first mitigation of a scope, or a successor: announced, or pending until others say the same.
 
 use super::ban::outcome_of;
+use super::carpet::{self, Over};
 use super::claims;
 use super::command::EventCommand;
 use super::effect::MitigationEvent;
@@ -27,19 +28,27 @@ impl Turn<'_> {
         last_ban_at: Option<Timestamp>,
         previous_id: Option<MitigationId>,
     ) -> Conclusion {
-        match self.try_begin(command, group, owner, last_ban_at, previous_id) {
+        if !command.event.victim.is_host() {
+            let reason = Reason::CarpetOfItself {
+                prefix: command.event.victim.prefix(),
+            };
+            return Conclusion::new(outcome_of(&reason), reason);
+        }
+        match self.try_begin(command, group, owner, last_ban_at, previous_id, None) {
             Ok(made) => made,
             Err(reason) => Conclusion::new(outcome_of(&reason), reason),
         }
     }
 
-    fn try_begin(
+    /// `over`: it is an aggregate of these.
+    pub(super) fn try_begin(
         &mut self,
         command: &EventCommand,
         group: &mut Group,
         owner: Option<Owner<'_>>,
         last_ban_at: Option<Timestamp>,
         previous_id: Option<MitigationId>,
+        over: Option<Over>,
     ) -> Result<Conclusion, Reason> {
         let event = &command.event;
         let target = Target {
@@ -85,6 +94,7 @@ impl Turn<'_> {
                 .map(|service| service.id.clone()),
             pop: self.policy.pop.to_string(),
             victim_ip: event.victim,
+            carpet: over.as_ref().map(|over| Box::new(over.carpet.clone())),
             vector: event.vector.clone(),
             action_type: step.asked.kind(),
             rate_bps: None,
@@ -133,11 +143,21 @@ impl Turn<'_> {
         self.note_confidence(&mitigation);
         mitigation.waits_for = self.lacks(&mitigation, step);
         let rules = self.first_rules(&mitigation, target, playbook)?;
+        if let Some(over) = over {
+            if mitigation.waits_for.is_some() {
+                return Err(self.waits(&mitigation));
+            }
+            mitigation.carpet = Some(Box::new(over.counted(&rules, enforced)));
+        }
         let subject = Subject {
             victim: event.victim,
             owner,
             enforced,
             source: Some(&event.source),
+            frees: mitigation
+                .carpet
+                .as_ref()
+                .map_or(0, |carpet| carpet.replaced.into()),
         };
         if mitigation.waits_for.is_some() {
             self.guard_pending(subject)?;
@@ -167,6 +187,10 @@ impl Turn<'_> {
         // What is pending filters nothing: what was to come back still may.
         if mitigation.waits_for.is_none() {
             self.take_place(&mitigation.scope(), mitigation.mitigation_id, &command.actor);
+        }
+        if let Some(of_many) = &mitigation.carpet {
+            let summary = &mitigation.why_summary;
+            mitigation.why_summary = format!("{}: {summary}", carpet::reason(event.victim, of_many));
         }
         let made = self.change(MitigationEvent::Created, &command.actor, None, mitigation);
         Ok(Conclusion::new(outcome, reason).on(made.mitigation_id))

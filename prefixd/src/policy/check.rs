@@ -45,6 +45,10 @@ pub(super) fn check(policy: &Policy, rule: &Rule, owner: Option<Owner<'_>>) -> R
         ipnet::IpNet::V4(_) => limits.min_length_v4,
         ipnet::IpNet::V6(_) => limits.min_length_v6,
     };
+    // The destination of a rule is its victim's prefix, and only an aggregate's is not a host.
+    let min_length = policy
+        .carpet
+        .map_or(min_length, |carpets| carpets.widest(destination).min(min_length));
     if destination.prefix_len() < min_length {
         return Err(Reason::PrefixTooShort {
             destination,

@@ -172,7 +172,7 @@ pub(super) fn hold(
 }
 
 /// Adds ports that are not there yet, up to as many as one event may carry.
-fn unite(known: &mut Vec<u16>, more: &[u16]) -> bool {
+pub(super) fn unite(known: &mut Vec<u16>, more: &[u16]) -> bool {
     let before = known.len();
     for port in more {
         if known.len() < MAX_EVENT_PORTS && !known.contains(port) {

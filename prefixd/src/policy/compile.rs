@@ -4,7 +4,7 @@ use super::flows::ProtectedFlow;
 use super::inventory::{Asset, Customer, Inventory, Service};
 use super::playbooks::{Condition, OnAllowedPort, Playbook, Playbooks, Step};
 use super::safelist::FixedSafelist;
-use super::settings::{BreakerBounds, EscalationDefaults, Limits, Policy, Quotas, Timers};
+use super::settings::{BreakerBounds, Carpets, EscalationDefaults, Limits, Policy, Quotas, Timers};
 use super::sources::{Reporting, Source, Sources, Visibility};
 use super::templates::{Configured, Templates};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
@@ -47,6 +47,7 @@ impl Policy {
                 neighbors_lost: settings.breaker.neighbors_lost.into(),
                 window: seconds(settings.breaker.window_seconds),
             },
+            carpet: carpets(&settings.guardrails.carpet),
             timers: timers(&settings.timers),
             escalation: EscalationDefaults {
                 enabled: settings.escalation.enabled,
@@ -92,6 +93,15 @@ fn limits(settings: &Settings) -> Limits {
         min_police_bps: of.min_police_bps.0,
         require_owned: of.require_owned,
     }
+}
+
+fn carpets(of: &settings::Carpet) -> Option<Carpets> {
+    of.enabled.then(|| Carpets {
+        min_hosts: usize::try_from(of.min_hosts).unwrap_or(usize::MAX),
+        window: seconds(of.window_seconds),
+        widest_v4: of.max_prefix_v4,
+        widest_v6: of.max_prefix_v6,
+    })
 }
 
 fn quotas(of: &settings::Quotas) -> Quotas {

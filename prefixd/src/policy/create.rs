@@ -103,6 +103,7 @@ impl Turn<'_> {
                 owner: target.owner,
                 enforced,
                 source: None,
+                frees: 0,
             })?;
         }
         let mut next = match revised {
@@ -318,6 +319,7 @@ impl Turn<'_> {
                 .map(|service| service.id.clone()),
             pop: self.policy.pop.to_string(),
             victim_ip: command.victim,
+            carpet: None,
             vector: target.vector.to_owned(),
             action_type: ActionType::Police,
             rate_bps: None,

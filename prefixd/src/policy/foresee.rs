@@ -149,7 +149,8 @@ fn cover(after: &State, withdrawn: &Mitigation) -> Vec<Cover> {
     after
         .mitigations
         .values()
-        .filter(|other| other.victim_ip == withdrawn.victim_ip && other.enforced == withdrawn.enforced)
+        .filter(|other| other.victim_ip.touches(&withdrawn.victim_ip.prefix()))
+        .filter(|other| other.enforced == withdrawn.enforced)
         .filter(|other| other.status.is_announced())
         .map(|other| Cover {
             mitigation_id: other.mitigation_id,

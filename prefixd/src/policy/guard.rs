@@ -25,6 +25,8 @@ pub(super) struct Subject<'a> {
     pub(super) enforced: bool,
     /// The source that asks; none for an operator, to whom the quota of a victim does not apply.
     pub(super) source: Option<&'a str>,
+    /// How many of the same customer it is to take the place of: they end once neighbours have it.
+    pub(super) frees: u64,
 }
 
 impl Turn<'_> {
@@ -35,6 +37,20 @@ impl Turn<'_> {
         owner: Option<Owner<'_>>,
     ) -> Result<Reason, Reason> {
         let destination = victim.prefix();
+        if !victim.is_host() {
+            let min_length = self
+                .policy
+                .carpet
+                .map_or(destination.max_prefix_len(), |carpets| {
+                    carpets.widest(destination)
+                });
+            if destination.prefix_len() < min_length {
+                return Err(Reason::PrefixTooShort {
+                    destination,
+                    min_length,
+                });
+            }
+        }
         if let Some(entry) = safelist::find(&self.policy.safelist, self.state, destination, self.now) {
             return Err(Reason::Safelisted {
                 victim: destination,
@@ -190,6 +206,10 @@ impl Turn<'_> {
         }
         let (customer, new_customer) =
             customer_id.map_or((0, 0), |id| (tally.customer(id), tally.starts.customer(id)));
+        let (customer, pop) = (
+            customer.saturating_sub(subject.frees),
+            tally.pop.saturating_sub(subject.frees),
+        );
         let new_source = subject.source.map_or(0, |name| tally.starts.source(name));
         if let Some(id) = customer_id
             && customer >= quotas.per_customer
@@ -200,9 +220,9 @@ impl Turn<'_> {
                 max: quotas.per_customer,
             });
         }
-        if tally.pop >= quotas.per_pop {
+        if pop >= quotas.per_pop {
             return Err(Reason::QuotaPop {
-                active: tally.pop,
+                active: pop,
                 max: quotas.per_pop,
             });
         }
@@ -210,9 +230,9 @@ impl Turn<'_> {
         let reserved = self.facts.reserved.filter(|_| subject.enforced);
         let elsewhere = reserved.map_or(0, |reserved| reserved.elsewhere);
         let may_be_live = reserved.map_or(quotas.global, |reserved| reserved.own.min(quotas.global));
-        if tally.pop >= may_be_live {
+        if pop >= may_be_live {
             return Err(Reason::QuotaGlobal {
-                active: tally.pop + elsewhere,
+                active: pop + elsewhere,
                 max: quotas.global,
             });
         }
@@ -245,7 +265,7 @@ impl Turn<'_> {
             Reason::QuotasLeft {
                 customer,
                 max_customer: quotas.per_customer,
-                pop: tally.pop,
+                pop,
                 max_pop: quotas.per_pop,
                 max_global: quotas.global,
             },

@@ -16,6 +16,8 @@ pub(super) struct Inventory {
     /// Index into `customers`.
     pub(super) owners: JointPrefixMap<IpNet, usize>,
     assets: JointPrefixMap<IpNet, Vec<Asset>>,
+    /// The same one after the other: what is inside of a prefix lies together.
+    sorted: Vec<(IpNet, Asset)>,
     /// Whether any customer is other than normal.
     pub(super) has_profiles: bool,
 }
@@ -60,6 +62,8 @@ pub(super) struct Owner<'a> {
     pub(super) client_udp: bool,
     /// All assets that the address belongs to, those of other customers included.
     assets: &'a [Asset],
+    /// Those of which each is a part of the addresses, where there are many.
+    inside: &'a [(IpNet, Asset)],
     /// Which customer it is, in the inventory.
     index: usize,
 }
@@ -78,6 +82,12 @@ impl Inventory {
     /// Called when all assets are there: the longest match then knows every asset of an address, the most exact
     /// first.
     pub(super) fn spread_assets(&mut self) {
+        let each = |(prefix, assets): (IpNet, &Vec<Asset>)| {
+            let assets = assets.clone().into_iter();
+            assets.map(move |asset| (prefix, asset))
+        };
+        self.sorted = self.assets.iter().flat_map(each).collect();
+        self.sorted.sort_by_key(|(prefix, _)| *prefix);
         let prefixes: Vec<IpNet> = self.assets.iter().map(|(prefix, _)| prefix).collect();
         let mut spread = JointPrefixMap::default();
         for prefix in prefixes {
@@ -94,8 +104,12 @@ impl Inventory {
         self.owners.get_lpm(&IpNet::from(address)).is_some()
     }
 
+    /// Of many victims the one who owns them all, with every service among them. None where a part is another's.
     pub(super) fn owner(&self, victim: Victim) -> Option<Owner<'_>> {
         let host = victim.prefix();
+        if !victim.is_host() {
+            return self.owner_of_all(host);
+        }
         let (prefix, &index) = self.owners.get_lpm(&host)?;
         let customer = self.customers.get(index)?;
         let assets = self
@@ -110,6 +124,29 @@ impl Inventory {
             service: first.and_then(|service| customer.services.get(service)),
             client_udp: first.is_none() || own.any(|asset| asset.client_udp),
             assets,
+            inside: &[],
+            index,
+        })
+    }
+
+    fn owner_of_all(&self, of: IpNet) -> Option<Owner<'_>> {
+        let (prefix, &index) = self.owners.get_lpm(&of)?;
+        if self.owners.children(&of).any(|(_, other)| *other != index) {
+            return None;
+        }
+        let around = self.assets.get_lpm(&of).map(|(_, assets)| assets);
+        // In the order of addresses, and the wider first.
+        let from = self.sorted.partition_point(|(prefix, _)| *prefix <= of);
+        let rest = self.sorted.get(from..).unwrap_or_default();
+        let until = rest.partition_point(|(prefix, _)| of.contains(prefix));
+        Some(Owner {
+            customer: self.customers.get(index)?,
+            prefix,
+            // Whoever of them is of no service, or of another, is filtered as well.
+            service: None,
+            client_udp: true,
+            assets: around.map_or(&[][..], Vec::as_slice),
+            inside: rest.get(..until).unwrap_or_default(),
             index,
         })
     }
@@ -133,8 +170,10 @@ impl<'a> Owner<'a> {
     /// Every service that runs at the address, the one of the most exact asset first.
     pub(super) fn services(&self) -> impl Iterator<Item = &'a Service> + use<'a> {
         let (customer, index) = (self.customer, self.index);
+        let inside = self.inside.iter().map(|(_, asset)| asset);
         self.assets
             .iter()
+            .chain(inside)
             .filter(move |asset| asset.customer == index)
             .filter_map(|asset| customer.services.get(asset.service))
     }

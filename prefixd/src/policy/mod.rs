@@ -19,6 +19,7 @@
 //! | `profile` | what a customer's profile makes of the numbers |
 //! | `share` | the part of a POP of what all may have |
 //! | `waiting` | who began what is pending |
+//! | `struck`, `carpet` | many victims of one prefix, and the one mitigation that takes the place of theirs |
 //! | `weights` | what each source adds to the confidence of a group |
 //! | `reason`, `trace` | why: every reason is a value |
 
@@ -27,6 +28,7 @@ mod annotate;
 mod ban;
 mod begin;
 mod breaker;
+mod carpet;
 mod check;
 mod claims;
 mod command;
@@ -64,6 +66,7 @@ mod sources;
 mod starts;
 mod state;
 mod step_back;
+mod struck;
 mod suppress;
 mod templates;
 mod trace;
@@ -109,7 +112,7 @@ pub use starts::Starts;
 pub use state::{Counts, State, Tally};
 pub use trace::Trace;
 pub use trial::switched_to_dry_run;
-pub use turn::Facts;
+pub use turn::{Facts, OfAggregate, Reach};
 pub use undo::Unconfirmed;
 pub use weights::group_state;
 pub(crate) use widen::{covers, is_same_but_ports};

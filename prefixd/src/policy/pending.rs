@@ -2,6 +2,7 @@
 //! more window; the one that completes it has it judged as anything new.
 
 use super::ban::outcome_of;
+use super::carpet::step_of;
 use super::command::EventCommand;
 use super::effect::MitigationEvent;
 use super::guard::Subject;
@@ -109,6 +110,7 @@ impl<'a> Turn<'a> {
             owner,
             enforced: live.enforced,
             source: Some(&event.source),
+            frees: 0,
         })?;
         let step = &playbook.steps[0];
         next.status = MitigationStatus::Active;
@@ -170,7 +172,8 @@ impl<'a> Turn<'a> {
         target: Target<'_>,
         playbook: &Playbook,
     ) -> Result<Vec<Rule>, Reason> {
-        let (step, owner) = (&playbook.steps[0], target.owner);
+        let owner = target.owner;
+        let step = &*step_of(mitigation, &playbook.steps[0]);
         let known = reported(&mitigation.claims, mitigation.observed, owner);
         let rules = self.plan(target, step, &known)?;
         let within = self.guard_rules(&rules, owner)?;

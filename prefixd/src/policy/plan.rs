@@ -1,5 +1,6 @@
 //! From a playbook's step and what is reported to rules.
 
+use super::carpet::step_of;
 use super::claims;
 use super::inventory::Owner;
 use super::playbooks::{Playbook, Situation, Step};
@@ -25,9 +26,11 @@ pub(super) struct Target<'a> {
 impl<'a> Turn<'a> {
     /// The playbook of a situation.
     pub(super) fn playbook(&self, target: Target<'_>, source: Option<&str>) -> Result<&'a Playbook, Reason> {
+        // A service of some of many victims says nothing of the others.
         let services: Vec<&str> = target
             .owner
             .iter()
+            .filter(|_| target.victim.is_host())
             .flat_map(Owner::services)
             .map(|service| service.id.as_str())
             .collect();
@@ -104,7 +107,7 @@ impl<'a> Turn<'a> {
         owner: Option<Owner<'_>>,
         step: &Step,
     ) -> Result<Vec<Rule>, Reason> {
-        self.replan_over(&mitigation.rules, mitigation, owner, step)
+        self.replan_over(&mitigation.rules, mitigation, owner, &step_of(mitigation, step))
     }
 
     /// The same for a step that is milder: what is matched stays matched, and gets what this step does.
@@ -114,6 +117,7 @@ impl<'a> Turn<'a> {
         owner: Option<Owner<'_>>,
         step: &Step,
     ) -> Result<Vec<Rule>, Reason> {
+        let step = &*step_of(mitigation, step);
         let milder = |rule: &Rule| match rule.action {
             // It stood beside the others; the step says whether there is one.
             Action::Rtbh => None,

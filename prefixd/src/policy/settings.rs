@@ -6,6 +6,7 @@ use super::playbooks::Playbooks;
 use super::safelist::FixedSafelist;
 use super::sources::Sources;
 use super::templates::Templates;
+use ipnet::IpNet;
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::resource::{Mode, SafelistEntry};
 use prefixd_api::victim::Victim;
@@ -20,6 +21,8 @@ pub struct Policy {
     pub(super) limits: Limits,
     pub(super) quotas: Quotas,
     pub(super) breaker: BreakerBounds,
+    /// Where many victims of one prefix become one mitigation.
+    pub(super) carpet: Option<Carpets>,
     pub(super) timers: Timers,
     pub(super) escalation: EscalationDefaults,
     pub(super) sources: Sources,
@@ -73,6 +76,28 @@ pub struct BreakerBounds {
     pub neighbors_lost: usize,
     /// Within this time of an announcement.
     pub window: Duration,
+}
+
+/// When many victims of one prefix become one mitigation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Carpets {
+    /// So many must be reported for one vector.
+    pub(super) min_hosts: usize,
+    /// Within this time.
+    pub(super) window: Duration,
+    /// The length of the widest prefix.
+    pub(super) widest_v4: u8,
+    pub(super) widest_v6: u8,
+}
+
+impl Carpets {
+    /// The length of the widest prefix of a family.
+    pub(super) fn widest(&self, of: IpNet) -> u8 {
+        match of {
+            IpNet::V4(_) => self.widest_v4,
+            IpNet::V6(_) => self.widest_v6,
+        }
+    }
 }
 
 /// Spans that are not of one playbook step.

@@ -3,7 +3,9 @@
 
 use super::effect::{Effect, PeerWhat};
 use super::quarantine::PeerMemory;
+use super::settings::Policy;
 use super::starts::{Start, Starts, decrement, increment};
+use super::struck::Struck;
 use super::undo::Unconfirmed;
 use super::waiting::Waiting;
 use imbl::{HashMap, HashSet, OrdMap};
@@ -30,6 +32,8 @@ pub struct State {
     pub mitigations: OrdMap<MitigationId, Arc<Mitigation>>,
     /// Groups and live mitigations by scope.
     scopes: OrdMap<Scope, Known>,
+    /// The victims of each prefix, where many become one mitigation.
+    pub(super) struck: Option<Struck>,
     /// Scopes whose automatic bans are not acted on.
     pub suppressions: HashMap<Scope, Arc<Suppression>>,
     /// Prefixes and sources whose automatic bans are not acted on: few.
@@ -129,6 +133,25 @@ impl State {
         self.scopes.get(scope)?.group.as_ref()
     }
 
+    /// The live aggregate that a victim is of.
+    #[must_use]
+    pub fn aggregate_over(&self, scope: &Scope) -> Option<&Arc<Mitigation>> {
+        let host = scope.victim.prefix();
+        let around = |victim: &Victim| victim.prefix().contains(&host);
+        let mut around = self.struck.as_ref()?.aggregates(scope).filter(around);
+        around.find_map(|victim| {
+            self.mitigation_of(&Scope {
+                victim,
+                vector: Arc::clone(&scope.vector),
+            })
+        })
+    }
+
+    /// Counts the victims of each prefix from now on, or no longer, as the policy says.
+    pub fn count_victims(&mut self, policy: &Policy) {
+        self.struck = policy.carpet.map(|bounds| Struck::new(bounds, self.groups()));
+    }
+
     /// All groups, open and remembered.
     pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
         self.scopes.values().filter_map(|known| known.group.as_ref())
@@ -194,11 +217,21 @@ impl State {
     pub fn apply(&mut self, effects: &[Effect]) {
         for effect in effects {
             match effect {
-                Effect::Event(..) => {}
+                Effect::Event(event, why) => {
+                    if let Some(struck) = &mut self.struck
+                        && let Some((owner, until)) = why.put_off()
+                    {
+                        let victim = event.victim_ip;
+                        let vector = event.vector.as_str().into();
+                        struck.put_off(&Scope { victim, vector }, owner, until);
+                    }
+                }
                 Effect::Group(group) if is_forgotten(group) => {
+                    self.count_struck(group);
                     self.forget(&group.scope, |known| known.group = None);
                 }
                 Effect::Group(group) => {
+                    self.count_struck(group);
                     self.known(group.scope.clone()).group = Some(Arc::clone(group));
                 }
                 Effect::Mitigation { before, after, .. } => self.apply_mitigation(before.as_deref(), after),
@@ -267,6 +300,13 @@ impl State {
                     PeerWhat::Reset | PeerWhat::Resent { .. } | PeerWhat::Released { .. } => {}
                 },
             }
+        }
+    }
+
+    fn count_struck(&mut self, after: &Group) {
+        if let Some(struck) = &mut self.struck {
+            let known = self.scopes.get(&after.scope);
+            struck.changed(known.and_then(|known| known.group.as_deref()), after);
         }
     }
 

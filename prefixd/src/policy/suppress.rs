@@ -25,6 +25,13 @@ impl Turn<'_> {
             );
             return refused_with(Code::ConflictExists, detail);
         }
+        if let Some(live) = self.state.aggregate_over(&command.scope) {
+            let detail = format!(
+                "{} is live on {} and takes {} along: withdraw it with suppress_seconds; then each victim is on its own",
+                live.mitigation_id, live.victim_ip, command.scope
+            );
+            return refused_with(Code::ConflictExists, detail);
+        }
         let suppression = Arc::new(Suppression {
             suppression_id: command.id,
             scope: command.scope.clone(),

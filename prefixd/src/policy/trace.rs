@@ -2,6 +2,7 @@
 //! that a decision costs no text that nobody reads.
 
 use super::reason::Reason;
+use ipnet::IpNet;
 use prefixd_api::time::Timestamp;
 use prefixd_api::why::{Verdict, Why, WhyStep};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -56,6 +57,14 @@ impl<'de> Deserialize<'de> for Noted {
 }
 
 impl Trace {
+    /// Until when aggregates of an owner's prefix are put off by this decision.
+    pub(super) fn put_off(&self) -> Option<(IpNet, Timestamp)> {
+        self.reasons.iter().find_map(|noted| match noted {
+            Noted::Known(Reason::CarpetPutOff { within, until }) => Some((*within, *until)),
+            _ => None,
+        })
+    }
+
     /// The trace in sentences.
     #[must_use]
     pub fn explain(&self) -> Why {

@@ -25,6 +25,30 @@ pub struct Facts {
     pub established: bool,
     /// What of the quota over all POPs is this one's; absent where there is no other POP.
     pub reserved: Option<Reserved>,
+    /// What is known of the aggregate over the victim that an event is about.
+    pub aggregate: OfAggregate,
+}
+
+/// Where the rules of an aggregate are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OfAggregate {
+    /// When a neighbour was first seen to have them.
+    pub advertised_at: Option<Timestamp>,
+    /// How far they have come.
+    pub reach: Reach,
+}
+
+/// How far the rules of an aggregate have come at the neighbours that have a session. What is for its victims alone ends
+/// only where the routers have what takes its place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// One of them does not take all of them, or is not told them now: each victim is on its own.
+    Blocked,
+    /// Nothing stands in their way.
+    #[default]
+    Coming,
+    /// Each was told all of them.
+    Told,
 }
 
 /// A decision being made.
@@ -181,7 +205,7 @@ impl<'a> Turn<'a> {
     ) -> Arc<Mitigation> {
         let is_pending = before.status == MitigationStatus::Pending;
         let (what, status) = match &reason {
-            EndReason::Operator | EndReason::ModeChanged | EndReason::Defect => {
+            EndReason::Operator | EndReason::ModeChanged | EndReason::Aggregated | EndReason::Defect => {
                 (MitigationEvent::Withdrawn, MitigationStatus::Withdrawn)
             }
             EndReason::LeaseExpired | EndReason::Uncorroborated => {

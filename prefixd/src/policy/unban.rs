@@ -57,14 +57,22 @@ impl Turn<'_> {
         }
         let end = match self.state.mitigation_of(scope) {
             Some(mitigation) => self.release(command, mitigation, &group, was_live),
-            None => Conclusion::new(EventOutcome::NoActiveMitigation, Reason::NothingLive {}),
+            // Of a source that does not hold it there is nothing to take from it.
+            None => match self
+                .state
+                .aggregate_over(scope)
+                .filter(|live| live.claims.iter().any(|claim| claim.source == event.source))
+            {
+                Some(live) => self.detach(command, &Arc::clone(live), scope),
+                None => Conclusion::new(EventOutcome::NoActiveMitigation, Reason::NothingLive {}),
+            },
         };
         self.change_group(group.clone());
         self.conclude(command, Some(&group), end)
     }
 
     /// What a live mitigation becomes with the claims that are left.
-    fn release(
+    pub(super) fn release(
         &mut self,
         command: &EventCommand,
         live: &Arc<Mitigation>,
@@ -127,7 +135,12 @@ impl Turn<'_> {
     /// The mitigation with what is known by now: evidence, where its rules are, and the claims that hold it.
     pub(super) fn touched(&self, live: &Mitigation, group: &Group) -> Mitigation {
         let mut next = Mitigation::clone(live);
-        next.advertised_at = next.advertised_at.or(self.facts.advertised_at);
+        let of_aggregate = self
+            .facts
+            .aggregate
+            .advertised_at
+            .filter(|_| live.carpet.is_some());
+        next.advertised_at = next.advertised_at.or(of_aggregate).or(self.facts.advertised_at);
         evidence::witness(self.policy, &mut next, self.now, false);
         next.claims = claims::of_operators(live, self.now)
             .chain(claims::holding(self.policy, group, live.enforced, self.now))

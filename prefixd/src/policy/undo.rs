@@ -293,6 +293,7 @@ impl Turn<'_> {
             owner,
             enforced,
             source: None,
+            frees: 0,
         })?;
         let mut next = Mitigation {
             mitigation_id: undone.successor,

@@ -41,7 +41,7 @@ impl GroupFilter {
         (!self.closed || group.closed_at.is_some())
             && self
                 .victim
-                .is_none_or(|prefix| prefix.contains(&group.scope.victim.address()))
+                .is_none_or(|prefix| group.scope.victim.touches(&prefix))
             && self
                 .vector
                 .as_deref()

@@ -7,8 +7,7 @@
 
 use super::commit::{BREAKER, SOURCE, SUPPRESSION};
 use super::db::on_db;
-use super::prefix::address;
-use super::{Store, StoreError};
+use super::{Store, StoreError, prefix};
 use crate::journal::Head;
 use crate::policy::{PeerMemory, Unconfirmed};
 use prefixd_api::control::{BreakerTripped, Stopped};
@@ -17,7 +16,6 @@ use prefixd_api::peer::PeerDisabled;
 use prefixd_api::resource::SafelistEntry;
 use prefixd_api::source::SourcePaused;
 use prefixd_api::time::Timestamp;
-use prefixd_api::victim::Victim;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::fmt;
@@ -240,7 +238,7 @@ impl Store {
 
 fn scope(victim: &[u8], vector: String) -> Option<Scope> {
     Some(Scope {
-        victim: Victim::new(address(victim)?).ok()?,
+        victim: prefix::victim(victim)?,
         vector: vector.into(),
     })
 }

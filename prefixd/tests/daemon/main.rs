@@ -9,6 +9,7 @@ mod bad_input;
 mod breaker;
 mod budget;
 mod canary;
+mod carpet;
 mod config;
 mod control;
 mod crash;

@@ -150,9 +150,7 @@ impl FilterArgs {
             && is(&self.service, m.service_id.as_deref())
             && is(&self.vector, Some(&m.vector))
             && (self.pop.as_deref() == Some("all") || is(&self.pop, Some(&m.pop)))
-            && self
-                .victim
-                .is_none_or(|prefix| prefix.contains(&m.victim_ip.address()))
+            && self.victim.is_none_or(|prefix| m.victim_ip.touches(&prefix))
             && self.action.is_none_or(|action| action == m.action_type)
             && self
                 .acked

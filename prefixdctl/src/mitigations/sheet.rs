@@ -196,6 +196,9 @@ fn head(m: &Mitigation, names: [Option<&str>; 2], view: View) -> String {
         );
         pairs.push(("Neighbours", neighbors));
     }
+    if let Some(carpet) = &m.carpet {
+        pairs.push(("Aggregate", carpet.to_string()));
+    }
     if let Some(waits) = m.waits_for {
         let what = if m.status.is_live() {
             "Waits for"

@@ -641,6 +641,21 @@ fn a_pending_mitigation_says_what_it_waits_for() {
     );
 }
 
+#[test]
+fn an_aggregate_says_whom_it_filters_besides() {
+    let mut many = detail();
+    many["victim_ip"] = json!("203.0.113.0/28");
+    many["carpet"] = json!({"victims": 9, "bystanders": 7, "replaced": 8, "services": ["dns"]});
+    let daemon = Daemon::new([(get(&format!("/v1/mitigations/{FIRST}")), ok(&many))]);
+    let shown = text(&daemon.ctl(&["mit", "get", FIRST]).stdout);
+    for part in [
+        "203.0.113.0/28",
+        "9 addresses were reported, 7 others are filtered with them; in place of 8 mitigations; the ports of dns are kept out",
+    ] {
+        assert!(shown.contains(part), "{part} is not in\n{shown}");
+    }
+}
+
 fn health(status: &str) -> Value {
     json!({"status": status, "reasons": if status == "healthy" { json!([]) } else { json!(["edge1 is down"]) },
         "version": "0.1.0", "pop": "iad1", "mode": "enforced", "now": "2026-01-18T10:30:00Z",

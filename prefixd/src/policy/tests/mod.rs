@@ -3,6 +3,7 @@
 mod adjust;
 mod annotate;
 mod breaker;
+mod carpet;
 mod control;
 mod extend;
 mod flows;
@@ -21,8 +22,8 @@ use super::sources::{Reporting, Source, Sources, Visibility};
 use super::state::{State, Tally};
 use super::templates::{Configured, Templates};
 use super::{
-    Command, CreateCommand, Decision, Effect, EventCommand, Facts, FreshIds, Outcome, Reserved, SafelistAdd,
-    decide, next_deadline,
+    Command, CreateCommand, Decision, Effect, EventCommand, Facts, FreshIds, OfAggregate, Outcome, Reach,
+    Reserved, SafelistAdd, decide, next_deadline,
 };
 use ipnet::IpNet;
 use prefixd_api::config::inventory::PolicyProfile;
@@ -153,6 +154,7 @@ pub(super) fn policy() -> Policy {
             new_customer: 5,
             new_source: 4,
         },
+        carpet: None,
         timers: Timers {
             window: seconds(300),
             quiet: seconds(300),
@@ -231,16 +233,21 @@ pub(super) struct World {
     /// Whether routers get rules at once.
     pub(super) established: bool,
     pub(super) reserved: Option<Reserved>,
+    /// How far neighbours are with what is over many.
+    pub(super) reach: Reach,
 }
 
 impl World {
     pub(super) fn new(policy: Policy) -> Self {
+        let mut state = State::default();
+        state.count_victims(&policy);
         Self {
-            state: State::default(),
+            state,
             policy,
             now: Timestamp::from_micros(1_700_000_000_000_000),
             established: true,
             reserved: None,
+            reach: Reach::Told,
         }
     }
 
@@ -255,13 +262,18 @@ impl World {
 
     pub(super) fn run(&mut self, command: &Command, scope: Option<&Scope>) -> Decision {
         self.state.advance(self.now);
-        let live = scope.and_then(|scope| self.state.mitigation_of(scope));
+        let advertised_at = |live: Option<&Arc<Mitigation>>| {
+            live.filter(|live| self.established && live.enforced && live.status.is_announced())
+                .map(|live| live.created_at)
+        };
         let facts = Facts {
-            advertised_at: live
-                .filter(|live| self.established && live.enforced)
-                .map(|live| live.created_at),
+            advertised_at: advertised_at(scope.and_then(|scope| self.state.mitigation_of(scope))),
             established: self.established,
             reserved: self.reserved,
+            aggregate: OfAggregate {
+                advertised_at: advertised_at(scope.and_then(|scope| self.state.aggregate_over(scope))),
+                reach: self.reach,
+            },
         };
         let decision = decide(&self.state, &self.policy, command, self.now, &facts);
         self.state.apply(&decision.effects);
@@ -300,7 +312,9 @@ impl World {
         let mut stuck = 0;
         while let Some((at, scope)) = self.next().filter(|(at, _)| *at <= until) {
             stuck = if at > self.now { 0 } else { stuck + 1 };
-            assert!(stuck < 20, "the deadline of {scope} at {at} does not move on");
+            // Many may be due in one moment.
+            let moves_on = stuck < 20 || stuck < 20 + self.scopes().len();
+            assert!(moves_on, "the deadline of {scope} at {at} does not move on");
             self.now = self.now.max(at);
             self.run(&Command::Due(scope.clone()), Some(&scope));
         }

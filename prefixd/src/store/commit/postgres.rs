@@ -3,7 +3,7 @@
 use super::rows::{MitigationRow, Rows};
 use super::{Batch, CommitError, journal_number};
 use crate::store::postgres::Postgres;
-use crate::store::prefix::{bytes, family};
+use crate::store::prefix::{bytes, family, key};
 use prefixd_api::time::Timestamp;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
@@ -163,9 +163,7 @@ fn bind_plain<'q>(query: Statement<'q>, batch: &'q Batch, rows: &'q Rows<'q>) ->
         .bind(column(mitigations, |row| {
             family(row.mitigation.victim_ip.address())
         }))
-        .bind(column(mitigations, |row| {
-            bytes(row.mitigation.victim_ip.address())
-        }))
+        .bind(column(mitigations, |row| key(row.mitigation.victim_ip)))
         .bind(column(mitigations, |row| &*row.mitigation.vector))
         .bind(column(mitigations, |row| row.mitigation.action_type.as_str()))
         .bind(column(mitigations, |row| {
@@ -205,12 +203,12 @@ fn bind_rest<'q>(query: Statement<'q>, rows: &'q Rows<'q>) -> Statement<'q> {
     } = rows;
     query
         .bind(column(suppressed, |(row, _)| family(row.scope.victim.address())))
-        .bind(column(suppressed, |(row, _)| bytes(row.scope.victim.address())))
+        .bind(column(suppressed, |(row, _)| key(row.scope.victim)))
         .bind(column(suppressed, |(row, _)| row.scope.vector.to_string()))
         .bind(column(suppressed, |(row, _)| row.expires_at.as_micros()))
         .bind(column(suppressed, |(_, body)| *body))
         .bind(column(unsuppressed, |scope| family(scope.victim.address())))
-        .bind(column(unsuppressed, |scope| bytes(scope.victim.address())))
+        .bind(column(unsuppressed, |scope| key(scope.victim)))
         .bind(column(unsuppressed, |scope| scope.vector.to_string()))
         .bind(column(safelist_added, |(range, _)| range.af))
         .bind(column(safelist_added, |(range, _)| range.lo.clone()))

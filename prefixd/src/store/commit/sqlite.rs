@@ -4,7 +4,7 @@
 use super::rows::Rows;
 use super::{Batch, CommitError, journal_number, log_file};
 use crate::store::db::Sqlite;
-use crate::store::prefix::{bytes, family};
+use crate::store::prefix::{bytes, family, key};
 use prefixd_api::time::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Params, params};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -311,7 +311,7 @@ fn write(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
         run(connection, GROUP, values)?;
     }
     for row in &rows.mitigations {
-        let (mitigation, victim) = (row.mitigation, row.mitigation.victim_ip.address());
+        let (mitigation, victim) = (row.mitigation, row.mitigation.victim_ip);
         let why_event = row.why_event.as_ref().map(|event| event.0.as_bytes());
         if row.keeps_place {
             let values = params![
@@ -335,8 +335,8 @@ fn write(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
             mitigation.status.as_str(),
             mitigation.customer_id,
             mitigation.service_id,
-            family(victim),
-            bytes(victim),
+            family(victim.address()),
+            key(victim),
             mitigation.vector,
             mitigation.action_type.as_str(),
             mitigation.acknowledged_at.is_some(),
@@ -371,20 +371,20 @@ fn write(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
 /// What operators touch.
 fn write_rest(connection: &Connection, pop: &str, rows: &Rows<'_>) -> rusqlite::Result<()> {
     for (row, body) in &rows.suppressed {
-        let victim = row.scope.victim.address();
+        let victim = row.scope.victim;
         let (until, vector) = (row.expires_at.as_micros(), &*row.scope.vector);
         run(
             connection,
             SUPPRESS,
-            params![pop, family(victim), bytes(victim), vector, until, body],
+            params![pop, family(victim.address()), key(victim), vector, until, body],
         )?;
     }
     for scope in &rows.unsuppressed {
-        let victim = scope.victim.address();
+        let victim = scope.victim;
         run(
             connection,
             UNSUPPRESS,
-            params![pop, family(victim), bytes(victim), &*scope.vector],
+            params![pop, family(victim.address()), key(victim), &*scope.vector],
         )?;
     }
     for (range, body) in &rows.safelist_added {
