@@ -209,3 +209,34 @@ async fn where_a_neighbour_has_no_room_for_it_each_is_by_itself() -> anyhow::Res
     assert_eq!(victims, ["203.0.113.16", "203.0.113.17", "203.0.113.18"]);
     Ok(())
 }
+
+/// The victims that are reported still are filtered by themselves again.
+#[tokio::test]
+async fn switched_off_it_is_taken_back() -> anyhow::Result<()> {
+    let setup = Setup {
+        guardrails: "{ min_ttl_seconds: 1, infrastructure_prefixes: [\"198.51.100.0/24\"], \
+                     carpet: { enabled: true, min_hosts: 3 } }",
+        ..Setup::default()
+    };
+    let daemon = Daemon::start(setup, &[]).await?;
+    let mut made = None;
+    for victim in ["203.0.113.16", "203.0.113.17", "203.0.113.18"] {
+        made = daemon.client.send_event(&ban(victim)).await?.mitigation_id;
+    }
+    let made = made.context("the third makes one over all of them")?;
+    daemon.edit(
+        "prefixd.yaml",
+        "carpet: { enabled: true",
+        "carpet: { enabled: false",
+    )?;
+    daemon.client.reload().await?;
+    let is_over = || async {
+        let many = daemon.client.mitigation(made).await?.value.mitigation;
+        Ok(many.end_reason)
+    };
+    let reason = wait_for("it is taken back", is_over).await?;
+    assert_eq!(reason.as_str(), "guardrail.prefix_length");
+    let again = daemon.client.send_event(&ban("203.0.113.18")).await?;
+    assert_eq!(again.status, EventOutcome::Accepted);
+    Ok(())
+}
