@@ -256,3 +256,32 @@ pub struct RibList {
     /// Where the next page begins; absent: this is the last.
     pub next_cursor: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_the_bound_that_it_stays_below() {
+        let lag = |counts: [u64; 3], count| PeerLag {
+            count,
+            sum_seconds: 0.0,
+            buckets: [0.001, 0.01, 0.1]
+                .into_iter()
+                .zip(counts)
+                .map(|(seconds, count)| LagBucket { seconds, count })
+                .collect(),
+        };
+        let cases = [
+            (lag([0, 0, 0], 0), None, None),
+            (lag([1, 0, 0], 1), Some(0.001), Some(0.001)),
+            (lag([50, 49, 1], 100), Some(0.001), Some(0.01)),
+            (lag([0, 0, 4], 4), Some(0.1), Some(0.1)),
+            // One of two was slower than any bound.
+            (lag([1, 0, 0], 2), Some(0.001), Some(f64::INFINITY)),
+        ];
+        for (lag, half, most) in cases {
+            assert_eq!((lag.quantile(0.5), lag.quantile(0.99)), (half, most), "{lag:?}");
+        }
+    }
+}

@@ -64,6 +64,17 @@ async fn a_new_kind_of_rule_goes_to_one_neighbour_first() -> anyhow::Result<()> 
         Some(peer.rules_waiting as f64)
     );
 
+    // What was written during the session is in its lag, as the API and as a scrape have it.
+    let lag = daemon.client.peer("bird0").await?.value.peer.writing.lag;
+    assert!(lag.count >= 1 && lag.quantile(0.5).is_some(), "{lag:?}");
+    let scrape = Scrape::of(&daemon).await?;
+    let counted = scrape.value(r#"prefixd_peer_lag_seconds_count{neighbor="bird0"}"#);
+    let below = scrape.value(r#"prefixd_peer_lag_seconds_bucket{le="+Inf",neighbor="bird0"}"#);
+    assert!(
+        counted >= Some(lag.count as f64) && below == counted,
+        "{counted:?}, {below:?}"
+    );
+
     wait_for("the other", || async {
         let now = standing(&daemon, "203.0.113.10").await?;
         Ok((states(&now) == [("bird0", Advertised), ("bird1", Advertised)]).then_some(()))

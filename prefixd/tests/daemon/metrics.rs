@@ -151,6 +151,16 @@ async fn every_documented_metric_is_there_and_moves() -> anyhow::Result<()> {
         (r#"prefixd_peer_up{neighbor="bird0"}"#, 1.0),
         (r#"prefixd_peer_rules_desired{neighbor="bird0"}"#, 1.0),
         (r#"prefixd_peer_flaps{neighbor="bird0"}"#, 1.0),
+        (r#"prefixd_peer_sessions{neighbor="bird0"}"#, 2.0),
+        (
+            r#"prefixd_peer_messages{neighbor="bird0",kind="rules_announced"}"#,
+            1.0,
+        ),
+        (
+            r#"prefixd_peer_messages{neighbor="bird0",kind="updates_sent"}"#,
+            1.0,
+        ),
+        (r#"prefixd_peer_end_of_rib_seconds{neighbor="bird0"}"#, 0.0),
         (r#"prefixd_peer_disabled{neighbor="bird0"}"#, 0.0),
         (r#"prefixd_peer_rules_over_budget{neighbor="bird0"}"#, 0.0),
         (r#"prefixd_peer_rules_displaced{neighbor="bird0"}"#, 0.0),
