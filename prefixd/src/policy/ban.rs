@@ -1,5 +1,6 @@
 //! A ban: a source says that a victim is under attack.
 
+use super::carpet::OfMany;
 use super::claims;
 use super::command::EventCommand;
 use super::effect::{Decision, MitigationEvent};
@@ -16,7 +17,7 @@ use prefixd_api::mitigation::{EndReason, Group, Mitigation, MitigationStatus, Sc
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
 
-impl Turn<'_> {
+impl<'a> Turn<'a> {
     /// Decides a ban that is recent enough.
     pub(super) fn ban(
         mut self,
@@ -79,36 +80,61 @@ impl Turn<'_> {
         let suppressed = if goes_on { None } else { self.suppressed(scope) };
         let end = if let Some(reason) = suppressed {
             Conclusion::new(EventOutcome::Suppressed, reason)
-        } else if let Some(of_many) = self.carpet(command, scope, &group, owner) {
-            of_many
         } else {
-            match self.state.mitigation_of(scope) {
-                Some(live) if !live.enforced && self.would_be_enforced(command, owner, &group) => {
-                    let reason = Reason::ModeChanged {
-                        was_enforced: false,
-                        because: "the next ban makes an enforced one".into(),
-                    };
-                    let ended = Mitigation::clone(live);
-                    self.end(
-                        live,
-                        ended,
-                        EndReason::ModeChanged,
-                        crate::journal::DAEMON,
-                        reason.to_string(),
-                    );
-                    self.trace.note(reason);
-                    let previous = Some(live.mitigation_id);
-                    self.begin(command, &mut group, owner, last_ban_at, previous)
+            match self.carpet(command, scope, &group, owner) {
+                OfMany::Instead(of_many) => of_many,
+                OfMany::Beside(of_many) => {
+                    let own = self.alone(command, scope, &mut group, owner, last_ban_at, held.widens);
+                    match own.outcome {
+                        // It is filtered with the others.
+                        EventOutcome::RejectedGuardrail => {
+                            self.trace.note(own.reason);
+                            of_many
+                        }
+                        _ => own,
+                    }
                 }
-                Some(live) if live.status == MitigationStatus::Pending => {
-                    self.corroborate(command, live, &mut group, owner, last_ban_at)
-                }
-                Some(live) => self.prolong(command, live, &mut group, owner, held.widens),
-                None => self.begin(command, &mut group, owner, last_ban_at, None),
+                OfMany::None => self.alone(command, scope, &mut group, owner, last_ban_at, held.widens),
             }
         };
         self.change_group(group.clone());
         self.conclude(command, Some(&group), end)
+    }
+
+    /// What the ban comes to for its victim alone.
+    fn alone(
+        &mut self,
+        command: &EventCommand,
+        scope: &Scope,
+        group: &mut Group,
+        owner: Option<Owner<'a>>,
+        last_ban_at: Option<Timestamp>,
+        widens: bool,
+    ) -> Conclusion {
+        match self.state.mitigation_of(scope) {
+            Some(live) if !live.enforced && self.would_be_enforced(command, owner, group) => {
+                let reason = Reason::ModeChanged {
+                    was_enforced: false,
+                    because: "the next ban makes an enforced one".into(),
+                };
+                let ended = Mitigation::clone(live);
+                self.end(
+                    live,
+                    ended,
+                    EndReason::ModeChanged,
+                    crate::journal::DAEMON,
+                    reason.to_string(),
+                );
+                self.trace.note(reason);
+                let previous = Some(live.mitigation_id);
+                self.begin(command, group, owner, last_ban_at, previous)
+            }
+            Some(live) if live.status == MitigationStatus::Pending => {
+                self.corroborate(command, live, group, owner, last_ban_at)
+            }
+            Some(live) => self.prolong(command, live, group, owner, widens),
+            None => self.begin(command, group, owner, last_ban_at, None),
+        }
     }
 
     /// Whether a mitigation that this ban makes would go to routers.
@@ -175,7 +201,7 @@ impl Turn<'_> {
         let granted = lease::extend(self.policy, &mut next, since, self.now, ttl);
         if lease::is_pinned(&next) {
             self.trace.note(Reason::OperatorHeld { mitigation_id: id });
-        } else if widens || is_behind(&next) {
+        } else if (widens || is_behind(&next)) && !self.is_missing_somewhere(&next) {
             self.widen(&mut next, owner);
         }
         let escalated = self.escalate_when_due(&mut next, owner, since);
@@ -221,6 +247,11 @@ impl Turn<'_> {
         }
     }
 
+    /// Whether it is for many victims and a neighbour is not told it.
+    fn is_missing_somewhere(&self, mitigation: &Mitigation) -> bool {
+        mitigation.carpet.is_some() && self.facts.aggregate.reach == Reach::Blocked
+    }
+
     /// Takes the next step when its time has come; the reason when it was taken.
     pub(super) fn escalate_when_due(
         &mut self,
@@ -228,7 +259,7 @@ impl Turn<'_> {
         owner: Option<Owner<'_>>,
         filtered_since: Timestamp,
     ) -> Option<Reason> {
-        if next.carpet.is_some() && self.facts.aggregate.reach == Reach::Blocked {
+        if self.is_missing_somewhere(next) {
             // A neighbour would lose the rules that it has, and get none.
             return None;
         }

@@ -105,50 +105,61 @@ pub(super) fn step_of<'s>(mitigation: &Mitigation, step: &'s Step) -> Cow<'s, St
     })
 }
 
+/// What a ban of one victim comes to for many.
+pub(super) enum OfMany {
+    /// Nothing: it is a matter of the victim alone.
+    None,
+    /// What is for all of them goes on, and what is for the victim alone goes on or begins beside it.
+    Beside(Conclusion),
+    /// All that is to be said of it.
+    Instead(Conclusion),
+}
+
 /// What is claimed of each.
 type Victims = Vec<(Victim, Vec<Arc<Claim>>)>;
 
 impl<'a> Turn<'a> {
-    /// A ban of a victim that an aggregate is over, or that makes one. None: it is a matter of the victim alone.
+    /// A ban of a victim that an aggregate is over, or that makes one.
     pub(super) fn carpet(
         &mut self,
         command: &EventCommand,
         scope: &Scope,
         group: &Group,
         owner: Option<Owner<'a>>,
-    ) -> Option<Conclusion> {
-        let carpets = self.policy.carpet?;
-        let owner = owner.filter(|_| scope.victim.is_host() && self.repeats(&command.event.source))?;
+    ) -> OfMany {
+        let Some(carpets) = self.policy.carpet else {
+            return OfMany::None;
+        };
+        let owner = owner.filter(|_| scope.victim.is_host() && self.repeats(&command.event.source));
+        let Some(owner) = owner else {
+            return OfMany::None;
+        };
         if let Some(live) = self.state.aggregate_over(scope) {
             // What is on trial protects nobody.
             let on_trial = !live.enforced && self.would_be_enforced(command, Some(owner), group);
             return if on_trial {
-                None
+                OfMany::None
             } else {
                 self.attach(command, scope, live, carpets)
             };
         }
-        if self
-            .state
-            .struck
-            .as_ref()?
-            .is_put_off(scope, owner.prefix, self.now)
-        {
-            return None;
+        let struck = self.state.struck.as_ref();
+        if struck.is_none_or(|struck| struck.is_put_off(scope, owner.prefix, self.now)) {
+            return OfMany::None;
         }
         let enforced = self.policy.trial_of_owner(Some(owner)).is_none();
-        let made = self
-            .victims_beside(command, scope, group, owner, carpets, enforced)?
-            .and_then(|victims| self.aggregate(command, scope, owner, victims, enforced));
-        match made {
-            Ok(made) => return Some(made),
+        let Some(victims) = self.victims_beside(command, scope, group, owner, carpets, enforced) else {
+            return OfMany::None;
+        };
+        match victims.and_then(|victims| self.aggregate(command, scope, owner, victims, enforced)) {
+            Ok(made) => return OfMany::Instead(made),
             Err(refused) => self.trace.note(refused),
         }
         self.trace.note(Reason::CarpetPutOff {
             within: owner.prefix,
             until: self.now.saturating_add(TRIED_AGAIN_AFTER),
         });
-        None
+        OfMany::None
     }
 
     /// The victims of the same owner that were reported within the window and are under no aggregate, with what is claimed

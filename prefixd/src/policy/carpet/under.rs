@@ -5,7 +5,7 @@ use super::super::command::EventCommand;
 use super::super::reason::Reason;
 use super::super::settings::Carpets;
 use super::super::turn::{Conclusion, Reach, Turn};
-use super::{gives_way, group_id, of, relayed};
+use super::{OfMany, gives_way, group_id, of, relayed};
 use crate::journal::DAEMON;
 use prefixd_api::event::EventOutcome;
 use prefixd_api::mitigation::{EndReason, Mitigation, Scope};
@@ -13,24 +13,22 @@ use prefixd_api::victim::Victim;
 use std::sync::Arc;
 
 impl Turn<'_> {
-    /// The report of one victim is evidence for all of them, as long as enough are reported. None: the victim is on its own,
-    /// with what it has or with what begins now.
+    /// The report of one victim is evidence for all of them, as long as enough are reported: also where what is for all of
+    /// them is not at every neighbour, because it goes on at the others.
     pub(super) fn attach(
         &mut self,
         command: &EventCommand,
         scope: &Scope,
         live: &Arc<Mitigation>,
         carpets: Carpets,
-    ) -> Option<Conclusion> {
+    ) -> OfMany {
         let prefix = live.victim_ip.prefix();
+        let reach = self.facts.aggregate.reach;
+        let is_told = reach == Reach::Told;
         let own = self.state.mitigation_of(scope);
-        let is_told = self.facts.aggregate.reach == Reach::Told;
-        if own.is_some_and(|own| !is_told || !self.takes_place_of(live, own)) {
-            return None;
-        }
-        if self.facts.aggregate.reach == Reach::Blocked {
+        let stays = own.is_some_and(|own| !is_told || !self.takes_place_of(live, own));
+        if !stays && reach == Reach::Blocked {
             self.trace.note(Reason::CarpetUntold {});
-            return None;
         }
         let source = self.policy.sources.get(&command.event.source);
         let since = self.now.saturating_sub(carpets.window.max(source.claim_ttl));
@@ -47,7 +45,7 @@ impl Turn<'_> {
                 victims,
                 at_least,
             });
-            return None;
+            return OfMany::None;
         }
         self.trace.note(Reason::CarpetOver {
             mitigation_id: live.mitigation_id,
@@ -61,10 +59,13 @@ impl Turn<'_> {
         let owner = self.policy.inventory.owner(live.victim_ip);
         let end = self.prolong(&report, live, &mut group, owner, held.widens);
         self.change_group(group);
+        if stays || reach == Reach::Blocked {
+            return OfMany::Beside(end);
+        }
         if is_told && matches!(end.outcome, EventOutcome::Extended | EventOutcome::Escalated) {
             self.give_way(scope, live);
         }
-        Some(end)
+        OfMany::Instead(end)
     }
 
     /// What is live for fewer ends: every neighbour has been told what takes its place.

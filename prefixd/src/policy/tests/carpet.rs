@@ -508,3 +508,35 @@ fn a_suppression_of_a_part_or_of_what_is_around_keeps_it_from_being_made() {
         "it is about the aggregate over these addresses, too"
     );
 }
+
+/// What is over many stands at the other neighbours, so it goes on there; at the one that is not told it each has its own,
+/// as far as the quotas go, and nobody is left without.
+#[test]
+fn what_one_neighbour_is_not_told_goes_on_at_the_others() {
+    let mut policy = carpets();
+    policy.quotas.per_customer = 3;
+    let mut world = World::new(policy);
+    let made = aggregated(&mut world);
+    world.reach = Reach::Blocked;
+    let hosts = ["203.0.113.8", "203.0.113.9", "203.0.113.10", "203.0.113.11"];
+    // Twice as long as a claim lives without a report.
+    for _ in 0..40 {
+        world.pass(seconds(30));
+        for host in hosts {
+            let told = world.event(ban("blind", host, "udp_flood"));
+            assert!(
+                matches!(&told.outcome, Outcome::Event { answer, .. }
+                    if matches!(answer.status, EventOutcome::Accepted | EventOutcome::Extended)),
+                "{host}: {:?}",
+                told.outcome
+            );
+        }
+    }
+    let live = world.live();
+    let of_many = live.iter().find(|live| live.mitigation_id == made.mitigation_id);
+    assert_eq!(of_many.map(|live| live.victim_ip), Some(made.victim_ip));
+    assert_eq!(live.len(), 3, "and two of their own beside it: {live:?}");
+    world.reach = Reach::Told;
+    bans(&mut world, &hosts);
+    assert_eq!(world.live().len(), 1, "then they give way again");
+}
