@@ -6,9 +6,10 @@
 use crate::control::{BreakerTripped, ControlScope, Stopped};
 use crate::event::EventOutcome;
 use crate::ids::{EventId, MitigationId};
-use crate::mitigation::{Delivery, Mitigation};
+use crate::mitigation::{Delivery, Group, Mitigation};
 use crate::resource::{Mode, PeerState};
 use crate::role::Role;
+use crate::source::SourcePaused;
 use crate::time::Timestamp;
 use crate::victim::Victim;
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,31 @@ pub enum FeedBody {
         outcome: EventOutcome,
         /// The mitigation it touched.
         mitigation_id: Option<MitigationId>,
+    },
+    /// A signal group changed without an event: a claim died, it closed. What an event changes in its group, its own message
+    /// tells.
+    GroupUpdated {
+        /// The whole of it.
+        group: Box<Group>,
+    },
+    /// Bans of a victim and vector, a prefix or a source are not acted on for a time, or are again.
+    SuppressionChanged {
+        /// What it is about, in words.
+        #[serde(default)]
+        about: String,
+        /// The suppression; absent when it is over.
+        #[serde(default)]
+        #[cfg_attr(feature = "server", schema(value_type = Option<Object>))]
+        suppression: Option<Box<Map<String, Value>>>,
+    },
+    /// A detector was paused, or no longer is.
+    SourceChanged {
+        /// The detector.
+        #[serde(default)]
+        source: String,
+        /// While it is paused.
+        #[serde(default)]
+        paused: Option<SourcePaused>,
     },
     /// The safelist changed.
     SafelistChanged {
@@ -160,6 +186,9 @@ impl FeedBody {
         "mitigation_rejected",
         "mitigation_acknowledged",
         "event_ingested",
+        "group_updated",
+        "suppression_changed",
+        "source_changed",
         "safelist_changed",
         "control_changed",
         "config_reloaded",

@@ -88,7 +88,7 @@ kinds! {
     /// An event was stored.
     Event = "event", Some("event_ingested");
     /// A signal group changed without an event.
-    Group = "group", None;
+    Group = "group", Some("group_updated");
     /// A mitigation was made.
     MitigationCreated = "mitigation.created", Some("mitigation_created");
     /// It was pending and is announced.
@@ -112,13 +112,13 @@ kinds! {
     /// The safelist changed.
     Safelist = "safelist", Some("safelist_changed");
     /// A suppression came or went.
-    Suppression = "suppression", None;
+    Suppression = "suppression", Some("suppression_changed");
     /// An operator gave an order to a neighbour; the feed tells what comes of it.
     Peer = "peer", None;
     /// Rules of a neighbour were parked or released; the feed tells how they stand.
     Quarantine = "peer.quarantine", None;
     /// A detector was paused, or no longer is.
-    Source = "source", None;
+    Source = "source", Some("source_changed");
     /// The breaker tripped or was reset.
     Breaker = "breaker", Some("control_changed");
     /// A person stopped announcing, or let it go on.
@@ -260,7 +260,7 @@ impl Writer {
                     self.append(at, actor, (*what).into(), after.mitigation_id.to_string(), body);
                 }
                 Effect::Suppressed(suppression) => {
-                    let body = format!(r#"{{"suppression":{json}}}"#);
+                    let body = suppression_body(&suppression.scope.to_string(), json)?;
                     self.append(
                         at,
                         &suppression.created_by,
@@ -270,11 +270,11 @@ impl Writer {
                     );
                 }
                 Effect::Unsuppressed { scope, actor } => {
-                    let body = r#"{"suppression":null}"#.to_owned();
+                    let body = suppression_body(&scope.to_string(), "null")?;
                     self.append(at, actor, Kind::Suppression, scope.to_string(), body);
                 }
                 Effect::WideSuppressed(suppression) => {
-                    let body = format!(r#"{{"suppression":{json}}}"#);
+                    let body = suppression_body(&suppression.to_string(), json)?;
                     self.append(
                         at,
                         &suppression.created_by,
@@ -284,7 +284,7 @@ impl Writer {
                     );
                 }
                 Effect::WideUnsuppressed { suppression, actor } => {
-                    let body = r#"{"suppression":null}"#.to_owned();
+                    let body = suppression_body(&suppression.to_string(), "null")?;
                     self.append(at, actor, Kind::Suppression, suppression.to_string(), body);
                 }
                 // The entry of the mitigation tells of them.
@@ -338,7 +338,7 @@ impl Writer {
                 }
                 Effect::Source(change) => {
                     let body = serde_json::to_string(&serde_json::json!({
-                        "paused": change.after, "reason": change.reason,
+                        "source": change.source, "paused": change.after, "reason": change.reason,
                     }))?;
                     self.append(at, &change.actor, Kind::Source, change.source.to_string(), body);
                 }
@@ -358,6 +358,11 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+fn suppression_body(about: &str, json: &str) -> Result<String, serde_json::Error> {
+    let about = serde_json::to_string(about)?;
+    Ok(format!(r#"{{"about":{about},"suppression":{json}}}"#))
 }
 
 fn no_longer_protected(prefix: &IpNet) -> Result<String, serde_json::Error> {
@@ -567,5 +572,68 @@ mod tests {
                 changed: Vec::new(),
             }
         );
+    }
+
+    /// What people do to whole scopes and detectors, and what groups do by themselves.
+    #[test]
+    fn groups_suppressions_and_pauses_are_told() {
+        let at = Timestamp::from_micros(1_700_000_000_000_000);
+        let attack = Attack::new(host(1), "udp_flood", at);
+        let suppression = Arc::new(prefixd_api::mitigation::Suppression {
+            suppression_id: prefixd_api::ids::SuppressionId::new(),
+            scope: attack.group.scope.clone(),
+            created_by: "anna".to_owned(),
+            created_at: at,
+            expires_at: at,
+            reason: "game night".to_owned(),
+        });
+        let change = |after| {
+            Effect::Source(crate::policy::SourceChange {
+                source: "fnm".into(),
+                after,
+                actor: "anna".to_owned(),
+                reason: "fixed".to_owned(),
+            })
+        };
+        let effects = [
+            Effect::Group(Arc::clone(&attack.group)),
+            Effect::Suppressed(Arc::clone(&suppression)),
+            Effect::Unsuppressed {
+                scope: suppression.scope.clone(),
+                actor: "anna".to_owned(),
+            },
+            change(None),
+        ];
+        let written = Written::all(&effects).unwrap();
+        let mut writer = Writer::new("iad1".into(), Head::default());
+        writer.append_effects(at, &effects, &written).unwrap();
+        let entries = writer.into_entries();
+        let bodies: Vec<FeedBody> = entries
+            .iter()
+            .map(|entry| {
+                let message: FeedMessage =
+                    serde_json::from_str(&entry.feed_json().unwrap().unwrap()).unwrap();
+                message.body
+            })
+            .collect();
+        let [
+            FeedBody::GroupUpdated { group },
+            FeedBody::SuppressionChanged {
+                about,
+                suppression: Some(said),
+            },
+            FeedBody::SuppressionChanged {
+                about: over,
+                suppression: None,
+            },
+            FeedBody::SourceChanged { source, paused: None },
+        ] = &bodies[..]
+        else {
+            panic!("{bodies:?}")
+        };
+        assert_eq!(**group, *attack.group);
+        assert_eq!((about, over), (&suppression.scope.to_string(), about));
+        assert_eq!(said["reason"], "game night");
+        assert_eq!(source, "fnm");
     }
 }

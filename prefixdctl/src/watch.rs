@@ -192,6 +192,26 @@ fn describe(message: &FeedMessage, view: View) -> Result<String, Failure> {
         } => {
             format!("{source}  {victim_ip}  {vector}  {outcome}")
         }
+        FeedBody::GroupUpdated { group } => {
+            let state = if group.closed_at.is_some() {
+                "closed"
+            } else {
+                "open"
+            };
+            format!("{}  {}  {state}", short_id(group.group_id), group.scope)
+        }
+        FeedBody::SuppressionChanged { about, suppression } => {
+            let how = if suppression.is_some() {
+                "suppressed"
+            } else {
+                "acted on again"
+            };
+            format!("{about}  {how}")
+        }
+        FeedBody::SourceChanged { source, paused } => match paused {
+            Some(paused) => format!("{source}  paused: {}", paused.reason),
+            None => format!("{source}  resumed"),
+        },
         FeedBody::SafelistChanged { prefix, added } => {
             format!("{prefix}  {}", if *added { "added" } else { "removed" })
         }

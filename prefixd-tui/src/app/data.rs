@@ -283,6 +283,9 @@ impl App {
             FeedBody::Hello { .. }
             | FeedBody::ResyncRequired { .. }
             | FeedBody::EventIngested { .. }
+            | FeedBody::GroupUpdated { .. }
+            | FeedBody::SuppressionChanged { .. }
+            | FeedBody::SourceChanged { .. }
             | FeedBody::SafelistChanged { .. }
             | FeedBody::ControlChanged { .. }
             | FeedBody::ConfigReloaded { .. }
