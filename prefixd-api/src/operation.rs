@@ -130,8 +130,15 @@ pub type Revisions = BTreeMap<MitigationId, u64>;
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AcknowledgeRequest {
-    /// Which, live or ended.
-    pub ids: Vec<MitigationId>,
+    /// Which, by name, live or ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<MitigationId>>,
+    /// Which live ones, by what they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<LiveFilter>,
+    /// How many that is; with another number nothing is acknowledged (409). Required with `filter`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect_count: Option<u64>,
     /// Whether they are; false takes it back.
     #[serde(default = "yes")]
     pub acknowledged: bool,

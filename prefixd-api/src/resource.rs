@@ -71,6 +71,14 @@ pub struct SafelistEntry {
     pub expires_at: Option<Timestamp>,
 }
 
+impl SafelistEntry {
+    /// Whether its time is over: then it protects nothing any more.
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+}
+
 /// The body of `POST /v1/config/reload`; it may be left out.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]

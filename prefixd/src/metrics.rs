@@ -290,7 +290,7 @@ impl Metrics {
         );
         registry.register(
             "guardrail_refusals",
-            "Refusals by guardrail",
+            "What guardrails refused or ended, on whatever path",
             self.guardrails.clone(),
         );
         registry.register(
@@ -522,9 +522,11 @@ impl Metrics {
         }
     }
 
-    /// Counts a refusal.
-    pub fn count_refusal(&self, guardrail: Guardrail) {
-        self.guardrails.get_or_create(&label(guardrail.code())).inc();
+    /// Counts what guardrails refused or ended.
+    pub fn count_refusals(&self, refused: &[Guardrail]) {
+        for guardrail in refused {
+            self.guardrails.get_or_create(&label(guardrail.code())).inc();
+        }
     }
 
     /// Counts what reconciliation repaired.

@@ -139,7 +139,7 @@ impl Watcher {
 }
 
 fn difference(known: &State, stored: Vec<SafelistEntry>, now: Timestamp) -> LearnSafelist {
-    let counts = |entry: &SafelistEntry| entry.expires_at.is_none_or(|at| at > now);
+    let counts = |entry: &SafelistEntry| !entry.is_over(now);
     let stored: BTreeMap<_, _> = stored
         .into_iter()
         .filter(|entry| counts(entry))

@@ -470,10 +470,12 @@ impl World {
             expect.next.map(|at| at.to_string()),
             self.next().map(|(at, _)| offset(at).to_string()),
         );
+        let entries = self.state.safelist.values();
+        let protects = entries.filter(|entry| !entry.is_over(self.now));
         let counts = [
             ("groups", expect.groups, self.state.groups().count()),
             ("suppressions", expect.suppressions, self.state.suppressions.len()),
-            ("safelist", expect.safelist, self.state.safelist.len()),
+            ("safelist", expect.safelist, protects.count()),
         ];
         for (what, wanted, is) in counts {
             assert!(

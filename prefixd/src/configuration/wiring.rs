@@ -148,7 +148,7 @@ pub(crate) fn implicit(config: &Config, database: &[IpAddr]) -> anyhow::Result<I
     } else {
         own_addresses().context(
             "the addresses of this machine cannot be read, so that rules could touch them: allow the daemon \
-             AF_NETLINK, or name the addresses in bgp.listen, http.listen and every neighbour's local_address",
+             AF_NETLINK, or name the addresses in bgp.listen, http.listen, observability.metrics_listen and every neighbour's local_address",
         )?
     };
     Ok(Implicit {
@@ -160,7 +160,8 @@ pub(crate) fn implicit(config: &Config, database: &[IpAddr]) -> anyhow::Result<I
 
 /// Whether the documents name every address of ours that the network can see; the policy takes those from there.
 fn says_all_own_addresses(settings: &Settings) -> bool {
-    let mut listeners = settings.bgp.listen.iter().flatten().chain(&settings.http.listen);
+    let listeners = settings.bgp.listen.iter().flatten().chain(&settings.http.listen);
+    let mut listeners = listeners.chain(&settings.observability.metrics_listen);
     listeners.all(|listener| !listener.ip().is_unspecified())
         && settings
             .bgp
@@ -289,6 +290,11 @@ mod tests {
         assert!(says_all_own_addresses(&config("[\"192.0.2.10:179\"]", local)));
         assert!(!says_all_own_addresses(&config("[\"0.0.0.0:179\"]", local)));
         assert!(!says_all_own_addresses(&config("null", "")));
+        let mut metrics = config("null", local);
+        metrics.observability.metrics_listen = "0.0.0.0:9100".parse().ok();
+        assert!(!says_all_own_addresses(&metrics));
+        metrics.observability.metrics_listen = "192.0.2.10:9100".parse().ok();
+        assert!(says_all_own_addresses(&metrics));
         own_addresses().unwrap();
     }
 }

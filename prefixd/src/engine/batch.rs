@@ -8,6 +8,7 @@ use crate::policy::{
 };
 use crate::store::{self, EventKey, Kept, KeptAnswer, Recalled, Written};
 use prefixd_api::event::{EventAnswer, StoredEvent};
+use prefixd_api::guardrail::Guardrail;
 use prefixd_api::mitigation::{EndReason, Mitigation, MitigationStatus, Scope};
 use prefixd_api::time::Timestamp;
 use std::collections::HashMap;
@@ -67,6 +68,8 @@ pub(super) struct Batch {
     answers: Answers,
     /// Answers that are kept for requests with a key.
     kept: Vec<Kept>,
+    /// Guardrails that refused something, each time they did.
+    refused: Vec<Guardrail>,
 }
 
 /// The answers that events with a key of their own got.
@@ -86,6 +89,7 @@ impl Batch {
             now,
             answers: Answers::new(),
             kept: Vec::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -282,6 +286,7 @@ impl Batch {
         let taken = self.take(Decision {
             outcome: Outcome::Settled,
             effects: vec![withdrawn],
+            refused: Vec::new(),
         });
         if let Err(defect) = taken {
             error!(%defect, %scope, "the end of a mitigation that could not be judged cannot be written to the journal");
@@ -316,6 +321,7 @@ impl Batch {
                 entries: self.writer.into_entries(),
             }),
             answers: self.answers,
+            refused: self.refused,
             head,
             at: self.now,
         }
@@ -336,6 +342,7 @@ impl Batch {
             }
         }
         self.effects.extend(decision.effects);
+        self.refused.extend(decision.refused);
         Ok((decision.outcome, false))
     }
 }
@@ -348,6 +355,8 @@ pub(super) struct Sealed {
     /// What the store writes.
     pub(super) content: Arc<store::Batch>,
     pub(super) answers: Answers,
+    /// Guardrails that refused something, each time they did.
+    pub(super) refused: Vec<Guardrail>,
     pub(super) head: Head,
     pub(super) at: Timestamp,
 }

@@ -117,6 +117,7 @@ impl Engine {
             }
             // Of a panic that was never recorded, too.
             self.carried_out(&sealed.said());
+            self.parts.metrics.count_refusals(&sealed.refused);
             for item in sealed.items {
                 item.answer(self.head.seq);
             }
@@ -303,6 +304,7 @@ impl Engine {
         for work in drafted {
             self.refuse(work);
         }
+        self.take_removals();
         while let Ok(request) = self.requests.try_recv() {
             self.waiting.push_back(request);
         }
@@ -440,6 +442,7 @@ impl Engine {
             }
         }
         self.carried_out(&batch.said());
+        self.parts.metrics.count_refusals(&batch.refused);
         for trip in late {
             self.trip(trip);
         }

@@ -40,6 +40,8 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 pub const QUEUE: usize = 8_192;
 /// The same of what overtakes everything else.
 const URGENT: usize = 64;
+/// The same of what people take off the routers, which detectors that fill the queue must not keep from being said.
+const REMOVALS: usize = 512;
 /// Journal entries that a feed subscriber may be behind before it has to resync.
 pub const FEED_BACKLOG: usize = 4096;
 
@@ -109,6 +111,8 @@ pub struct Handle {
     requests: mpsc::Sender<Request>,
     /// For what overtakes everything else.
     urgent: mpsc::Sender<Request>,
+    /// For what overtakes reports.
+    removals: mpsc::Sender<Request>,
     /// How often people said what may be announced.
     said: Arc<AtomicU64>,
     snapshot: Arc<ArcSwap<Snapshot>>,
@@ -136,6 +140,12 @@ pub(crate) enum Request {
     Reconcile { reply: ReconcileReply },
 }
 
+impl Request {
+    fn overtakes(&self) -> bool {
+        matches!(self, Self::Command { command, .. } if command.overtakes())
+    }
+}
+
 impl Handle {
     /// Has a command decided and waits until the outcome is durable.
     ///
@@ -160,8 +170,11 @@ impl Handle {
 
     fn ask(&self, command: Command, reply: Reply) -> Result<(), SubmitError> {
         let command = self.numbered(command);
-        let overtakes = matches!(&command, Command::Control(set) if set.is_panic());
-        let lane = if overtakes { &self.urgent } else { &self.requests };
+        let lane = match &command {
+            Command::Control(set) if set.is_panic() => &self.urgent,
+            command if command.overtakes() => &self.removals,
+            _ => &self.requests,
+        };
         send(lane, Request::Command { command, reply })
     }
 

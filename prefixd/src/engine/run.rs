@@ -12,7 +12,9 @@ use super::reconcile::Reconciling;
 use super::replays::{Replays, Seen};
 use super::restore::restore;
 use super::stops::{Unrecorded, is_owed, next_urgent};
-use super::{FEED_BACKLOG, Handle, KeyedReload, QUEUE, ReloadReply, Request, Snapshot, SubmitError, URGENT};
+use super::{
+    FEED_BACKLOG, Handle, KeyedReload, QUEUE, REMOVALS, ReloadReply, Request, Snapshot, SubmitError, URGENT,
+};
 use crate::announce::{Announcer, Neighbor};
 use crate::clock::{Clock, STEP};
 use crate::journal::{Head, Kind};
@@ -44,6 +46,8 @@ const GATHER: usize = 8;
 pub(super) const RETRY: Duration = Duration::from_millis(500);
 /// When a scope is looked at again after its own work failed by a defect.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// How often a store that fails is asked whether it works again: readiness is to return within a second of the store.
+const LOOK: Duration = Duration::from_millis(250);
 /// How often the engine looks after itself.
 pub(super) const TICK: Duration = Duration::from_secs(1);
 /// Rows of a kind that one pruning step removes at most: few enough that a commit behind it does not feel it.
@@ -109,6 +113,8 @@ pub struct Engine {
     pub(super) requests: mpsc::Receiver<Request>,
     /// What overtakes everything else.
     pub(super) urgent: mpsc::Receiver<Request>,
+    /// What overtakes reports.
+    pub(super) removals: mpsc::Receiver<Request>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) feed: broadcast::Sender<Arc<crate::journal::Entry>>,
     pop: Arc<str>,
@@ -148,6 +154,8 @@ pub struct Engine {
     pub(super) reserve_at: Option<Instant>,
     pub(super) store_failing_since: Option<Timestamp>,
     pub(super) retry_at: Option<Instant>,
+    /// When a store that fails is asked next.
+    next_look: Instant,
     clock_stepped: bool,
     unreadable: u64,
     pub(super) next_reconcile: Instant,
@@ -156,6 +164,8 @@ pub struct Engine {
     /// Answers that were kept since old ones were last forgotten: many bring the next time forward.
     pub(super) kept: u64,
     pub(super) pruning: Option<AbortOnDropHandle<()>>,
+    /// Entries of the safelist are over, and still stored.
+    forgets_safelist: bool,
     next_forget: Instant,
     pub(super) forgetting: Option<AbortOnDropHandle<()>>,
 }
@@ -189,6 +199,7 @@ impl Engine {
         state.count_victims(&parts.policy);
         let (sender, requests) = mpsc::channel(QUEUE);
         let (urgently, urgent) = mpsc::channel(URGENT);
+        let (remove, removals) = mpsc::channel(REMOVALS);
         let (feed, _) = broadcast::channel(FEED_BACKLOG);
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot {
             state: state.clone(),
@@ -206,6 +217,7 @@ impl Engine {
         let handle = Handle {
             requests: sender,
             urgent: urgently,
+            removals: remove,
             said: Arc::default(),
             snapshot: Arc::clone(&snapshot),
             feed: feed.clone(),
@@ -214,6 +226,7 @@ impl Engine {
             pop: Arc::from(parts.policy.pop()),
             requests,
             urgent,
+            removals,
             snapshot,
             feed,
             state,
@@ -237,6 +250,7 @@ impl Engine {
             reserve_at: None,
             store_failing_since: None,
             retry_at: None,
+            next_look: Instant::now(),
             clock_stepped: false,
             unreadable,
             next_reconcile: Instant::now() + parts.settings.reconciliation_interval,
@@ -244,6 +258,7 @@ impl Engine {
             next_prune: Instant::now() + parts.settings.prune_interval,
             kept: 0,
             pruning: None,
+            forgets_safelist: false,
             next_forget: Instant::now() + parts.settings.prune_interval,
             forgetting: None,
             parts,
@@ -301,18 +316,22 @@ impl Engine {
                 result = outcome(&mut self.commit) => self.committed(result).await?,
                 event = next_event(&mut self.sessions) => self.session_changed(event),
                 () = tokio::time::sleep_until(wake) => {}
+                request = next_urgent(&mut self.removals) => self.before_reports(request),
                 received = self.requests.recv_many(&mut inbox, room), if room > 0 => if received == 0 { break },
             }
             self.look_at_quarantine();
             self.go_on_reconciling();
             self.waiting.extend(inbox.drain(..));
+            self.take_removals();
             if self.commit.is_none() {
                 self.gather().await;
             }
             self.decide_waiting().await?;
             self.commit_draft();
+            self.ask_whether_the_store_works().await?;
         }
-        // What was said before the lane was closed.
+        // What was said before the lanes were closed.
+        self.take_removals();
         while let Ok(request) = self.urgent.try_recv() {
             self.at_once(request);
         }
@@ -378,6 +397,7 @@ impl Engine {
     fn stop_listening(&mut self) {
         self.requests.close();
         self.urgent.close();
+        self.removals.close();
     }
 
     fn owes_a_decision(&self) -> bool {
@@ -425,14 +445,27 @@ impl Engine {
 
     /// When there is something to do without being asked.
     fn next_wake(&self) -> Instant {
-        let bound = match &self.reconciling {
-            Some(reconciling) => reconciling.next_step.min(self.next_removal()),
-            None => self.next_removal(),
+        let bound = if self.is_looking() {
+            self.next_look.min(self.next_wake_of_rules())
+        } else {
+            self.next_wake_of_rules()
         };
         if self.own.is_empty() || !self.has_room() {
             return bound;
         }
         self.retry_at.map_or_else(Instant::now, |at| at.min(bound))
+    }
+
+    fn next_wake_of_rules(&self) -> Instant {
+        match &self.reconciling {
+            Some(reconciling) => reconciling.next_step.min(self.next_removal()),
+            None => self.next_removal(),
+        }
+    }
+
+    /// Whether the engine itself has to find out that the store works again: nothing it has to write tells.
+    fn is_looking(&self) -> bool {
+        self.store_failing_since.is_some() && self.commit.is_none() && self.own.is_empty()
     }
 
     /// Whether the next batch takes a further command.
@@ -694,7 +727,7 @@ impl Engine {
         if self.store_failing_since.is_some() {
             self.ask_whether_the_store_works().await?;
         } else {
-            self.end_suppressions();
+            self.record_lapsed().await;
             self.give_back().await;
         }
         if self.store_failing_since.is_some() {
@@ -722,25 +755,40 @@ impl Engine {
         Ok(())
     }
 
-    /// Those of prefixes and sources that are over count no more; that is recorded.
-    fn end_suppressions(&mut self) {
+    /// Suppressions of prefixes and sources and entries of the safelist that are over count no more; that is recorded, and
+    /// then what is stored of the entries goes.
+    async fn record_lapsed(&mut self) {
         let now = self.parts.clock.now();
         let mut wide = self.state.wide_suppressions.values();
-        let is_queued = |own: &Command| matches!(own, Command::SuppressionsOver);
-        if wide.any(|one| one.expires_at <= now) && !self.own.iter().any(is_queued) {
-            self.own.push_back(Command::SuppressionsOver);
+        let unprotects = self.state.safelist.values().any(|entry| entry.is_over(now));
+        if unprotects || wide.any(|one| one.expires_at <= now) {
+            let is_queued = |own: &Command| matches!(own, Command::Lapsed);
+            if !self.own.iter().any(is_queued) {
+                self.own.push_back(Command::Lapsed);
+            }
+            self.forgets_safelist |= unprotects;
+        } else if std::mem::take(&mut self.forgets_safelist) {
+            let store = self.store();
+            let forgotten = Box::pin(async move { store.forget_safelist(now).await });
+            if let Err(error) = self.meanwhile(forgotten).await {
+                warn!(%error, "entries of the safelist that are over could not be removed; it is tried again");
+                self.forgets_safelist = true;
+            }
         }
     }
 
     /// Nobody may ask for anything while the daemon says that it is not ready, so the engine asks by itself.
     async fn ask_whether_the_store_works(&mut self) -> Result<(), EngineError> {
-        if self.commit.is_some() || !self.own.is_empty() {
+        if !self.is_looking() || Instant::now() < self.next_look {
             return Ok(());
         }
+        let asked = Instant::now();
         let (store, pop) = (self.store(), self.pop());
         let head = self
             .meanwhile(Box::pin(async move { store.journal_head(&pop).await }))
             .await;
+        // Where it hangs, whoever waits for an answer has at least as much time as the question.
+        self.next_look = Instant::now() + asked.elapsed().max(LOOK);
         match head {
             Ok(head) if head == self.head => {
                 self.store_works(self.parts.clock.now());

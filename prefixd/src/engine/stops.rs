@@ -42,6 +42,19 @@ impl Engine {
         self.waiting.push_front(request);
     }
 
+    /// Puts what takes rules off before the reports that wait, and behind what was said before it.
+    pub(super) fn before_reports(&mut self, request: Request) {
+        let last = self.waiting.iter().rposition(Request::overtakes);
+        self.waiting.insert(last.map_or(0, |last| last + 1), request);
+    }
+
+    /// All that was said.
+    pub(super) fn take_removals(&mut self) {
+        while let Ok(request) = self.removals.try_recv() {
+            self.before_reports(request);
+        }
+    }
+
     fn panic(&mut self, set: SetControl) {
         let live: Vec<_> = ended_by(&set, &self.state)
             .map(|live| live.mitigation_id)

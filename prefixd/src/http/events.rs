@@ -218,7 +218,6 @@ async fn decide(
             answer,
             refused: Some((guardrail, why)),
         } => {
-            app.metrics.count_refusal(guardrail);
             let problem = Problem::new(Code::Guardrail(guardrail), answer.reason.clone());
             Err(Failure::from(problem.with_why(why.explain())).of_event(answer))
         }
@@ -311,14 +310,13 @@ pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Res
         .collect();
     let actions = [("ban", EventAction::Ban), ("unban", EventAction::Unban)];
     let (form, paging) = (query.form()?, query.paging()?);
-    let pop = query.text("pop")?.unwrap_or_else(|| app.pop.clone());
     let filter = EventFilter {
         source: query.text("source")?,
         vector: query.text("vector")?,
         victim: super::mitigations::prefix(&mut query)?,
         outcome: query.one_of("outcome", &outcomes)?,
         action: query.one_of("action", &actions)?,
-        pop: (pop != "all").then_some(pop),
+        pop: query.pop(&app.pop)?,
         start: paging.start,
         end: paging.end,
     };

@@ -269,6 +269,9 @@ pub(super) struct Paging {
     pub(super) end: Option<Timestamp>,
 }
 
+/// Instead of a POP's name: all of them.
+pub(super) const ALL: &str = "all";
+
 impl Query {
     /// The value of a key.
     pub(super) fn text(&mut self, key: &'static str) -> Result<Option<String>, Failure> {
@@ -284,6 +287,12 @@ impl Query {
             (Some(_), None) => Err(Failure::field(key, "has no value")),
             (Some(_), Some(_)) => Err(Failure::field(key, "is there twice; keep one")),
         }
+    }
+
+    /// Whose rows are meant: those of a POP, by default this daemon's, or with `all` of every one.
+    pub(super) fn pop(&mut self, own: &str) -> Result<Option<String>, Failure> {
+        let pop = self.text("pop")?.unwrap_or_else(|| own.to_owned());
+        Ok((pop != ALL).then_some(pop))
     }
 
     /// The value of a key as a type that says itself what is wrong.

@@ -13,7 +13,6 @@ use axum::extract::State;
 use axum::response::Response;
 use ipnet::IpNet;
 use prefixd_api::event::check_name;
-use prefixd_api::guardrail::Guardrail;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{
     Mitigation, MitigationDetail, MitigationList, MitigationRequest, MitigationStatus, WithdrawRequest,
@@ -90,14 +89,13 @@ pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Res
             })
             .collect::<Result<_, _>>()?,
     };
-    let pop = query.text("pop")?.unwrap_or_else(|| app.pop.clone());
     let filter = MitigationFilter {
         statuses,
         customer_id: query.text("customer_id")?,
         service_id: query.text("service_id")?,
         victim: prefix(&mut query)?,
         vector: query.text("vector")?,
-        pop: (pop != "all").then_some(pop),
+        pop: query.pop(&app.pop)?,
         acknowledged: query.one_of("acknowledged", &[("true", true), ("false", false)])?,
         action_type: query.one_of("action_type", &ActionType::ALL.map(|kind| (kind.as_str(), kind)))?,
         start: paging.start,
@@ -244,12 +242,7 @@ pub(super) async fn create(
     });
     match done.await? {
         Done::Answered(response) => Ok(response),
-        Done::Otherwise(Outcome::Refused(problem)) => {
-            if let Some(guardrail) = guardrail_of(&problem) {
-                app.metrics.count_refusal(guardrail);
-            }
-            Err(problem.into())
-        }
+        Done::Otherwise(Outcome::Refused(problem)) => Err(problem.into()),
         Done::Otherwise(other) => Err(Failure::internal(&format_args!("a creation came to {other:?}"))),
     }
 }
@@ -360,14 +353,6 @@ pub(super) fn with_delivery(app: &App, mitigation: &Arc<Mitigation>) -> Mitigati
     let mut mitigation = Mitigation::clone(mitigation);
     mitigation.delivery = Some(app.announcer.deliveries().of(&mitigation));
     mitigation
-}
-
-/// The guardrail that refused, when one did.
-fn guardrail_of(problem: &Problem) -> Option<Guardrail> {
-    Guardrail::ALL
-        .iter()
-        .copied()
-        .find(|guardrail| guardrail.code() == problem.code)
 }
 
 /// Names are kept, listed and sent to every subscriber: they are bounded as those of events are.
@@ -529,9 +514,6 @@ pub(super) fn confirm_within(seconds: Option<u32>) -> Result<Option<Duration>, F
 /// the store knows.
 pub(super) async fn refusal(app: &App, mitigation: MitigationId, problem: Box<Problem>) -> Failure {
     if problem.code != Code::NotFound.as_str() {
-        if let Some(guardrail) = guardrail_of(&problem) {
-            app.metrics.count_refusal(guardrail);
-        }
         return problem.into();
     }
     match app.store.get_mitigation(mitigation).await {

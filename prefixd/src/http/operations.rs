@@ -17,8 +17,8 @@ use axum::response::Response;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
 use prefixd_api::operation::{
-    AcknowledgeRequest, AdjustRequest, BulkWithdrawRequest, ClaimRequest, ExtendRequest, MAX_NAMED,
-    NoteRequest, OperationResult, OperationResults, Revisions, UndoRequest,
+    AcknowledgeRequest, AdjustRequest, BulkWithdrawRequest, ClaimRequest, ExtendRequest, LiveFilter,
+    MAX_NAMED, NoteRequest, OperationResult, OperationResults, Revisions, UndoRequest,
 };
 use prefixd_api::problem::{Code, Problem};
 use std::collections::{HashMap, HashSet};
@@ -94,10 +94,12 @@ fn changed(app: &App, _: &Committed, outcome: &Outcome) -> Option<Result<Reply, 
     }
 }
 
-/// Acknowledge mitigations, live or ended, or take that back. Answers what became of each.
+/// Acknowledge mitigations, live or ended, or take that back: by name, or all live ones that are like the filter if there are
+/// as many as expected. Answers what became of each.
 #[utoipa::path(post, path = "/v1/mitigations/acknowledge", tag = "mitigations", request_body = AcknowledgeRequest, responses(
     (status = 200, description = "Committed; each result says whether it was done", body = OperationResults),
-    (status = 400, body = Problem), (status = 503, body = Problem),
+    (status = 400, body = Problem), (status = 409, description = "The filter means another number", body = Problem),
+    (status = 503, body = Problem),
 ))]
 pub(super) async fn acknowledge(
     State(app): State<App>,
@@ -105,17 +107,29 @@ pub(super) async fn acknowledge(
     key: Key,
     Json(request): Json<AcknowledgeRequest>,
 ) -> Result<Response, Failure> {
-    named(&request.ids)?;
     let what = Annotation::Acknowledge(request.acknowledged);
-    known(&request.expected_revisions, &request.ids)?;
+    known(
+        &request.expected_revisions,
+        request.ids.as_deref().unwrap_or_default(),
+    )?;
     let revisions = request.expected_revisions;
-    let command = annotation(&app, &request.ids, what, revisions, principal.actor).await?;
+    let command = match which(request.ids, request.filter, request.expect_count)? {
+        Which::Named(ids) => annotation(&app, &ids, what, revisions, principal.actor).await?,
+        Which::Like(filter, expected) => Command::Annotate(AnnotateCommand {
+            about: Vec::new(),
+            like: Some((filter, expected)),
+            what,
+            revisions,
+            actor: principal.actor,
+        }),
+    };
     let done = app.carry_out(&key, command, |app, _, outcome| match outcome {
         Outcome::Many(results) => Some(Reply::json(200, &told(app, results.clone()))),
         _ => None,
     });
     match done.await? {
         Done::Answered(response) => Ok(response),
+        Done::Otherwise(Outcome::Refused(problem)) => Err(problem.into()),
         Done::Otherwise(other) => Err(Failure::internal(&format_args!(
             "acknowledging came to {other:?}"
         ))),
@@ -211,30 +225,8 @@ pub(super) async fn withdraw(
         &request.expected_revisions,
         request.ids.as_deref().unwrap_or_default(),
     )?;
-    let which = match (request.ids, request.filter, request.expect_count) {
-        (Some(ids), None, expected) => {
-            named(&ids)?;
-            if expected.is_some_and(|expected| expected != ids.len() as u64) {
-                return Err(Failure::new(
-                    Code::ConflictExpectCount,
-                    format!("{} are named; nothing was withdrawn", ids.len()),
-                ));
-            }
-            Which::Named(ids)
-        }
-        (None, Some(filter), Some(expected)) => Which::Like(Box::new(filter), expected),
-        (None, Some(_), None) => {
-            return Err(Failure::field(
-                "expect_count",
-                "is missing: say how many the filter means",
-            ));
-        }
-        (Some(_), Some(_), _) | (None, None, _) => {
-            return Err(Failure::field("ids", "or filter: send one of both"));
-        }
-    };
     let command = WithdrawMany {
-        which,
+        which: which(request.ids, request.filter, request.expect_count)?,
         revisions: request.expected_revisions,
         ids: std::iter::repeat_with(FreshIds::new).take(MAX_NAMED).collect(),
         confirm_within: confirm_within(request.confirm_within_seconds)?,
@@ -269,6 +261,32 @@ pub(super) async fn withdraw(
         Done::Otherwise(other) => Err(Failure::internal(&format_args!(
             "withdrawing several came to {other:?}"
         ))),
+    }
+}
+
+/// Which mitigations several are: named, or like a filter and as many as expected.
+fn which(
+    ids: Option<Vec<MitigationId>>,
+    filter: Option<LiveFilter>,
+    expect_count: Option<u64>,
+) -> Result<Which, Failure> {
+    match (ids, filter, expect_count) {
+        (Some(ids), None, expected) => {
+            named(&ids)?;
+            if expected.is_some_and(|expected| expected != ids.len() as u64) {
+                return Err(Failure::new(
+                    Code::ConflictExpectCount,
+                    format!("{} are named; nothing was changed", ids.len()),
+                ));
+            }
+            Ok(Which::Named(ids))
+        }
+        (None, Some(filter), Some(expected)) => Ok(Which::Like(Box::new(filter), expected)),
+        (None, Some(_), None) => Err(Failure::field(
+            "expect_count",
+            "is missing: say how many the filter means",
+        )),
+        (Some(_), Some(_), _) | (None, None, _) => Err(Failure::field("ids", "or filter: send one of both")),
     }
 }
 
@@ -448,6 +466,7 @@ async fn annotation(
     }
     Ok(Command::Annotate(AnnotateCommand {
         about,
+        like: None,
         what,
         revisions,
         actor,

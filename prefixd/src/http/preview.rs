@@ -3,8 +3,9 @@
 use super::extract::{Json, PathText, ok, path};
 use super::identity::Principal;
 use super::{App, Failure, mitigations};
+use crate::engine::Snapshot;
 use crate::policy::{
-    Command, Decision, Effect, Facts, FreshIds, OfAggregate, Outcome, WithdrawCommand, decide,
+    Command, Decision, Effect, Facts, FreshIds, OfAggregate, Outcome, Reserved, WithdrawCommand, decide,
     foresee_withdrawal,
 };
 use axum::Extension;
@@ -56,18 +57,31 @@ pub(super) async fn adjust(
     }
 }
 
+/// What the daemon knows of the routers and of the other POPs. What is free of the quota over all POPs is asked for when
+/// something begins; until then it may not be this one's yet.
+fn facts(app: &App, snapshot: &Snapshot) -> Facts {
+    let max = snapshot.policy.quotas().global;
+    let known = Reserved {
+        own: snapshot
+            .reserved
+            .map_or(snapshot.state.counts.enforced.pop, |reserved| reserved.own),
+        elsewhere: app.store.reserved_elsewhere(),
+    };
+    Facts {
+        advertised_at: None,
+        established: app.announcer.any_established(),
+        reserved: app.store.is_shared().then(|| known.at_most(max)),
+        aggregate: OfAggregate::default(),
+    }
+}
+
 /// A decision on a copy of the committed state.
 fn decided(app: &App, command: &Command) -> Decision {
     let snapshot = app.engine.snapshot();
     let now = app.clock.now();
     let mut state = snapshot.state.clone();
     state.advance(now);
-    let facts = Facts {
-        advertised_at: None,
-        established: app.announcer.any_established(),
-        reserved: snapshot.reserved,
-        aggregate: OfAggregate::default(),
-    };
+    let facts = facts(app, &snapshot);
     decide(&state, &snapshot.policy, command, now, &facts)
 }
 
@@ -98,12 +112,7 @@ pub(super) async fn withdraw(
     let now = app.clock.now();
     let mut state = snapshot.state.clone();
     state.advance(now);
-    let facts = Facts {
-        advertised_at: None,
-        established: app.announcer.any_established(),
-        reserved: snapshot.reserved,
-        aggregate: OfAggregate::default(),
-    };
+    let facts = facts(&app, &snapshot);
     match foresee_withdrawal(&state, &snapshot.policy, &command, now, &facts) {
         Ok(foreseen) => ok(&WithdrawPreview {
             neighbors: app.announcer.withdrawal(&foreseen.live),
@@ -118,7 +127,7 @@ pub(super) async fn withdraw(
 }
 
 fn told(app: &App, decision: Decision) -> Result<MitigationPreview, Failure> {
-    let Decision { outcome, effects } = decision;
+    let Decision { outcome, effects, .. } = decision;
     let mitigation = match outcome {
         Outcome::Created(mitigation) | Outcome::Changed(mitigation) => mitigation,
         Outcome::Refused(mut problem) => {

@@ -18,11 +18,10 @@ use prefixd_api::resource::{SafelistAnswer, SafelistEntry, SafelistList, Safelis
 #[utoipa::path(get, path = "/v1/safelist", tag = "safelist", responses((status = 200, body = SafelistList)))]
 pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Response, Failure> {
     query.finish()?;
-    let snapshot = app.engine.snapshot();
-    let added = snapshot
-        .state
-        .safelist
-        .values()
+    let (snapshot, now) = (app.engine.snapshot(), app.clock.now());
+    let added = snapshot.state.safelist.values();
+    let added = added
+        .filter(|entry| !entry.is_over(now))
         .map(|entry| SafelistEntry::clone(entry));
     let mut entries: Vec<SafelistEntry> = snapshot.policy.safelist().cloned().chain(added).collect();
     entries.sort_by_key(|entry| entry.prefix);

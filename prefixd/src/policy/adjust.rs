@@ -73,6 +73,7 @@ impl Turn<'_> {
                     .into(),
             });
         }
+        self.guard_vector(&live.vector, &rules)?;
         let within = self.guard_rules(&rules, owner)?;
         self.trace.note(within);
         if !request.names_dst_ports() {

@@ -3,7 +3,7 @@
 
 use super::command::{About, AnnotateCommand, Annotation};
 use super::effect::{Decision, Effect, MitigationEvent, One, Outcome};
-use super::turn::{Turn, at_revision};
+use super::turn::{Turn, at_revision, refused};
 use super::undo::Unconfirmed;
 use prefixd_api::mitigation::{Claimed, Mitigation, Note};
 use prefixd_api::operation::MAX_NOTES;
@@ -12,15 +12,18 @@ use std::sync::Arc;
 
 impl Turn<'_> {
     pub(super) fn annotate(mut self, command: &AnnotateCommand) -> Decision {
-        let results: Vec<One> = command
-            .about
+        let meant: Vec<About> = match &command.like {
+            None => command.about.clone(),
+            Some((filter, expected)) => match self.like(filter, *expected) {
+                Ok(live) => live.into_iter().map(About::live).collect(),
+                Err(problem) => return refused(*problem),
+            },
+        };
+        let results: Vec<One> = meant
             .iter()
             .map(|about| (about.mitigation, self.annotate_one(command, about)))
             .collect();
-        Decision {
-            outcome: Outcome::Many(results),
-            effects: self.effects,
-        }
+        self.done(Outcome::Many(results))
     }
 
     fn annotate_one(

@@ -47,7 +47,7 @@ impl Turn<'_> {
         }
         let text = reason.to_string();
         self.trace.note(reason);
-        let trace = self.trace.conclude(self.now, "tripped", text.clone());
+        let trace = std::mem::take(&mut self.trace).conclude(self.now, "tripped", text.clone());
         for effect in &mut self.effects {
             if let Effect::Mitigation { why, .. } = effect {
                 *why = Some(Arc::clone(&trace));
@@ -58,10 +58,7 @@ impl Turn<'_> {
             actor: DAEMON.to_owned(),
             reason: text,
         }));
-        Decision {
-            outcome: Outcome::Settled,
-            effects: self.effects,
-        }
+        self.done(Outcome::Settled)
     }
 
     /// Reset twice, the second time there is nothing to do.
@@ -73,9 +70,6 @@ impl Turn<'_> {
                 reason: command.reason.clone(),
             }));
         }
-        Decision {
-            outcome: Outcome::ControlChanged,
-            effects: self.effects,
-        }
+        self.done(Outcome::ControlChanged)
     }
 }

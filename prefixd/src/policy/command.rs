@@ -53,8 +53,8 @@ pub enum Command {
     SuppressWide(SuppressWide),
     /// Act on them again.
     Unsuppress(UnsuppressCommand),
-    /// The time of suppressions of prefixes and sources is over: record it.
-    SuppressionsOver,
+    /// The time of suppressions of prefixes and sources, or of entries of the safelist, is over: record it.
+    Lapsed,
     /// Store a detector's bans and do not act on them.
     PauseSource(PauseSource),
     /// Act on them again.
@@ -78,6 +78,44 @@ pub enum Command {
     Due(Scope),
     /// Configuration or safelist changed: judge the live mitigation of this scope again.
     Judge(Scope),
+}
+
+impl Command {
+    /// Whether it is decided before reports that wait: a person's word that takes rules off the routers or keeps them
+    /// off, and the word that ends that, so that the last one said counts. A report that waits and would begin again what
+    /// was just withdrawn meets the suppression of its scope, the entry of the safelist, the hold or the pause.
+    ///
+    /// What makes a rule or makes one last never overtakes: it needs what adding needs.
+    #[must_use]
+    pub(crate) const fn overtakes(&self) -> bool {
+        match self {
+            Self::Withdraw(_)
+            | Self::WithdrawMany(_)
+            | Self::Confirm(_)
+            | Self::SafelistAdd(_)
+            | Self::SafelistRemove { .. }
+            | Self::Suppress(_)
+            | Self::SuppressWide(_)
+            | Self::Unsuppress(_)
+            | Self::PauseSource(_)
+            | Self::ResumeSource(_)
+            | Self::Peer(_)
+            | Self::ResetBreaker(_)
+            | Self::Control(_) => true,
+            Self::Event(_)
+            | Self::Create(_)
+            | Self::Extend(_)
+            | Self::Adjust(_)
+            | Self::Undo(_)
+            | Self::Annotate(_)
+            | Self::LearnSafelist(_)
+            | Self::Lapsed
+            | Self::Remember { .. }
+            | Self::Trip(_)
+            | Self::Due(_)
+            | Self::Judge(_) => false,
+        }
+    }
 }
 
 /// What tripped the breaker. Said again with more mitigations, they are added.
@@ -295,6 +333,8 @@ pub struct ConfirmCommand {
 pub struct AnnotateCommand {
     /// About which.
     pub about: Vec<About>,
+    /// Instead: about the live ones that are like this, if there are so many.
+    pub like: Option<(Box<LiveFilter>, u64)>,
     /// What.
     pub what: Annotation,
     /// Each of these only at this revision.
@@ -310,6 +350,16 @@ pub struct About {
     pub mitigation: MitigationId,
     /// As the store has it, when it has ended.
     pub ended: Option<Arc<Mitigation>>,
+}
+
+impl About {
+    /// One that is live.
+    pub(super) fn live(mitigation: MitigationId) -> Self {
+        Self {
+            mitigation,
+            ended: None,
+        }
+    }
 }
 
 /// See [`AnnotateCommand`].

@@ -56,7 +56,7 @@ impl Policy {
             },
             sources: sources(settings),
             inventory: inventory(&config.inventory),
-            safelist: safelist(settings, implicit),
+            safelist: safelist(settings, &config.playbooks, implicit),
             protected: settings
                 .guardrails
                 .protected_flows
@@ -209,7 +209,7 @@ fn prefixes_of(asset: &inventory::Asset) -> Vec<IpNet> {
     }
 }
 
-fn safelist(settings: &Settings, implicit: &Implicit) -> FixedSafelist {
+fn safelist(settings: &Settings, of: &config::Playbooks, implicit: &Implicit) -> FixedSafelist {
     let mut safelist = FixedSafelist::default();
     let mut add = |prefix: IpNet, origin, reason: String| {
         safelist.add(SafelistEntry {
@@ -241,8 +241,21 @@ fn safelist(settings: &Settings, implicit: &Implicit) -> FixedSafelist {
     }
     host(settings.bgp.router_id.into(), "our router id".to_owned());
     let listeners = settings.bgp.listen.iter().flatten().chain(&settings.http.listen);
-    for listener in listeners {
+    for listener in listeners.chain(&settings.observability.metrics_listen) {
         host(listener.ip(), "our listener".to_owned());
+    }
+    // What is redirected there is attack traffic: a rule on that address would cut it off where it is cleaned.
+    let ordered = of
+        .playbooks
+        .iter()
+        .map(|playbook| (&*playbook.name, &playbook.steps));
+    let default = of.default_playbook.iter().map(|of| (DEFAULT_PLAYBOOK, &of.steps));
+    for (name, steps) in ordered.chain(default) {
+        for step in steps {
+            if let Ok(Action::RedirectIp { next_hop, .. }) = step.full_action() {
+                host(next_hop, format!("where playbook {name} redirects to"));
+            }
+        }
     }
     for (address, what) in &implicit.addresses {
         host(*address, what.clone());

@@ -115,10 +115,7 @@ impl Turn<'_> {
                 reason: command.reason.clone(),
             }));
         }
-        Decision {
-            outcome: Outcome::ControlChanged,
-            effects: self.effects,
-        }
+        self.done(Outcome::ControlChanged)
     }
 
     /// What a person stopped that a mitigation of this customer is part of; panic before hold.

@@ -90,6 +90,7 @@ impl Turn<'_> {
             Err(_) => self.step_of_request(command)?,
         };
         let rules = self.operator_rules(command, target, &step, live)?;
+        self.guard_vector(target.vector, &rules)?;
         let within = self.guard_rules(&rules, target.owner)?;
         self.trace.note(within);
         self.guard_ttl(step.ttl, true)?;
@@ -126,6 +127,9 @@ impl Turn<'_> {
         next.ttl_seconds = u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX);
         set_rules(&mut next, rules);
         self.grant_rtbh(&mut next, &step);
+        if goes_on {
+            self.guard_panic(&next)?;
+        }
         if goes_on && revised.is_some_and(|live| is_changed(live, &next)) {
             let customer = target.owner.map(|owner| &*owner.customer.id);
             self.guard_announcing(enforced, customer)?;

@@ -147,6 +147,12 @@ impl Turn<'_> {
 
     /// Whether the mitigation ended. Escalation comes before expiry where both are due.
     fn mitigation_due(&mut self, live: &Arc<Mitigation>, group: &Group) -> bool {
+        // Whatever a deadline would prolong or make stricter must still be allowed where it is.
+        let owner = self.policy.inventory.owner(live.victim_ip);
+        if let Err(reason) = self.guard_what_is_live(live, owner) {
+            self.end_by_guardrail(live, reason);
+            return true;
+        }
         if live.status == MitigationStatus::Pending {
             return self.pending_due(live, group);
         }
@@ -158,7 +164,6 @@ impl Turn<'_> {
                 .expires_at
                 .min(lease::lifetime_end(self.policy, since, false));
         }
-        let owner = self.policy.inventory.owner(live.victim_ip);
         if let Some(reason) = self.escalate_when_due(&mut next, owner, since) {
             next.severity = self.severity(&next, owner);
             next.why_summary = reason.to_string();

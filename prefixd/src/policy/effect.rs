@@ -23,6 +23,8 @@ pub struct Decision {
     pub outcome: Outcome,
     /// The changes, in order. Empty when a request was refused.
     pub effects: Vec<Effect>,
+    /// The guardrails that refused something: the request, a step, or what was live and ended by it.
+    pub refused: Vec<Guardrail>,
 }
 
 /// What the caller is told, once the effects are durable.

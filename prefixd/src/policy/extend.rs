@@ -36,10 +36,7 @@ impl Turn<'_> {
                     live,
                     next,
                 );
-                Decision {
-                    outcome: Outcome::Changed(after),
-                    effects: self.effects,
-                }
+                self.done(Outcome::Changed(after))
             }
             Err(reason) => self.refuse(reason),
         }

@@ -115,7 +115,8 @@ fn next_report(
         actor: String::new(),
         seen_at: None,
     };
-    let Decision { outcome, effects } = decide(state, policy, &Command::Event(Box::new(command)), at, facts);
+    let Decision { outcome, effects, .. } =
+        decide(state, policy, &Command::Event(Box::new(command)), at, facts);
     let comes_back = effects.iter().any(|effect| match effect {
         Effect::Mitigation { after, .. } => after.status.is_announced() && after.enforced == live.enforced,
         _ => false,

@@ -127,6 +127,22 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Whether an operator may drop what is only policed under this name, because nobody knows whether it is an attack:
+    /// whoever knows says so by another name.
+    pub(super) fn guard_vector(&self, vector: &str, rules: &[Rule]) -> Result<(), Reason> {
+        let discards = |rule: &&Rule| rule.action == Action::Discard;
+        match rules.iter().find(discards) {
+            Some(rule) if self.policy.templates.is_only_policed(vector) => Err(Reason::Impossible {
+                rule: rule.to_string(),
+                because: format!(
+                    "{vector} is never discarded, as it may be no attack; create it without a vector if this is to be dropped"
+                )
+                .into(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Whether anything new may be announced for this customer. What is announced already goes on and ends.
     pub(super) fn guard_announcing(&self, enforced: bool, customer: Option<&str>) -> Result<(), Reason> {
         self.guard_stopped(enforced, customer)?;

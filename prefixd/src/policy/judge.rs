@@ -19,14 +19,8 @@ impl Turn<'_> {
     pub(super) fn judge(mut self, scope: &Scope) -> Decision {
         if let Some(live) = self.state.mitigation_of(scope) {
             let filtered_since = self.state.group(scope).and_then(|group| group.filtered_since);
-            if let Some((reason, end)) = self.judged(live) {
-                // Who said panic ended it.
-                let actor = match &reason {
-                    Reason::Stopped { by, .. } => by.clone(),
-                    _ => DAEMON.to_owned(),
-                };
-                self.end(live, Mitigation::clone(live), end, &actor, reason.to_string());
-                self.trace.note(reason);
+            if let Some((reason, _)) = self.judged(live) {
+                self.end_by_guardrail(live, reason);
             } else if live.status.is_announced() {
                 self.narrow(live, filtered_since.unwrap_or(live.created_at));
             }
@@ -61,13 +55,31 @@ impl Turn<'_> {
         }
     }
 
+    /// Ends what failed, with the reason.
+    pub(super) fn end_by_guardrail(&mut self, live: &Arc<Mitigation>, reason: Reason) {
+        // Who said panic ended it.
+        let actor = match &reason {
+            Reason::Stopped { by, .. } => by.clone(),
+            _ => DAEMON.to_owned(),
+        };
+        let end = EndReason::from(reason.code());
+        self.end(live, Mitigation::clone(live), end, &actor, reason.to_string());
+        self.trace.note(reason);
+    }
+
     fn failed_guardrail(&self, live: &Mitigation, owner: Option<Owner<'_>>) -> Result<(), Reason> {
-        if live.enforced
-            && let Some(stopped) = self.stopped(live.customer_id.as_deref())
-            && stopped.state == Stop::Panic
-        {
-            return Err(stopped.into());
-        }
+        self.guard_what_is_live(live, owner)?;
+        self.guard_sources(&live.rules, &live.claims)
+    }
+
+    /// What holds for rules that there are, whoever claims them now. Who may ask for what they do is asked when somebody
+    /// does: while the claims of a strict step die one after the other, it is the playbook that gives way.
+    pub(super) fn guard_what_is_live(
+        &self,
+        live: &Mitigation,
+        owner: Option<Owner<'_>>,
+    ) -> Result<(), Reason> {
+        self.guard_panic(live)?;
         self.guard_destination(live.victim_ip, owner)?;
         let customer = owner.map(|owner| &*owner.customer.id);
         if customer != live.customer_id.as_deref() {
@@ -81,7 +93,15 @@ impl Turn<'_> {
         if !lease::is_pinned(live) {
             self.guard_allowed(&live.rules, owner)?;
         }
-        self.guard_sources(&live.rules, &live.claims)
+        Ok(())
+    }
+
+    /// Whether a person said that nothing of it may be on the routers. Hold lets go on what there is.
+    pub(super) fn guard_panic(&self, live: &Mitigation) -> Result<(), Reason> {
+        match self.stopped(live.customer_id.as_deref()) {
+            Some(stopped) if live.enforced && stopped.state == Stop::Panic => Err(stopped.into()),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Brings a lease inside bounds that became narrower, and takes back what the step does not allow any more.

@@ -20,10 +20,7 @@ impl Turn<'_> {
             })),
             (PeerOrder::Enable, Some(_)) => PeerWhat::Enabled,
             (PeerOrder::Enable, None) => {
-                return Decision {
-                    outcome: Outcome::PeerOrdered,
-                    effects: Vec::new(),
-                };
+                return self.done(Outcome::PeerOrdered);
             }
             (PeerOrder::Reset | PeerOrder::Resend, Some(disabled)) => {
                 let PeerDisabled {
@@ -64,9 +61,6 @@ impl Turn<'_> {
         }));
         let changed = released.and_then(|after| self.quarantine_changed(&neighbor, &after, &command.actor));
         self.effects.extend(changed);
-        Decision {
-            outcome: Outcome::PeerOrdered,
-            effects: self.effects,
-        }
+        self.done(Outcome::PeerOrdered)
     }
 }

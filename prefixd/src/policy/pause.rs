@@ -3,6 +3,7 @@
 use super::command::{PauseSource, ResumeSource};
 use super::effect::{Decision, Effect, Outcome, SourceChange};
 use super::reason::Reason;
+use super::trace::Notes;
 use super::turn::{Turn, refused_with};
 use prefixd_api::mitigation::{EndReason, Mitigation, OriginKind};
 use prefixd_api::problem::Code;
@@ -71,15 +72,22 @@ impl Turn<'_> {
                 "{} paused {}, which alone held it: {}",
                 command.actor, command.source, command.reason
             );
+            let mut notes = Notes::default();
+            notes.note(Reason::OperatorAsked {
+                actor: command.actor.clone(),
+                reason: command.reason.clone(),
+            });
+            notes.note(Reason::HeldAlone {
+                source: command.source.to_string(),
+            });
+            let trace = notes.conclude(self.now, "withdrawn", because.clone());
             self.end(&live, ended, EndReason::Operator, &command.actor, because);
+            self.explain_last(trace);
         }
-        self.settle(
-            Outcome::SourcePaused {
-                paused: Some(paused),
-                withdrawn: count,
-            },
-            "paused",
-        )
+        self.done(Outcome::SourcePaused {
+            paused: Some(paused),
+            withdrawn: count,
+        })
     }
 
     /// What is not paused has nothing to record.
@@ -92,13 +100,10 @@ impl Turn<'_> {
                 reason: command.reason.clone(),
             }));
         }
-        Decision {
-            outcome: Outcome::SourcePaused {
-                paused: None,
-                withdrawn: 0,
-            },
-            effects: self.effects,
-        }
+        self.done(Outcome::SourcePaused {
+            paused: None,
+            withdrawn: 0,
+        })
     }
 
     /// Why a report is not acted on.
@@ -211,5 +216,27 @@ mod tests {
             ended.and_then(|after| after.end_note.as_deref()),
             Some("rule 12 misfires")
         );
+    }
+
+    #[test]
+    fn each_that_it_withdraws_says_why() {
+        let mut world = World::new(policy());
+        for victim in [VICTIM, "203.0.113.10", "203.0.113.11"] {
+            world.event(ban("once", victim, "ntp_amplification"));
+        }
+        let done = pause(&mut world, true, None);
+        let mut explained = 0;
+        for effect in &done.effects {
+            if let Effect::Mitigation { why, .. } = effect {
+                let why = why.as_ref().expect("each has a trace").explain();
+                let codes: Vec<_> = why.steps.iter().map(|step| step.code.as_str()).collect();
+                assert_eq!(
+                    (why.outcome.as_str(), codes),
+                    ("withdrawn", vec!["operator", "held_alone"])
+                );
+                explained += 1;
+            }
+        }
+        assert_eq!(explained, 3);
     }
 }

@@ -184,10 +184,16 @@ impl<'a> Turn<'a> {
     /// Whether nothing is between the attack and the victim although something should.
     pub(super) fn severity(&self, mitigation: &Mitigation, owner: Option<Owner<'_>>) -> Severity {
         let link = owner.and_then(|owner| owner.customer.link);
-        let unprotected = mitigation.enforced && !self.facts.established;
+        // Refused, quarantined or without a place at every neighbour: a session alone filters nothing.
+        let since = mitigation.promoted_at.unwrap_or(mitigation.created_at);
+        let is_nowhere = mitigation.advertised_at.is_none() && self.now.since(since) >= ARRIVES;
+        let unprotected = mitigation.enforced && (!self.facts.established || is_nowhere);
         severity::of(&mitigation.rules, mitigation.observed, link, unprotected)
     }
 }
+
+/// In this time a router that takes a rule has been told it.
+const ARRIVES: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What the claims report, and whether it is large.
 pub(super) fn reported<'c>(

@@ -66,10 +66,7 @@ impl Turn<'_> {
             entry,
             withdrawn: count,
         };
-        Decision {
-            outcome: Outcome::SafelistAdded(answer),
-            effects: self.effects,
-        }
+        self.done(Outcome::SafelistAdded(answer))
     }
 
     /// What was decided at another POP holds here as well. What is known already, because this daemon did it or the
@@ -94,10 +91,7 @@ impl Turn<'_> {
                     .push(Effect::SafelistForgotten { prefix: entry.prefix });
             }
         }
-        Decision {
-            outcome: Outcome::Settled,
-            effects: self.effects,
-        }
+        self.done(Outcome::Settled)
     }
 
     fn overlapped(&self, prefix: IpNet) -> Vec<Arc<Mitigation>> {
@@ -143,15 +137,17 @@ impl Turn<'_> {
 
     /// Removes an entry that was added; nothing comes back by that.
     pub(super) fn safelist_remove(mut self, prefix: IpNet, actor: &str) -> Decision {
-        if self.state.safelist.contains_key(&prefix) {
+        if self
+            .state
+            .safelist
+            .get(&prefix)
+            .is_some_and(|entry| !entry.is_over(self.now))
+        {
             self.effects.push(Effect::SafelistRemoved {
                 prefix,
                 actor: actor.to_owned(),
             });
-            return Decision {
-                outcome: Outcome::SafelistRemoved,
-                effects: self.effects,
-            };
+            return self.done(Outcome::SafelistRemoved);
         }
         match self.policy.safelist.get(&prefix) {
             Some(entry) => refused_with(

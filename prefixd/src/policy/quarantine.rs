@@ -219,10 +219,7 @@ impl Turn<'_> {
     pub(super) fn remember(mut self, neighbor: &Arc<str>, seen: &Arc<PeerMemory>) -> Decision {
         self.effects
             .extend(self.quarantine_changed(neighbor, seen, crate::journal::DAEMON));
-        Decision {
-            outcome: Outcome::Settled,
-            effects: self.effects,
-        }
+        self.done(Outcome::Settled)
     }
 
     pub(super) fn quarantine_changed(

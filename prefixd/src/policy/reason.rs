@@ -348,6 +348,15 @@ reasons! {
     /// An operator asked for it.
     OperatorAsked { actor: String, reason: String }
         "operator" "operator", Noted;
+    /// No automatic ban of its scope brings back what an operator withdrew.
+    SuppressedUntil { until: Timestamp }
+        "operator" "suppressed_until", Noted;
+    /// The withdrawal is undone unless somebody confirms it.
+    PutBackAt { at: Timestamp }
+        "operator" "put_back_at", Noted;
+    /// A detector that alone held it was paused.
+    HeldAlone { source: String }
+        "operator" "held_alone", Noted;
     /// What an operator changed.
     Adjusted { was: Vec<String> }
         "operator" "adjusted", Noted;

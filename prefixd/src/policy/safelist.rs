@@ -57,7 +57,7 @@ fn added(
     prefix: IpNet,
     now: Timestamp,
 ) -> Option<&SafelistEntry> {
-    let counts = |entry: &&Arc<SafelistEntry>| entry.expires_at.is_none_or(|at| at > now);
+    let counts = |entry: &&Arc<SafelistEntry>| !entry.is_over(now);
     let last = IpNet::new(prefix.broadcast(), prefix.max_prefix_len()).ok()?;
     let inside = entries.range(prefix..=last).map(|(_, entry)| entry).find(counts);
     if let Some(entry) = inside {

@@ -22,6 +22,14 @@ impl Reserved {
             elsewhere,
         }
     }
+
+    /// What this one would have once it had asked for all that is free: a preview asks for nothing.
+    #[must_use]
+    pub const fn at_most(self, max: u64) -> Self {
+        let free = max.saturating_sub(self.elsewhere);
+        let own = if free > self.own { free } else { self.own };
+        Self { own, ..self }
+    }
 }
 
 #[cfg(test)]
@@ -37,6 +45,18 @@ mod tests {
         assert_eq!(own(3, 9, 4, 10), 6, "what is free");
         assert_eq!(own(7, 9, 8, 10), 7, "more is live than there may be");
         assert_eq!(own(3, 3, 0, 3), 3);
+    }
+
+    #[test]
+    fn a_preview_counts_with_all_that_is_free() {
+        let preview = |own, elsewhere, max| Reserved { own, elsewhere }.at_most(max).own;
+        assert_eq!(preview(0, 0, 5), 5, "nothing was asked for yet");
+        assert_eq!(preview(62, 100, 500), 400);
+        assert_eq!(
+            preview(7, 8, 10),
+            7,
+            "what is live counts whatever the others have"
+        );
     }
 
     proptest! {

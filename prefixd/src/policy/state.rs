@@ -202,15 +202,6 @@ impl State {
     pub fn advance(&mut self, now: Timestamp) {
         self.counts.enforced.starts.forget_before(now);
         self.counts.dry_run.starts.forget_before(now);
-        let counts = |entry: &SafelistEntry| entry.expires_at.is_none_or(|at| at > now);
-        if !self.safelist.values().all(|entry| counts(entry)) {
-            self.safelist = self
-                .safelist
-                .iter()
-                .filter(|(_, entry)| counts(entry))
-                .map(|(prefix, entry)| (*prefix, Arc::clone(entry)))
-                .collect();
-        }
     }
 
     /// Makes a decision's changes.

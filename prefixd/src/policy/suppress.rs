@@ -41,10 +41,7 @@ impl Turn<'_> {
             reason: command.reason.clone(),
         });
         self.effects.push(Effect::Suppressed(Arc::clone(&suppression)));
-        Decision {
-            outcome: Outcome::Suppressed(suppression),
-            effects: self.effects,
-        }
+        self.done(Outcome::Suppressed(suppression))
     }
 
     /// Said again of the same, the last word counts. What is live goes on, and the answer says how much that is.
@@ -80,13 +77,10 @@ impl Turn<'_> {
                 && suppression.is_about(live.victim_ip, &live.vector)
                 && source.all(|source| holds(source, live))
         });
-        Decision {
-            outcome: Outcome::WideSuppressed {
-                live: live.count() as u64,
-                suppression,
-            },
-            effects: self.effects,
-        }
+        self.done(Outcome::WideSuppressed {
+            live: live.count() as u64,
+            suppression,
+        })
     }
 
     /// Why no automatic ban of a scope begins anything, whoever reports it.
@@ -126,18 +120,19 @@ impl Turn<'_> {
         .map(|one| Reason::from(&**one))
     }
 
-    /// Records the end of those whose time is over; they have not counted since.
-    pub(super) fn suppressions_over(mut self) -> Decision {
+    /// Records the end of those whose time is over, and of the safelist's entries; they have not counted since.
+    pub(super) fn lapsed(mut self) -> Decision {
         let wide = self.state.wide_suppressions.values();
         let over = wide.filter(|one| one.expires_at <= self.now);
         self.effects.extend(over.map(|one| Effect::WideUnsuppressed {
             suppression: Arc::clone(one),
             actor: DAEMON.to_owned(),
         }));
-        Decision {
-            outcome: Outcome::Settled,
-            effects: self.effects,
-        }
+        let entries = self.state.safelist.values();
+        let over = entries.filter(|entry| entry.is_over(self.now));
+        self.effects
+            .extend(over.map(|entry| Effect::SafelistForgotten { prefix: entry.prefix }));
+        self.done(Outcome::Settled)
     }
 
     pub(super) fn unsuppress(mut self, command: &UnsuppressCommand) -> Decision {
@@ -148,10 +143,7 @@ impl Turn<'_> {
                 suppression: Arc::clone(wide),
                 actor: command.actor.clone(),
             });
-            return Decision {
-                outcome: Outcome::Unsuppressed,
-                effects: self.effects,
-            };
+            return self.done(Outcome::Unsuppressed);
         }
         let mut suppressions = self.state.suppressions.values();
         let is_it = |one: &&Arc<Suppression>| one.suppression_id == command.id && one.expires_at > self.now;
@@ -165,10 +157,7 @@ impl Turn<'_> {
             scope: suppression.scope.clone(),
             actor: command.actor.clone(),
         });
-        Decision {
-            outcome: Outcome::Unsuppressed,
-            effects: self.effects,
-        }
+        self.done(Outcome::Unsuppressed)
     }
 }
 

@@ -85,7 +85,18 @@ const fn reflection(src_port: u16) -> Template<'static> {
     })
 }
 
+/// The vector of an attack that its source cannot name.
+const NOBODY_KNOWS: &str = "unknown";
+
 impl Templates {
+    /// Whether a rule of this vector is never a discard. Of names that nobody configured only the one that says that nobody
+    /// knows: any other is an operator's own word.
+    pub(super) fn is_only_policed(&self, vector: &str) -> bool {
+        let template = self.get(vector);
+        matches!(template, Template::AckFlood)
+            || (matches!(template, Template::Unknown) && vector == NOBODY_KNOWS)
+    }
+
     /// The template of a vector; a configured one comes before the built-in one of the same name.
     pub(super) fn get(&self, vector: &str) -> Template<'_> {
         if let Some(configured) = self.configured.get(vector) {

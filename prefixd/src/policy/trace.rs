@@ -3,6 +3,7 @@
 
 use super::reason::Reason;
 use ipnet::IpNet;
+use prefixd_api::guardrail::Guardrail;
 use prefixd_api::time::Timestamp;
 use prefixd_api::why::{Verdict, Why, WhyStep};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -16,6 +17,11 @@ pub(super) struct Notes(Vec<Reason>);
 impl Notes {
     pub(super) fn note(&mut self, reason: Reason) {
         self.0.push(reason);
+    }
+
+    /// The guardrails that refused something on the way.
+    pub(super) fn refusals(&self) -> impl Iterator<Item = Guardrail> {
+        self.0.iter().filter_map(Reason::guardrail)
     }
 
     pub(super) fn conclude(self, decided_at: Timestamp, outcome: &str, summary: String) -> Arc<Trace> {
@@ -62,6 +68,14 @@ impl Trace {
         self.reasons.iter().find_map(|noted| match noted {
             Noted::Known(Reason::CarpetPutOff { within, until }) => Some((*within, *until)),
             _ => None,
+        })
+    }
+
+    /// The guardrails that refused something on the way.
+    pub(super) fn refusals(&self) -> impl Iterator<Item = Guardrail> {
+        self.reasons.iter().filter_map(|noted| match noted {
+            Noted::Known(reason) => reason.guardrail(),
+            Noted::Foreign(_) => None,
         })
     }
 

@@ -9,6 +9,7 @@ use super::share::Reserved;
 use super::state::State;
 use super::trace::{Notes, Trace};
 use prefixd_api::event::{EventOutcome, StoredEvent};
+use prefixd_api::guardrail::Guardrail;
 use prefixd_api::ids::{GroupId, MitigationId};
 use prefixd_api::mitigation::{EndReason, Group, Mitigation, MitigationStatus, Scope};
 use prefixd_api::problem::{Code, Problem};
@@ -60,6 +61,8 @@ pub(super) struct Turn<'a> {
     pub(super) facts: &'a Facts,
     pub(super) trace: Notes,
     pub(super) effects: Vec<Effect>,
+    /// Guardrails that ended something.
+    ended_by: Vec<Guardrail>,
 }
 
 /// What an event's decision came to.
@@ -95,6 +98,7 @@ impl<'a> Turn<'a> {
             facts,
             trace: Notes::default(),
             effects: Vec::new(),
+            ended_by: Vec::new(),
         }
     }
 
@@ -218,6 +222,7 @@ impl<'a> Turn<'a> {
             EndReason::LifetimeReached => (MitigationEvent::Expired, MitigationStatus::Expired),
             _ => (MitigationEvent::Withdrawn, MitigationStatus::Withdrawn),
         };
+        self.ended_by.extend(Guardrail::from_code(reason.as_str()));
         ended.status = status;
         ended.ended_at = Some(self.now);
         ended.ended_by = Some(actor.to_owned());
@@ -282,12 +287,14 @@ impl<'a> Turn<'a> {
         let mut effects = Vec::with_capacity(self.effects.len() + 1);
         effects.push(Effect::Event(Arc::new(stored), Arc::clone(&why)));
         effects.append(&mut self.effects);
+        let refused = with_those_met(self.ended_by, why.refusals());
         Decision {
             outcome: Outcome::Event {
                 answer,
                 refused: guardrail.map(|guardrail| (guardrail, why)),
             },
             effects,
+            refused,
         }
     }
 
@@ -297,26 +304,57 @@ impl<'a> Turn<'a> {
         let summary = problem.detail.clone();
         self.trace.note(reason);
         let why = self.trace.conclude(self.now, "refused", summary);
-        refused(problem.with_why(why.explain()))
+        Decision {
+            refused: with_those_met(self.ended_by, why.refusals()),
+            ..refused(problem.with_why(why.explain()))
+        }
     }
 
     /// The decision on something nobody waits for, or on an operator's request.
     ///
-    /// The trace goes with the last change of a mitigation: an operator's request has no event to keep it.
+    /// The trace goes with the last change of a mitigation: an operator's request has no event to keep it. What happens
+    /// by itself explains a mitigation only where it made it what it is: a lease that was renewed, or a step that could
+    /// not be taken, must not hide the decision that put the rules on the routers.
     pub(super) fn settle(mut self, outcome: Outcome, word: &str) -> Decision {
         let trace = std::mem::take(&mut self.trace);
+        let refused = with_those_met(std::mem::take(&mut self.ended_by), trace.refusals());
+        let is_asked = !matches!(outcome, Outcome::Settled);
         let last = self.effects.iter_mut().rev().find_map(|effect| match effect {
-            Effect::Mitigation { after, why, .. } => Some((after.why_summary.clone(), why)),
+            Effect::Mitigation {
+                before, after, why, ..
+            } => Some((before, after, why)),
             _ => None,
         });
-        if let Some((summary, slot)) = last {
-            *slot = Some(trace.conclude(self.now, word, summary));
+        if let Some((before, after, slot)) = last
+            && (is_asked || before.as_ref().is_none_or(|before| is_reshaped(before, after)))
+        {
+            *slot = Some(trace.conclude(self.now, word, after.why_summary.clone()));
         }
         Decision {
             outcome,
             effects: self.effects,
+            refused,
         }
     }
+
+    /// The decision on a request that needs no trace, or whose changes have one each.
+    pub(super) fn done(self, outcome: Outcome) -> Decision {
+        Decision {
+            outcome,
+            effects: self.effects,
+            refused: with_those_met(self.ended_by, self.trace.refusals()),
+        }
+    }
+}
+
+/// Guardrails that ended something, each time, and those that only refused, once.
+fn with_those_met(mut ended_by: Vec<Guardrail>, met: impl Iterator<Item = Guardrail>) -> Vec<Guardrail> {
+    for guardrail in met {
+        if !ended_by.contains(&guardrail) {
+            ended_by.push(guardrail);
+        }
+    }
+    ended_by
 }
 
 /// Whether the decision made the mitigation what it is now. A new one names the event it began with; a lease that
@@ -347,6 +385,7 @@ pub(super) fn refused(problem: Problem) -> Decision {
     Decision {
         outcome: Outcome::Refused(Box::new(problem)),
         effects: Vec::new(),
+        refused: Vec::new(),
     }
 }
 

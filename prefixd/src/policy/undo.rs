@@ -135,10 +135,7 @@ impl Turn<'_> {
             return refused(*problem);
         }
         let ended = self.waits_no_longer(&ended, &command.actor, &command.reason);
-        Decision {
-            outcome: Outcome::Changed(ended),
-            effects: self.effects,
-        }
+        self.done(Outcome::Changed(ended))
     }
 
     /// Nobody confirmed it in time. Where a guardrail keeps it from coming back, it says so.

@@ -1,7 +1,8 @@
 //! Retention: old history goes in bounded chunks, and what is left of the journal can still be verified.
 
-use super::db::Db;
+use super::db::{Db, on_db};
 use super::{Store, StoreError};
+use prefixd_api::resource::SafelistEntry;
 use prefixd_api::time::Timestamp;
 use sqlx::{Connection, Executor};
 
@@ -111,6 +112,57 @@ impl Store {
     pub async fn prune(&self, pop: &str, older_than: Timestamp, limit: u32) -> Result<Pruned, StoreError> {
         self.in_time(self.prune_step(pop, older_than.as_micros(), limit.into()))
             .await
+    }
+
+    /// Removes the entries of the safelist whose time was over at a moment; the journal tells of their end. One that somebody
+    /// adds again meanwhile has another text, and stays.
+    ///
+    /// # Errors
+    /// When the store fails; what was not removed does not count all the same.
+    pub async fn forget_safelist(&self, now: Timestamp) -> Result<(), StoreError> {
+        // What all POPs share does not go by the clock of one machine, which may be wrong: the server's has a word as well.
+        let now = if self.is_shared() {
+            let server: i64 = on_db!(self, |db| {
+                sqlx::query_scalar("SELECT CAST(EXTRACT(EPOCH FROM now()) * 1000000 AS BIGINT)")
+                    .fetch_one(db)
+                    .await?
+            });
+            now.min(Timestamp::from_micros(server))
+        } else {
+            now
+        };
+        let bodies: Vec<String> = on_db!(self, |db| {
+            sqlx::query_scalar("SELECT body FROM safelist")
+                .fetch_all(db)
+                .await?
+        });
+        let is_over =
+            |body: &String| serde_json::from_str(body).is_ok_and(|entry: SafelistEntry| entry.is_over(now));
+        let over: Vec<String> = bodies.into_iter().filter(is_over).collect();
+        self.in_time(self.unprotect(&over)).await
+    }
+
+    async fn unprotect(&self, bodies: &[String]) -> Result<(), StoreError> {
+        const UNPROTECT: &str = "DELETE FROM safelist WHERE body = $1";
+        match &self.db {
+            Db::Sqlite(sqlite) => {
+                let mut writer = sqlite.take_writer().await?;
+                for body in bodies {
+                    let delete = sqlx::query(UNPROTECT).bind(body);
+                    delete.execute(&mut writer.connection).await?;
+                }
+                writer.put_back();
+            }
+            Db::Postgres(postgres) => {
+                let mut lease = postgres.lease().await?;
+                for body in bodies {
+                    let delete = sqlx::query(UNPROTECT).bind(body);
+                    delete.execute(lease.connection()?).await?;
+                }
+                lease.give_back();
+            }
+        }
+        Ok(())
     }
 
     async fn prune_step(&self, pop: &str, before: i64, limit: i64) -> Result<Pruned, StoreError> {

@@ -116,7 +116,11 @@ async fn one_rule_takes_the_place_of_many_and_outlives_a_restart(store: Backend)
 
     // Who asks about the address learns of the rule over it.
     let address: IpNet = "203.0.113.19/32".parse()?;
-    let history = daemon.client.history(address, &Page::default()).await?.value;
+    let history = daemon
+        .client
+        .history(address, None, &Page::default())
+        .await?
+        .value;
     assert_eq!(history.context.live, 1);
     let query = ReportQuery {
         ip: Some(address),

@@ -19,6 +19,7 @@ mod feed;
 mod flows;
 mod forms;
 mod graceful;
+mod guardrails;
 mod idempotency;
 mod lists;
 mod metrics;

@@ -105,9 +105,8 @@ async fn what_is_noted_down_stays(store: Backend) -> anyhow::Result<()> {
     assert_eq!(daemon.client.withdraw_many(&withdraw).await?.failed, 0);
     let unknown = MitigationId::new();
     let request = AcknowledgeRequest {
-        ids: vec![live, ended, unknown],
-        acknowledged: true,
-        expected_revisions: Revisions::new(),
+        ids: Some(vec![live, ended, unknown]),
+        ..acknowledging(None)
     };
     let told = daemon.client.acknowledge(&request).await?;
     assert_eq!((told.count, told.failed), (3, 1));
@@ -124,9 +123,10 @@ async fn what_is_noted_down_stays(store: Backend) -> anyhow::Result<()> {
     assert_eq!(daemon.client.mitigations(&acknowledged).await?.value.count, 2);
     // Conditions are each one's own, and never about what is not named.
     let conditional = |ids: Vec<MitigationId>| AcknowledgeRequest {
-        ids,
+        ids: Some(ids),
         acknowledged: false,
         expected_revisions: Revisions::from([(live, 1)]),
+        ..acknowledging(None)
     };
     let told = daemon.client.acknowledge(&conditional(vec![live])).await?;
     let problem = told.results[0]
@@ -191,6 +191,20 @@ async fn what_is_noted_down_stays(store: Backend) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// All live ones of a detector, if there are so many.
+fn acknowledging(expect_count: Option<u64>) -> AcknowledgeRequest {
+    AcknowledgeRequest {
+        ids: None,
+        filter: expect_count.map(|_| LiveFilter {
+            source: Some("fastnetmon".to_owned()),
+            ..LiveFilter::default()
+        }),
+        expect_count,
+        acknowledged: true,
+        expected_revisions: Revisions::new(),
+    }
+}
+
 async fn many_are_taken_back_at_once(store: Backend) -> anyhow::Result<()> {
     let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
     let daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
@@ -215,8 +229,21 @@ async fn many_are_taken_back_at_once(store: Backend) -> anyhow::Result<()> {
         assert_eq!(code(refusal).as_deref(), Some(refused));
     }
     assert_eq!(daemon.live().await?.len(), 20, "nothing is half done");
+    let refused = daemon.client.acknowledge(&acknowledging(Some(19))).await;
+    assert_eq!(code(refused).as_deref(), Some("conflict.expect_count"));
+    let all = daemon.client.acknowledge(&acknowledging(Some(20))).await?;
+    assert_eq!((all.count, all.failed), (20, 0));
+    let seen = daemon.live().await?;
+    assert!(seen.iter().all(|one| one.acknowledged_at.is_some()));
     let done = daemon.client.withdraw_many(&like(Some(14))).await?;
     assert_eq!((done.count, done.failed), (14, 0));
+    let why = daemon
+        .client
+        .mitigation_why(done.results[0].mitigation_id)
+        .await?
+        .value;
+    let said: Vec<_> = why.steps.iter().map(|step| step.code.as_str()).collect();
+    assert_eq!(said, ["operator", "suppressed_until"], "who, why, and until when");
     bird.wait_rules(
         Family::Ipv4Flow,
         |rules: &[RouterRule]| is_for(rules, 10..16),

@@ -15,6 +15,7 @@ on_both_stores!(
     a_lease_that_nobody_renews_ends_on_the_router
     what_must_not_be_filtered_never_reaches_the_router
     why_tells_of_the_decision_that_made_it_what_it_is
+    why_stays_the_decision_while_the_lease_is_renewed
 );
 
 /// What BIRD and GoBGP must show of a policed port.
@@ -232,6 +233,32 @@ async fn more_ports_than_a_router_takes_are_widened_for_it() -> anyhow::Result<(
         "{:?}",
         detail.announcements
     );
+    Ok(())
+}
+
+/// Not why its lease goes on.
+async fn why_stays_the_decision_while_the_lease_is_renewed(store: Backend) -> anyhow::Result<()> {
+    let setup = Setup {
+        sources: "{ default: { reporting: once } }",
+        playbook_ttl: 2,
+        ..Setup::on(store).await?
+    };
+    let daemon = Daemon::start(setup, &[]).await?;
+    let id = daemon
+        .ban("203.0.113.30", 1000)
+        .await?
+        .mitigation_id
+        .context("an accepted event names its mitigation")?;
+    let made = daemon.client.mitigation_why(id).await?.value;
+    assert!(made.steps.iter().any(|step| step.code == "playbook"), "{made:?}");
+    let lease = async || anyhow::Ok(daemon.client.mitigation(id).await?.value.mitigation.expires_at);
+    let first = lease().await?;
+    wait_for("the lease is renewed", || async {
+        Ok((lease().await? > first).then_some(()))
+    })
+    .await?;
+    let later = daemon.client.mitigation_why(id).await?.value;
+    assert_eq!((later.outcome, later.steps), (made.outcome, made.steps));
     Ok(())
 }
 

@@ -6,19 +6,48 @@ use crate::failure::Failure;
 use crate::lookup;
 use crate::session::Session;
 use clap::Args;
+use ipnet::IpNet;
 use prefixd_api::ids::MitigationId;
-use prefixd_api::operation::{AcknowledgeRequest, ClaimRequest, NoteRequest, Revisions};
+use prefixd_api::operation::{AcknowledgeRequest, ClaimRequest, LiveFilter, NoteRequest, Revisions};
 
 /// Say that a person has seen mitigations
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   prefixdctl mitigations ack 9c01d3e4 7f72a903
-  prefixdctl mit list --acked=false -o ids | xargs prefixdctl mit ack")]
+  prefixdctl mit ack --source alertmanager --expect-count 12")]
 pub(super) struct AckArgs {
     /// Identifiers, or their beginnings or ends; live or ended
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required_unless_present = "like", value_name = "ID")]
     ids: Vec<String>,
+    #[command(flatten)]
+    like: Like,
+    /// Only when all that are alike are so many
+    #[arg(long, value_name = "N", requires = "like")]
+    expect_count: Option<u64>,
+}
+
+/// Which live ones, by what they are.
+#[derive(Args, Debug)]
+#[group(
+    id = "like",
+    multiple = true,
+    conflicts_with = "ids",
+    requires = "expect_count"
+)]
+struct Like {
+    /// All live ones that are held by a claim of this detector
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// All live ones of this customer
+    #[arg(long, value_name = "ID")]
+    customer: Option<String>,
+    /// All live ones about this address, or any in this prefix
+    #[arg(long, value_parser = super::address_or_prefix, value_name = "IP|PREFIX")]
+    victim: Option<IpNet>,
+    /// All live ones against this kind of attack
+    #[arg(long, value_name = "VECTOR")]
+    vector: Option<String>,
 }
 
 /// Take an acknowledgement back
@@ -80,7 +109,26 @@ pub(super) struct ReleaseArgs {
 
 impl AckArgs {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
-        acknowledge(session, &self.ids, true).await
+        let Some(expect_count) = self.expect_count else {
+            return acknowledge(session, &self.ids, true).await;
+        };
+        session.may_change()?;
+        let filter = LiveFilter {
+            source: self.like.source,
+            customer_id: self.like.customer,
+            victim_prefix: self.like.victim,
+            vector: self.like.vector,
+            ..LiveFilter::default()
+        };
+        let request = AcknowledgeRequest {
+            ids: None,
+            filter: Some(filter),
+            expect_count: Some(expect_count),
+            acknowledged: true,
+            expected_revisions: Revisions::new(),
+        };
+        let results = session.client.acknowledge(&request).await.map_err(explain)?;
+        show(session, results)
     }
 }
 
@@ -100,7 +148,9 @@ async fn acknowledge(session: &Session, typed: &[String], acknowledged: bool) ->
         }
     }
     let request = AcknowledgeRequest {
-        ids,
+        ids: Some(ids),
+        filter: None,
+        expect_count: None,
         acknowledged,
         expected_revisions: Revisions::new(),
     };

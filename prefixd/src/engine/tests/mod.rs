@@ -3,6 +3,7 @@
 mod breaker;
 mod commits;
 mod history;
+mod lanes;
 mod model;
 mod panics;
 mod restore;

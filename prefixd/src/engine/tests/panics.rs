@@ -20,6 +20,7 @@ fn protect(prefix: &str) -> Decision {
     Decision {
         outcome: Outcome::Settled,
         effects: vec![Effect::SafelistAdded(Arc::new(entry))],
+        refused: Vec::new(),
     }
 }
 
@@ -83,6 +84,7 @@ fn a_rule_that_cannot_be_judged_ends() {
             Decision {
                 outcome: Outcome::Settled,
                 effects: Vec::new(),
+                refused: Vec::new(),
             }
         });
         batch.seal()

@@ -632,6 +632,15 @@ impl fmt::Display for Reason {
                 missing.join(", ")
             ),
             Self::OperatorAsked { actor, reason } => write!(f, "{actor} asked for it: {reason}"),
+            Self::SuppressedUntil { until } => write!(
+                f,
+                "automatic bans of this victim and vector are not acted on until {until}"
+            ),
+            Self::PutBackAt { at } => write!(
+                f,
+                "it is put back at {at} unless somebody confirms the withdrawal before"
+            ),
+            Self::HeldAlone { source } => write!(f, "{source}, which alone held it, is paused"),
             Self::Adjusted { was } => write!(f, "until now it was {}", was.join("; ")),
         }
     }

@@ -28,6 +28,7 @@ fn about(
             mitigation: id,
             ended,
         }],
+        like: None,
         what,
         revisions: Revisions::default(),
         actor: actor.to_owned(),
@@ -165,7 +166,10 @@ fn withdraw(world: &mut World, which: Which) -> Result<Vec<Option<String>>, Stri
     for effect in &decision.effects {
         if let Effect::Mitigation { after, why, .. } = effect {
             assert_eq!(after.end_reason, Some(EndReason::Operator));
-            assert!(why.is_some(), "each says why");
+            let why = why.as_ref().expect("each says why").explain();
+            let codes: Vec<_> = why.steps.iter().map(|step| step.code.as_str()).collect();
+            assert_eq!(codes, ["operator", "suppressed_until"]);
+            assert!(why.steps[0].text.contains("anna") && why.steps[0].text.contains("misfire"));
         }
     }
     match decision.outcome {
@@ -228,6 +232,7 @@ fn of_several_only_those_that_are_as_they_were_read_are_changed() {
     };
     let command = AnnotateCommand {
         about: ids.map(about).into(),
+        like: None,
         what: Annotation::Acknowledge(true),
         revisions: revisions.clone(),
         actor: "anna".to_owned(),

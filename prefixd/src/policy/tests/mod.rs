@@ -9,6 +9,7 @@ mod extend;
 mod flows;
 mod foresee;
 mod lifetime;
+mod paths;
 mod properties;
 mod quarantine;
 mod suppress;

@@ -114,7 +114,7 @@ fn it_ends_to_the_microsecond_and_its_end_is_recorded() {
     let (made, _) = suppress(&mut world, (Some("203.0.113.0/26"), None, None));
     let end = made.expires_at;
     world.now = Timestamp::from_micros(end.as_micros() - 1);
-    let early = world.run(&Command::SuppressionsOver, None);
+    let early = world.run(&Command::Lapsed, None);
     assert!(early.effects.is_empty());
     assert_eq!(
         reported(&mut world, "once", VICTIM, "udp_flood").0,
@@ -126,12 +126,12 @@ fn it_ends_to_the_microsecond_and_its_end_is_recorded() {
         EventOutcome::Accepted,
         "also before the end is recorded"
     );
-    let over = world.run(&Command::SuppressionsOver, None);
+    let over = world.run(&Command::Lapsed, None);
     assert!(
         matches!(&over.effects[..], [Effect::WideUnsuppressed { actor, .. }] if actor == crate::journal::DAEMON)
     );
     assert!(world.state.wide_suppressions.is_empty());
-    assert!(world.run(&Command::SuppressionsOver, None).effects.is_empty());
+    assert!(world.run(&Command::Lapsed, None).effects.is_empty());
 }
 
 #[test]
@@ -303,4 +303,24 @@ fn operators_pass_it() {
     let made = world.run(&Command::Create(Box::new(create)), None);
     assert!(matches!(made.outcome, Outcome::Created(_)));
     world.check();
+}
+
+#[test]
+fn the_end_of_an_entry_of_the_safelist_is_recorded_once() {
+    let mut world = World::new(policy());
+    let protect = SafelistAdd {
+        prefix: "203.0.113.3/32".parse().unwrap(),
+        reason: "a resolver".to_owned(),
+        expires_at: Some(world.now.saturating_add(seconds(100))),
+        expect_count: None,
+        actor: "anna".to_owned(),
+    };
+    world.run(&Command::SafelistAdd(protect), None);
+    world.now = world.now.saturating_add(seconds(99));
+    assert!(world.run(&Command::Lapsed, None).effects.is_empty());
+    world.now = world.now.saturating_add(seconds(1));
+    let over = world.run(&Command::Lapsed, None);
+    assert!(matches!(&over.effects[..], [Effect::SafelistForgotten { .. }]));
+    assert!(world.state.safelist.is_empty());
+    assert!(world.run(&Command::Lapsed, None).effects.is_empty());
 }

@@ -135,6 +135,7 @@ fn what_nobody_confirms_comes_back_on_time() {
             mitigation: ended.mitigation_id,
             ended: Some(Arc::clone(&ended)),
         }],
+        like: None,
         what: Annotation::Acknowledge(true),
         revisions: std::collections::BTreeMap::new(),
         actor: "bob".to_owned(),

@@ -18,6 +18,7 @@ mod filters;
 pub(crate) mod fixture;
 mod postgres;
 mod questions;
+mod safelist;
 mod sqlite;
 mod story;
 mod suppressions;

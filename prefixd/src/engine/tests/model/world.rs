@@ -549,6 +549,7 @@ impl World {
                 };
                 Command::Annotate(AnnotateCommand {
                     about: vec![About { mitigation, ended }],
+                    like: None,
                     what: Annotation::Acknowledge(true),
                     revisions: std::collections::BTreeMap::new(),
                     actor,
