@@ -38,6 +38,9 @@ pub struct HistoryItem {
     pub kind: HistoryKind,
     /// The event or mitigation.
     pub id: String,
+    /// The POP that it is of.
+    #[serde(default)]
+    pub pop: String,
     /// The address.
     pub victim_ip: Victim,
     /// The kind of attack.

@@ -48,6 +48,9 @@ pub struct ReportedBy {
 pub struct ReportedAction {
     /// The mitigation.
     pub mitigation_id: MitigationId,
+    /// The POP at whose routers.
+    #[serde(default)]
+    pub pop: String,
     /// The victim.
     pub victim_ip: Victim,
     /// The kind of attack.
@@ -104,7 +107,7 @@ pub struct ReportLine {
 pub struct IncidentReport {
     /// When it was written.
     pub at: Timestamp,
-    /// The POP.
+    /// The POPs whose detectors reported or whose routers were told something; the one that was asked when none was.
     pub pop: String,
     /// What it is about.
     pub scope: ReportScope,

@@ -54,6 +54,9 @@ struct ListArgs {
     /// Of this kind of attack
     #[arg(long, value_name = "VECTOR")]
     vector: Option<String>,
+    /// Of this POP, or all; the daemon's own by default
+    #[arg(long, value_name = "POP")]
+    pop: Option<String>,
     #[command(flatten)]
     page: PageArgs,
 }
@@ -67,6 +70,7 @@ impl ListArgs {
                     state: self.state,
                     victim_ip: self.victim,
                     vector: self.vector.clone(),
+                    pop: self.pop.clone(),
                     page,
                 };
                 let list = session.client.groups(&query).await?.value;

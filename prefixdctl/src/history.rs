@@ -21,6 +21,9 @@ pub(crate) struct HistoryArgs {
     /// Address or prefix
     #[arg(value_parser = address_or_prefix, value_name = "IP|PREFIX")]
     ip: IpNet,
+    /// Of this POP; of all by default
+    #[arg(long, value_name = "POP")]
+    pop: Option<String>,
     #[command(flatten)]
     page: PageArgs,
 }
@@ -31,7 +34,11 @@ impl HistoryArgs {
         let pages = self
             .page
             .collect(session, async |page| {
-                let history = session.client.history(self.ip, &page).await?.value;
+                let history = session
+                    .client
+                    .history(self.ip, self.pop.as_deref(), &page)
+                    .await?
+                    .value;
                 context.borrow_mut().get_or_insert(history.context);
                 Ok(Pages {
                     items: history.items,
@@ -103,6 +110,12 @@ impl Row for HistoryItem {
                 field: "id",
                 place: Place::Room(2),
                 cell: |item, _| Cell::text(short_id(&item.id)),
+            },
+            Column {
+                head: "POP",
+                field: "pop",
+                place: Place::Room(3),
+                cell: |item, _| Cell::text(&item.pop),
             },
             Column {
                 head: "VICTIM",

@@ -51,6 +51,9 @@ struct IncidentArgs {
     /// Of this signal group: its identifier, or the beginning or end of it
     #[arg(long, value_name = "ID")]
     group: Option<String>,
+    /// Of this POP; of all by default
+    #[arg(long, value_name = "POP")]
+    pop: Option<String>,
     /// From when on: 1h, 13:40, yesterday or 2026-11-20T22:00Z; a day by default
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
@@ -70,6 +73,7 @@ impl IncidentArgs {
             ip: self.ip,
             customer_id: self.customer,
             group_id,
+            pop: self.pop,
             start: moment(session, self.since.as_deref())?,
             end: moment(session, self.until.as_deref())?,
         };

@@ -24,11 +24,18 @@ pub(crate) struct TimeseriesArgs {
     /// 1h, 6h, 24h or 7d, in buckets of 5m, 30m, 1h and 6h
     #[arg(long, value_parser = span, default_value = "24h", value_name = "RANGE")]
     range: Span,
+    /// Of this POP, or all; the daemon's own by default
+    #[arg(long, value_name = "POP")]
+    pop: Option<String>,
 }
 
 impl TimeseriesArgs {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
-        let series = session.client.timeseries(self.metric, self.range).await?.value;
+        let series = session
+            .client
+            .timeseries(self.metric, self.range, self.pop.as_deref())
+            .await?
+            .value;
         match session.out.format {
             Format::Table | Format::Wide | Format::Json => {
                 session.out.sheet(&series, |view| graph(&series, view))

@@ -43,11 +43,15 @@ impl SourcesArgs {
 Examples:
   prefixdctl sources list
   prefixdctl sources list -o json")]
-struct ListArgs {}
+struct ListArgs {
+    /// Count the reports of this POP, or of all; of the daemon's own by default
+    #[arg(long, value_name = "POP")]
+    pop: Option<String>,
+}
 
 impl ListArgs {
     async fn run(self, session: &Session) -> Result<(), Failure> {
-        let list = session.client.sources().await?.value;
+        let list = session.client.sources(self.pop.as_deref()).await?.value;
         session.out.list(&Pages::whole(list.sources))
     }
 }
@@ -112,7 +116,7 @@ impl PauseArgs {
     }
 
     async fn alone(&self, session: &Session) -> Result<u64, Failure> {
-        let sources = session.client.sources().await?.value.sources;
+        let sources = session.client.sources(None).await?.value.sources;
         let source = sources.iter().find(|source| source.name == self.name);
         Ok(source.map_or(0, |source| source.mitigations_alone))
     }

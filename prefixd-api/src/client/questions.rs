@@ -28,6 +28,8 @@ pub struct GroupQuery {
     pub victim_ip: Option<IpNet>,
     /// Of this kind of attack.
     pub vector: Option<String>,
+    /// Of this POP, or `all`; the daemon's own when absent.
+    pub pop: Option<String>,
     /// Which part of them; times are of their opening.
     pub page: Page,
 }
@@ -60,6 +62,8 @@ pub struct ReportQuery {
     pub customer_id: Option<String>,
     /// This signal group.
     pub group_id: Option<GroupId>,
+    /// Of this POP; of all when absent.
+    pub pop: Option<String>,
     /// From when on.
     pub start: Option<Timestamp>,
     /// Up to when.
@@ -72,6 +76,7 @@ impl ReportQuery {
         path.add("ip", self.ip.map(prefix::show));
         path.add("customer_id", self.customer_id.as_ref());
         path.add("group_id", self.group_id);
+        path.add("pop", self.pop.as_ref());
         path.add("start", self.start);
         path.add("end", self.end);
         path.add("format", Some(format));
@@ -85,6 +90,7 @@ impl GroupQuery {
         path.add("state", self.state);
         path.add("victim_ip", self.victim_ip.map(prefix::show));
         path.add("vector", self.vector.as_ref());
+        path.add("pop", self.pop.as_ref());
         path.page(&self.page);
         path.0
     }
@@ -162,11 +168,12 @@ impl Client {
     }
 
     /// One page of what is known of an address or prefix, newest first.
-    pub async fn history(&self, ip: IpNet, page: &Page) -> Result<Read<IpHistory>, Error> {
+    pub async fn history(&self, ip: IpNet, pop: Option<&str>, page: &Page) -> Result<Read<IpHistory>, Error> {
         let mut path = "/v1/ip/".to_owned();
         push_encoded(&mut path, &prefix::show(ip));
         path.push_str("/history");
         let mut path = PathBuilder::new(&path);
+        path.add("pop", pop);
         path.page(page);
         self.read(&path.0).await
     }
@@ -183,9 +190,11 @@ impl Client {
         String::from_utf8(answer.body.to_vec()).map_err(|error| Error::Protocol(error.to_string()))
     }
 
-    /// Every detector.
-    pub async fn sources(&self) -> Result<Read<SourceList>, Error> {
-        self.read("/v1/sources").await
+    /// Every detector, with what it reported at this POP, or at `all`; at the daemon's own when absent.
+    pub async fn sources(&self, pop: Option<&str>) -> Result<Read<SourceList>, Error> {
+        let mut path = PathBuilder::new("/v1/sources");
+        path.add("pop", pop);
+        self.read(&path.0).await
     }
 
     /// Stores a detector's bans and does not act on them.
@@ -200,10 +209,18 @@ impl Client {
             .await
     }
 
-    /// Counts over time.
-    pub async fn timeseries(&self, metric: Metric, range: Span) -> Result<Read<Timeseries>, Error> {
-        self.read(&format!("/v1/stats/timeseries?metric={metric}&range={range}"))
-            .await
+    /// Counts over time, of this POP or of `all`; of the daemon's own when absent.
+    pub async fn timeseries(
+        &self,
+        metric: Metric,
+        range: Span,
+        pop: Option<&str>,
+    ) -> Result<Read<Timeseries>, Error> {
+        let mut path = PathBuilder::new("/v1/stats/timeseries");
+        path.add("metric", Some(metric));
+        path.add("range", Some(range));
+        path.add("pop", pop);
+        self.read(&path.0).await
     }
 
     /// Every POP that has written to the database.

@@ -8,10 +8,11 @@ use axum::extract::State;
 use axum::response::Response;
 use prefixd_api::event::StoredEvent;
 use prefixd_api::group::{GroupDetail, GroupList, GroupState, GroupView};
-use prefixd_api::ids::GroupId;
-use prefixd_api::mitigation::{Group, Mitigation};
+use prefixd_api::ids::{GroupId, MitigationId};
+use prefixd_api::mitigation::{Group, Mitigation, MitigationStatus};
 use prefixd_api::problem::Problem;
 use prefixd_api::time::Timestamp;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// Reports and mitigations that a group is shown with.
@@ -38,6 +39,7 @@ const COLUMNS: &[&str] = &[
     ("state" = Option<String>, Query, description = "open, quiet or closed"),
     ("victim_ip" = Option<String>, Query, description = "About this address, or any in this prefix"),
     ("vector" = Option<String>, Query),
+    ("pop" = Option<String>, Query, description = "A name, or all; this daemon's own when absent"),
     ("format" = Option<String>, Query, description = "json or csv; json when absent, or as Accept says"),
     ("limit" = Option<u16>, Query), ("cursor" = Option<String>, Query),
     ("start" = Option<String>, Query, description = "Opened at or after"),
@@ -46,10 +48,11 @@ const COLUMNS: &[&str] = &[
 pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Response, Failure> {
     let (form, paging) = (query.form()?, query.paging()?);
     let state = query.one_of("state", &GroupState::ALL.map(|state| (state.as_str(), state)))?;
+    let pop = query.pop(&app.pop)?;
     let filter = GroupFilter {
         victim: super::mitigations::prefix(&mut query)?,
         vector: query.text("vector")?,
-        closed: state == Some(GroupState::Closed),
+        closed: state.map(|state| state == GroupState::Closed),
         start: paging.start,
         end: paging.end,
     };
@@ -57,14 +60,23 @@ pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Res
     let cursor = paging.cursor.as_deref().map(str::parse::<GroupId>).transpose();
     let before = cursor.map_err(|_| CursorError)?;
     let limit = usize::from(paging.limit);
-    let (groups, next) = match state {
-        // Those that are not closed are all in memory.
-        Some(state @ (GroupState::Open | GroupState::Quiet)) => {
+    let (mut groups, next) = match state {
+        // Those of this POP that are not closed are all in memory.
+        Some(state @ (GroupState::Open | GroupState::Quiet)) if pop.as_ref() == Some(&app.pop) => {
             in_memory(&app, &filter, state, before, limit)
         }
-        Some(GroupState::Closed) | None => app.store.list_groups(&app.pop, &filter, before, limit).await?,
+        _ => {
+            let pop = pop.as_deref();
+            app.store.list_groups(pop, &filter, before, limit).await?
+        }
     };
-    let groups: Vec<GroupView> = groups.into_iter().map(|group| view(&app, group)).collect();
+    let now = app.clock.now();
+    groups.retain(|group| state.is_none_or(|state| group_state(group, now) == state));
+    let elsewhere = live_elsewhere(&app, &groups).await?;
+    let groups: Vec<GroupView> = groups
+        .into_iter()
+        .map(|group| view(&app, group, &elsewhere))
+        .collect();
     let list = GroupList {
         count: groups.len(),
         groups,
@@ -97,14 +109,41 @@ fn in_memory(
     )
 }
 
-fn view(app: &App, group: Group) -> GroupView {
+/// The live mitigations of other POPs' groups, by group: a scope has one at most. Without such groups nobody is asked.
+async fn live_elsewhere(app: &App, groups: &[Group]) -> Result<HashMap<GroupId, MitigationId>, Failure> {
+    let may_have_one = |group: &Group| group.pop != app.pop && group.closed_at.is_none();
+    let mut live = HashMap::new();
+    for group in groups.iter().filter(|group| may_have_one(group)) {
+        let filter = MitigationFilter {
+            statuses: MitigationStatus::ALL
+                .into_iter()
+                .filter(|status| status.is_live())
+                .collect(),
+            victim: Some(group.scope.victim.prefix()),
+            vector: Some(group.scope.vector.to_string()),
+            pop: Some(group.pop.clone()),
+            ..MitigationFilter::default()
+        };
+        let page = PageRequest {
+            cursor: None,
+            limit: 1,
+        };
+        let found = app.store.list_mitigations(&filter, page).await?.items;
+        let of_group = found.iter().filter(|one| one.group_id == group.group_id);
+        live.extend(of_group.map(|one| (one.group_id, one.mitigation_id)));
+    }
+    Ok(live)
+}
+
+fn view(app: &App, group: Group, elsewhere: &HashMap<GroupId, MitigationId>) -> GroupView {
     let (snapshot, now) = (app.engine.snapshot(), app.clock.now());
     let live = snapshot.state.mitigation_of(&group.scope);
     GroupView {
         state: group_state(&group, now),
         mitigation_id: live
             .filter(|live| live.group_id == group.group_id)
-            .map(|live| live.mitigation_id),
+            .map(|live| live.mitigation_id)
+            .or_else(|| elsewhere.get(&group.group_id).copied()),
         sources: snapshot.policy.weigh(&group, now),
         group,
     }
@@ -159,11 +198,13 @@ pub(super) async fn get(
         PAGES_OF_MANY
     };
     let events = reports(&app, &events, pages, is_of_it).await?;
+    let live = mitigations.iter().find(|one| one.status.is_live());
+    let live = live.map(|one| (id, one.mitigation_id)).into_iter().collect();
     let snapshot = app.engine.snapshot();
     let customer = snapshot.policy.customer_of(group.scope.victim);
     ok(&GroupDetail {
         customer_id: customer.map(str::to_owned),
-        view: view(&app, group),
+        view: view(&app, group, &live),
         mitigations,
         events,
     })

@@ -1,6 +1,6 @@
 //! Everything that is known of an address.
 
-use super::extract::{PathText, Query};
+use super::extract::{ALL, PathText, Query};
 use super::{App, Failure};
 use crate::store::{Line, PageRequest};
 use axum::extract::State;
@@ -12,11 +12,12 @@ use prefixd_api::problem::Problem;
 use prefixd_api::victim::Victim;
 
 /// Columns of the list in CSV.
-const COLUMNS: &[&str] = &["at", "kind", "id", "victim_ip", "vector", "summary"];
+const COLUMNS: &[&str] = &["at", "kind", "id", "pop", "victim_ip", "vector", "summary"];
 
 /// Reports and mitigations of an address, or of all in a prefix (its slash as %2F), newest first, with whose it is.
 #[utoipa::path(get, path = "/v1/ip/{ip}/history", tag = "questions", params(
     ("ip" = String, Path, description = "An address or a prefix"),
+    ("pop" = Option<String>, Query, description = "As a POP knows it, by its name; as all of them do when absent"),
     ("format" = Option<String>, Query, description = "json or csv; json when absent, or as Accept says"),
     ("limit" = Option<u16>, Query), ("cursor" = Option<String>, Query),
     ("start" = Option<String>, Query), ("end" = Option<String>, Query),
@@ -27,6 +28,7 @@ pub(super) async fn get(
     mut query: Query,
 ) -> Result<Response, Failure> {
     let (form, paging) = (query.form()?, query.paging()?);
+    let pop = query.pop(ALL)?;
     query.finish()?;
     let ip = super::mitigations::exact_prefix("ip", &text)?;
     let cursor = paging.cursor.as_deref().map(str::parse).transpose()?;
@@ -36,7 +38,7 @@ pub(super) async fn get(
     };
     let page = app
         .store
-        .history(&app.pop, ip, (paging.start, paging.end), page)
+        .history(pop.as_deref(), ip, (paging.start, paging.end), page)
         .await?;
     let items: Vec<HistoryItem> = page.items.into_iter().map(item).collect();
     let history = IpHistory {
@@ -54,6 +56,7 @@ fn item(line: Line) -> HistoryItem {
         Line::Event(event) => HistoryItem {
             at: event.received_at,
             kind: HistoryKind::Event,
+            pop: event.pop.clone(),
             id: event.event_id.to_string(),
             victim_ip: event.victim_ip,
             vector: event.vector.clone(),
@@ -76,6 +79,7 @@ fn item(line: Line) -> HistoryItem {
             HistoryItem {
                 at: mitigation.created_at,
                 kind: HistoryKind::Mitigation,
+                pop: mitigation.pop.clone(),
                 id: mitigation.mitigation_id.to_string(),
                 victim_ip: mitigation.victim_ip,
                 vector: mitigation.vector.clone(),
@@ -99,7 +103,7 @@ fn context(app: &App, ip: IpNet) -> AddressContext {
     let safelisted = policy
         .safelist()
         .chain(added)
-        .filter(|entry| touches(&entry.prefix) && entry.expires_at.is_none_or(|at| at > now));
+        .filter(|entry| touches(&entry.prefix) && !entry.is_over(now));
     let suppressions = snapshot.state.suppressions.values();
     let wide = snapshot.state.wide_suppressions.values();
     let live = snapshot.state.mitigations.values();

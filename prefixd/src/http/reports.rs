@@ -1,6 +1,6 @@
 //! Reports for tickets and customers.
 
-use super::extract::{Query, ok, path};
+use super::extract::{ALL, Query, ok, path};
 use super::{App, Failure};
 use crate::report::{Material, incident, markdown};
 use crate::store::{EventFilter, MitigationFilter, PageRequest};
@@ -46,6 +46,7 @@ enum Form {
     ("ip" = Option<String>, Query, description = "Of this address, or any in this prefix"),
     ("customer_id" = Option<String>, Query, description = "Of this customer"),
     ("group_id" = Option<String>, Query, description = "Of this signal group"),
+    ("pop" = Option<String>, Query, description = "Of this POP; of all when absent"),
     ("start" = Option<String>, Query, description = "From when on; a day before the end when absent"),
     ("end" = Option<String>, Query, description = "Up to when; now when absent"),
     ("format" = Option<String>, Query, description = "json or markdown; json when absent"),
@@ -61,10 +62,12 @@ pub(super) async fn report(State(app): State<App>, mut query: Query) -> Result<R
         .transpose()?;
     let customer_id = query.text("customer_id")?;
     let group_id = query.text("group_id")?;
+    let pop = query.pop(ALL)?;
     query.finish()?;
     let asked = Asked {
         ip,
         customer_id,
+        pop,
         group: group_id.map(|id| path(&id, "group")).transpose()?,
     };
     let report = incident(gather(&app, asked, start, end).await?);
@@ -80,6 +83,8 @@ pub(super) async fn report(State(app): State<App>, mut query: Query) -> Result<R
 struct Asked {
     ip: Option<IpNet>,
     customer_id: Option<String>,
+    /// None: all.
+    pop: Option<String>,
     group: Option<GroupId>,
 }
 
@@ -116,7 +121,7 @@ async fn gather(
         victim: narrowed,
         vector: vector.clone(),
         customer_id: asked.customer_id.clone(),
-        pop: Some(app.pop.clone()),
+        pop: asked.pop.clone(),
         start: Some(from.saturating_sub(BEFORE)),
         end: Some(to),
         ..MitigationFilter::default()
@@ -128,7 +133,7 @@ async fn gather(
     let mut filters = vec![EventFilter {
         victim: narrowed,
         vector,
-        pop: Some(app.pop.clone()),
+        pop: asked.pop.clone(),
         start: Some(from),
         end: Some(to),
         ..EventFilter::default()
@@ -165,9 +170,17 @@ async fn gather(
         let changes = app.store.timeline(mitigation.mitigation_id).await?;
         with_changes.push((mitigation, changes));
     }
+    let events_of = events.iter().map(|event| event.pop.as_str());
+    let done_at = with_changes.iter().map(|(mitigation, _)| mitigation.pop.as_str());
+    let pops: BTreeSet<&str> = events_of.chain(done_at).collect();
+    let pop = if pops.is_empty() {
+        asked.pop.unwrap_or_else(|| app.pop.clone())
+    } else {
+        pops.into_iter().collect::<Vec<_>>().join(", ")
+    };
     Ok(Material {
         at: now,
-        pop: app.pop.clone(),
+        pop,
         scope: ReportScope {
             ip: asked.ip.map(prefix::show),
             customer_id: asked.customer_id,

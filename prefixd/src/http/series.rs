@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 /// How many events or mitigations there were, in buckets without gaps.
 #[utoipa::path(get, path = "/v1/stats/timeseries", tag = "questions", params(
     ("metric" = Option<String>, Query, description = "mitigations (by when they were made) or events; mitigations when absent"),
+    ("pop" = Option<String>, Query, description = "A name, or all; this daemon's own when absent"),
     ("range" = Option<String>, Query, description = "1h, 6h, 24h or 7d, in buckets of 5m, 30m, 1h and 6h; 24h when absent"),
 ), responses((status = 200, body = Timeseries), (status = 400, body = Problem)))]
 pub(super) async fn timeseries(State(app): State<App>, mut query: Query) -> Result<Response, Failure> {
@@ -19,19 +20,37 @@ pub(super) async fn timeseries(State(app): State<App>, mut query: Query) -> Resu
     let metric = query.one_of("metric", &metrics)?.unwrap_or(Metric::Mitigations);
     let spans = Span::ALL.map(|span| (span.as_str(), span));
     let span = query.one_of("range", &spans)?.unwrap_or(Span::Day);
+    let pop = query.pop(&app.pop)?;
     query.finish()?;
     let buckets = buckets(span, app.clock.now());
     let start = buckets.first().copied().unwrap_or_else(|| app.clock.now());
-    let counts = app
-        .store
-        .count_by_time(&app.pop, metric, start, span.bucket_seconds())
-        .await?;
+    let mut counts = BTreeMap::new();
+    for pop in names(&app, pop).await? {
+        let of_pop = app
+            .store
+            .count_by_time(&pop, metric, start, span.bucket_seconds())
+            .await?;
+        for (at, number) in of_pop {
+            *counts.entry(at).or_insert(0) += number;
+        }
+    }
     ok(&Timeseries {
         metric,
         range: span.as_str().to_owned(),
         bucket_seconds: span.bucket_seconds(),
         points: filled(&buckets, &counts),
     })
+}
+
+/// The POP that is meant, or every one.
+pub(super) async fn names(app: &App, pop: Option<String>) -> Result<Vec<String>, Failure> {
+    match pop {
+        Some(pop) => Ok(vec![pop]),
+        None => {
+            let pops = app.store.pops(&app.pop).await?;
+            Ok(pops.into_iter().map(|pop| pop.name).collect())
+        }
+    }
 }
 
 /// The beginnings of all buckets, oldest first; the last one goes on.

@@ -6,26 +6,36 @@ use super::keys::{Done, Key, Reply};
 use super::mitigations::reason;
 use super::{App, Failure};
 use crate::policy::{Command, Outcome, PauseSource, ResumeSource, holds, holds_alone};
+use crate::store::SourceCounts;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use prefixd_api::event::check_name;
 use prefixd_api::problem::Problem;
 use prefixd_api::source::{PauseRequest, ResumeRequest, SourceAnswer, SourceList, SourcePaused, SourceView};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A detector that has reported in this time is listed.
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Every detector that is configured, paused, or has reported in a week.
-#[utoipa::path(get, path = "/v1/sources", tag = "sources", responses((status = 200, body = SourceList)))]
-pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Response, Failure> {
+/// Every detector that is configured, paused, or has reported in a week. What is configured, paused and held is this
+/// daemon's.
+#[utoipa::path(get, path = "/v1/sources", tag = "sources", params(
+    ("pop" = Option<String>, Query, description = "Whose reports are counted: a name, or all; this daemon's own when absent"),
+), responses((status = 200, body = SourceList), (status = 400, body = Problem)))]
+pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Response, Failure> {
+    let pop = query.pop(&app.pop)?;
     query.finish()?;
     let now = app.clock.now();
     let (since, seen_since) = (now.saturating_sub(DAY), now.saturating_sub(WEEK));
-    let counts = app.store.count_by_source(&app.pop, since, seen_since).await?;
+    let mut counts: BTreeMap<String, SourceCounts> = BTreeMap::new();
+    for pop in super::series::names(&app, pop).await? {
+        for (source, of_pop) in app.store.count_by_source(&pop, since, seen_since).await? {
+            counts.entry(source).or_default().add(of_pop);
+        }
+    }
     let snapshot = app.engine.snapshot();
     let (policy, state) = (&snapshot.policy, &snapshot.state);
     let configured: BTreeSet<&str> = policy.source_names().collect();

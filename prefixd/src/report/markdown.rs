@@ -104,6 +104,7 @@ fn done(text: &mut String, action: &ReportedAction) {
         .as_deref()
         .map_or_else(|| "-".to_owned(), escaped);
     line(text, format_args!("- Customer: {customer}"));
+    line(text, format_args!("- POP: {}", escaped(&action.pop)));
     for rule in &action.rules {
         line(text, format_args!("- Rule: {}", escaped(rule)));
     }

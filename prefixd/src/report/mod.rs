@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Material {
     /// When it is written.
     pub(crate) at: Timestamp,
-    /// The POP.
+    /// The POPs.
     pub(crate) pop: String,
     /// What it is about.
     pub(crate) scope: ReportScope,
@@ -113,6 +113,7 @@ fn said(events: &[StoredEvent]) -> Vec<ReportedBy> {
 fn done(mitigation: &Mitigation) -> ReportedAction {
     ReportedAction {
         mitigation_id: mitigation.mitigation_id,
+        pop: mitigation.pop.clone(),
         victim_ip: mitigation.victim_ip,
         vector: mitigation.vector.clone(),
         customer_id: mitigation.customer_id.clone(),

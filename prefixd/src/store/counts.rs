@@ -30,6 +30,16 @@ pub struct SourceCounts {
     pub last_at: Option<Timestamp>,
 }
 
+impl SourceCounts {
+    /// The same detector at another POP.
+    pub fn add(&mut self, other: Self) {
+        self.last_at = self.last_at.max(other.last_at);
+        for (outcome, number) in other.outcomes {
+            *self.outcomes.entry(outcome).or_insert(0) += number;
+        }
+    }
+}
+
 /// Where a metric's rows are: table, time, what names the source and the outcome.
 const fn place(metric: Metric) -> (&'static str, &'static str, &'static str, &'static str) {
     match metric {

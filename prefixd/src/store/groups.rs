@@ -26,8 +26,8 @@ pub struct GroupFilter {
     pub victim: Option<IpNet>,
     /// The kind of attack.
     pub vector: Option<String>,
-    /// Closed ones only.
-    pub closed: bool,
+    /// Closed ones only, or only those that are not.
+    pub closed: Option<bool>,
     /// Opened at or after.
     pub start: Option<Timestamp>,
     /// Opened before.
@@ -38,7 +38,8 @@ impl GroupFilter {
     /// Whether it lets a group through.
     #[must_use]
     pub fn lets_through(&self, group: &Group) -> bool {
-        (!self.closed || group.closed_at.is_some())
+        self.closed
+            .is_none_or(|closed| closed == group.closed_at.is_some())
             && self
                 .victim
                 .is_none_or(|prefix| group.scope.victim.touches(&prefix))
@@ -52,14 +53,14 @@ impl GroupFilter {
 }
 
 impl Store {
-    /// A page of a POP's groups before a name, and where the next one begins. A page may be short, or empty, and
+    /// A page of a POP's groups, or of all POPs', before a name, and where the next one begins. A page may be short, or empty, and
     /// still be followed by another.
     ///
     /// # Errors
     /// When the store fails. A row that cannot be read is left out and logged by name.
     pub async fn list_groups(
         &self,
-        pop: &str,
+        pop: Option<&str>,
         filter: &GroupFilter,
         before: Option<GroupId>,
         limit: usize,
@@ -72,7 +73,7 @@ impl Store {
             // Most of the time everything is let through.
             let chunk = if looked_at == 0 { limit + 1 } else { CHUNK };
             let rows = self
-                .groups_before(pop, filter.closed, from, before, chunk)
+                .groups_before(pop, filter.closed == Some(true), from, before, chunk)
                 .await?;
             let is_end = rows.len() < chunk;
             looked_at += chunk;
@@ -95,7 +96,7 @@ impl Store {
 
     async fn groups_before(
         &self,
-        pop: &str,
+        pop: Option<&str>,
         closed: bool,
         from: Option<Uuid>,
         before: Option<Uuid>,
@@ -103,8 +104,11 @@ impl Store {
     ) -> Result<Vec<(Uuid, String)>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         Ok(on_db!(self, |db: Engine| {
-            let mut query = QueryBuilder::<Engine>::new("SELECT id, body FROM signal_groups WHERE pop = ");
-            query.push_bind(pop.to_owned());
+            let mut query = QueryBuilder::<Engine>::new("SELECT id, body FROM signal_groups WHERE ");
+            match pop {
+                Some(pop) => query.push("pop = ").push_bind(pop.to_owned()),
+                None => query.push("1 = 1"),
+            };
             if closed {
                 query.push(" AND closed_at IS NOT NULL");
             }

@@ -26,28 +26,28 @@ impl Line {
 }
 
 impl Store {
-    /// A page of what a POP knows of an address, or of all in a prefix, newest first. A page may be short, or empty,
+    /// A page of what a POP, or all of them, know of an address, or of all in a prefix, newest first. A page may be short, or empty,
     /// and still be followed by another.
     ///
     /// # Errors
     /// When the store fails. A row that cannot be read is left out and logged by name.
     pub async fn history(
         &self,
-        pop: &str,
+        pop: Option<&str>,
         victim: IpNet,
         (start, end): (Option<Timestamp>, Option<Timestamp>),
         page: PageRequest,
     ) -> Result<Page<Line>, StoreError> {
         let events = EventFilter {
             victim: Some(victim),
-            pop: Some(pop.to_owned()),
+            pop: pop.map(str::to_owned),
             start,
             end,
             ..EventFilter::default()
         };
         let mitigations = MitigationFilter {
             victim: Some(victim),
-            pop: Some(pop.to_owned()),
+            pop: pop.map(str::to_owned),
             start,
             end,
             ..MitigationFilter::default()

@@ -3,12 +3,17 @@
 use crate::support::{Backend, Daemon, PATIENCE, Setup, wait_for};
 use anyhow::Context;
 use lab::routers::{Family, Kind, Router, RouterConfig, RouterRule};
-use prefixd_api::client::{Error, Feed, FeedItem, FeedOptions, MitigationQuery};
+use prefixd_api::client::{
+    Error, Feed, FeedItem, FeedOptions, GroupQuery, MitigationQuery, Page, ReportQuery,
+};
 use prefixd_api::event::EventAnswer;
 use prefixd_api::feed::FeedMessage;
+use prefixd_api::group::GroupState;
 use prefixd_api::mitigation::{Mitigation, MitigationStatus, WithdrawRequest};
+use prefixd_api::preview::PreviewOutcome;
 use prefixd_api::remote::{RemoteCommand, RemoteState};
 use prefixd_api::resource::SafelistRequest;
+use prefixd_api::series::{Metric, Span};
 use std::collections::BTreeSet;
 
 /// Room for five in all POPs together.
@@ -419,5 +424,129 @@ async fn a_withdrawal_at_another_pop_is_carried_out_by_the_owner() -> anyhow::Re
         Some("conflict.revision")
     );
     assert_eq!(victims(&fra.live().await?), named(&["203.0.113.22"]));
+    Ok(())
+}
+
+/// A POP asks for its part of the quota when something begins; until then all that is free could be had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preview_counts_with_what_is_free_in_all_pops() -> anyhow::Result<()> {
+    let Some([iad, fra]) = started(Some(SMALL), [&[], &[]]).await? else {
+        return Ok(());
+    };
+    let request = prefixd_api::mitigation::MitigationRequest {
+        victim_ip: "203.0.113.99".into(),
+        action: Some(prefixd_api::rule::ActionType::Police),
+        rate_bps: Some(prefixd_api::rate::BitsPerSecond(5_000_000)),
+        protocol: Some(17),
+        ttl_seconds: Some(600),
+        reason: "test".into(),
+        ..prefixd_api::mitigation::MitigationRequest::default()
+    };
+    for last in 10..15 {
+        let preview = iad.client.preview_mitigation(&request).await?;
+        assert_eq!(preview.outcome, PreviewOutcome::Created, "{:?}", preview.problem);
+        fra.ban(&format!("203.0.113.{last}"), 27015).await?;
+    }
+    wait_for("the preview knows that the others have it all", || async {
+        let preview = iad.client.preview_mitigation(&request).await?;
+        let code = preview.problem.map(|problem| problem.code);
+        Ok((code.as_deref() == Some("guardrail.quota_global")).then_some(()))
+    })
+    .await?;
+    let refused = iad
+        .client
+        .create_mitigation(&request)
+        .await
+        .err()
+        .context("as foreseen")?;
+    assert_eq!(refused.code(), Some("guardrail.quota_global"));
+    Ok(())
+}
+
+/// "What was here before?" has one answer, whichever POP is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_pop_knows_the_others_tell() -> anyhow::Result<()> {
+    let Some([iad, fra]) = started(None, [&[], &[]]).await? else {
+        return Ok(());
+    };
+    let victim = "203.0.113.20/32".parse()?;
+    let made = fra.ban("203.0.113.20", 27015).await?.mitigation_id;
+    let groups = async |pop: Option<&str>, state| {
+        let query = GroupQuery {
+            state,
+            pop: pop.map(str::to_owned),
+            ..GroupQuery::default()
+        };
+        anyhow::Ok(iad.client.groups(&query).await?.value.groups)
+    };
+    assert!(groups(None, None).await?.is_empty(), "its own");
+    for (pop, state) in [("all", None), ("fra1", None), ("fra1", Some(GroupState::Open))] {
+        let found = groups(Some(pop), state).await?;
+        let [one] = &found[..] else {
+            anyhow::bail!("{pop}: {found:?}")
+        };
+        assert_eq!((one.group.pop.as_str(), one.mitigation_id), ("fra1", made));
+    }
+    assert!(groups(Some("all"), Some(GroupState::Closed)).await?.is_empty());
+    let group = groups(Some("fra1"), None).await?[0].group.group_id;
+    assert_eq!(iad.client.group(group).await?.value.view.mitigation_id, made);
+
+    let of = async |pop: Option<&str>| {
+        let history = iad.client.history(victim, pop, &Page::default()).await?.value;
+        let pops: BTreeSet<String> = history.items.into_iter().map(|item| item.pop).collect();
+        anyhow::Ok((history.count, pops))
+    };
+    assert_eq!(of(None).await?, (2, ["fra1".to_owned()].into()));
+    assert_eq!(of(Some("iad1")).await?, (0, BTreeSet::new()));
+
+    for (query, pop, actions) in [
+        (
+            ReportQuery {
+                group_id: Some(group),
+                ..ReportQuery::default()
+            },
+            "fra1",
+            1,
+        ),
+        (
+            ReportQuery {
+                ip: Some(victim),
+                ..ReportQuery::default()
+            },
+            "fra1",
+            1,
+        ),
+        (
+            ReportQuery {
+                ip: Some(victim),
+                pop: Some("iad1".into()),
+                ..ReportQuery::default()
+            },
+            "iad1",
+            0,
+        ),
+    ] {
+        let report = iad.client.incident(&query).await?;
+        assert_eq!(
+            (report.pop.as_str(), report.actions.len()),
+            (pop, actions),
+            "{query:?}"
+        );
+        assert!(report.actions.iter().all(|action| action.pop == "fra1"));
+        assert_eq!(report.reports.len(), actions, "and what was reported");
+    }
+    for (pop, events) in [(None, 0), (Some("iad1"), 0), (Some("fra1"), 1), (Some("all"), 1)] {
+        let series = iad
+            .client
+            .timeseries(Metric::Events, Span::Hour, pop)
+            .await?
+            .value;
+        assert_eq!(series.points.iter().map(|point| point.count).sum::<u64>(), events);
+        let sources = iad.client.sources(pop).await?.value.sources;
+        assert_eq!(
+            sources.iter().map(|source| source.events_24h).sum::<u64>(),
+            events
+        );
+    }
     Ok(())
 }

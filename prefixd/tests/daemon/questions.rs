@@ -197,7 +197,7 @@ async fn groups_suppressions_journal_and_history_tell_one_story(store: Backend) 
     // What happened is in the graph at once, in the bucket that goes on.
     for (metric, number) in [(Metric::Events, 4), (Metric::Mitigations, 2)] {
         for span in Span::ALL {
-            let series = client.timeseries(metric, span).await?.value;
+            let series = client.timeseries(metric, span, None).await?.value;
             assert_eq!(series.points.len(), span.buckets() as usize);
             // A bucket may end while the test runs.
             let newest: u64 = series.points.iter().rev().take(2).map(|point| point.count).sum();
@@ -253,7 +253,10 @@ async fn groups_suppressions_journal_and_history_tell_one_story(store: Backend) 
     };
     let mut kinds = Vec::new();
     loop {
-        let history = client.history("203.0.113.10/32".parse()?, &page).await?.value;
+        let history = client
+            .history("203.0.113.10/32".parse()?, None, &page)
+            .await?
+            .value;
         assert_eq!(history.context.customer_name.as_deref(), Some("ACME Corp"));
         assert_eq!((history.ip.as_str(), history.context.live), ("203.0.113.10", 1));
         kinds.extend(history.items.iter().map(|item| item.kind));
@@ -265,7 +268,7 @@ async fn groups_suppressions_journal_and_history_tell_one_story(store: Backend) 
     let events = kinds.iter().filter(|kind| **kind == HistoryKind::Event).count();
     assert_eq!((events, kinds.len() - events), (4, 2));
     let prefix = client
-        .history("203.0.113.0/24".parse()?, &Page::default())
+        .history("203.0.113.0/24".parse()?, None, &Page::default())
         .await?
         .value;
     assert_eq!((prefix.count, prefix.next_cursor), (6, None));
@@ -446,7 +449,7 @@ async fn a_paused_source_is_not_acted_on_over_a_restart_too(store: Backend) -> a
         notes.iter().any(|note| note.contains("fastnetmon is paused by")),
         "{notes:?}"
     );
-    let sources = daemon.client.sources().await?.value.sources;
+    let sources = daemon.client.sources(None).await?.value.sources;
     let told: Vec<_> = sources
         .iter()
         .map(|source| {

@@ -72,7 +72,7 @@ async fn a_suppressed_prefix_stays_so_over_a_restart_until_somebody_ends_it(
     assert_eq!(daemon.live().await?.len(), 1);
     let history = daemon
         .client
-        .history("203.0.113.21/32".parse()?, &Page::default())
+        .history("203.0.113.21/32".parse()?, None, &Page::default())
         .await?;
     assert_eq!(history.value.context.wide_suppressions.len(), 2);
     daemon.client.end_suppression(net).await?;

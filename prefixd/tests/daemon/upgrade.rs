@@ -93,7 +93,7 @@ async fn a_database_of_the_first_slice_is_taken_over() -> anyhow::Result<()> {
     }
     let history = daemon
         .client
-        .history("203.0.113.30/32".parse()?, &Page::default())
+        .history("203.0.113.30/32".parse()?, None, &Page::default())
         .await?
         .value;
     assert!(!history.items.is_empty(), "{history:?}");

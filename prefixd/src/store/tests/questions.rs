@@ -180,30 +180,48 @@ async fn groups_page_and_filter(place: Place) {
     let expected: Vec<_> = attacks.iter().rev().map(|attack| attack.group.group_id).collect();
 
     let filter = GroupFilter::default();
-    let (all, next) = place.store.list_groups(POP, &filter, None, 9).await.unwrap();
+    let (all, next) = place
+        .store
+        .list_groups(Some(POP), &filter, None, 9)
+        .await
+        .unwrap();
     assert_eq!((ids(&all), next), (expected.clone(), None));
     assert!(
         place
             .store
-            .list_groups("fra1", &filter, None, 9)
+            .list_groups(Some("fra1"), &filter, None, 9)
             .await
             .unwrap()
             .0
             .is_empty()
     );
-    let (first, next) = place.store.list_groups(POP, &filter, None, 2).await.unwrap();
+    let (first, next) = place
+        .store
+        .list_groups(Some(POP), &filter, None, 2)
+        .await
+        .unwrap();
     assert_eq!((ids(&first), next), (expected[..2].to_vec(), Some(expected[1])));
-    let (rest, next) = place.store.list_groups(POP, &filter, next, 2).await.unwrap();
+    let (rest, next) = place
+        .store
+        .list_groups(Some(POP), &filter, next, 2)
+        .await
+        .unwrap();
     assert_eq!((ids(&rest), next), (expected[2..].to_vec(), None));
 
-    let found =
-        async |filter: GroupFilter| ids(&place.store.list_groups(POP, &filter, None, 9).await.unwrap().0);
+    let found = async |filter: GroupFilter| {
+        ids(&place
+            .store
+            .list_groups(Some(POP), &filter, None, 9)
+            .await
+            .unwrap()
+            .0)
+    };
     let of = |change: fn(&mut GroupFilter)| {
         let mut filter = GroupFilter::default();
         change(&mut filter);
         filter
     };
-    assert_eq!(found(of(|f| f.closed = true)).await, [closed.group_id]);
+    assert_eq!(found(of(|f| f.closed = Some(true))).await, [closed.group_id]);
     assert_eq!(
         found(of(|f| f.vector = Some("udp_flood".into()))).await,
         [expected[0], expected[2]]
@@ -254,7 +272,7 @@ async fn a_history_has_both_without_gaps(place: Place) {
             let page = PageRequest { cursor, limit };
             let page = place
                 .store
-                .history(POP, prefix.parse().unwrap(), (start, end), page)
+                .history(Some(POP), prefix.parse().unwrap(), (start, end), page)
                 .await
                 .unwrap();
             assert!(page.items.len() <= usize::from(limit));
