@@ -15,7 +15,7 @@ use crate::shared::lock;
 /// What a group of neighbours has found out. Each of them remembers it, because any of them may leave.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RememberedKinds {
-    /// The group, as in [`crate::CanaryConfig`]. What another group found out counts for nothing.
+    /// The group, as in [`crate::CanaryConfig`]. Of another group only what was kept counts.
     pub group: Arc<str>,
     /// Kinds that one of them has kept for long enough.
     pub kept: Vec<Shape>,
@@ -85,15 +85,18 @@ impl Seat {
     }
 
     /// Goes on from what a process before this one had found out, before the first session. What one of them remembers as
-    /// kept is kept, and nobody tries for the group who is not in it.
+    /// kept is kept, also where its profile was another then, and nobody tries for the group who is not in it.
     pub(crate) fn restore(&self, remembered: RememberedKinds, now: Instant) {
-        if remembered.group != self.canary.group {
-            return;
-        }
         let mut state = lock(&self.canary.state);
+        // Of another group as well: what this neighbour was told is known, and nothing else of what is desired.
         state.restored = true;
         let kept = remembered.kept.into_iter().map(|kind| (kind, Kind::Kept));
         state.kinds.extend(kept);
+        if remembered.group != self.canary.group {
+            // What was being tried there is tried anew here.
+            state.changed();
+            return;
+        }
         for TriedKind { kind, first, told } in remembered.tried {
             if state.members.contains_key(&first) {
                 state.kinds.entry(kind).or_insert(Kind::Tried {

@@ -190,18 +190,33 @@ fn a_restart_tells_the_others_neither_what_is_tried_nor_what_cost_a_session_nor_
 }
 
 #[test]
-fn what_is_desired_at_a_start_is_known_if_nothing_is_remembered_of_this_group() {
+fn what_is_desired_at_a_start_is_known_if_nothing_is_remembered() {
     let now = Instant::now();
-    let canary = Canary::new(&config(WAIT));
-    let seat = canary.join(&"a".into(), Weak::new(), now);
-    let other = Canary::new(&CanaryConfig {
+    let seat = || Canary::new(&config(WAIT)).join(&"a".into(), Weak::new(), now);
+    let fresh = seat();
+    fresh.known_before([kind(1)].into_iter());
+    assert_eq!(fresh.remembered().kept, [kind(1)]);
+    // With another profile then: what it kept is known, and what was being tried or parked there is not.
+    let elsewhere = RememberedKinds {
         group: "other".into(),
-        wait: WAIT,
-    });
-    let other = other.join(&"a".into(), Weak::new(), now);
-    seat.restore(other.remembered(), now);
+        kept: vec![kind(1)],
+        tried: vec![TriedKind {
+            kind: kind(2),
+            first: "a".into(),
+            told: true,
+        }],
+        parked: vec![(key(3), "a".into())],
+    };
+    let moved = seat();
+    moved.restore(elsewhere, now);
+    moved.known_before([kind(1), kind(2), kind(4)].into_iter());
+    let known = moved.remembered();
+    assert_eq!(
+        (known.kept, known.tried, known.parked),
+        (vec![kind(1)], vec![], vec![])
+    );
+    let seat = seat();
     seat.known_before([kind(1)].into_iter());
-    assert_eq!(seat.remembered().kept, [kind(1)]);
     // Of somebody who is not in the group nothing can be waited for.
     let stranger = |n| TriedKind {
         kind: kind(n),
