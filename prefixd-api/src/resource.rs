@@ -1,5 +1,6 @@
 //! The remaining bodies: safelist, peers, stats, health.
 
+use crate::ids::MitigationId;
 use crate::mitigation::Severity;
 use crate::peer::{PeerDisabled, PeerWriting};
 use crate::rule::ActionType;
@@ -293,6 +294,8 @@ pub enum AnnouncementState {
     Refused,
     /// Written to a route reflector; which of its clients have it is not known.
     Reflected,
+    /// It is not sent, because a stricter rule there takes all that it takes; `shadowed_by` names it.
+    Covered,
 }
 
 impl AnnouncementState {
@@ -309,6 +312,7 @@ impl AnnouncementState {
             Self::Quarantined => "quarantined",
             Self::Refused => "refused",
             Self::Reflected => "reflected",
+            Self::Covered => "covered",
         }
     }
 }
@@ -376,6 +380,25 @@ pub struct Announcement {
     /// What to know of it although it is sent: what was widened, or what the router does not do with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+    /// Other rules of the victim there that match some of the same packets, in the order in which a router asks them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overlaps: Vec<Overlap>,
+    /// Those of them that keep this one from doing anything: each is asked first and takes all that this one takes. Of one that
+    /// is `covered`: the stricter rule.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadowed_by: Vec<Overlap>,
+}
+
+/// A rule beside another at a neighbour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Overlap {
+    /// Whose it is.
+    pub mitigation_id: MitigationId,
+    /// The rule as it is sent, as one line.
+    pub rule: String,
+    /// Whether a router asks it before the other (RFC 8955 section 5.1): what both match, it decides.
+    pub comes_first: bool,
 }
 
 const fn one() -> u32 {

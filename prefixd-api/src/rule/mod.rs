@@ -5,6 +5,7 @@
 
 mod action;
 mod bits;
+mod overlap;
 mod ranges;
 pub mod render;
 mod request;

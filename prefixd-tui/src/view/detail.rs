@@ -245,6 +245,7 @@ fn neighbours(announcements: &[Announcement], width: u16) -> Vec<Line> {
             AnnouncementState::Probation => ("on probation: sent after the others", Meaning::Warn),
             AnnouncementState::Quarantined => ("QUARANTINED: it ended the session", Meaning::Down),
             AnnouncementState::OverBudget => ("OVER BUDGET: not sent", Meaning::Down),
+            AnnouncementState::Covered => ("covered by a stricter rule: not sent", Meaning::Ok),
         };
         let name = if last == Some(&announcement.neighbor) {
             ""
@@ -269,10 +270,22 @@ fn neighbours(announcements: &[Announcement], width: u16) -> Vec<Line> {
                 .map(|text| line(Meaning::Low, format!("  {text}"))),
         );
         if let Some(reason) = &announcement.reason {
-            lines.extend(wrapped(&format!("  {reason}"), width, Meaning::Down));
+            let meaning = match announcement.state {
+                AnnouncementState::Covered => Meaning::Low,
+                _ => Meaning::Down,
+            };
+            lines.extend(wrapped(&format!("  {reason}"), width, meaning));
         }
         if let Some(warning) = &announcement.warning {
             lines.extend(wrapped(&format!("  {warning}"), width, Meaning::Warn));
+        }
+        for other in &announcement.overlaps {
+            let order = if other.comes_first { "before" } else { "after" };
+            let id = short_id(other.mitigation_id);
+            let shadows = announcement.shadowed_by.contains(other);
+            let shadows = if shadows { "; this one does nothing" } else { "" };
+            let beside = format!("  overlaps {id}, asked {order} it{shadows}: {}", other.rule);
+            lines.extend(wrapped(&beside, width, Meaning::Low));
         }
     }
     lines

@@ -1,14 +1,16 @@
 //! Each rule of a mitigation at each neighbour, in the words of the API.
 
+use super::beside::{Beside, Inside, Reach, View};
 use super::fit::{Fitted, Form, Part};
-use super::groups::{Compiled, compile};
+use super::groups::{Compiled, Group, compile};
 use super::peers::state_of;
-use super::{Announcer, Neighbor, compile as wire, is_announced};
+use super::{Announcer, Neighbor, beside, compile as wire, is_announced};
+use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
 use prefixd_api::resource::{Announcement, AnnouncementForm, AnnouncementState};
 use prefixd_api::rule::{Action, Rule};
-use prefixd_bgp::Delivery;
 use prefixd_bgp::flowspec::NlriKey;
+use prefixd_bgp::{Delivery, Speaker};
 use std::sync::Arc;
 
 /// A state and why.
@@ -26,19 +28,101 @@ impl From<&Form> for AnnouncementForm {
     }
 }
 
+/// What a neighbour gets of a mitigation.
+pub(super) struct AtNeighbor {
+    pub(super) neighbor: Neighbor,
+    pub(super) compiled: Arc<Compiled>,
+    around: Around,
+}
+
+/// What is there now.
+#[derive(Default)]
+struct Around {
+    /// What is sent of others of the victim.
+    others: Vec<(MitigationId, Arc<Compiled>)>,
+    /// What of each of them, and of the mitigation, is inside a stricter rule.
+    insides: Vec<(MitigationId, Arc<[Inside]>)>,
+    /// As what the mitigation is sent.
+    has: Vec<NlriKey>,
+    /// The neighbours that share the table.
+    members: Vec<Arc<str>>,
+}
+
+impl Around {
+    fn of(group: &Group, id: MitigationId, beside: &[MitigationId]) -> Self {
+        let others = beside.iter().filter_map(|other| {
+            let compiled = group.compiled(*other)?;
+            Some((*other, Arc::clone(compiled)))
+        });
+        let all = std::iter::once(&id).chain(beside);
+        let insides = all.filter_map(|of| Some((*of, Arc::clone(group.inside(*of)?))));
+        Self {
+            others: others.collect(),
+            insides: insides.collect(),
+            has: group.table.keys_of(id).to_vec(),
+            members: group.members.clone(),
+        }
+    }
+}
+
+impl AtNeighbor {
+    /// All rules of the victim there; `own` says how far those of the mitigation would have come, where that is foreseen.
+    pub(super) fn side_by_side(
+        &self,
+        mitigation: MitigationId,
+        speaker: &Speaker,
+        own: impl Fn(&NlriKey) -> Option<Reach>,
+    ) -> Vec<Beside<'_>> {
+        let all = std::iter::once((mitigation, &self.compiled));
+        let others = self.around.others.iter().map(|(id, compiled)| (*id, compiled));
+        let reach = |of: MitigationId, key: &NlriKey| {
+            let foreseen = (of == mitigation).then(|| own(key)).flatten();
+            foreseen.unwrap_or_else(|| Reach::of(speaker, &self.around.members, key))
+        };
+        beside::all(all.chain(others), reach)
+    }
+
+    /// Whether it is sent this of the mitigation now.
+    pub(super) fn has(&self, key: &NlriKey) -> bool {
+        self.around.has.contains(key)
+    }
+
+    /// A part that is kept back here, and for what.
+    fn kept(&self, mitigation: MitigationId, part: &Part) -> Option<&Inside> {
+        let (_, inside) = self.around.insides.iter().find(|(of, _)| *of == mitigation)?;
+        let key = part.canonical.key();
+        inside.iter().find(|one| !one.is_sent && one.key == *key)
+    }
+
+    /// How a part of the mitigation stands among all of the victim.
+    fn look(&self, mitigation: MitigationId, part: &Part, all: &[Beside<'_>]) -> View {
+        let kept = self.kept(mitigation, part);
+        let kept_by = kept.and_then(|kept| all.iter().find(|one| one.is_for(kept)));
+        let is_sent = |one: &Beside<'_>, part: &Part| self.kept(one.mitigation, part).is_none();
+        beside::view(mitigation, part, kept_by, all, is_sent)
+    }
+}
+
 impl Announcer {
-    /// Each rule of a mitigation at each neighbour.
+    /// Each rule of a mitigation at each neighbour, among those of others of its victim.
     #[must_use]
-    pub fn announcements(&self, mitigation: &Mitigation) -> Vec<Announcement> {
-        let neighbors = self.compiled(mitigation);
+    pub fn announcements<'s>(
+        &self,
+        mitigation: &Mitigation,
+        beside: impl IntoIterator<Item = &'s Arc<Mitigation>>,
+    ) -> Vec<Announcement> {
+        let beside: Vec<MitigationId> = beside.into_iter().map(|other| other.mitigation_id).collect();
+        let neighbors = self.at_neighbors(mitigation, &beside);
         let is_live = is_announced(mitigation);
         let stopped = self.stopped_neighbors();
         let mut announcements = Vec::new();
         for (index, rule) in mitigation.rules.iter().enumerate() {
-            for (neighbor, compiled) in &neighbors {
-                let Some(fitted) = compiled.fitted.get(index) else {
+            for at in &neighbors {
+                let neighbor = &at.neighbor;
+                let Some(fitted) = at.compiled.fitted.get(index) else {
                     continue;
                 };
+                let all = at.side_by_side(mitigation.mitigation_id, &self.speaker, |_| None);
                 let standing = |key: &NlriKey| {
                     if !neighbor.enforce {
                         return is_live.then(not_enforced);
@@ -49,41 +133,43 @@ impl Announcer {
                         None => why(),
                     }
                 };
+                let look = |part: &Part| at.look(mitigation.mitigation_id, part, &all);
                 if is_live || !matches!(fitted.form, Form::Refused(_)) {
                     let announced = |key: &NlriKey| {
                         let (desired, ..) = self.explain(&neighbor.name, key);
                         let desired = desired.filter(|_| is_live && neighbor.enforce)?;
                         Some((desired.action, desired.sample))
                     };
-                    announcements.extend(told(neighbor, rule, fitted, standing, announced));
+                    let lines = told(neighbor, rule, fitted, is_live, look, standing, announced);
+                    announcements.extend(lines);
                 }
             }
         }
         announcements
     }
 
-    /// What each neighbour gets of a mitigation, in the order of the configuration.
-    pub(super) fn compiled(&self, mitigation: &Mitigation) -> Vec<(Neighbor, Arc<Compiled>)> {
-        let (neighbors, policy) = {
-            let inner = self.inner();
-            let known = |neighbor: &Neighbor| {
-                let group = inner.group_of(&neighbor.name)?;
-                let compiled = group.compiled(mitigation.mitigation_id)?;
-                compiled.is_of(mitigation).then(|| Arc::clone(compiled))
-            };
-            let neighbors: Vec<_> = inner
-                .neighbors
-                .iter()
-                .map(|neighbor| (neighbor.clone(), known(neighbor)))
-                .collect();
-            (neighbors, Arc::clone(&inner.policy))
+    /// What each neighbour gets of a mitigation and of these others, in the order of the configuration.
+    pub(super) fn at_neighbors(&self, mitigation: &Mitigation, beside: &[MitigationId]) -> Vec<AtNeighbor> {
+        let inner = self.inner();
+        let policy = Arc::clone(&inner.policy);
+        let id = mitigation.mitigation_id;
+        let known = |neighbor: &Neighbor| {
+            let group = inner.group_of(&neighbor.name);
+            let compiled = group.and_then(|group| group.compiled(id));
+            let compiled = compiled
+                .filter(|compiled| compiled.is_of(mitigation))
+                .map(Arc::clone);
+            let around = group.map(|group| Around::of(group, id, beside));
+            (neighbor.clone(), compiled, around.unwrap_or_default())
         };
+        let neighbors: Vec<_> = inner.neighbors.iter().map(known).collect();
+        drop(inner);
         neighbors
             .into_iter()
-            .map(|(neighbor, known)| {
-                let compiled =
-                    known.unwrap_or_else(|| Arc::new(compile(mitigation, &policy, &neighbor.plan)));
-                (neighbor, compiled)
+            .map(|(neighbor, known, around)| AtNeighbor {
+                compiled: known.unwrap_or_else(|| Arc::new(compile(mitigation, &policy, &neighbor.plan))),
+                neighbor,
+                around,
             })
             .collect()
     }
@@ -109,6 +195,11 @@ pub(super) fn dry_run() -> Standing {
     )
 }
 
+fn covered(by: String) -> Standing {
+    let why = format!("{by} is stricter and takes all of it: it is sent when that one ends");
+    (AnnouncementState::Covered, Some(why))
+}
+
 pub(super) fn not_enforced() -> Standing {
     (
         AnnouncementState::Refused,
@@ -122,6 +213,8 @@ pub(super) fn told(
     neighbor: &Neighbor,
     rule: &Rule,
     fitted: &Fitted,
+    goes_out: bool,
+    look: impl Fn(&Part) -> View,
     standing: impl Fn(&NlriKey) -> Option<Standing>,
     announced: impl Fn(&NlriKey) -> Option<(Action, bool)>,
 ) -> Vec<Announcement> {
@@ -136,6 +229,8 @@ pub(super) fn told(
         state: AnnouncementState::Refused,
         reason: None,
         warning: fitted.warning.clone(),
+        overlaps: Vec::new(),
+        shadowed_by: Vec::new(),
     };
     if let Form::Refused(unfit) = &fitted.form {
         let canonical = wire::of(rule).ok();
@@ -149,15 +244,19 @@ pub(super) fn told(
     let mut lines = Vec::new();
     for (number, part) in (1..).zip(&fitted.parts) {
         let key = part.canonical.key();
-        if let Some((state, reason)) = standing(key) {
+        let view = look(part);
+        let covered = view.kept_by.filter(|_| goes_out).map(covered);
+        if let Some((state, reason)) = covered.or_else(|| standing(key)) {
             lines.push(Announcement {
+                overlaps: view.overlaps,
+                shadowed_by: view.shadowed_by,
                 rule: part.rule.to_string(),
                 part: number,
                 parts,
                 nlri: Some(key.to_string()),
                 state,
                 reason,
-                warning: warning(part, fitted, announced(key)),
+                warning: warning(part, fitted, announced(key)).or(view.warning),
                 ..whole.clone()
             });
         }

@@ -9,7 +9,7 @@ use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::flowspec::NlriKey;
-use prefixd_bgp::{Change, Route, Target};
+use prefixd_bgp::{Change, Route, Speaker, Target};
 use std::collections::{HashSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -92,7 +92,7 @@ impl Announcer {
         let now = self.clock.now();
         match &mut sweep.stage {
             Stage::Mitigations(done) => {
-                *done = inner.align_tables(state, *done, now);
+                *done = inner.align_tables(state, &self.speaker, *done, now);
                 if done.is_none() {
                     inner.leaving.forget(now);
                     let next = inner.neighbors.iter().map(|known| Arc::clone(&known.name));
@@ -286,6 +286,7 @@ impl Inner {
     fn align_tables(
         &mut self,
         state: &State,
+        speaker: &Speaker,
         after: Option<MitigationId>,
         now: Timestamp,
     ) -> Option<MitigationId> {
@@ -309,7 +310,7 @@ impl Inner {
         }
         for mitigation in next {
             if self.announces(mitigation) {
-                self.set(mitigation, now);
+                self.set(state, speaker, mitigation, now);
             }
         }
         upto

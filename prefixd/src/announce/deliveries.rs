@@ -21,7 +21,7 @@ pub(super) struct Holding {
 impl Inner {
     pub(super) fn holdings(&self, id: MitigationId) -> Vec<Holding> {
         let of = |group: &Group| {
-            let keys: Arc<[NlriKey]> = group.table.keys_of(id).into();
+            let keys: Arc<[NlriKey]> = group.keys_for(id).into();
             let whole = group.compiled(id).is_none_or(|compiled| compiled.is_whole());
             let members = group.members.clone().into_iter();
             members.map(move |neighbor| Holding {

@@ -1,12 +1,16 @@
 //! What each neighbour would get of a mitigation that does not exist yet, or not in this form.
 
-use super::announcements::{Standing, dry_run, not_enforced, told};
-use super::groups::{Compiled, Group, priority};
+use super::announcements::{AtNeighbor, Standing, dry_run, not_enforced, told};
+use super::beside::Reach;
+use super::fit::Part;
+use super::groups::{Group, priority};
 use super::peers::{state, state_of};
-use super::{Announcer, Neighbor, is_announced};
+use super::table::Wanted;
+use super::{Announcer, Neighbor, beside, is_announced};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
 use prefixd_api::preview::{Budget, NeighborPreview};
+use prefixd_api::resource::AnnouncementState;
 use prefixd_api::rule::Action;
 use prefixd_bgp::flowspec::NlriKey;
 use prefixd_bgp::{PeerStatus, WhatIf};
@@ -23,25 +27,47 @@ struct Outlook {
     displaces: Vec<MitigationId>,
 }
 
+/// How far a rule would come, by how it would stand.
+fn reach_of((state, why): &Standing) -> Reach {
+    match state {
+        AnnouncementState::Advertised | AnnouncementState::Reflected | AnnouncementState::SessionDown => {
+            Reach::There
+        }
+        // One that waits for another neighbour says so.
+        AnnouncementState::Queued if why.is_none() => Reach::Coming,
+        _ => Reach::KeptAway,
+    }
+}
+
 impl Announcer {
-    /// See the module; those in `ending` would end by the same decision.
+    /// See the module; those in `ending` would end by the same decision, and others of the victim go on beside it.
     #[must_use]
-    pub fn foresee(&self, mitigation: &Mitigation, ending: &[MitigationId]) -> Vec<NeighborPreview> {
+    pub fn foresee<'s>(
+        &self,
+        mitigation: &Mitigation,
+        ending: &[MitigationId],
+        beside: impl IntoIterator<Item = &'s Arc<Mitigation>>,
+    ) -> Vec<NeighborPreview> {
+        let id = mitigation.mitigation_id;
         let is_live = is_announced(mitigation);
-        let compiled = self.compiled(mitigation);
+        let others = beside.into_iter().map(|other| other.mitigation_id);
+        let others: Vec<MitigationId> = others.filter(|other| !ending.contains(other)).collect();
         let statuses = self.speaker.peers();
         let stopped = self.stopped_neighbors();
-        let foresee = |(neighbor, compiled): (Neighbor, Arc<Compiled>)| {
+        let foresee = |at: AtNeighbor| {
+            let all = at.side_by_side(id, &self.speaker, |_| Some(Reach::Coming));
+            let (neighbor, compiled) = (&at.neighbor, &at.compiled);
             let status = statuses.iter().find(|status| status.name == neighbor.name)?;
             let stopped = stopped.get(&neighbor.name);
             let goes_out = is_live && neighbor.enforce && stopped.is_none();
-            let outlook = self.outlook(
-                &neighbor,
-                status,
-                mitigation,
-                goes_out.then_some(&*compiled),
-                ending,
-            );
+            let mut wanted = Vec::new();
+            if goes_out {
+                wanted = compiled.wanted(priority(mitigation));
+                let inside = beside::insides(compiled, &all, |key| at.has(key));
+                let is_kept = |key: &NlriKey| inside.iter().any(|one| !one.is_sent && one.key == *key);
+                wanted.retain(|one| !is_kept(one.rule.key()));
+            }
+            let outlook = self.outlook(neighbor, status, mitigation, wanted, ending);
             let first = |key: &NlriKey| {
                 Some(match (outlook.standings.get(key), stopped) {
                     (Some(standing), _) => standing.clone(),
@@ -56,8 +82,17 @@ impl Announcer {
             };
             let rules = mitigation.rules.iter().zip(&compiled.fitted);
             let announced = |key: &NlriKey| outlook.announced.get(key).copied();
-            let announcements =
-                rules.flat_map(|(rule, fitted)| told(&neighbor, rule, fitted, first, announced));
+            let reach = |key: &NlriKey| outlook.standings.get(key).map(reach_of);
+            // As it is when the router has been told all of it.
+            let all = at.side_by_side(id, &self.speaker, reach);
+            let kept = |part: &Part| beside::keeps_back(part, &all, Reach::Coming).copied();
+            let look = |part: &Part| {
+                beside::view(id, part, kept(part).as_ref(), &all, |_, other| {
+                    kept(other).is_none()
+                })
+            };
+            let announcements = rules
+                .flat_map(|(rule, fitted)| told(neighbor, rule, fitted, goes_out, look, first, announced));
             Some(NeighborPreview {
                 neighbor: neighbor.name.to_string(),
                 session: state(status),
@@ -66,7 +101,8 @@ impl Announcer {
                 displaces: outlook.displaces,
             })
         };
-        compiled.into_iter().filter_map(foresee).collect()
+        let neighbors = self.at_neighbors(mitigation, &others);
+        neighbors.into_iter().filter_map(foresee).collect()
     }
 
     fn outlook(
@@ -74,7 +110,7 @@ impl Announcer {
         neighbor: &Neighbor,
         status: &PeerStatus,
         mitigation: &Mitigation,
-        wanted: Option<&Compiled>,
+        wanted: Vec<Wanted>,
         ending: &[MitigationId],
     ) -> Outlook {
         let max = status
@@ -94,15 +130,13 @@ impl Announcer {
         let id = mitigation.mitigation_id;
         let mut gone = vec![id];
         gone.extend_from_slice(ending);
-        let parts = wanted.into_iter().flat_map(Compiled::parts);
-        let keys: HashSet<&NlriKey> = parts.map(|part| part.canonical.key()).collect();
+        let keys: HashSet<&NlriKey> = wanted.iter().map(|one| one.rule.key()).collect();
         let budget = Budget {
             max,
             used: group.table.len() as u64,
             after: group.table.len_with(&gone, &keys) as u64,
         };
-        let all_want = wanted.map(|compiled| compiled.wanted(priority(mitigation)));
-        let all_want = all_want.unwrap_or_default().into_iter().filter_map(|one| {
+        let all_want = wanted.iter().cloned().filter_map(|one| {
             let key = one.rule.key().clone();
             let desired = group.table.foresee(one, id, mitigation.expires_at, ending)?;
             Some((key, (desired.action, desired.sample)))
@@ -135,12 +169,11 @@ impl Announcer {
         &self,
         group: &Group,
         mitigation: &Mitigation,
-        wanted: Option<&Compiled>,
+        wanted: Vec<Wanted>,
         ending: &[MitigationId],
     ) -> WhatIf {
         let (table, id) = (&group.table, mitigation.mitigation_id);
-        let wanted = wanted.map(|compiled| compiled.wanted(priority(mitigation)));
-        let wanted = wanted.unwrap_or_default().into_iter();
+        let wanted = wanted.into_iter();
         let desired = wanted.filter_map(|one| table.foresee(one, id, mitigation.expires_at, ending));
         let announced: Vec<_> = desired.filter_map(|desired| self.route(&desired)).collect();
         let stays = |key: &NlriKey| announced.iter().any(|route| route.rule.key() == key);

@@ -3,21 +3,26 @@
 //! A mitigation is compiled once for each group, not once for each neighbour, and again only when its rules or the
 //! configuration change.
 
+use super::beside::{Inside, Reach};
 use super::fit::{self, Context, Fitted, Form, Part, SharedRule, fit};
 use super::plan::NeighborPlan;
 use super::table::{Step, Table, Wanted};
-use super::{Neighbor, OVERLAP};
+use super::{Neighbor, OVERLAP, beside};
 use crate::policy::{Policy, covers, is_pinned, is_same_but_ports};
 use prefixd_api::control::{Stop, Stopped};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Mitigation, Severity};
 use prefixd_api::rule::{Action, ActionType, Ranges, Rule};
 use prefixd_api::time::Timestamp;
-use prefixd_bgp::Priority;
 use prefixd_bgp::flowspec::NlriKey;
+use prefixd_bgp::{Priority, Speaker};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use tracing::warn;
+
+/// Mitigations inside stricter rules that are looked at in a second: a look asks the speaker for each neighbour.
+const LOOKED_AT_ONCE: usize = 500;
 
 /// What becomes of one part of a mitigation that has changed, at a neighbour that is told nothing new.
 enum Kept {
@@ -76,6 +81,10 @@ pub(super) struct Group {
     /// What they should hold.
     pub(super) table: Table,
     compiled: HashMap<MitigationId, Arc<Compiled>>,
+    /// What stricter rules take as well, of the few mitigations that have such parts.
+    inside: BTreeMap<MitigationId, Arc<[Inside]>>,
+    /// Up to which of them was looked at last.
+    looked_at: Option<MitigationId>,
     /// Since when its one neighbour is told nothing new.
     held_since: Option<Timestamp>,
 }
@@ -137,6 +146,35 @@ pub(super) fn priority(mitigation: &Mitigation) -> Priority {
     Priority::new(severity + if is_pinned(mitigation) { OPERATOR } else { 0 })
 }
 
+#[cfg(test)]
+impl Compiled {
+    /// One rule that is sent as it is.
+    pub(super) fn exact(rule: Rule, part: Part) -> Self {
+        Self {
+            rules: Arc::new([rule]),
+            allow_rtbh: false,
+            fitted: vec![Fitted {
+                form: Form::Exact,
+                parts: vec![part],
+                warning: None,
+            }],
+        }
+    }
+
+    /// One rule that is not sent.
+    pub(super) fn refused(rule: Rule) -> Self {
+        Self {
+            rules: Arc::new([rule]),
+            allow_rtbh: false,
+            fitted: vec![Fitted {
+                form: Form::Refused(super::fit::Unfit::NoForm(String::new())),
+                parts: Vec::new(),
+                warning: None,
+            }],
+        }
+    }
+}
+
 impl Compiled {
     /// Whether this is what the mitigation wants now.
     pub(super) fn is_of(&self, mitigation: &Mitigation) -> bool {
@@ -182,6 +220,11 @@ impl Compiled {
             allow_rtbh: self.allow_rtbh,
             fitted,
         })
+    }
+
+    /// Each of its rules, and what is sent of it.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&Rule, &Fitted)> {
+        self.rules.iter().zip(&self.fitted)
     }
 
     /// Everything that is sent.
@@ -260,11 +303,12 @@ impl Group {
         groups
     }
 
-    /// The mitigation wants its rules here until `end`.
+    /// The mitigation wants its rules here until `end`, beside others of its victim.
     pub(super) fn set(
         &mut self,
         mitigation: &Mitigation,
-        policy: &Policy,
+        beside: &[&Arc<Mitigation>],
+        (policy, speaker): (&Policy, &Speaker),
         end: Timestamp,
         now: Timestamp,
     ) -> Vec<Step> {
@@ -292,12 +336,104 @@ impl Group {
             }
         };
         let overlap_until = now.saturating_add(OVERLAP);
-        self.table
-            .set(id, &compiled.wanted(priority(mitigation)), end, overlap_until)
+        let mut wanted = compiled.wanted(priority(mitigation));
+        self.keep_back(id, &compiled, beside, (policy, speaker), &mut wanted);
+        self.table.set(id, &wanted, end, overlap_until)
+    }
+
+    /// Takes out of what is wanted what a stricter rule takes as well.
+    fn keep_back(
+        &mut self,
+        id: MitigationId,
+        compiled: &Arc<Compiled>,
+        beside: &[&Arc<Mitigation>],
+        (policy, speaker): (&Policy, &Speaker),
+        wanted: &mut Vec<Wanted>,
+    ) {
+        let before = self.inside.remove(&id);
+        if self.held_since.is_some()
+            && let Some(has) = self.table.wanted_by(id)
+        {
+            // Nothing comes out in place of what ends, and nothing goes for what others do there.
+            wanted.retain(|one| has.contains(one.rule.key()));
+            let goes_on = |one: &&Inside| beside.iter().any(|other| other.mitigation_id == one.by);
+            let before = before.iter().flat_map(|all| all.iter());
+            let inside: Vec<Inside> = before.filter(goes_on).cloned().collect();
+            if !inside.is_empty() {
+                self.inside.insert(id, inside.into());
+            }
+            return;
+        }
+        if beside.is_empty() {
+            return;
+        }
+        for other in beside {
+            if self.held_since.is_none() && !self.is_compiled(other) {
+                let compiled = Arc::new(compile(other, policy, &self.plan));
+                self.say_what_differs(other.mitigation_id, &compiled);
+                self.compiled.insert(other.mitigation_id, compiled);
+            }
+        }
+        let others = beside.iter().map(|other| other.mitigation_id);
+        let others = others.filter_map(|other| Some((other, self.compiled.get(&other)?)));
+        let reach = |_, key: &NlriKey| Reach::of(speaker, &self.members, key);
+        let all = beside::all(std::iter::once((id, compiled)).chain(others), reach);
+        let has = self.table.keys_of(id);
+        let inside = beside::insides(compiled, &all, |key| has.contains(key));
+        let is_kept = |key: &NlriKey| inside.iter().any(|one| !one.is_sent && one.key == *key);
+        wanted.retain(|one| !is_kept(one.rule.key()));
+        if !inside.is_empty() {
+            self.inside.insert(id, inside.into());
+        }
+    }
+
+    /// The next of those inside a stricter rule, where that rule is there by now, or is kept from a router by now.
+    pub(super) fn next_due(&mut self, speaker: &Speaker) -> Vec<MitigationId> {
+        if self.inside.is_empty() || self.held_since.is_some() {
+            return Vec::new();
+        }
+        let from = self.looked_at.map_or(Bound::Unbounded, Bound::Excluded);
+        let reach = |key: &NlriKey| Reach::of(speaker, &self.members, key);
+        let (mut seen, mut last, mut due) = (0, None, Vec::new());
+        for (id, inside) in self.inside.range((from, Bound::Unbounded)).take(LOOKED_AT_ONCE) {
+            (seen, last) = (seen + 1, Some(*id));
+            if inside.iter().any(|one| one.is_due(reach)) {
+                due.push(*id);
+            }
+        }
+        self.looked_at = last.filter(|_| seen == LOOKED_AT_ONCE);
+        due
+    }
+
+    /// What of a mitigation a stricter rule takes as well.
+    pub(super) fn inside(&self, id: MitigationId) -> Option<&Arc<[Inside]>> {
+        self.inside.get(&id)
+    }
+
+    /// Whether it is known here as it is now, so that nothing beside it may stand otherwise than before.
+    pub(super) fn is_known(&self, mitigation: &Mitigation) -> bool {
+        // A neighbour that is held has what it had.
+        self.held_since.is_some() || self.is_compiled(mitigation)
+    }
+
+    /// Whether what is compiled of it here is what it wants now.
+    fn is_compiled(&self, mitigation: &Mitigation) -> bool {
+        let compiled = self.compiled.get(&mitigation.mitigation_id);
+        compiled.is_some_and(|compiled| compiled.is_of(mitigation))
+    }
+
+    /// The keys that a neighbour should hold for a mitigation: its own, and those of stricter rules that take what is kept back.
+    pub(super) fn keys_for(&self, id: MitigationId) -> Vec<NlriKey> {
+        let own = self.table.keys_of(id).iter();
+        let inside = self.inside.get(&id).into_iter().flat_map(|all| all.iter());
+        let kept = inside.filter(|one| !one.is_sent);
+        let instead = kept.flat_map(|one| one.instead.iter());
+        own.chain(instead).cloned().collect()
     }
 
     pub(super) fn remove(&mut self, id: MitigationId) -> Vec<Step> {
         self.compiled.remove(&id);
+        self.inside.remove(&id);
         self.table.remove(id)
     }
 

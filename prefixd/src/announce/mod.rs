@@ -4,6 +4,7 @@
 //! to it. Nothing here waits for a router.
 
 mod announcements;
+mod beside;
 pub(crate) mod compile;
 mod converge;
 mod deliveries;
@@ -40,9 +41,10 @@ use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
 use prefixd_api::peer::PeerDisabled;
 use prefixd_api::time::Timestamp;
+use prefixd_api::victim::Victim;
 use prefixd_bgp::flowspec::NlriKey;
 use prefixd_bgp::{ConfigError, NeighborConfig, Speaker};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use table::Step;
@@ -76,8 +78,8 @@ struct Inner {
     neighbors: Vec<Neighbor>,
     /// The neighbours that get rules, by what they take.
     groups: Vec<Group>,
-    /// Mitigations that are announced, with how many rules each has.
-    live: BTreeMap<MitigationId, usize>,
+    /// Mitigations that are announced.
+    live: BTreeMap<MitigationId, Live>,
     leaving: Leaving,
     /// Mitigations whose delivery subscribers have not been told since it last changed.
     untold: BTreeSet<MitigationId>,
@@ -86,10 +88,19 @@ struct Inner {
     disabled: BTreeMap<Arc<str>, Arc<PeerDisabled>>,
     /// How much of what the speaker knows of each neighbour's quarantine was asked for.
     memories: HashMap<Arc<str>, u64>,
-    /// Mitigations that were taken back before their end was recorded; they are not announced again.
-    held_back: HashSet<MitigationId>,
+    /// Mitigations that were taken back before their end was recorded, with their victims where they had been announced; they are
+    /// not announced again.
+    held_back: HashMap<MitigationId, Option<Victim>>,
     /// Neighbours at which a person stopped announcing.
     stopped: BTreeMap<Arc<str>, Arc<Stopped>>,
+}
+
+/// What is to be known of a mitigation that is announced.
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    /// How many rules it has.
+    rules: u32,
+    victim: Victim,
 }
 
 /// Routes of neighbours that are compiled for otherwise since a reload, until the speaker ends them.
@@ -142,7 +153,7 @@ impl Announcer {
                 looked_at_last: None,
                 disabled: BTreeMap::new(),
                 memories: HashMap::new(),
-                held_back: HashSet::new(),
+                held_back: HashMap::new(),
                 stopped: BTreeMap::new(),
             }),
             ephemeral,
@@ -165,7 +176,13 @@ impl Announcer {
     pub fn project(&self, state: &State, changed: impl Iterator<Item = MitigationId>) {
         let now = self.clock.now();
         let mut inner = self.inner();
-        let mut steps = Vec::new();
+        let changed: Vec<MitigationId> = changed.collect();
+        // Before anything is compiled anew: then nothing would look as if it had changed.
+        let looked_at: Vec<(MitigationId, Victim)> = changed
+            .iter()
+            .filter_map(|id| Some((*id, inner.look_beside(state, *id)?)))
+            .collect();
+        let mut steps = Vec::with_capacity(changed.len());
         for id in changed {
             inner.owe_telling(id);
             let live = state.mitigations.get(&id);
@@ -173,30 +190,59 @@ impl Announcer {
                 inner.held_back.remove(&id);
             }
             steps.push(match live.filter(|mitigation| inner.announces(mitigation)) {
-                Some(mitigation) => inner.set(mitigation, now),
+                Some(mitigation) => inner.set(state, &self.speaker, mitigation, now),
                 None => inner.remove(id),
             });
+        }
+        for (id, victim) in looked_at {
+            inner.bring_beside(state, &self.speaker, (victim, id), now, &mut steps);
         }
         self.tell(&inner, steps);
     }
 
-    /// Takes the routes of a mitigation back, and keeps them back until its end is recorded.
+    /// Takes the routes of a mitigation back, and keeps them back until its end is recorded. Nothing comes out instead: what it
+    /// kept back may be about to be taken back as well, and waits for the next look at all.
     pub fn hold_back(&self, id: MitigationId) {
-        self.inner().held_back.insert(id);
-        self.remove(id);
+        let mut inner = self.inner();
+        let victim = inner.live.get(&id).map(|live| live.victim);
+        inner.held_back.insert(id, victim);
+        let steps = inner.remove(id);
+        self.tell(&inner, vec![steps]);
     }
 
     /// What was held back and goes on living is announced again.
     pub fn let_go(&self, state: &State, ids: &[MitigationId]) {
-        self.inner().held_back.retain(|id| !ids.contains(id));
+        self.inner().held_back.retain(|id, _| !ids.contains(id));
         self.project(state, ids.iter().copied());
     }
 
-    /// Takes the routes of a mitigation back, whatever the store says.
-    pub fn remove(&self, id: MitigationId) {
+    /// Takes the routes of a mitigation that is over back, whatever the store says.
+    pub fn remove(&self, state: &State, id: MitigationId) {
+        let now = self.clock.now();
         let mut inner = self.inner();
-        let steps = inner.remove(id);
-        self.tell(&inner, vec![steps]);
+        let mut steps = vec![inner.remove(id)];
+        if let Some(over) = state.mitigations.get(&id) {
+            inner.bring_beside(state, &self.speaker, (over.victim_ip, id), now, &mut steps);
+        }
+        self.tell(&inner, steps);
+    }
+
+    /// Takes off what is inside a stricter rule that is there by now, and sends what is kept back for one that a full budget,
+    /// quarantine or a canary keeps from a router by now. Called every second.
+    pub fn look_at_insides(&self, state: &State) {
+        let now = self.clock.now();
+        let mut inner = self.inner();
+        let groups = inner.groups.iter_mut();
+        let due: BTreeSet<MitigationId> = groups.flat_map(|group| group.next_due(&self.speaker)).collect();
+        let mut steps = Vec::with_capacity(due.len());
+        for id in due {
+            let live = state.mitigations.get(&id);
+            if let Some(live) = live.filter(|live| inner.announces(live)) {
+                inner.owe_telling(id);
+                steps.push(inner.set(state, &self.speaker, live, now));
+            }
+        }
+        self.tell(&inner, steps);
     }
 
     /// Forgets what the speaker has ended by itself.
@@ -297,21 +343,59 @@ impl Inner {
         self.groups.iter_mut().map(steps).collect()
     }
 
-    fn set(&mut self, mitigation: &Mitigation, now: Timestamp) -> PerGroup {
+    /// The victim of a mitigation whose rules came, changed or went: what stands beside it may stand otherwise.
+    fn look_beside(&self, state: &State, id: MitigationId) -> Option<Victim> {
+        match state.mitigations.get(&id).filter(|live| self.announces(live)) {
+            Some(live) => {
+                let is_known = self.groups.iter().all(|group| group.is_known(live));
+                (!is_known).then_some(live.victim_ip)
+            }
+            None => {
+                let announced = self.live.get(&id).map(|live| live.victim);
+                announced.or_else(|| self.held_back.get(&id).copied().flatten())
+            }
+        }
+    }
+
+    /// Looks again at the others of a victim: a stricter rule came, changed or went.
+    fn bring_beside(
+        &mut self,
+        state: &State,
+        speaker: &Speaker,
+        (victim, id): (Victim, MitigationId),
+        now: Timestamp,
+        steps: &mut Vec<PerGroup>,
+    ) {
+        for other in state.beside(victim, id) {
+            if self.live.contains_key(&other.mitigation_id) && self.announces(other) {
+                let step = self.set(state, speaker, other, now);
+                steps.push(step);
+            }
+        }
+    }
+
+    fn set(&mut self, state: &State, speaker: &Speaker, mitigation: &Mitigation, now: Timestamp) -> PerGroup {
         let id = mitigation.mitigation_id;
-        let end = mitigation
-            .ends_at
-            .map_or(mitigation.expires_at, |at| at.min(mitigation.expires_at));
+        let end = mitigation.leaves_at();
         if end <= now {
             return self.remove(id);
         }
-        self.live.insert(id, mitigation.rules.len());
+        self.live.insert(
+            id,
+            Live {
+                rules: u32::try_from(mitigation.rules.len()).unwrap_or(u32::MAX),
+                victim: mitigation.victim_ip,
+            },
+        );
+        let others = state.beside(mitigation.victim_ip, id);
+        let others = others.filter(|other| self.announces(other) && other.leaves_at() > now);
+        let beside: Vec<&Arc<Mitigation>> = others.collect();
         let policy = Arc::clone(&self.policy);
-        self.each(|group| group.set(mitigation, &policy, end, now))
+        self.each(|group| group.set(mitigation, &beside, (&policy, speaker), end, now))
     }
 
     fn announces(&self, mitigation: &Mitigation) -> bool {
-        is_announced(mitigation) && !self.held_back.contains(&mitigation.mitigation_id)
+        is_announced(mitigation) && !self.held_back.contains_key(&mitigation.mitigation_id)
     }
 
     fn remove(&mut self, id: MitigationId) -> PerGroup {

@@ -134,7 +134,7 @@ impl Announcer {
     pub fn rule_counts(&self) -> RuleCounts {
         let statuses = self.speaker.peers();
         let inner = self.inner();
-        let intended = inner.live.values().sum::<usize>();
+        let intended: u64 = inner.live.values().map(|live| u64::from(live.rules)).sum();
         let held = |name: &str, group: &Group| {
             let takes = group.fitted().filter(|fitted| !fitted.parts.is_empty()).count();
             let desired = statuses
@@ -151,7 +151,7 @@ impl Announcer {
             .flat_map(|group| group.members.iter().filter_map(move |name| held(name, group)))
             .min();
         RuleCounts {
-            intended: intended as u64,
+            intended,
             announced: announced.unwrap_or(0) as u64,
         }
     }

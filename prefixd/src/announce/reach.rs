@@ -50,12 +50,13 @@ impl Announcer {
                 reach = Reach::Coming;
                 continue;
             };
-            let keys = group.table.keys_of(id);
+            // What is kept back for a stricter rule is told as that one.
+            let keys = group.keys_for(id);
             if !compiled.is_whole() || keys.is_empty() {
                 return Reach::Blocked;
             }
             for name in &group.members {
-                match self.reach_at(name, keys) {
+                match self.reach_at(name, &keys) {
                     Reach::Blocked => return Reach::Blocked,
                     Reach::Coming => reach = Reach::Coming,
                     Reach::Told => {}

@@ -203,6 +203,11 @@ impl Table {
         keys.iter().filter(ends).map(|key| (*key).clone()).collect()
     }
 
+    /// The routes of a mitigation; none of one that is not here.
+    pub(super) fn wanted_by(&self, mitigation: MitigationId) -> Option<&[NlriKey]> {
+        self.keys.get(&mitigation).map(Vec::as_slice)
+    }
+
     /// The routes of a mitigation.
     pub(super) fn keys_of(&self, mitigation: MitigationId) -> &[NlriKey] {
         self.keys.get(&mitigation).map_or(&[], Vec::as_slice)

@@ -19,8 +19,8 @@ use std::time::Duration;
 use tokio::time::{interval, timeout};
 
 /// Longest wait for something that takes milliseconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const POLL: Duration = Duration::from_millis(10);
 const OUR_ASN: u32 = 65010;
 
 pub(super) fn neighbor(name: &str, address: Ipv4Addr, port: u16) -> NeighborConfig {
@@ -117,7 +117,7 @@ pub(super) fn state(mitigations: &[Mitigation]) -> State {
     state
 }
 
-fn held(announcer: &Announcer, name: &str) -> Vec<Route> {
+pub(super) fn held(announcer: &Announcer, name: &str) -> Vec<Route> {
     let mut routes = announcer.speaker.desired(name).unwrap();
     routes.sort_by_key(|route| route.rule.key().to_string());
     routes
@@ -353,7 +353,7 @@ async fn a_rule_no_router_may_be_told_is_intended_and_unsupported() {
     assert_eq!((counts.intended, counts.announced), (1, 0));
     let delivery = announcer.deliveries().of(&one[0]);
     assert_eq!(delivery.unsupported, 1, "a alone gets rules");
-    let told = announcer.announcements(&one[0]);
+    let told = announcer.announcements(&one[0], []);
     assert!(
         told[0]
             .reason
@@ -362,7 +362,7 @@ async fn a_rule_no_router_may_be_told_is_intended_and_unsupported() {
             .contains("a guardrail refuses it"),
         "{told:?}"
     );
-    announcer.remove(one[0].mitigation_id);
+    announcer.hold_back(one[0].mitigation_id);
     assert_eq!(announcer.rule_counts().intended, 0);
 }
 
@@ -449,7 +449,7 @@ async fn each_neighbour_gets_what_it_takes_and_says_so() {
     assert_eq!(matches(&announcer, "c"), [whole, whole]);
     let told = |of: &Mitigation| -> Vec<_> {
         let one = |told: Announcement| (told.neighbor, told.form.to_string(), told.part, told.parts);
-        announcer.announcements(of).into_iter().map(one).collect()
+        announcer.announcements(of, []).into_iter().map(one).collect()
     };
     let split = |name: &str, part| (name.to_owned(), "split".to_owned(), part, 2);
     let alone = |name: &str, form: &str| (name.to_owned(), form.to_owned(), 1, 1);
@@ -467,7 +467,7 @@ async fn each_neighbour_gets_what_it_takes_and_says_so() {
         told(&two[1]),
         [alone("a", "widened"), alone("b", "widened"), alone("c", "exact")]
     );
-    let widened = &announcer.announcements(&two[1])[0];
+    let widened = &announcer.announcements(&two[1], [])[0];
     assert!(widened.original.contains(whole) && !widened.rule.contains(whole));
     assert!(widened.warning.as_deref().unwrap().contains("widened to"));
     let peer = &announcer.peers()[0];
@@ -475,7 +475,7 @@ async fn each_neighbour_gets_what_it_takes_and_says_so() {
     assert_eq!(forms, [0, 0, 0, 1, 1], "exact, refused, rtbh, split, widened");
     let counts = announcer.rule_counts();
     assert_eq!((counts.intended, counts.announced), (2, 2));
-    announcer.remove(two[0].mitigation_id);
+    announcer.hold_back(two[0].mitigation_id);
     assert_eq!((held(&announcer, "a").len(), held(&announcer, "c").len()), (1, 1));
 }
 
@@ -493,7 +493,7 @@ async fn a_port_of_the_service_is_kept_out_also_when_a_reload_adds_it() {
     announcer
         .reconfigure(configs, neighbors, policy("20,40,80,100"), &state)
         .unwrap();
-    let told = announcer.announcements(&one[0]);
+    let told = announcer.announcements(&one[0], []);
     assert_eq!(told[0].form, AnnouncementForm::Refused);
     assert!(
         told[0]
@@ -642,17 +642,16 @@ async fn a_session_that_comes_or_goes_tells_how_its_mitigations_stand() {
     watch.abort();
 }
 
-/// Two routers that are alike, so that one is told what is new for the other.
-#[tokio::test]
-async fn what_waits_for_another_neighbour_is_told_and_told_again() {
-    let ours = Ipv4Addr::new(127, 41, 8, 1);
+/// Two routers that are alike, so that one is told what is new for the other; of addresses of this net.
+pub(super) fn alike(net: u8) -> (Arc<Announcer>, Vec<Speaker>) {
+    let ours = Ipv4Addr::new(127, 41, net, 1);
     let alike = CanaryConfig {
         group: "alike".into(),
         wait: Duration::from_secs(3600),
     };
     let (mut routers, mut neighbors) = (Vec::new(), Vec::new());
     for (name, last) in [("a", 2), ("b", 3)] {
-        let theirs = Ipv4Addr::new(127, 41, 8, last);
+        let theirs = Ipv4Addr::new(127, 41, net, last);
         let passive = NeighborConfig {
             passive: true,
             ..neighbor("prefixd", ours, 179)
@@ -666,10 +665,14 @@ async fn what_waits_for_another_neighbour_is_told_and_told_again() {
         router.open();
         routers.push(router);
     }
-    let announcer = Arc::new(announcer(
-        speaker(None, 1, neighbors),
-        vec![named("a", true), named("b", true)],
-    ));
+    let speaker = speaker(None, 1, neighbors);
+    let announcer = announcer(speaker, vec![named("a", true), named("b", true)]);
+    (Arc::new(announcer), routers)
+}
+
+#[tokio::test]
+async fn what_waits_for_another_neighbour_is_told_and_told_again() {
+    let (announcer, routers) = alike(8);
     let mut feed = announcer.ephemeral().subscribe();
     let watching = Arc::clone(&announcer);
     let watch = tokio::spawn(async move { watching.watch_sessions().await });
@@ -722,7 +725,7 @@ async fn told(announcer: &Announcer, feed: &mut Feed, count: usize) -> Vec<Deliv
     deliveries
 }
 
-fn stopped(announcer: &Announcer, name: &str, state: prefixd_api::control::Stop) -> Stops {
+pub(super) fn stopped(announcer: &Announcer, name: &str, state: prefixd_api::control::Stop) -> Stops {
     let stopped = Stopped {
         scope: prefixd_api::control::ControlScope::Neighbor(name.to_owned()),
         state,
@@ -735,7 +738,7 @@ fn stopped(announcer: &Announcer, name: &str, state: prefixd_api::control::Stop)
     [(name.into(), Arc::new(stopped))].into()
 }
 
-type Stops = BTreeMap<Arc<str>, Arc<Stopped>>;
+pub(super) type Stops = BTreeMap<Arc<str>, Arc<Stopped>>;
 
 /// Nothing new, but neither what nobody wants or allows any more; and no opening where the attack goes on.
 #[tokio::test]
@@ -816,7 +819,7 @@ async fn a_neighbour_on_hold_gets_nothing_new_and_keeps_cover() {
             routes.iter().map(what).collect::<Vec<_>>()
         };
         assert_eq!(wants("b"), wants("a"), "{before} {after}");
-        announcer.remove(one.mitigation_id);
+        announcer.hold_back(one.mitigation_id);
     }
 }
 
@@ -847,7 +850,7 @@ async fn a_neighbour_in_panic_has_no_rules_and_gets_them_back() {
         !announcer.enforces("b"),
         "it is not lost by rules that it does not get"
     );
-    let told = announcer.announcements(&two[0]);
+    let told = announcer.announcements(&two[0], []);
     let b = told.iter().find(|told| told.neighbor == "b").unwrap();
     assert_eq!(b.state, prefixd_api::resource::AnnouncementState::Refused);
     assert!(b.reason.as_ref().unwrap().contains("INC-4711"), "{b:?}");
@@ -910,7 +913,7 @@ async fn a_neighbour_on_hold_keeps_what_it_has_until_that_ends() {
     let drift = announcer.reconcile(&now);
     assert_eq!((drift.missing, drift.unexplained), (0, 0));
     // What ends leaves it.
-    announcer.remove(all[1].mitigation_id);
+    announcer.hold_back(all[1].mitigation_id);
     assert_eq!(keys("b").len(), 1);
     // After a start it gets what was made before it was held.
     let again = twins();

@@ -360,7 +360,7 @@ impl Engine {
         if let Some(mitigation) = self.state.mitigation_of(scope)
             && over_at(mitigation) <= now
         {
-            self.parts.announcer.remove(mitigation.mitigation_id);
+            self.parts.announcer.remove(&self.state, mitigation.mitigation_id);
             self.owed.insert(mitigation.mitigation_id);
         }
     }

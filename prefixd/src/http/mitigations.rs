@@ -407,7 +407,12 @@ pub(super) async fn get(State(app): State<App>, PathText(id): PathText) -> Resul
     let service = customer.zip(mitigation.service_id.as_deref());
     ok(&MitigationDetail {
         previews: mitigation.rules.iter().map(crate::announce::preview).collect(),
-        announcements: app.announcer.announcements(&mitigation),
+        announcements: app.announcer.announcements(
+            &mitigation,
+            snapshot
+                .state
+                .beside(mitigation.victim_ip, mitigation.mitigation_id),
+        ),
         customer_name: customer
             .and_then(|id| policy.customer_name(id))
             .map(str::to_owned),
@@ -429,8 +434,10 @@ pub(super) async fn why(State(app): State<App>, PathText(id): PathText) -> Resul
         .mitigation_why(id)
         .await?
         .ok_or_else(|| Failure::not_found("mitigation"))?;
-    if let Some(live) = app.engine.snapshot().state.mitigations.get(&id) {
-        why.announcements = app.announcer.announcements(live);
+    let snapshot = app.engine.snapshot();
+    if let Some(live) = snapshot.state.mitigations.get(&id) {
+        let beside = snapshot.state.beside(live.victim_ip, id);
+        why.announcements = app.announcer.announcements(live, beside);
     }
     ok(&why)
 }

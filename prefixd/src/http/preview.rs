@@ -169,7 +169,14 @@ fn told(app: &App, decision: Decision) -> Result<MitigationPreview, Failure> {
         problem: None,
         previews: mitigation.rules.iter().map(crate::announce::preview).collect(),
         why,
-        neighbors: app.announcer.foresee(&mitigation, &ending),
+        neighbors: app.announcer.foresee(
+            &mitigation,
+            &ending,
+            app.engine
+                .snapshot()
+                .state
+                .beside(mitigation.victim_ip, mitigation.mitigation_id),
+        ),
         mitigation: Some(mitigation.as_ref().clone()),
     })
 }

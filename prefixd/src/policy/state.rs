@@ -2,6 +2,7 @@
 //! was. Persistent maps: a clone is a cheap snapshot, so a batch works on a copy and readers keep theirs.
 
 use super::effect::{Effect, PeerWhat};
+use super::of_victim::OfVictim;
 use super::quarantine::PeerMemory;
 use super::settings::Policy;
 use super::starts::{Start, Starts, decrement, increment};
@@ -114,8 +115,8 @@ pub struct Tally {
     pub pop: u64,
     /// Live by customer.
     pub customers: HashMap<Arc<str>, u64>,
-    /// Live by victim.
-    pub victims: HashMap<Victim, u64>,
+    /// Those of each victim.
+    pub victims: HashMap<Victim, OfVictim>,
     /// Starts of the last minute.
     pub starts: Starts,
 }
@@ -125,6 +126,13 @@ impl State {
     #[must_use]
     pub fn mitigation_of(&self, scope: &Scope) -> Option<&Arc<Mitigation>> {
         self.mitigations.get(&self.scopes.get(scope)?.live?)
+    }
+
+    /// Other mitigations of a victim whose rules are meant for the routers.
+    pub fn beside(&self, victim: Victim, id: MitigationId) -> impl Iterator<Item = &Arc<Mitigation>> {
+        let all = self.counts.enforced.of_victim(victim).iter();
+        all.filter(move |one| **one != id)
+            .filter_map(|one| self.mitigations.get(one))
     }
 
     /// The group of a scope: open, or remembered because its past still counts.
@@ -414,12 +422,21 @@ impl Tally {
     /// How many of this victim are live: one per vector.
     #[must_use]
     pub fn victim(&self, victim: Victim) -> u64 {
-        self.victims.get(&victim).copied().unwrap_or(0)
+        self.of_victim(victim).len() as u64
+    }
+
+    /// Those of this victim.
+    #[must_use]
+    pub fn of_victim(&self, victim: Victim) -> &[MitigationId] {
+        self.victims.get(&victim).map_or(&[], OfVictim::as_slice)
     }
 
     fn add(&mut self, mitigation: &Mitigation, at: Timestamp) {
         self.pop += 1;
-        *self.victims.entry(mitigation.victim_ip).or_insert(0) += 1;
+        let (victim, id) = (mitigation.victim_ip, mitigation.mitigation_id);
+        let others = self.victims.get(&victim);
+        let all = others.map_or(OfVictim::One(id), |others| others.with(id));
+        self.victims.insert(victim, all);
         let customer: Option<Arc<str>> = mitigation.customer_id.as_deref().map(Arc::from);
         if let Some(customer) = &customer {
             increment(&mut self.customers, customer);
@@ -439,7 +456,16 @@ impl Tally {
 
     fn remove(&mut self, mitigation: &Mitigation) {
         self.pop = self.pop.saturating_sub(1);
-        decrement(&mut self.victims, &mitigation.victim_ip);
+        let (victim, id) = (mitigation.victim_ip, mitigation.mitigation_id);
+        match self.victims.get(&victim).map(|all| all.without(id)) {
+            Some(Some(left)) => {
+                self.victims.insert(victim, left);
+            }
+            Some(None) => {
+                self.victims.remove(&victim);
+            }
+            None => {}
+        }
         if let Some(customer) = mitigation.customer_id.as_deref() {
             decrement(&mut self.customers, customer);
         }

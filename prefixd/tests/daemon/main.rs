@@ -24,6 +24,7 @@ mod idempotency;
 mod lists;
 mod metrics;
 mod operations;
+mod overlaps;
 mod path;
 mod peers;
 mod pending;

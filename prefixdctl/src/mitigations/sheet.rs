@@ -4,7 +4,7 @@ use super::rows::{action, status};
 use crate::output::{View, sheet_of};
 use prefixd_api::mitigation::{Claim, Mitigation, MitigationDetail};
 use prefixd_api::preview::{Budget, MitigationPreview, NeighborPreview, PreviewOutcome};
-use prefixd_api::resource::{Announcement, AnnouncementForm};
+use prefixd_api::resource::{Announcement, AnnouncementForm, AnnouncementState};
 use prefixd_api::show::{MAX_TEXT_CHARS, absolute, both, clean, confidence, remaining, si_unit};
 
 pub(super) fn detail(detail: &MitigationDetail, view: View) -> String {
@@ -58,7 +58,27 @@ pub(crate) fn announcements(all: &[Announcement]) -> impl Iterator<Item = String
             .warning
             .as_ref()
             .map(|warning| format!("    warning: {warning}"));
-        [Some(head), decided, warning].into_iter().flatten()
+        let beside = one.overlaps.iter().map(|other| {
+            let order = if other.comes_first {
+                "asked before it"
+            } else {
+                "asked after it"
+            };
+            format!("    overlaps: {} of {}, {order}", other.rule, other.mitigation_id)
+        });
+        // Of what is covered the reason says it.
+        let shadows = one
+            .shadowed_by
+            .iter()
+            .filter(|_| one.state != AnnouncementState::Covered);
+        let shadows = shadows.map(|other| {
+            format!(
+                "    does nothing beside: {} of {}",
+                other.rule, other.mitigation_id
+            )
+        });
+        let lines = [Some(head), decided, warning].into_iter().flatten();
+        lines.chain(beside).chain(shadows).collect::<Vec<_>>()
     })
 }
 

@@ -128,7 +128,9 @@ impl Row for RibRoute {
 
 fn state(state: AnnouncementState) -> Cell {
     Cell::text(state.as_str()).toned(match state {
-        AnnouncementState::Advertised | AnnouncementState::Reflected => Tone::Good,
+        AnnouncementState::Advertised | AnnouncementState::Reflected | AnnouncementState::Covered => {
+            Tone::Good
+        }
         AnnouncementState::Queued | AnnouncementState::Withdrawing | AnnouncementState::Probation => {
             Tone::Warning
         }

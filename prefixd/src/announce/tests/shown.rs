@@ -32,7 +32,7 @@ async fn what_two_mitigations_share_is_shown_as_it_is_announced() {
     let both = [milder.clone(), stricter.clone()];
     announcer.project(&state(&both[..1]), ids(&both[..1]));
     let warnings = |of: &Mitigation| -> Vec<_> {
-        let lines = announcer.announcements(of).into_iter();
+        let lines = announcer.announcements(of, []).into_iter();
         lines.map(|line| (line.neighbor, line.warning)).collect()
     };
     assert_eq!(warnings(&milder)[0], ("a".to_owned(), None));

@@ -409,7 +409,7 @@ impl World {
             tally
                 .victims
                 .iter()
-                .all(|(victim, count)| victims[&victim.prefix()] == *count)
+                .all(|(victim, all)| victims[&victim.prefix()] == all.as_slice().len() as u64)
         );
         let horizon = self.now.saturating_sub(seconds(60));
         let recent = live.iter().filter(|live| live.created_at > horizon).count() as u64;

@@ -128,6 +128,8 @@ pub(super) struct Reference {
     fresh: MitigationId,
     /// What a rule matched before it was widened stays for a second.
     pub(super) leaving: Vec<(Scope, Taken, At)>,
+    /// What was kept back when that was last looked at.
+    kept_back: BTreeSet<Scope>,
 }
 
 impl Reference {
@@ -143,6 +145,7 @@ impl Reference {
             answered: BTreeMap::new(),
             fresh: MitigationId::new(),
             leaving: Vec::new(),
+            kept_back: BTreeSet::new(),
         }
     }
 
@@ -160,6 +163,7 @@ impl Reference {
                 ttl,
             } => self.create(*scope, PORTS[*port], RATES[*rate], ttl * SECOND, now),
             Ask::Extend { scope, ttl } => self.extend(*scope, ttl * SECOND, now),
+            Ask::Adjust { scope, port, rate } => self.adjust(*scope, PORTS[*port], RATES[*rate], now),
             Ask::Withdraw { scope, suppress } => {
                 if !self.live.contains_key(scope) {
                     return "not_found".to_owned();
@@ -450,6 +454,27 @@ impl Reference {
         "changed".to_owned()
     }
 
+    /// The operator says what it does, until it ends.
+    fn adjust(&mut self, scope: Scope, port: u16, rate: u64, now: At) -> String {
+        if !self.live.contains_key(&scope) {
+            return "not_found".to_owned();
+        }
+        let (mut live, _) = self.touched(scope, now);
+        let taken = Taken::Ports([port].into());
+        if live.taken != taken || live.rate != rate {
+            if self.stop(live.customer).is_some() {
+                return "guardrail.panic".to_owned();
+            }
+            self.leaving.push((scope, live.taken, now + SECOND));
+        }
+        live.taken = taken;
+        live.rate = rate;
+        live.operator = Some(Operator { until: None });
+        live.ends_at = None;
+        self.live.insert(scope, live);
+        "changed".to_owned()
+    }
+
     fn undo(&mut self, scope: Scope, now: At) -> String {
         let Some((ended, withdrawn)) = self.ended.get(&scope).cloned() else {
             return "not_found".to_owned();
@@ -586,13 +611,40 @@ impl Reference {
     /// What the neighbour should be told: of what several ask for, the strictest.
     pub(super) fn rules(&self) -> BTreeMap<(usize, Taken), u64> {
         let mut rules = BTreeMap::new();
-        for ((victim, _), live) in &self.live {
+        let sent = self.live.iter().filter(|(scope, _)| !self.is_kept_back(**scope));
+        for ((victim, _), live) in sent {
             rules
                 .entry((*victim, live.taken.clone()))
                 .and_modify(|rate: &mut u64| *rate = (*rate).min(live.rate))
                 .or_insert(live.rate);
         }
         rules
+    }
+
+    /// What a stricter one of the same victim takes as well is not told.
+    fn is_kept_back(&self, scope: Scope) -> bool {
+        let Some((live, Taken::Ports(ports))) = self.live.get(&scope).map(|live| (live, &live.taken)) else {
+            return false;
+        };
+        self.live.iter().any(|(other, stricter)| {
+            let takes_all = matches!(&stricter.taken, Taken::Ports(all) if ports.is_subset(all));
+            other.0 == scope.0 && takes_all && stricter.rate < live.rate
+        })
+    }
+
+    /// What is kept back from now on stays for a second, as what was widened does.
+    pub(super) fn look_beside(&mut self, now: At) {
+        let kept: BTreeSet<Scope> = self
+            .live
+            .keys()
+            .copied()
+            .filter(|scope| self.is_kept_back(*scope))
+            .collect();
+        for scope in kept.difference(&self.kept_back) {
+            let taken = self.live[scope].taken.clone();
+            self.leaving.push((*scope, taken, now + SECOND));
+        }
+        self.kept_back = kept;
     }
 
     fn end(&mut self, scope: Scope, withdrawn: bool) {

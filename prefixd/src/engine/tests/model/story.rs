@@ -84,6 +84,12 @@ pub(super) enum Ask {
         scope: Scope,
         ttl: i64,
     },
+    /// Another port, rate and action; the lease stays.
+    Adjust {
+        scope: Scope,
+        port: usize,
+        rate: usize,
+    },
     Withdraw {
         scope: Scope,
         suppress: i64,
@@ -215,6 +221,8 @@ fn ask() -> impl Strategy<Value = Ask> {
         3 => (scope(), 0..PORTS.len(), 0..RATES.len(), 2i64..200)
             .prop_map(|(scope, port, rate, ttl)| Ask::Create { scope, port, rate, ttl }),
         3 => (scope(), 2i64..200).prop_map(|(scope, ttl)| Ask::Extend { scope, ttl }),
+        2 => (scope(), 0..PORTS.len(), 0..RATES.len())
+            .prop_map(|(scope, port, rate)| Ask::Adjust { scope, port, rate }),
         4 => (scope(), prop_oneof![Just(0i64), 1i64..200])
             .prop_map(|(scope, suppress)| Ask::Withdraw { scope, suppress }),
         3 => scope().prop_map(Ask::Undo),

@@ -8,8 +8,8 @@ use super::story::{
 use crate::engine::commit::outcome;
 use crate::engine::{Answer, Reload, Request, SubmitError};
 use crate::policy::{
-    About, AnnotateCommand, Annotation, Command, CreateCommand, EventCommand, ExtendCommand, FreshIds,
-    Implicit, Outcome, PauseSource, Policy, ResumeSource, SafelistAdd, SetControl, UndoCommand,
+    About, AdjustCommand, AnnotateCommand, Annotation, Command, CreateCommand, EventCommand, ExtendCommand,
+    FreshIds, Implicit, Outcome, PauseSource, Policy, ResumeSource, SafelistAdd, SetControl, UndoCommand,
     WithdrawCommand,
 };
 use crate::store::tests::Place;
@@ -19,8 +19,9 @@ use prefixd_api::control::{ControlScope, ControlState};
 use prefixd_api::event::{Event, EventAction, EventRequest};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Mitigation, MitigationRequest};
+use prefixd_api::operation::AdjustRequest;
 use prefixd_api::rate::BitsPerSecond;
-use prefixd_api::rule::ActionType;
+use prefixd_api::rule::{ActionType, MatchRequest};
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::flowspec::Effect;
 use proptest::test_runner::TestCaseError;
@@ -323,6 +324,7 @@ impl World {
     /// What must hold whatever happened.
     async fn holds(&mut self) -> Result<(), String> {
         let now = self.now();
+        self.reference.look_beside(now);
         let (pop, verified) = (self.pop.clone(), self.verified);
         let bench = self.bench();
         let snapshot = bench.handle.snapshot();
@@ -523,6 +525,29 @@ impl World {
                 expected_revision: None,
                 actor,
             }),
+            Ask::Adjust { scope, port, rate } => {
+                let rate = RATES[*rate];
+                let matches = MatchRequest {
+                    protocols: [17].into(),
+                    dst_ports: [PORTS[*port]].into_iter().collect(),
+                    ..MatchRequest::default()
+                };
+                Command::Adjust(Box::new(AdjustCommand {
+                    mitigation: live(&self.reference, scope),
+                    request: AdjustRequest {
+                        action: Some(if rate == 0 {
+                            ActionType::Discard
+                        } else {
+                            ActionType::Police
+                        }),
+                        rate_bps: (rate > 0).then_some(BitsPerSecond(rate)),
+                        matches: Some(Box::new(matches)),
+                        reason,
+                        ..AdjustRequest::default()
+                    },
+                    actor,
+                }))
+            }
             Ask::Withdraw { scope, suppress } => Command::Withdraw(WithdrawCommand {
                 ids,
                 mitigation: live(&self.reference, scope),
