@@ -1,7 +1,7 @@
 //! The remaining bodies: safelist, peers, stats, health.
 
 use crate::ids::MitigationId;
-use crate::mitigation::Severity;
+use crate::mitigation::{MitigationStatus, Severity};
 use crate::peer::{PeerDisabled, PeerWriting};
 use crate::rule::ActionType;
 use crate::time::Timestamp;
@@ -451,6 +451,76 @@ pub struct Stats {
     pub events_by_outcome: BTreeMap<String, u64>,
     /// Rules at all neighbours together.
     pub rules: RuleCounts,
+    /// The POPs that were asked about (`pop`), by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pops: Vec<PopCounts>,
+    /// All of them together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<LiveCounts>,
+    /// Why other POPs are not in it although they were asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere_unknown: Option<String>,
+}
+
+/// What is live at a POP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct PopCounts {
+    /// The POP.
+    pub pop: String,
+    /// Whether it is the one that answers.
+    pub own: bool,
+    /// Whether a daemon runs it now; the routers of one that nobody runs need not have its rules.
+    pub runs: bool,
+    /// Its live mitigations.
+    pub live: LiveCounts,
+}
+
+/// How many live mitigations there are, and of which kinds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct LiveCounts {
+    /// Those that are announced.
+    pub active: u64,
+    /// Of these, in a later step than the first.
+    pub escalated: u64,
+    /// Those that wait.
+    pub pending: u64,
+    /// Active by kind of attack.
+    pub by_vector: BTreeMap<String, u64>,
+    /// Active by action.
+    pub by_action: BTreeMap<ActionType, u64>,
+}
+
+impl LiveCounts {
+    /// Counts so many of one kind.
+    pub fn add(&mut self, status: MitigationStatus, vector: &str, action: ActionType, number: u64) {
+        if status == MitigationStatus::Pending {
+            self.pending += number;
+        }
+        if !status.is_announced() {
+            return;
+        }
+        self.active += number;
+        if status == MitigationStatus::Escalated {
+            self.escalated += number;
+        }
+        *self.by_vector.entry(vector.to_owned()).or_insert(0) += number;
+        *self.by_action.entry(action).or_insert(0) += number;
+    }
+
+    /// Counts what others have.
+    pub fn add_all(&mut self, other: &Self) {
+        self.active += other.active;
+        self.escalated += other.escalated;
+        self.pending += other.pending;
+        for (vector, number) in &other.by_vector {
+            *self.by_vector.entry(vector.clone()).or_insert(0) += number;
+        }
+        for (action, number) in &other.by_action {
+            *self.by_action.entry(*action).or_insert(0) += number;
+        }
+    }
 }
 
 /// Intended and announced rules.

@@ -89,6 +89,44 @@ pub struct NeighborTraffic {
     pub missing: Vec<TrafficRule>,
 }
 
+/// A rule of another POP that matches the traffic, or some of it, as it was decided there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct PopRule {
+    /// The rule; the neighbours there may take it in another form.
+    pub rule: String,
+    /// What it does.
+    #[cfg_attr(feature = "server", schema(value_type = crate::rule::ActionFields))]
+    pub action: Action,
+    /// When it ends unless it is renewed.
+    pub until: Option<Timestamp>,
+    /// When a neighbour there was first seen to have it.
+    pub advertised_at: Option<Timestamp>,
+    /// The mitigations that want it.
+    pub mitigations: Vec<MitigationId>,
+    /// What has to be known of a packet to say whether it matches; empty: it matches all of the traffic.
+    #[serde(default)]
+    pub depends_on: Vec<String>,
+}
+
+/// The traffic at another POP. What each neighbour there was told, only the daemon there knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct PopTraffic {
+    /// The POP.
+    pub pop: String,
+    /// What its mitigations do with the traffic; `unknown` when no daemon runs the POP.
+    pub verdict: TrafficVerdict,
+    /// The same as one sentence.
+    pub summary: String,
+    /// The first rule that matches all of the traffic (RFC 8955 section 5.1).
+    pub effective: Option<PopRule>,
+    /// Rules that are asked before the effective one and that match some of the traffic.
+    pub before: Vec<PopRule>,
+    /// The blackhole route of the destination: it acts on what no rule has dropped.
+    pub blackhole: Option<PopRule>,
+}
+
 /// The answer of `GET /v1/match`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
@@ -99,4 +137,10 @@ pub struct TrafficAnswer {
     pub at: Timestamp,
     /// Every neighbour, in the order of the configuration.
     pub neighbors: Vec<NeighborTraffic>,
+    /// The other POPs that were asked about (`pop`), by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<PopTraffic>,
+    /// Why other POPs are not in it, or not with everything, although they were asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere_unknown: Option<String>,
 }

@@ -4,8 +4,8 @@ use crate::failure::Failure;
 use crate::output::sheet_of;
 use crate::session::Session;
 use clap::Args;
-use prefixd_api::resource::{Stats, Usage};
-use prefixd_api::show::{count, percent};
+use prefixd_api::resource::{LiveCounts, PopCounts, Stats, Usage};
+use prefixd_api::show::{MAX_TEXT_CHARS, clean, count, percent};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
@@ -13,14 +13,21 @@ use std::fmt::Display;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  prefixdctl stats
+  prefixdctl stats --pop all
   prefixdctl stats -o json")]
-pub(crate) struct StatsArgs {}
+pub(crate) struct StatsArgs {
+    /// Count what is live at this POP besides, or at `all`
+    #[arg(long, value_name = "NAME")]
+    pop: Option<String>,
+}
 
 impl StatsArgs {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         session.no_rows("stats")?;
-        let stats = session.client.stats().await?.value;
+        let stats = match &self.pop {
+            Some(pop) => session.client.stats_at(pop).await?.value,
+            None => session.client.stats().await?.value,
+        };
         session.out.sheet(&stats, |_| sheet(&stats))
     }
 }
@@ -65,7 +72,42 @@ fn sheet(stats: &Stats) -> String {
         &stats.events_by_outcome,
         |value| count(*value),
     );
+    let live: BTreeMap<&str, &PopCounts> = stats.pops.iter().map(|one| (one.pop.as_str(), one)).collect();
+    section(&mut text, "Live by POP", &live, |value| at_pop(value));
+    if let Some(total) = stats.total.as_ref().filter(|_| live.len() > 1) {
+        section(
+            &mut text,
+            "Live at these POPs",
+            &BTreeMap::from([("all", total)]),
+            |value| brief(value),
+        );
+        section(&mut text, "By vector, these POPs", &total.by_vector, |value| {
+            count(*value)
+        });
+        section(&mut text, "By action, these POPs", &total.by_action, |value| {
+            count(*value)
+        });
+    }
+    if let Some(why) = &stats.elsewhere_unknown {
+        text.push_str(&format!("\nOther POPs: {}\n", clean(why, MAX_TEXT_CHARS)));
+    }
     text
+}
+
+/// The same, and whether anybody keeps it on the routers.
+pub(crate) fn at_pop(pop: &PopCounts) -> String {
+    let gone = if pop.runs { "" } else { "; NO DAEMON runs it now" };
+    format!("{}{gone}", brief(&pop.live))
+}
+
+/// `12 active (3 escalated), 1 pending`.
+fn brief(live: &LiveCounts) -> String {
+    format!(
+        "{} active ({} escalated), {} pending",
+        count(live.active),
+        count(live.escalated),
+        count(live.pending)
+    )
 }
 
 /// `12 of 200 (6%)`.

@@ -3,9 +3,9 @@
 use crate::failure::Failure;
 use crate::output::{View, sheet_of};
 use crate::session::Session;
-use crate::stats::usage;
+use crate::stats::{at_pop, usage};
 use clap::Args;
-use prefixd_api::client::Error;
+use prefixd_api::client::{Error, Read};
 use prefixd_api::resource::{HealthDetail, Peer, PeerState, Stats};
 use prefixd_api::show::{MAX_CELL_CHARS, clean, count, relative};
 use serde::Serialize;
@@ -48,7 +48,7 @@ impl StatusArgs {
 async fn fetch(session: &Session) -> Result<Status, Error> {
     let (health, stats, peers) = tokio::join!(
         session.client.health_detail(),
-        session.client.stats(),
+        stats(session),
         session.client.peers()
     );
     // Asked at once, judged in this order: what health says does not depend on which answer is first.
@@ -58,6 +58,14 @@ async fn fetch(session: &Session) -> Result<Status, Error> {
         stats: stats.value,
         peers: peers.value.peers,
     })
+}
+
+/// With other POPs, where the daemon knows that question.
+async fn stats(session: &Session) -> Result<Read<Stats>, Error> {
+    match session.client.stats_at("all").await {
+        Err(Error::Problem(problem)) if problem.status == 400 => session.client.stats().await,
+        answer => answer,
+    }
 }
 
 /// Whether the daemon does not work, as opposed to not letting us look.
@@ -88,6 +96,17 @@ fn sheet(status: &Status, view: View) -> String {
             format!("{} active, {} pending", count(stats.active), count(stats.pending)),
         ),
         ("Quota", usage(stats.quota_pop)),
+    ]);
+    let others = stats.pops.iter().filter(|one| !one.own);
+    let others: Vec<String> = others
+        .map(|one| format!("{}: {}", one.pop, at_pop(one)))
+        .collect();
+    if let Some(why) = &stats.elsewhere_unknown {
+        pairs.push(("Other POPs", why.clone()));
+    } else if !others.is_empty() {
+        pairs.push(("Other POPs", others.join("; ")));
+    }
+    pairs.extend([
         (
             "Events",
             format!("{} in the last minute", count(stats.events_per_minute)),

@@ -111,6 +111,16 @@ impl AuditQuery {
 }
 
 /// Every method fails with an [`Error`] that says whether the daemon refused or was not reached.
+fn of_traffic(traffic: &Traffic) -> PathBuilder {
+    let mut path = PathBuilder::new("/v1/match");
+    path.add("dst", Some(traffic.dst));
+    path.add("src", traffic.src);
+    path.add("proto", traffic.proto);
+    path.add("sport", traffic.sport);
+    path.add("dport", traffic.dport);
+    path
+}
+
 #[expect(
     clippy::missing_errors_doc,
     reason = "said once, above: the errors of all methods are alike"
@@ -118,12 +128,13 @@ impl AuditQuery {
 impl Client {
     /// What each neighbour was told to do with this traffic.
     pub async fn match_traffic(&self, traffic: &Traffic) -> Result<Read<TrafficAnswer>, Error> {
-        let mut path = PathBuilder::new("/v1/match");
-        path.add("dst", Some(traffic.dst));
-        path.add("src", traffic.src);
-        path.add("proto", traffic.proto);
-        path.add("sport", traffic.sport);
-        path.add("dport", traffic.dport);
+        self.read(&of_traffic(traffic).0).await
+    }
+
+    /// The same, and what is decided at other POPs: at one, or at `all`.
+    pub async fn match_traffic_at(&self, traffic: &Traffic, pop: &str) -> Result<Read<TrafficAnswer>, Error> {
+        let mut path = of_traffic(traffic);
+        path.add("pop", Some(pop));
         self.read(&path.0).await
     }
 

@@ -217,6 +217,13 @@ impl Client {
         self.read("/v1/stats").await
     }
 
+    /// The same, and what is live at other POPs: at one, or at `all`.
+    pub async fn stats_at(&self, pop: &str) -> Result<Read<Stats>, Error> {
+        let mut path = PathBuilder::new("/v1/stats");
+        path.add("pop", Some(pop));
+        self.read(&path.0).await
+    }
+
     /// All neighbours.
     pub async fn peers(&self) -> Result<Read<PeerList>, Error> {
         self.read("/v1/peers").await

@@ -7,7 +7,7 @@ use super::beside::{Inside, Reach};
 use super::fit::{self, Context, Fitted, Form, Part, SharedRule, fit};
 use super::plan::NeighborPlan;
 use super::table::{Step, Table, Wanted};
-use super::{Neighbor, OVERLAP, beside};
+use super::{Neighbor, OVERLAP, beside, compile as wire};
 use crate::policy::{Policy, covers, is_pinned, is_same_but_ports};
 use prefixd_api::control::{Stop, Stopped};
 use prefixd_api::ids::MitigationId;
@@ -148,19 +148,6 @@ pub(super) fn priority(mitigation: &Mitigation) -> Priority {
 
 #[cfg(test)]
 impl Compiled {
-    /// One rule that is sent as it is.
-    pub(super) fn exact(rule: Rule, part: Part) -> Self {
-        Self {
-            rules: Arc::new([rule]),
-            allow_rtbh: false,
-            fitted: vec![Fitted {
-                form: Form::Exact,
-                parts: vec![part],
-                warning: None,
-            }],
-        }
-    }
-
     /// One rule that is not sent.
     pub(super) fn refused(rule: Rule) -> Self {
         Self {
@@ -176,6 +163,29 @@ impl Compiled {
 }
 
 impl Compiled {
+    /// Each rule as it was decided, for nobody's limits.
+    pub(super) fn as_decided(rules: &Arc<[Rule]>) -> Self {
+        let one = |index: usize| {
+            let rule = SharedRule::of(rules, index);
+            // What has no form was refused before it was stored.
+            let canonical = wire::of(&rule).ok();
+            let part = canonical.map(|canonical| Part {
+                canonical: Arc::new(canonical),
+                rule,
+            });
+            Fitted {
+                form: Form::Exact,
+                parts: part.into_iter().collect(),
+                warning: None,
+            }
+        };
+        Self {
+            fitted: (0..rules.len()).map(one).collect(),
+            rules: Arc::clone(rules),
+            allow_rtbh: false,
+        }
+    }
+
     /// Whether this is what the mitigation wants now.
     pub(super) fn is_of(&self, mitigation: &Mitigation) -> bool {
         (Arc::ptr_eq(&self.rules, &mitigation.rules) || self.rules == mitigation.rules)

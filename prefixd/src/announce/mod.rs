@@ -9,6 +9,7 @@ pub(crate) mod compile;
 mod converge;
 mod deliveries;
 mod drift;
+mod elsewhere;
 mod fit;
 mod foresee;
 mod groups;
@@ -27,6 +28,7 @@ mod withdrawal;
 
 pub use compile::CompileError;
 pub use deliveries::Deliveries;
+pub use elsewhere::traffic_elsewhere;
 pub use plan::NeighborPlan;
 pub use preview::preview;
 

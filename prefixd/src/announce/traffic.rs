@@ -14,13 +14,7 @@ impl Announcer {
     /// Every neighbour, in the order of the configuration.
     #[must_use]
     pub fn traffic(&self, traffic: &Traffic) -> Vec<NeighborTraffic> {
-        let packet = Packet {
-            dst: traffic.dst,
-            src: traffic.src,
-            protocol: traffic.proto,
-            src_port: traffic.sport,
-            dst_port: traffic.dport,
-        };
+        let packet = packet_of(traffic);
         let statuses = self.speaker.peers();
         let neighbors = self.inner().neighbors.clone();
         neighbors
@@ -97,6 +91,16 @@ impl Announcer {
                 Fit::Yes | Fit::No => Vec::new(),
             },
         }
+    }
+}
+
+pub(super) fn packet_of(traffic: &Traffic) -> Packet {
+    Packet {
+        dst: traffic.dst,
+        src: traffic.src,
+        protocol: traffic.proto,
+        src_port: traffic.sport,
+        dst_port: traffic.dport,
     }
 }
 

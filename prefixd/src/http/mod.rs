@@ -21,6 +21,7 @@ mod control;
 mod document;
 mod drift;
 mod dump;
+mod elsewhere;
 mod error;
 mod events;
 mod extract;

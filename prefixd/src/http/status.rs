@@ -1,5 +1,6 @@
 //! How things are: statistics, neighbours, health, metrics, the API itself.
 
+use super::elsewhere::{self, Asked};
 use super::extract::{Query, answer, ok};
 use super::identity::Principal;
 use super::{App, Failure, control, routes};
@@ -12,13 +13,17 @@ use prefixd_api::control::{ControlScope, Stop};
 use prefixd_api::mitigation::MitigationStatus;
 use prefixd_api::problem::{Code, Problem};
 use prefixd_api::resource::{
-    AnnouncementForm, EngineHealth, Health, HealthDetail, Mode, Peer, PeerState, Stats, StoreHealth, Usage,
+    AnnouncementForm, EngineHealth, Health, HealthDetail, LiveCounts, Mode, Peer, PeerState, Stats,
+    StoreHealth, Usage,
 };
 use std::collections::BTreeMap;
 
 /// Counts and bounds.
-#[utoipa::path(get, path = "/v1/stats", tag = "status", responses((status = 200, body = Stats)))]
-pub(super) async fn stats(State(app): State<App>, query: Query) -> Result<Response, Failure> {
+#[utoipa::path(get, path = "/v1/stats", tag = "status", params(
+    ("pop" = Option<String>, Query, description = "A POP to count what is live at besides, or all"),
+), responses((status = 200, body = Stats), (status = 400, body = Problem)))]
+pub(super) async fn stats(State(app): State<App>, mut query: Query) -> Result<Response, Failure> {
+    let asked = Asked::of(query.text("pop")?);
     query.finish()?;
     let snapshot = app.engine.snapshot();
     let quotas = snapshot.policy.quotas();
@@ -67,6 +72,9 @@ pub(super) async fn stats(State(app): State<App>, query: Query) -> Result<Respon
         events_per_minute: app.metrics.events_per_minute.count(),
         events_by_outcome: app.metrics.events_by_outcome(),
         rules: app.announcer.rule_counts(),
+        pops: Vec::new(),
+        total: None,
+        elsewhere_unknown: None,
     };
     for mitigation in snapshot.state.mitigations.values() {
         match mitigation.status {
@@ -82,7 +90,20 @@ pub(super) async fn stats(State(app): State<App>, query: Query) -> Result<Respon
             _ => {}
         }
     }
-    ok(&stats)
+    let own = LiveCounts {
+        active: stats.active,
+        escalated: stats.escalated,
+        pending: stats.pending,
+        by_vector: stats.by_vector.clone(),
+        by_action: stats.by_action.clone(),
+    };
+    let counted = elsewhere::counts(&app, asked, own).await?;
+    ok(&Stats {
+        pops: counted.pops,
+        total: counted.total,
+        elsewhere_unknown: counted.unknown,
+        ..stats
+    })
 }
 
 /// Whether the daemon answers; touches nothing.

@@ -1,5 +1,6 @@
 //! Are we dropping this?
 
+use super::elsewhere::{self, Asked};
 use super::extract::{Query, ok};
 use super::{App, Failure};
 use axum::extract::State;
@@ -18,13 +19,18 @@ use std::net::IpAddr;
     ("proto" = Option<String>, Query, description = "icmp, tcp, udp, gre, icmpv6 or a number"),
     ("sport" = Option<u16>, Query, description = "The port it comes from"),
     ("dport" = Option<u16>, Query, description = "The port it goes to"),
+    ("pop" = Option<String>, Query, description = "Another POP to ask about besides, or all"),
 ), responses((status = 200, body = TrafficAnswer), (status = 400, body = Problem)))]
 pub(super) async fn matching(State(app): State<App>, mut query: Query) -> Result<Response, Failure> {
     let traffic = traffic(&mut query)?;
+    let asked = Asked::of(query.text("pop")?);
     query.finish()?;
+    let (elsewhere, elsewhere_unknown) = elsewhere::traffic(&app, asked, &traffic).await?;
     ok(&TrafficAnswer {
         at: app.clock.now(),
         neighbors: app.announcer.traffic(&traffic),
+        elsewhere,
+        elsewhere_unknown,
         traffic,
     })
 }

@@ -14,6 +14,7 @@ use prefixd_api::preview::PreviewOutcome;
 use prefixd_api::remote::{RemoteCommand, RemoteState};
 use prefixd_api::resource::SafelistRequest;
 use prefixd_api::series::{Metric, Span};
+use prefixd_api::traffic::{Traffic, TrafficVerdict};
 use std::collections::BTreeSet;
 
 /// Room for five in all POPs together.
@@ -116,6 +117,63 @@ async fn each_announces_its_own_and_shows_the_others() -> anyhow::Result<()> {
         "its own alone"
     );
     assert_eq!(iad.client.mitigation(of_fra).await?.value.mitigation.pop, "fra1");
+
+    // Are we dropping this anywhere?
+    let traffic = Traffic {
+        dst: "203.0.113.20".parse()?,
+        src: None,
+        proto: Some(17),
+        sport: None,
+        dport: Some(27015),
+    };
+    let own = iad.client.match_traffic(&traffic).await?.value;
+    assert_eq!(own.neighbors[0].verdict, TrafficVerdict::Unmatched);
+    assert_eq!((own.elsewhere.len(), own.elsewhere_unknown), (0, None));
+    for pop in ["all", "fra1"] {
+        let answer = iad.client.match_traffic_at(&traffic, pop).await?.value;
+        let [there] = &answer.elsewhere[..] else {
+            anyhow::bail!("one other POP: {answer:?}");
+        };
+        assert_eq!(
+            (there.pop.as_str(), &there.verdict),
+            ("fra1", &TrafficVerdict::Matched)
+        );
+        let rule = there.effective.as_ref().context("a rule")?;
+        assert_eq!(rule.mitigations, [of_fra]);
+    }
+    let elsewhere = |traffic: &Traffic| {
+        let (client, traffic) = (iad.client.clone(), traffic.clone());
+        async move {
+            let answer = client.match_traffic_at(&traffic, "all").await?.value;
+            anyhow::Ok(answer.elsewhere[0].verdict.clone())
+        }
+    };
+    let other = Traffic {
+        proto: Some(6),
+        ..traffic.clone()
+    };
+    assert_eq!(elsewhere(&other).await?, TrafficVerdict::Unmatched);
+    let open = Traffic {
+        dport: None,
+        ..traffic.clone()
+    };
+    assert_eq!(elsewhere(&open).await?, TrafficVerdict::Depends);
+
+    let stats = iad.client.stats_at("all").await?.value;
+    let shown: Vec<_> = stats
+        .pops
+        .iter()
+        .map(|one| (one.pop.as_str(), one.own, one.live.active))
+        .collect();
+    assert_eq!(shown, [("fra1", false, 1), ("iad1", true, 1)]);
+    assert_eq!(stats.total.context("both")?.by_vector["udp_flood"], 2);
+    let one = iad.client.stats_at("iad1").await?.value;
+    assert_eq!(one.pops.len(), 1);
+    let wrong = iad.client.stats_at("fra9").await.map(|_| ()).unwrap_err();
+    assert!(
+        matches!(&wrong, Error::Problem(problem) if problem.status == 400 && problem.detail.contains("iad1, fra1")),
+        "{wrong:?}"
+    );
     Ok(())
 }
 

@@ -179,6 +179,12 @@ fn announcements() -> Value {
          "nlri": null, "state": "refused", "reason": "it cannot"},
         {"neighbor": "edge5", "rule": "the rule", "original": "the rule", "form": "mirrored", "part": 1, "parts": 1,
          "nlri": "04", "state": "advertised", "reason": null},
+        {"neighbor": "edge6", "rule": "the rule", "nlri": "04", "state": "covered", "reason": "another takes all of it",
+         "shadowed_by": [{"mitigation_id": SECOND, "rule": "the stricter rule", "comes_first": false}]},
+        {"neighbor": "edge7", "rule": "the rule", "nlri": "04", "state": "advertised", "reason": null,
+         "overlaps": [{"mitigation_id": SECOND, "rule": "the first rule", "comes_first": true},
+                      {"mitigation_id": SECOND, "rule": "the last rule", "comes_first": false}],
+         "shadowed_by": [{"mitigation_id": SECOND, "rule": "the first rule", "comes_first": true}]},
     ])
 }
 
@@ -199,6 +205,11 @@ fn what_each_neighbour_has_of_a_rule_is_shown() {
             "  edge3  advertised, widened  the wide rule\n      decided: the rule\n      warning: dport 1,3 widened to 1-3\n",
             "  edge4  refused: it cannot  the rule\n",
             "  edge5  advertised, mirrored  the rule\n",
+            "  edge6  covered: another takes all of it  the rule\n  edge7",
+            &format!(
+                "  edge7  advertised  the rule\n      overlaps: the first rule of {SECOND}, asked before it\n      overlaps: the last rule \
+                 of {SECOND}, asked after it\n      does nothing beside: the first rule of {SECOND}\n"
+            ),
         ] {
             assert!(shown.contains(line), "{line} is not in\n{shown}");
         }
@@ -656,7 +667,7 @@ fn an_aggregate_says_whom_it_filters_besides() {
     }
 }
 
-fn health(status: &str) -> Value {
+pub(crate) fn health(status: &str) -> Value {
     json!({"status": status, "reasons": if status == "healthy" { json!([]) } else { json!(["edge1 is down"]) },
         "version": "0.1.0", "pop": "iad1", "mode": "enforced", "now": "2026-01-18T10:30:00Z",
         "started_at": "2026-01-18T09:30:00Z", "store": {"backend": "sqlite", "ok": true, "failing_since": null, "owed": 0},
@@ -664,7 +675,7 @@ fn health(status: &str) -> Value {
         "active": 3, "rules": {"intended": 4, "announced": 4}, "drift_total": 0, "role": "viewer"})
 }
 
-fn stats() -> Value {
+pub(crate) fn stats() -> Value {
     json!({"pop": "iad1", "at": "2026-01-18T10:30:00Z", "active": 3, "escalated": 1, "ending": 0, "pending": 0,
         "by_vector": {"udp_flood": 3}, "by_action": {"police": 3}, "by_severity": {"high": 3},
         "by_customer": {"acme": {"used": 3, "max": 20}}, "quota_pop": {"used": 3, "max": 200},
@@ -675,6 +686,8 @@ fn stats() -> Value {
 fn daemon_that_is(status: &str) -> Daemon {
     Daemon::new([
         (get("/v1/health/detail"), ok(&health(status))),
+        // A daemon that does not know the question.
+        (get("/v1/stats?pop=all"), problem(400, "request.field", "unknown")),
         (get("/v1/stats"), ok(&stats())),
         (get("/v1/peers"), ok(&json!({"peers": [], "count": 0}))),
     ])

@@ -34,7 +34,7 @@ fn match_says_what_decides() {
             neighbor("edge3", "mirrored", json!(null), &[]),
         ],
     });
-    let daemon = Daemon::new([(get("/v1/match?dst=203.0.113.10&proto=17"), ok(&answer))]);
+    let daemon = Daemon::new([(get("/v1/match?dst=203.0.113.10&proto=17&pop=all"), ok(&answer))]);
     let arguments = ["match", "--dst", "203.0.113.10", "--proto", "udp"];
     let table = shown(&daemon, &arguments);
     for line in [
@@ -52,6 +52,61 @@ fn match_says_what_decides() {
     assert_eq!(
         daemon.exit(&["match", "--dst", "203.0.113.10", "--proto", "upd"]),
         64
+    );
+}
+
+#[test]
+fn match_says_what_is_decided_elsewhere() {
+    let rule = json!({"rule": "the rule there", "action": {"action_type": "discard"}, "until": AT, "advertised_at": null,
+        "mitigations": [GROUP], "depends_on": []});
+    let there = |pop: &str, verdict: &str, effective: Value| {
+        json!({"pop": pop, "verdict": verdict, "summary": format!("{pop} in words"), "effective": effective, "before": [],
+            "blackhole": null})
+    };
+    let mut answer = json!({
+        "traffic": {"dst": "203.0.113.10", "src": null, "proto": null, "sport": null, "dport": null}, "at": AT,
+        "neighbors": [], "elsewhere": [there("fra1", "matched", rule), there("nyc1", "unmatched", json!(null))],
+    });
+    let daemon = Daemon::new([(get("/v1/match?dst=203.0.113.10&pop=all"), ok(&answer))]);
+    assert_eq!(
+        shown(&daemon, &["match", "--dst", "203.0.113.10"]),
+        "no neighbour is configured: nothing is announced here\n\nAs decided at other POPs\n  fra1  matched: fra1 in words\n  \
+         nyc1  unmatched: nyc1 in words\n\nfra1\n  effective            the rule there  [not seen at a neighbour]  9c01d3e4\n"
+    );
+    answer["elsewhere"] = json!([]);
+    answer["elsewhere_unknown"] = json!("the database is away");
+    let daemon = Daemon::new([(get("/v1/match?dst=203.0.113.10&pop=fra1"), ok(&answer))]);
+    let table = shown(&daemon, &["match", "--dst", "203.0.113.10", "--pop", "fra1"]);
+    assert!(table.ends_with("\nOther POPs: the database is away\n"), "{table}");
+}
+
+#[test]
+fn stats_and_status_show_other_pops() {
+    let live = |active: u64| {
+        json!({"active": active, "escalated": 1, "pending": 0, "by_vector": {"udp_flood": active},
+            "by_action": {"discard": active}})
+    };
+    let mut stats = crate::commands::stats();
+    stats["pops"] = json!([{"pop": "fra1", "own": false, "runs": false, "live": live(4)},
+        {"pop": "iad1", "own": true, "runs": true, "live": live(3)}]);
+    stats["total"] = live(7);
+    let daemon = Daemon::new([
+        (get("/v1/stats?pop=all"), ok(&stats)),
+        (get("/v1/health/detail"), ok(&crate::commands::health("healthy"))),
+        (get("/v1/peers"), ok(&json!({"peers": [], "count": 0}))),
+    ]);
+    let table = shown(&daemon, &["stats", "--pop", "all"]);
+    for line in [
+        "  fra1  4 active (1 escalated), 0 pending; NO DAEMON runs it now\n",
+        "Live at these POPs\n  all  7 active (1 escalated), 0 pending\n",
+        "By vector, these POPs\n  udp_flood  7\n",
+    ] {
+        assert!(table.contains(line), "{line} is not in\n{table}");
+    }
+    let screen = shown(&daemon, &["status"]);
+    assert!(
+        screen.contains("fra1: 4 active (1 escalated), 0 pending; NO DAEMON runs it now\n"),
+        "{screen}"
     );
 }
 

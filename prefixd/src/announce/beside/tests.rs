@@ -1,6 +1,5 @@
 //! Against a naive router: it asks every rule in its order, for every packet there is.
 
-use super::super::compile;
 use super::*;
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::rule::{Fragments, Match, Ranges, TcpFlags};
@@ -191,14 +190,16 @@ fn police(bits: u64) -> Action {
 /// Mitigations of one rule each.
 fn sent(rules: &[Rule]) -> Vec<(MitigationId, Arc<Compiled>)> {
     let one = |rule: &Rule| {
-        let canonical = Arc::new(compile::of(rule).unwrap());
-        let part = Part {
-            rule: rule.clone().into(),
-            canonical,
-        };
-        (MitigationId::new(), Arc::new(Compiled::exact(rule.clone(), part)))
+        let rules: Arc<[Rule]> = Arc::new([rule.clone()]);
+        let compiled = Compiled::as_decided(&rules);
+        (MitigationId::new(), Arc::new(compiled))
     };
-    rules.iter().map(one).collect()
+    let sent: Vec<_> = rules.iter().map(one).collect();
+    assert!(
+        sent.iter().all(|(_, compiled)| compiled.parts().count() == 1),
+        "each has a form"
+    );
+    sent
 }
 
 /// All of them, where the router has each.

@@ -14,6 +14,7 @@ macro_rules! both {
 
 mod answers;
 mod counts;
+mod elsewhere;
 mod filters;
 pub(crate) mod fixture;
 mod postgres;
