@@ -3,6 +3,7 @@ use crate::event::{Answer, Event};
 use crate::fixture::{self, Console};
 use crate::glyphs::Glyphs;
 use crate::theme::{Depth, Meaning, Theme};
+use prefixd_api::resource::{AnnouncementState, Overlap};
 use prefixd_api::role::Role;
 use ratatui::buffer::Buffer;
 use ratatui::style::Modifier;
@@ -143,6 +144,36 @@ fn an_aggregate_says_whom_it_filters_besides() {
     let screen = console.screen();
     for part in ["203.0.113.0/24", "12 addresses were reported, 244 others"] {
         assert!(screen.contains(part), "{part} is not in\n{screen}");
+    }
+}
+
+#[test]
+fn the_detail_says_what_stands_beside_a_rule() {
+    let mut console = Console::live(120, 60);
+    console.keys("2 j j Enter");
+    let row = fixture::wave().remove(2);
+    let mut detail = fixture::detail(&row);
+    let first = Overlap {
+        mitigation_id: row.mitigation_id,
+        rule: "the first rule".to_owned(),
+        comes_first: true,
+    };
+    let last = Overlap {
+        rule: "the last rule".to_owned(),
+        comes_first: false,
+        ..first.clone()
+    };
+    detail.announcements[0].overlaps = vec![first.clone(), last];
+    detail.announcements[0].shadowed_by = vec![first];
+    detail.announcements[2].state = AnnouncementState::Covered;
+    console.answers(Answer::Detail(row.mitigation_id, Ok(Box::new(detail))));
+    let screen = console.screen();
+    for line in [
+        "asked before it; this one does nothing: the first rule",
+        "asked after it: the last rule",
+        "covered by a stricter rule: not sent",
+    ] {
+        assert!(screen.contains(line), "{line} is not in\n{screen}");
     }
 }
 

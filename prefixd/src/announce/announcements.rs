@@ -99,7 +99,11 @@ impl AtNeighbor {
         let kept = self.kept(mitigation, part);
         let kept_by = kept.and_then(|kept| all.iter().find(|one| one.is_for(kept)));
         let is_sent = |one: &Beside<'_>, part: &Part| self.kept(one.mitigation, part).is_none();
-        beside::view(mitigation, part, kept_by, all, is_sent)
+        let mut view = beside::view(mitigation, part, kept_by, all, is_sent);
+        if kept.is_some() && kept_by.is_none() {
+            view.kept = Some(waits_for_breaker());
+        }
+        view
     }
 }
 
@@ -195,9 +199,15 @@ pub(super) fn dry_run() -> Standing {
     )
 }
 
-fn covered(by: String) -> Standing {
-    let why = format!("{by} is stricter and takes all of it: it is sent when that one ends");
-    (AnnouncementState::Covered, Some(why))
+fn waits_for_breaker() -> Standing {
+    (
+        AnnouncementState::Refused,
+        Some(
+            "the stricter rule for which it was not sent is gone, and the breaker is tripped: it is sent after prefixdctl \
+             breaker reset"
+                .to_owned(),
+        ),
+    )
 }
 
 pub(super) fn not_enforced() -> Standing {
@@ -245,8 +255,8 @@ pub(super) fn told(
     for (number, part) in (1..).zip(&fitted.parts) {
         let key = part.canonical.key();
         let view = look(part);
-        let covered = view.kept_by.filter(|_| goes_out).map(covered);
-        if let Some((state, reason)) = covered.or_else(|| standing(key)) {
+        let kept = view.kept.filter(|_| goes_out);
+        if let Some((state, reason)) = kept.or_else(|| standing(key)) {
             lines.push(Announcement {
                 overlaps: view.overlaps,
                 shadowed_by: view.shadowed_by,

@@ -4,11 +4,12 @@
 //! is the more exact of both and mostly comes first: it would let through what the stricter one takes. So it is not sent, once
 //! the stricter one is there.
 
+use super::announcements::Standing;
 use super::fit::{Fitted, Form, Part};
 use super::groups::Compiled;
 use crate::policy::covers;
 use prefixd_api::ids::MitigationId;
-use prefixd_api::resource::Overlap;
+use prefixd_api::resource::{AnnouncementState, Overlap};
 use prefixd_api::rule::{Action, Rule};
 use prefixd_bgp::flowspec::NlriKey;
 use prefixd_bgp::{Delivery, Refusal, Speaker};
@@ -70,6 +71,14 @@ pub(super) struct Inside {
 }
 
 impl Inside {
+    /// The stricter rule does not keep it back any more, and the breaker does.
+    pub(super) fn after(self) -> Self {
+        Self {
+            instead: Arc::default(),
+            ..self
+        }
+    }
+
     /// Whether the stricter rule has come so far, or was kept away so, that this one is to be decided again.
     pub(super) fn is_due(&self, reach: impl Fn(&NlriKey) -> Reach) -> bool {
         let least = self.instead.iter().map(reach).min();
@@ -215,8 +224,8 @@ fn exposes(part: &Part, stricter: &Beside<'_>, all: &[Beside<'_>]) -> bool {
 /// What is to be known of a part among the others.
 #[derive(Default)]
 pub(super) struct View {
-    /// The stricter rule for which it is kept back.
-    pub(super) kept_by: Option<String>,
+    /// How it stands where it is kept back.
+    pub(super) kept: Option<Standing>,
     pub(super) overlaps: Vec<Overlap>,
     pub(super) shadowed_by: Vec<Overlap>,
     /// A rule that lets more through keeps it from doing anything.
@@ -242,7 +251,11 @@ pub(super) fn view(
         comes_first,
     };
     if let Some(stricter) = kept_by {
-        view.kept_by = Some(stricter.text());
+        let why = format!(
+            "{} is stricter and takes all of it: it is sent when that one ends",
+            stricter.text()
+        );
+        view.kept = Some((AnnouncementState::Covered, Some(why)));
         let first = stricter.parts().iter().any(|other| comes_first(other, part));
         view.shadowed_by = vec![overlap(stricter.mitigation, stricter.rule, first)];
         return view;

@@ -73,6 +73,15 @@ impl Kept {
     }
 }
 
+/// What a mitigation is compiled and told by.
+#[derive(Clone, Copy)]
+pub(super) struct By<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) speaker: &'a Speaker,
+    /// Whether what was kept back may come out: not while the breaker is tripped.
+    pub(super) lets_out: bool,
+}
+
 /// Neighbours with one plan.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Group {
@@ -85,6 +94,8 @@ pub(super) struct Group {
     inside: BTreeMap<MitigationId, Arc<[Inside]>>,
     /// Up to which of them was looked at last.
     looked_at: Option<MitigationId>,
+    /// Of what is sent by now though it was kept back, until somebody asks: it is new to the routers.
+    came_out: Vec<MitigationId>,
     /// Since when its one neighbour is told nothing new.
     held_since: Option<Timestamp>,
 }
@@ -318,10 +329,11 @@ impl Group {
         &mut self,
         mitigation: &Mitigation,
         beside: &[&Arc<Mitigation>],
-        (policy, speaker): (&Policy, &Speaker),
+        by: By<'_>,
         end: Timestamp,
         now: Timestamp,
     ) -> Vec<Step> {
+        let policy = by.policy;
         let id = mitigation.mitigation_id;
         let is_kept = |compiled: &&Arc<Compiled>| self.held_since.is_some() || compiled.is_of(mitigation);
         let compiled = match self.compiled.get(&id).filter(is_kept) {
@@ -347,7 +359,7 @@ impl Group {
         };
         let overlap_until = now.saturating_add(OVERLAP);
         let mut wanted = compiled.wanted(priority(mitigation));
-        self.keep_back(id, &compiled, beside, (policy, speaker), &mut wanted);
+        self.keep_back(id, &compiled, beside, by, &mut wanted);
         self.table.set(id, &wanted, end, overlap_until)
     }
 
@@ -357,7 +369,7 @@ impl Group {
         id: MitigationId,
         compiled: &Arc<Compiled>,
         beside: &[&Arc<Mitigation>],
-        (policy, speaker): (&Policy, &Speaker),
+        by: By<'_>,
         wanted: &mut Vec<Wanted>,
     ) {
         let before = self.inside.remove(&id);
@@ -374,24 +386,43 @@ impl Group {
             }
             return;
         }
-        if beside.is_empty() {
+        let unsent = || {
+            before
+                .iter()
+                .flat_map(|all| all.iter())
+                .filter(|one| !one.is_sent)
+        };
+        if beside.is_empty() && unsent().next().is_none() {
             return;
         }
         for other in beside {
             if self.held_since.is_none() && !self.is_compiled(other) {
-                let compiled = Arc::new(compile(other, policy, &self.plan));
+                let compiled = Arc::new(compile(other, by.policy, &self.plan));
                 self.say_what_differs(other.mitigation_id, &compiled);
                 self.compiled.insert(other.mitigation_id, compiled);
             }
         }
         let others = beside.iter().map(|other| other.mitigation_id);
         let others = others.filter_map(|other| Some((other, self.compiled.get(&other)?)));
-        let reach = |_, key: &NlriKey| Reach::of(speaker, &self.members, key);
+        let reach = |_, key: &NlriKey| Reach::of(by.speaker, &self.members, key);
         let all = beside::all(std::iter::once((id, compiled)).chain(others), reach);
         let has = self.table.keys_of(id);
-        let inside = beside::insides(compiled, &all, |key| has.contains(key));
-        let is_kept = |key: &NlriKey| inside.iter().any(|one| !one.is_sent && one.key == *key);
-        wanted.retain(|one| !is_kept(one.rule.key()));
+        let mut inside = beside::insides(compiled, &all, |key| has.contains(key));
+        let is_kept =
+            |inside: &[Inside], key: &NlriKey| inside.iter().any(|one| !one.is_sent && one.key == *key);
+        wanted.retain(|one| !is_kept(&inside, one.rule.key()));
+        // What comes out now has not been on the routers, or not lately.
+        let comes_out = |one: &&Inside| {
+            !has.contains(&one.key) && wanted.iter().any(|wanted| *wanted.rule.key() == one.key)
+        };
+        let out: Vec<Inside> = unsent().filter(comes_out).cloned().collect();
+        if !out.is_empty() && by.lets_out {
+            self.came_out.push(id);
+        } else if !out.is_empty() {
+            wanted.retain(|one| !is_kept(&out, one.rule.key()));
+            inside.retain(|one| !is_kept(&out, &one.key));
+            inside.extend(out.into_iter().map(Inside::after));
+        }
         if !inside.is_empty() {
             self.inside.insert(id, inside.into());
         }
@@ -413,6 +444,11 @@ impl Group {
         }
         self.looked_at = last.filter(|_| seen == LOOKED_AT_ONCE);
         due
+    }
+
+    /// What came out since this was asked last.
+    pub(super) fn take_came_out(&mut self) -> Vec<MitigationId> {
+        std::mem::take(&mut self.came_out)
     }
 
     /// What of a mitigation a stricter rule takes as well.

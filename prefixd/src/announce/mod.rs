@@ -36,7 +36,7 @@ use crate::clock::Clock;
 use crate::policy::{Policy, State};
 pub use converge::Sweep;
 use converge::Unexplained;
-use groups::Group;
+use groups::{By, Group};
 use prefixd_api::control::Stopped;
 use prefixd_api::feed::FeedBody;
 use prefixd_api::ids::MitigationId;
@@ -240,11 +240,21 @@ impl Announcer {
         for id in due {
             let live = state.mitigations.get(&id);
             if let Some(live) = live.filter(|live| inner.announces(live)) {
-                inner.owe_telling(id);
-                steps.push(inner.set(state, &self.speaker, live, now));
+                let step = inner.set(state, &self.speaker, live, now);
+                if step.iter().any(|steps| !steps.is_empty()) {
+                    inner.owe_telling(id);
+                }
+                steps.push(step);
             }
         }
         self.tell(&inner, steps);
+    }
+
+    /// Mitigations of which rules are sent by now that were kept back for stricter ones, since this was asked last: to the
+    /// routers they are new.
+    pub fn take_came_out(&self) -> Vec<MitigationId> {
+        let mut inner = self.inner();
+        inner.groups.iter_mut().flat_map(Group::take_came_out).collect()
     }
 
     /// Forgets what the speaker has ended by itself.
@@ -393,7 +403,12 @@ impl Inner {
         let others = others.filter(|other| self.announces(other) && other.leaves_at() > now);
         let beside: Vec<&Arc<Mitigation>> = others.collect();
         let policy = Arc::clone(&self.policy);
-        self.each(|group| group.set(mitigation, &beside, (&policy, speaker), end, now))
+        let by = By {
+            policy: &policy,
+            speaker,
+            lets_out: state.breaker.is_none(),
+        };
+        self.each(|group| group.set(mitigation, &beside, by, end, now))
     }
 
     fn announces(&self, mitigation: &Mitigation) -> bool {

@@ -360,8 +360,10 @@ impl Engine {
         if let Some(mitigation) = self.state.mitigation_of(scope)
             && over_at(mitigation) <= now
         {
-            self.parts.announcer.remove(&self.state, mitigation.mitigation_id);
-            self.owed.insert(mitigation.mitigation_id);
+            let over = mitigation.mitigation_id;
+            self.parts.announcer.remove(&self.state, over);
+            self.owed.insert(over);
+            self.watch_what_came_out();
         }
     }
 
@@ -432,6 +434,7 @@ impl Engine {
         self.parts
             .announcer
             .project(&self.state, mitigations(&batch.content.effects));
+        self.watch_what_came_out();
         for effect in &batch.content.effects {
             self.parts.metrics.count(effect);
             if let Effect::Peer(change) = effect {
@@ -489,6 +492,19 @@ impl Engine {
             }
         }
         late
+    }
+
+    /// What was kept back for a stricter rule and is sent now that this one is gone is as new to the routers as what was
+    /// just decided.
+    pub(super) fn watch_what_came_out(&mut self) {
+        let came_out = self.parts.announcer.take_came_out();
+        let (now, bounds) = (self.parts.clock.now(), self.parts.policy.breaker());
+        for mitigation in came_out {
+            if let Some(trip) = self.breaker.announces(mitigation, now, bounds) {
+                self.parts.announcer.hold_back(mitigation);
+                self.trip(trip);
+            }
+        }
     }
 
     /// A scope that was looked at and did not change has its deadline still before it. One that has passed all the

@@ -720,6 +720,7 @@ impl Engine {
         self.looks_at_quarantine = true;
         self.parts.announcer.forget_ended();
         self.parts.announcer.look_at_insides(&self.state);
+        self.watch_what_came_out();
         self.parts.announcer.tell_deliveries();
         let now = Instant::now();
         if now >= self.next_reconcile {

@@ -2,12 +2,13 @@
 
 use super::super::tests::{PATIENCE, POLL, alike, held, ids, mitigation, state, stopped, two};
 use super::super::{Announcer, State};
-use prefixd_api::control::Stop;
+use prefixd_api::control::{BreakerTripped, Stop};
 use prefixd_api::mitigation::Mitigation;
 use prefixd_api::resource::{Announcement, AnnouncementState};
 use serde_json::{Value, json};
 use std::iter;
 use std::slice::from_ref;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{interval, timeout};
 
@@ -71,7 +72,7 @@ async fn a_weaker_rule_waits_for_the_end_of_the_stricter_one() {
         assert_eq!(announcer.reconcile(&after).missing, 0);
 
         // It comes again: the weaker one stays a moment beside it, as after every change.
-        after.restore(std::sync::Arc::new(stricter.clone()));
+        after.restore(Arc::new(stricter.clone()));
         announcer.project(&after, iter::once(stricter.mitigation_id));
         assert_eq!(held(&announcer, "a").len(), 2);
         assert_eq!(standing(&announcer, weaker, &after).0, AnnouncementState::Covered);
@@ -204,6 +205,43 @@ async fn the_weaker_rule_leaves_once_the_stricter_one_is_there_and_comes_back_wh
     .await;
     assert!(!advertised(stricter, &[first]));
     drop(routers);
+}
+
+/// While the breaker is tripped nothing new goes to a router, and it has to know of what does afterwards.
+#[tokio::test]
+async fn what_comes_out_is_news_to_the_breaker() {
+    let announcer = two();
+    let all = both(&announcer);
+    let [stricter, weaker] = &all;
+    announcer.project(&state(&all), ids(&all));
+    assert!(announcer.take_came_out().is_empty());
+    let mut tripped = state(from_ref(weaker));
+    let now = announcer.clock.now();
+    tripped.breaker = Some(Arc::new(BreakerTripped {
+        tripped_at: now,
+        neighbors: Vec::new(),
+        announced_since: now,
+        withdrawn: 0,
+    }));
+    announcer.project(&tripped, iter::once(stricter.mitigation_id));
+    for _ in 0..2 {
+        assert!(held(&announcer, "a").is_empty());
+        let told = announcer.announcements(weaker, []);
+        let at = told.iter().find(|told| told.neighbor == "a").unwrap();
+        assert!(
+            at.reason.as_deref().unwrap().contains("the breaker is tripped"),
+            "{at:?}"
+        );
+        announcer.look_at_insides(&tripped);
+        announcer.reconcile(&tripped);
+    }
+    assert!(announcer.take_came_out().is_empty());
+
+    tripped.breaker = None;
+    announcer.look_at_insides(&tripped);
+    assert_eq!(held(&announcer, "a").len(), 1);
+    assert_eq!(announcer.take_came_out(), [weaker.mitigation_id]);
+    assert!(announcer.take_came_out().is_empty());
 }
 
 /// On hold nothing comes out in place of what ends, and nothing goes because of others.

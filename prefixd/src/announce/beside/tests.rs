@@ -295,8 +295,8 @@ proptest! {
         for one in &all {
             let part = &one.parts()[0];
             let view = looked_at(one, &all);
-            prop_assert_eq!(view.kept_by.is_some(), !left.iter().any(|sent| std::ptr::eq(*sent, part)));
-            if view.kept_by.is_some() {
+            prop_assert_eq!(view.kept.is_some(), !left.iter().any(|sent| std::ptr::eq(*sent, part)));
+            if view.kept.is_some() {
                 continue;
             }
             let takes = |packet: &Packet| taken(&left, packet).is_some_and(|taken| std::ptr::eq(taken, part));
@@ -372,7 +372,7 @@ fn a_weaker_rule_that_comes_first_and_takes_all_is_a_warning() {
     let all = there(&compiled);
     let of = |index: usize| looked_at(&all[index], &all);
     let shadowed = of(1);
-    assert!(shadowed.kept_by.is_none());
+    assert!(shadowed.kept.is_none());
     assert_eq!(shadowed.shadowed_by.len(), 1);
     assert_eq!(shadowed.shadowed_by[0].mitigation_id, all[0].mitigation);
     assert!(shadowed.warning.unwrap().contains("does nothing"));
