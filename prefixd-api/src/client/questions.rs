@@ -276,6 +276,7 @@ mod tests {
             state: Some(GroupState::Quiet),
             victim_ip: Some("203.0.113.10/32".parse().unwrap()),
             vector: Some("udp flood".to_owned()),
+            pop: Some("iad1".to_owned()),
             page: Page {
                 limit: Some(5),
                 ..Page::default()
@@ -283,7 +284,7 @@ mod tests {
         };
         assert_eq!(
             query.to_path(),
-            "/v1/groups?state=quiet&victim_ip=203.0.113.10&vector=udp%20flood&limit=5"
+            "/v1/groups?state=quiet&victim_ip=203.0.113.10&vector=udp%20flood&pop=iad1&limit=5"
         );
         let query = AuditQuery {
             actor: Some("uid:1000(anna)".to_owned()),
