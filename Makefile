@@ -5,13 +5,15 @@ CARGO ?= cargo
 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
+# Where `make install` finds the programs.
+BUILT ?= $(or $(CARGO_TARGET_DIR),target)/release
 
 # What tests, benchmarks and the demo need besides Rust, make and a C compiler: Debian packages.
 TEST_PACKAGES := bird2 frr gobgpd exabgp postgresql bgpdump
 DEMO_PACKAGES := bird2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test bench interop drive-api demo install lab clean
+.PHONY: help setup lint test bench interop drive-api demo build install lab clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,19 +53,27 @@ demo: ## Daemon, a real router, an attack wave, and the console on top (DEMO=pla
 	$(CARGO) build --locked -p prefixd -p prefixd-tui -p lab@0.1.0 --bins
 	@target/debug/demo --prefixd target/debug/prefixd --console target/debug/prefixd-tui $(if $(filter plain,$(DEMO)),--plain)
 
-install: ## Install a release build, manual pages, unit and samples (DESTDIR, PREFIX, SYSCONFDIR)
+build: ## Build what is installed: a release build, as yourself
 	$(CARGO) build --release --locked -p prefixd -p prefixdctl -p prefixd-tui --bins
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(SYSCONFDIR)/prefixd
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d
-	install -m 0755 target/release/prefixd target/release/prefixdctl target/release/prefixd-tui $(DESTDIR)$(PREFIX)/bin/
+
+# Copies alone, so that root needs no Rust.
+install: ## Install what `make build` built, manual pages, unit and samples (DESTDIR, PREFIX, SYSCONFDIR)
+	@for program in prefixd prefixdctl prefixd-tui; do \
+		if ! [ -x $(BUILT)/$$program ]; then echo "$(BUILT)/$$program is not there: make build first" >&2; exit 1; fi; \
+	done
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(SYSCONFDIR)/prefixd
+	install -m 0755 $(BUILT)/prefixd $(BUILT)/prefixdctl $(BUILT)/prefixd-tui $(DESTDIR)$(PREFIX)/bin/
 	install -m 0644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
-	sed 's,/usr/local/bin,$(PREFIX)/bin,' etc/systemd/prefixd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/prefixd.service
+	install -m 0644 man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	sed -e 's,/usr/local/bin,$(PREFIX)/bin,' -e 's,/etc/prefixd,$(SYSCONFDIR)/prefixd,' etc/systemd/prefixd.service \
+		> $(DESTDIR)$(PREFIX)/lib/systemd/system/prefixd.service
 	install -m 0644 etc/sysusers.d/prefixd.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/
 	@for file in prefixd inventory playbooks; do \
 		target=$(DESTDIR)$(SYSCONFDIR)/prefixd/$$file.yaml; \
 		if [ -e $$target ]; then echo "$$target stays as it is"; else install -m 0640 etc/$$file.yaml $$target; fi; \
 	done
-	@echo "Next: systemd-sysusers; chgrp -R prefixd $(SYSCONFDIR)/prefixd; edit it; prefixd --check --config $(SYSCONFDIR)/prefixd"
+	@echo "Next: systemd-sysusers; chgrp -R prefixd $(SYSCONFDIR)/prefixd; systemctl daemon-reload (README.md)"
 
 lab: setup ## Only the tests of the lab itself: do the routers and the database work on this machine?
 	$(CARGO) test --locked -p lab@0.1.0

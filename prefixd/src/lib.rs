@@ -3,6 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`announce`] | the rules of live mitigations as routes at the neighbours |
+//! | [`arguments`] | the command line, and its manual page |
 //! | [`clock`] | wall-clock time that runs on the monotonic clock |
 //! | [`configuration`] | what is in force, reloading it, changing its files |
 //! | [`daemon`] | starting, reloading and stopping |
@@ -16,6 +17,7 @@
 //! Arrows point one way: `http -> {configuration ->} engine -> {policy, store, announce}`, and `policy` knows only the vocabulary.
 
 pub mod announce;
+pub mod arguments;
 pub mod clock;
 pub mod configuration;
 mod counting;

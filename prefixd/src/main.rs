@@ -1,9 +1,9 @@
 //! `prefixd`: see [`prefixd`] for the parts.
 
 use clap::Parser;
+use prefixd::arguments::Arguments;
 use prefixd::daemon::{LogLevel, Shutdown};
 use prefixd_api::config::{self, Config};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,27 +12,6 @@ use tracing::info;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// DDoS mitigation daemon: signals in, guarded BGP FlowSpec rules out.
-#[derive(Parser)]
-#[command(
-    version,
-    after_help = "Signals: SIGHUP reloads; SIGTERM and SIGINT stop as shutdown.preserve_announcements says; SIGQUIT stops and \
-                  takes every rule from the routers.\n\nExamples:\n  prefixd --check --config /etc/prefixd\n  prefixd --config /etc/prefixd"
-)]
-struct Arguments {
-    /// Directory with prefixd.yaml, inventory.yaml and playbooks.yaml.
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "PREFIXD_CONFIG",
-        default_value = "/etc/prefixd"
-    )]
-    config: PathBuf,
-    /// Check everything a start would, print what is wrong, and exit with 0 or 2.
-    #[arg(long)]
-    check: bool,
-}
 
 /// How long blocking calls may still take at the end.
 const LAST_CALLS: Duration = Duration::from_secs(1);
@@ -44,7 +23,7 @@ fn main() -> ExitCode {
     let config = match config::load(&arguments.config) {
         Ok(config) => config,
         Err(errors) => {
-            say(&errors);
+            refuse(&arguments, &errors);
             return ExitCode::from(EXIT_CONFIG);
         }
     };
@@ -55,7 +34,7 @@ fn main() -> ExitCode {
         return match prefixd::daemon::check(&config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                say(&error);
+                refuse(&arguments, &error);
                 ExitCode::from(EXIT_CONFIG)
             }
         };
@@ -109,6 +88,13 @@ fn shut_down_on_signal(shutdown: Shutdown) -> std::io::Result<impl Future<Output
             shutdown.ask();
         }
     })
+}
+
+fn refuse(arguments: &Arguments, mistakes: &config::ConfigErrors) {
+    let dir = arguments.config.display();
+    say(&format_args!(
+        "The configuration in {dir} cannot be used; nothing was started:\n{mistakes}"
+    ));
 }
 
 /// To standard error, before there is a log and for what a person must see.
