@@ -3,22 +3,18 @@
 //! Everything runs on loopback in a temporary directory, and ends with this program, however it ends.
 #![expect(clippy::print_stdout, reason = "the story is the program's output")]
 
+mod console;
+mod signals;
 mod site;
 mod wave;
 
-use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context as _, bail};
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
 
+use signals::Signals;
 use site::Site;
-
-/// Time between the steps of the wave when somebody watches the console.
-const CONSOLE_PACE: Duration = Duration::from_secs(4);
 
 /// Shows prefixd at work: detectors report attacks, a real router gets FlowSpec rules and loses them again.
 #[derive(Debug, Parser)]
@@ -37,11 +33,7 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = tokio::select! {
-        outcome = story(&arguments) => outcome,
-        outcome = interrupted(arguments.plain) => outcome,
-    };
-    match outcome {
+    match story(&arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             println!("\nThe demo failed: {error:#}");
@@ -51,60 +43,15 @@ async fn main() -> ExitCode {
 }
 
 async fn story(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
     if arguments.plain {
-        let site = Site::start(&arguments.prefixd).await?;
-        wave::plain(site).await
-    } else {
-        if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
-            bail!("the console needs a terminal; `make demo DEMO=plain` does without");
-        }
-        let site = Site::start(&arguments.prefixd).await?;
-        with_console(site, &arguments.console).await
+        let plain = async { wave::plain(Site::start(&arguments.prefixd).await?).await };
+        return signals.unless(plain).await;
     }
-}
-
-/// The wave goes on while the console is open, and what it left stays for the person to try things on.
-async fn with_console(site: Site, console: &Path) -> anyhow::Result<()> {
-    println!("Opening the console; q leaves it, and everything stops then.");
-    let mut console = tokio::process::Command::new(console)
-        .args(["--api", &site.url()])
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("start the console {}", console.display()))?;
-    let mut failed = None;
-    let wave = wave::for_console(&site, CONSOLE_PACE);
-    let mut wave = Box::pin(wave);
-    let mut playing = true;
-    let status = loop {
-        tokio::select! {
-            status = console.wait() => break status.context("wait for the console")?,
-            outcome = &mut wave, if playing => {
-                playing = false;
-                failed = outcome.err();
-            }
-        }
-    };
-    drop(wave);
-    site.stop().await?;
-    if let Some(error) = failed {
-        return Err(error.context("play the attack wave"));
-    }
-    if !status.success() {
-        bail!("the console ended with {status}");
-    }
-    Ok(())
-}
-
-/// Ends the demo on a signal. With the console open Ctrl-C is the console's, not ours.
-async fn interrupted(plain: bool) -> anyhow::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => if plain { bail!("interrupted; everything it started is stopped") },
-            _ = terminate.recv() => bail!("terminated; everything it started is stopped"),
-            _ = hangup.recv() => bail!("the terminal is gone; everything it started is stopped"),
-        }
-    }
+    console::needs_a_terminal()?;
+    let site = signals.unless(Site::start(&arguments.prefixd)).await?;
+    let shown = console::shown(&site, &arguments.console, &mut signals).await;
+    // Also after a failure: the daemon withdraws its rules before the router ends.
+    let stopped = signals.unless(site.stop()).await;
+    shown.and(stopped)
 }
