@@ -1,8 +1,8 @@
 //! Changing what a live mitigation does, as routers see it.
 
-use crate::support::{Backend, Daemon, PATIENCE, Setup, ban, on_both_stores};
+use crate::support::{Backend, Daemon, PATIENCE, Setup, ban, on_both_stores, router};
 use anyhow::Context;
-use lab::routers::{Action, Component, Family, Kind, Match, Op, Router, RouterConfig};
+use lab::routers::{Action, Component, Family, Kind, Match, Op, RouterConfig};
 use prefixd_api::client::Error;
 use prefixd_api::event::{EventOutcome, EventRequest};
 use prefixd_api::ids::MitigationId;
@@ -44,8 +44,8 @@ fn on_port(port: u64) -> anyhow::Result<Match> {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_router_is_without_a_rule_for_a_moment() -> anyhow::Result<()> {
     let (exabgp, bird) = (
-        Router::start(Kind::ExaBgp, RouterConfig::new(65001, 65010)).await?,
-        Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?,
+        router!(Kind::ExaBgp, RouterConfig::new(65001, 65010)),
+        router!(Kind::Bird, RouterConfig::new(65001, 65010)),
     );
     let daemon = Daemon::start(Setup::default(), &[&exabgp, &bird]).await?;
     daemon.wait_established(2).await?;

@@ -1,21 +1,20 @@
 //! Sessions that are lost right after an announcement, with real routers.
 
 use crate::metrics::Scrape;
-use crate::support::{Daemon, PATIENCE, Setup, ban, wait_for};
-use lab::routers::{Family, Kind, Router, RouterConfig};
+use crate::support::{Daemon, PATIENCE, Setup, ban, router, wait_for};
+use lab::routers::{Family, Kind, RouterConfig};
 use prefixd_api::control::BreakerResetRequest;
 use prefixd_api::mitigation::{EndReason, MitigationStatus};
-
-async fn bird() -> anyhow::Result<Router> {
-    Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await
-}
 
 /// Two routers die right after they were told a rule. It comes back to neither of them, nothing new is announced,
 /// also after a restart, until a person resets the breaker.
 #[tokio::test]
 async fn two_neighbours_lost_at_once_stop_all_announcing_until_a_person_says_otherwise() -> anyhow::Result<()>
 {
-    let (mut one, mut two) = (bird().await?, bird().await?);
+    let (mut one, mut two) = (
+        router!(Kind::Bird, RouterConfig::new(65001, 65010)),
+        router!(Kind::Bird, RouterConfig::new(65001, 65010)),
+    );
     let mut daemon = Daemon::start(Setup::default(), &[&one, &two]).await?;
     daemon.wait_established(2).await?;
     daemon.ban("203.0.113.10", 27015).await?;
@@ -93,7 +92,10 @@ async fn two_neighbours_lost_at_once_stop_all_announcing_until_a_person_says_oth
 /// A window that is over, or one neighbour alone, trips nothing.
 #[tokio::test]
 async fn one_neighbour_lost_leaves_the_others_their_rules() -> anyhow::Result<()> {
-    let (mut one, two) = (bird().await?, bird().await?);
+    let (mut one, two) = (
+        router!(Kind::Bird, RouterConfig::new(65001, 65010)),
+        router!(Kind::Bird, RouterConfig::new(65001, 65010)),
+    );
     let daemon = Daemon::start(Setup::default(), &[&one, &two]).await?;
     daemon.wait_established(2).await?;
     daemon.ban("203.0.113.10", 27015).await?;

@@ -1,14 +1,14 @@
 //! A neighbour that holds as many rules as it may.
 
 use crate::metrics::Scrape;
-use crate::support::{Daemon, PATIENCE, Setup, wait_for};
-use lab::routers::{Family, Kind, Router, RouterConfig};
+use crate::support::{Daemon, PATIENCE, Setup, router, wait_for};
+use lab::routers::{Family, Kind, RouterConfig};
 use prefixd_api::mitigation::WithdrawRequest;
 use prefixd_api::resource::AnnouncementState;
 
 #[tokio::test]
 async fn what_has_no_place_is_said_everywhere_and_comes_when_there_is_one() -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
     daemon.edit("prefixd.yaml", "profile: bird", "profile: bird, max_rules: 4")?;
     daemon.client.reload().await?;

@@ -1,16 +1,12 @@
 //! Kinds of rules that are new go to one neighbour first; and what a route reflector is told.
 
 use crate::metrics::Scrape;
-use crate::support::{Daemon, Setup, wait_for};
-use lab::routers::{Family, Kind, Router, RouterConfig};
+use crate::support::{Daemon, Setup, router, wait_for};
+use lab::routers::{Family, Kind, RouterConfig};
 use prefixd_api::audit::AuditEntry;
 use prefixd_api::client::AuditQuery;
 use prefixd_api::resource::AnnouncementState::{Advertised, Queued, Reflected};
 use prefixd_api::resource::{Announcement, AnnouncementState};
-
-async fn bird(asn: u32) -> anyhow::Result<Router> {
-    Router::start(Kind::Bird, RouterConfig::new(asn, 65010)).await
-}
 
 /// How the rules of the newest live mitigation stand at both.
 async fn standing(daemon: &Daemon, victim: &str) -> anyhow::Result<Vec<Announcement>> {
@@ -39,7 +35,10 @@ fn states(announcements: &[Announcement]) -> Vec<(&str, AnnouncementState)> {
 
 #[tokio::test]
 async fn a_new_kind_of_rule_goes_to_one_neighbour_first() -> anyhow::Result<()> {
-    let (one, two) = (bird(65001).await?, bird(65002).await?);
+    let (one, two) = (
+        router!(Kind::Bird, RouterConfig::new(65001, 65010)),
+        router!(Kind::Bird, RouterConfig::new(65002, 65010)),
+    );
     let mut daemon = Daemon::configured(Setup::default(), &[&one, &two])?;
     daemon.edit("prefixd.yaml", "bgp:\n", "bgp:\n  canary_seconds: 5\n")?;
     daemon.boot().await?;
@@ -95,7 +94,10 @@ async fn a_new_kind_of_rule_goes_to_one_neighbour_first() -> anyhow::Result<()> 
 #[tokio::test]
 async fn what_one_neighbour_tries_is_told_to_the_other_no_sooner_for_a_restart_or_a_reload()
 -> anyhow::Result<()> {
-    let (one, two) = (bird(65001).await?, bird(65002).await?);
+    let (one, two) = (
+        router!(Kind::Bird, RouterConfig::new(65001, 65010)),
+        router!(Kind::Bird, RouterConfig::new(65002, 65010)),
+    );
     let mut daemon = Daemon::configured(Setup::default(), &[&one, &two])?;
     daemon.edit("prefixd.yaml", "bgp:\n", "bgp:\n  canary_seconds: 64\n")?;
     daemon.boot().await?;
@@ -142,7 +144,7 @@ async fn what_one_neighbour_tries_is_told_to_the_other_no_sooner_for_a_restart_o
 
 #[tokio::test]
 async fn what_a_route_reflector_was_told_is_reflected() -> anyhow::Result<()> {
-    let reflector = bird(65010).await?;
+    let reflector = router!(Kind::Bird, RouterConfig::new(65010, 65010));
     let mut daemon = Daemon::configured(Setup::default(), &[&reflector])?;
     daemon.edit(
         "prefixd.yaml",

@@ -1,7 +1,7 @@
 //! Panic, hold and resume, with a real router.
 
 use crate::metrics::Scrape;
-use crate::support::{Backend, Daemon, PATIENCE, Setup, TOKENS, ban, on_both_stores, wait_for};
+use crate::support::{Backend, Daemon, PATIENCE, Setup, TOKENS, ban, on_both_stores, router, wait_for};
 use anyhow::Context;
 use lab::routers::{Family, Kind, Router, RouterConfig, RouterRule};
 use prefixd_api::client::{Client, Error};
@@ -50,7 +50,7 @@ async fn has(router: &Router, victim: &str) -> anyhow::Result<()> {
 }
 
 async fn a_panic_takes_everything_off_and_survives_a_restart(store: Backend) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let mut daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
     daemon.wait_established(1).await?;
     let answer = daemon.ban("203.0.113.10", 27015).await?;
@@ -125,7 +125,7 @@ async fn a_panic_takes_everything_off_and_survives_a_restart(store: Backend) -> 
 }
 
 async fn a_panic_works_with_the_database_away(store: Backend) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let mut daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
     daemon.wait_established(1).await?;
     daemon.ban("203.0.113.10", 27015).await?;
@@ -165,8 +165,8 @@ async fn a_panic_works_with_the_database_away(store: Backend) -> anyhow::Result<
 /// One neighbour loses its rules, the other keeps them; each may say what its role may.
 #[tokio::test]
 async fn a_neighbour_and_a_customer_are_stopped_apart() -> anyhow::Result<()> {
-    let one = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
-    let two = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let one = router!(Kind::Bird, RouterConfig::new(65001, 65010));
+    let two = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let mut daemon = Daemon::configured(
         Setup {
             http: TOKENS,

@@ -1,8 +1,8 @@
 //! Ends of the daemon, in order and not.
 
-use crate::support::{Backend, Daemon, PATIENCE, Setup, ban, on_both_stores};
+use crate::support::{Backend, Daemon, PATIENCE, Setup, ban, on_both_stores, router};
 use anyhow::Context;
-use lab::routers::{Family, Kind, Router, RouterConfig};
+use lab::routers::{Family, Kind, RouterConfig};
 use nix::sys::signal::Signal;
 use prefixd_api::event::{EventOutcome, EventRequest};
 use prefixd_api::time::Timestamp;
@@ -24,7 +24,7 @@ on_both_stores!(
 async fn a_stop_withdraws_and_a_start_announces_what_is_left_of_the_lease(
     store: Backend,
 ) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let mut daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
     daemon.wait_established(1).await?;
     daemon.ban("203.0.113.10", 27015).await?;
@@ -51,7 +51,7 @@ async fn a_stop_withdraws_and_a_start_announces_what_is_left_of_the_lease(
 async fn a_killed_daemon_leaves_no_rule_and_loses_nothing_it_acknowledged(
     store: Backend,
 ) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let mut daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
     daemon.wait_established(1).await?;
     for last in 10..30 {
@@ -196,7 +196,7 @@ async fn what_cannot_be_read_after_a_restart_keeps_its_scope(store: Backend) -> 
 
 #[tokio::test]
 async fn a_neighbour_that_is_down_does_not_stop_the_daemon() -> anyhow::Result<()> {
-    let mut bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let mut bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     bird.stop().await?;
     let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
     daemon.ban("203.0.113.10", 27015).await?;
@@ -261,7 +261,7 @@ async fn half_a_request_does_not_hold_a_stop() -> anyhow::Result<()> {
 async fn a_second_daemon_for_a_pop_refuses_to_start_until_the_first_has_ended(
     store: Backend,
 ) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let mut first = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
     first.wait_established(1).await?;
     first.ban("203.0.113.10", 27015).await?;

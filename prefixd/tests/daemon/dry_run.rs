@@ -1,9 +1,9 @@
 //! Dry-run of a part: a customer, a playbook, a source, a neighbour. A switch takes rules off routers only when somebody has
 //! said how many, and nothing goes out by itself when it is switched back.
 
-use crate::support::{Daemon, PATIENCE, Setup};
+use crate::support::{Daemon, PATIENCE, Setup, router};
 use anyhow::Context;
-use lab::routers::{Family, Kind, Router, RouterConfig};
+use lab::routers::{Family, Kind, RouterConfig};
 use nix::sys::signal::Signal;
 use prefixd_api::mitigation::{EndReason, Mitigation};
 use prefixd_api::resource::ReloadRequest;
@@ -62,7 +62,7 @@ async fn confirmed(daemon: &Daemon) -> anyhow::Result<()> {
 
 /// From enforced to dry-run and back, by a text in a file.
 async fn there_and_back(file: &str, from: &str, to: &str, says: &str) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
     daemon.wait_established(1).await?;
     daemon.ban(VICTIM, 27015).await?;
@@ -140,7 +140,7 @@ async fn a_source_goes_on_trial_and_back() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_neighbour_loses_its_rules_only_when_that_is_confirmed() -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
     daemon.wait_established(1).await?;
     daemon.ban(VICTIM, 27015).await?;

@@ -1,9 +1,9 @@
 //! Messages of a neighbour, dumped by the daemon and read back.
 
-use crate::support::{Daemon, Setup, wait_for};
+use crate::support::{Daemon, Setup, router, wait_for};
 use anyhow::Context as _;
 use lab::debian::Tool;
-use lab::routers::{Kind, Router, RouterConfig};
+use lab::routers::{Kind, RouterConfig};
 use prefixd_api::client::Error;
 use prefixd_api::peer::{PeerOrder, PeerOrderRequest};
 use std::io::Write;
@@ -74,7 +74,7 @@ fn placed(dumped: Result<(), Error>) -> anyhow::Result<Option<()>> {
 
 #[tokio::test]
 async fn the_messages_of_a_neighbour_are_dumped() -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
     daemon.wait_established(1).await?;
     daemon.ban("203.0.113.10", 27015).await?;

@@ -1,8 +1,8 @@
 //! The feed: everything in order, and on after an interruption.
 
-use crate::support::{Daemon, PATIENCE, Setup, TOKENS, ban};
+use crate::support::{Daemon, PATIENCE, Setup, TOKENS, ban, router};
 use anyhow::{Context, bail};
-use lab::routers::{Kind, Router, RouterConfig};
+use lab::routers::{Kind, RouterConfig};
 use prefixd_api::client::{Client, Feed, FeedItem, FeedOptions, Options};
 use prefixd_api::event::EventBatch;
 use prefixd_api::feed::{FeedBody, FeedMessage};
@@ -99,7 +99,7 @@ async fn a_subscriber_goes_on_where_it_was_across_a_restart() -> anyhow::Result<
 
 #[tokio::test]
 async fn the_delivery_at_a_real_router_is_told() -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
     daemon.wait_established(1).await?;
     let mut feed = daemon.client.feed(FeedOptions::default());

@@ -1,8 +1,8 @@
 //! Flows that no rule may catch, with a real router.
 
-use crate::support::{Backend, Daemon, PATIENCE, Setup, on_both_stores};
+use crate::support::{Backend, Daemon, PATIENCE, Setup, on_both_stores, router};
 use anyhow::Context;
-use lab::routers::{Family, Kind, Router, RouterConfig, RouterRule};
+use lab::routers::{Family, Kind, RouterConfig, RouterRule};
 use prefixd_api::client::Error;
 use prefixd_api::mitigation::MitigationRequest;
 
@@ -13,7 +13,7 @@ fn code<T>(result: Result<T, Error>) -> Option<String> {
 }
 
 async fn no_rule_that_catches_a_protected_flow_reaches_a_router(store: Backend) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let mut daemon = Daemon::configured(Setup::on(store).await?, &[&bird])?;
     let none = "guardrails: { min_ttl_seconds: 1,";
     let voice = "guardrails: { min_ttl_seconds: 1, protected_flows: [{ name: voice, dst: 203.0.113.0/25, protocol: udp, \

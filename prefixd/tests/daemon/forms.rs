@@ -1,6 +1,6 @@
 //! Routers that take different things hold what each of them takes, as they themselves show it.
 
-use crate::support::{Daemon, PATIENCE, Setup};
+use crate::support::{Daemon, PATIENCE, Setup, router};
 use ipnet::IpNet;
 use lab::routers::{Component, Family, Kind, Match, Op, Router, RouterConfig};
 use prefixd_api::mitigation::{Mitigation, MitigationRequest};
@@ -74,9 +74,9 @@ fn forms(told: &[Announcement]) -> Vec<(&str, &str, u32, u32)> {
 #[tokio::test]
 async fn ten_ports_are_one_rule_two_or_a_wider_one() -> anyhow::Result<()> {
     let all = [
-        Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?,
-        Router::start(Kind::Bird, RouterConfig::new(65002, 65010)).await?,
-        Router::start(Kind::Frr, RouterConfig::new(65003, 65010)).await?,
+        router!(Kind::Bird, RouterConfig::new(65001, 65010)),
+        router!(Kind::Bird, RouterConfig::new(65002, 65010)),
+        router!(Kind::Frr, RouterConfig::new(65003, 65010)),
     ];
     let [bird, plain, frr] = &all;
     let setup = Setup {

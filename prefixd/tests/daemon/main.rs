@@ -34,6 +34,7 @@ mod quarantine;
 mod questions;
 mod races;
 mod reload;
+mod restarts;
 mod rtbh;
 mod step_back;
 mod store_away;

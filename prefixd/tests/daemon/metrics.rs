@@ -1,8 +1,8 @@
 //! The metrics of the daemon as it runs: all that is documented is there, and it moves.
 
-use crate::support::{Daemon, Setup, TOKENS, ban, wait_for};
+use crate::support::{Daemon, Setup, TOKENS, ban, router, wait_for};
 use anyhow::Context;
-use lab::routers::{Kind, Router, RouterConfig};
+use lab::routers::{Kind, RouterConfig};
 use prefixd_api::client::FeedOptions;
 use prefixd_api::event::EventRequest;
 use prefixd_api::mitigation::MitigationRequest;
@@ -54,7 +54,7 @@ fn documented() -> BTreeSet<&'static str> {
 
 #[tokio::test]
 async fn every_documented_metric_is_there_and_moves() -> anyhow::Result<()> {
-    let mut bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let mut bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let mut daemon = Daemon::configured(
         Setup {
             http: TOKENS,

@@ -1,8 +1,8 @@
 //! What people do with mitigations that exist.
 
-use crate::support::{Backend, Daemon, PATIENCE, Setup, ban, on_both_stores, wait_for};
+use crate::support::{Backend, Daemon, PATIENCE, Setup, ban, on_both_stores, router, wait_for};
 use anyhow::Context;
-use lab::routers::{Family, Kind, Router, RouterConfig, RouterRule};
+use lab::routers::{Family, Kind, RouterConfig, RouterRule};
 use prefixd_api::client::{Error, MitigationQuery};
 use prefixd_api::event::{EventAction, EventRequest};
 use prefixd_api::ids::MitigationId;
@@ -30,7 +30,7 @@ async fn made(daemon: &Daemon, victim: &str) -> anyhow::Result<MitigationId> {
 }
 
 async fn an_extended_one_outlives_its_lease_and_a_restart(store: Backend) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let setup = Setup {
         playbook_ttl: 300,
         ..Setup::on(store).await?
@@ -206,7 +206,7 @@ fn acknowledging(expect_count: Option<u64>) -> AcknowledgeRequest {
 }
 
 async fn many_are_taken_back_at_once(store: Backend) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
     daemon.wait_established(1).await?;
     for last in 10..30 {
@@ -276,7 +276,7 @@ async fn many_are_taken_back_at_once(store: Backend) -> anyhow::Result<()> {
 }
 
 async fn a_withdrawal_is_undone_unless_it_is_confirmed(store: Backend) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let mut daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
     daemon.wait_established(1).await?;
     let ids = [

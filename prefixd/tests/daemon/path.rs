@@ -1,12 +1,12 @@
 //! The whole path: a detector's JSON in, a rule on a real router, and away again.
 
-use crate::support::{Backend, Daemon, MARKER, PATIENCE, Setup, ban, on_both_stores, wait_for};
+use crate::support::{Backend, Daemon, MARKER, PATIENCE, Setup, ban, on_both_stores, router, wait_for};
 use anyhow::Context;
 use ipnet::IpNet;
 use lab::routers::{
     Action, BytesPerSecond, Component, Family, Kind, Match, NO_EXPORT, Op, Router, RouterConfig,
 };
-use prefixd_api::event::{EventAction, EventOutcome, EventRequest};
+use prefixd_api::event::{EventOutcome, EventRequest};
 use prefixd_api::mitigation::WithdrawRequest;
 use prefixd_api::resource::{AnnouncementState, SafelistRequest};
 
@@ -46,7 +46,7 @@ async fn is_empty(router: &Router, family: Family) -> anyhow::Result<()> {
 async fn a_report_becomes_the_exact_rule_and_a_withdrawal_takes_it_back(
     store: Backend,
 ) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
     daemon.wait_established(1).await?;
 
@@ -100,43 +100,8 @@ async fn a_report_becomes_the_exact_rule_and_a_withdrawal_takes_it_back(
     Ok(())
 }
 
-#[tokio::test]
-async fn every_router_holds_the_rule_and_gets_it_back_after_its_restart() -> anyhow::Result<()> {
-    let mut routers = Vec::new();
-    for kind in [Kind::Bird, Kind::Frr, Kind::GoBgp, Kind::ExaBgp] {
-        routers.push(Router::start(kind, RouterConfig::new(65001, 65010)).await?);
-    }
-    let daemon = Daemon::start(Setup::default(), &routers.iter().collect::<Vec<_>>()).await?;
-    daemon.wait_established(4).await?;
-    daemon.ban("203.0.113.20", 53).await?;
-    for router in &routers {
-        router
-            .wait_rules(Family::Ipv4Flow, |rules| !rules.is_empty(), PATIENCE)
-            .await?;
-    }
-    for router in &mut routers {
-        router.restart().await?;
-        router
-            .wait_rules(Family::Ipv4Flow, |rules| !rules.is_empty(), PATIENCE)
-            .await?;
-    }
-    let unban = EventRequest {
-        action: EventAction::Unban,
-        top_dst_ports: vec![],
-        ..ban("203.0.113.20", 53)
-    };
-    assert_eq!(
-        daemon.client.send_event(&unban).await?.status,
-        EventOutcome::Withdrawn
-    );
-    for router in &routers {
-        is_empty(router, Family::Ipv4Flow).await?;
-    }
-    Ok(())
-}
-
 async fn a_lease_that_nobody_renews_ends_on_the_router(store: Backend) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(
         Setup {
             playbook_ttl: 2,
@@ -173,7 +138,7 @@ async fn a_lease_that_nobody_renews_ends_on_the_router(store: Backend) -> anyhow
 }
 
 async fn what_must_not_be_filtered_never_reaches_the_router(store: Backend) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
     daemon.wait_established(1).await?;
     let refused = daemon
@@ -203,7 +168,7 @@ async fn what_must_not_be_filtered_never_reaches_the_router(store: Backend) -> a
 /// FRR resets the session for a rule of more than five ports, so six and more become ranges for it.
 #[tokio::test]
 async fn more_ports_than_a_router_takes_are_widened_for_it() -> anyhow::Result<()> {
-    let frr = Router::start(Kind::Frr, RouterConfig::new(65001, 65010)).await?;
+    let frr = router!(Kind::Frr, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::default(), &[&frr]).await?;
     daemon.edit("prefixd.yaml", "profile: bird", "profile: frr")?;
     daemon.client.reload().await?;

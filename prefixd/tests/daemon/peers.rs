@@ -1,6 +1,6 @@
 //! Neighbours as the operators want them: protected, disabled, enabled, reset, told again.
 
-use crate::support::{Daemon, PATIENCE, Setup, wait_for};
+use crate::support::{Daemon, PATIENCE, Setup, router, wait_for};
 use lab::routers::{Family, Kind, Router, RouterConfig, RouterRule};
 use prefixd_api::family::AfiSafi;
 use prefixd_api::peer::{PeerDetail, PeerOrder, PeerOrderRequest, RibRoute};
@@ -9,15 +9,14 @@ use std::collections::BTreeSet;
 
 #[tokio::test]
 async fn a_key_from_a_file_and_ttl_security_come_with_a_reload() -> anyhow::Result<()> {
-    let bird = Router::start(
+    let bird = router!(
         Kind::Bird,
         RouterConfig {
             password: Some("key0fTheLab".to_owned()),
             ttl_security: true,
             ..RouterConfig::new(65001, 65010)
         },
-    )
-    .await?;
+    );
     let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
     daemon.ban("203.0.113.10", 27015).await?;
     daemon.edit(
@@ -72,8 +71,8 @@ async fn wait_victims(router: &Router, victims: usize) -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_disabled_neighbour_holds_nothing_until_it_is_enabled() -> anyhow::Result<()> {
-    let off = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
-    let on = Router::start(Kind::Bird, RouterConfig::new(65002, 65010)).await?;
+    let off = router!(Kind::Bird, RouterConfig::new(65001, 65010));
+    let on = router!(Kind::Bird, RouterConfig::new(65002, 65010));
     let mut daemon = Daemon::start(Setup::default(), &[&off, &on]).await?;
     daemon.wait_established(2).await?;
     daemon.ban("203.0.113.10", 27015).await?;
@@ -160,7 +159,7 @@ async fn a_disabled_neighbour_holds_nothing_until_it_is_enabled() -> anyhow::Res
 
 #[tokio::test]
 async fn health_says_when_nobody_is_left_to_be_told() -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
     daemon
         .client
@@ -177,7 +176,7 @@ async fn health_says_when_nobody_is_left_to_be_told() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_reset_makes_the_session_anew_and_a_resend_does_not() -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
     daemon.wait_established(1).await?;
     for victim in ["203.0.113.10", "203.0.113.11"] {
@@ -254,8 +253,8 @@ async fn updates_of_resend(daemon: &Daemon, name: &str, family: Option<AfiSafi>)
 
 #[tokio::test]
 async fn updates_are_as_short_as_is_configured_and_one_family_is_sent_again() -> anyhow::Result<()> {
-    let long = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
-    let short = Router::start(Kind::Bird, RouterConfig::new(65002, 65010)).await?;
+    let long = router!(Kind::Bird, RouterConfig::new(65001, 65010));
+    let short = router!(Kind::Bird, RouterConfig::new(65002, 65010));
     let mut daemon = Daemon::configured(Setup::default(), &[&long, &short])?;
     daemon.boot().await?;
     daemon.wait_established(2).await?;
@@ -319,7 +318,7 @@ async fn updates_are_as_short_as_is_configured_and_one_family_is_sent_again() ->
 
 #[tokio::test]
 async fn a_release_is_recorded_and_names_only_what_is_held_back() -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
     daemon.wait_established(1).await?;
     let one = PeerOrderRequest {
@@ -350,7 +349,7 @@ async fn a_release_is_recorded_and_names_only_what_is_held_back() -> anyhow::Res
 
 #[tokio::test]
 async fn the_rib_of_a_neighbour_says_where_each_rule_stands() -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
     daemon.wait_established(1).await?;
     let mut wanted = BTreeSet::new();

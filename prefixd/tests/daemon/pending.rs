@@ -1,8 +1,8 @@
 //! Corroboration: what one detector reports waits until another says the same, and is on no router before.
 
-use crate::support::{Backend, Daemon, PATIENCE, Setup, ban, on_both_stores, wait_for};
+use crate::support::{Backend, Daemon, PATIENCE, Setup, ban, on_both_stores, router, wait_for};
 use anyhow::Context;
-use lab::routers::{Family, Kind, Router, RouterConfig};
+use lab::routers::{Family, Kind, RouterConfig};
 use prefixd_api::event::{EventAction, EventOutcome, EventRequest};
 use prefixd_api::mitigation::{EndReason, MitigationStatus};
 use prefixd_api::operation::ExtendRequest;
@@ -36,7 +36,7 @@ fn two_sources(daemon: &Daemon) -> anyhow::Result<()> {
 }
 
 async fn what_waits_is_on_no_router_and_outlives_a_restart(store: Backend) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let setup = setup(Setup::on(store).await?, "{ hold_down_seconds: 0 }");
     let mut daemon = Daemon::configured(setup, &[&bird])?;
     two_sources(&daemon)?;

@@ -1,6 +1,6 @@
 //! Daemons of several POPs on one PostgreSQL.
 
-use crate::support::{Backend, Daemon, PATIENCE, Setup, wait_for};
+use crate::support::{Backend, Daemon, PATIENCE, Setup, router, wait_for};
 use anyhow::Context;
 use lab::routers::{Family, Kind, Router, RouterConfig, RouterRule};
 use prefixd_api::client::{
@@ -75,8 +75,8 @@ fn named(victims: &[&str]) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_announces_its_own_and_shows_the_others() -> anyhow::Result<()> {
-    let here = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
-    let there = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let here = router!(Kind::Bird, RouterConfig::new(65001, 65010));
+    let there = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let Some([iad, fra]) = started(None, [&[&here], &[&there]]).await? else {
         return Ok(());
     };
@@ -359,7 +359,7 @@ async fn the_feed_follows_other_pops_and_loses_nothing_when_the_listening_connec
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_withdrawal_at_another_pop_is_carried_out_by_the_owner() -> anyhow::Result<()> {
-    let there = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let there = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let Some([iad, mut fra]) = started(None, [&[], &[&there]]).await? else {
         return Ok(());
     };

@@ -1,8 +1,8 @@
 //! What a preview says is what then happens, and the preview itself leaves nothing behind.
 
-use crate::support::{Daemon, Setup};
+use crate::support::{Daemon, Setup, router};
 use anyhow::Context;
-use lab::routers::{Kind, Router, RouterConfig};
+use lab::routers::{Kind, RouterConfig};
 use prefixd_api::client::Error;
 use prefixd_api::mitigation::MitigationRequest;
 use prefixd_api::preview::{MitigationPreview, PreviewOutcome};
@@ -271,7 +271,7 @@ async fn a_budget_is_shown_before_and_after() -> anyhow::Result<()> {
 /// What withdrawing would do, and then does.
 #[tokio::test]
 async fn a_withdrawal_is_foreseen() -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
     daemon.wait_established(1).await?;
     let id = daemon

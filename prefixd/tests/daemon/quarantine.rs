@@ -1,8 +1,8 @@
 //! A router that cannot take one rule, seen by an operator.
 
-use crate::support::{Daemon, PATIENCE, Setup, wait_for};
+use crate::support::{Daemon, PATIENCE, Setup, router, wait_for};
 use anyhow::Context as _;
-use lab::routers::{Family, Kind, Router, RouterConfig};
+use lab::routers::{Family, Kind, RouterConfig};
 use prefixd_api::mitigation::MitigationRequest;
 use prefixd_api::peer::{PeerOrder, PeerOrderRequest, PeerParked};
 use prefixd_api::resource::AnnouncementState;
@@ -32,10 +32,7 @@ fn deadly() -> MitigationRequest {
 /// FRR 8.4 ends the session over more than five terms of ports; here it is configured as a router that takes 32.
 #[tokio::test]
 async fn a_rule_that_ends_the_session_is_held_back_and_the_operator_sees_why() -> anyhow::Result<()> {
-    if !Kind::Frr.available()? {
-        return Ok(());
-    }
-    let frr = Router::start(Kind::Frr, RouterConfig::new(65001, 65010)).await?;
+    let frr = router!(Kind::Frr, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::default(), &[&frr]).await?;
     daemon.wait_established(1).await?;
     daemon.ban("203.0.113.10", 27015).await?;
@@ -100,10 +97,7 @@ async fn recorded(daemon: &Daemon, times: u32) -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn what_a_router_ended_the_session_over_outlives_the_process() -> anyhow::Result<()> {
-    if !Kind::Frr.available()? {
-        return Ok(());
-    }
-    let frr = Router::start(Kind::Frr, RouterConfig::new(65001, 65010)).await?;
+    let frr = router!(Kind::Frr, RouterConfig::new(65001, 65010));
     let mut daemon = Daemon::start(Setup::default(), &[&frr]).await?;
     daemon.wait_established(1).await?;
     daemon.ban("203.0.113.10", 27015).await?;

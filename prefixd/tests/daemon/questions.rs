@@ -1,8 +1,8 @@
 //! What operators ask, of the daemon as it runs.
 
-use crate::support::{Backend, Daemon, Setup, ban, on_both_stores, wait_for};
+use crate::support::{Backend, Daemon, Setup, ban, on_both_stores, router, wait_for};
 use anyhow::Context;
-use lab::routers::{Kind, Router, RouterConfig};
+use lab::routers::{Kind, RouterConfig};
 use prefixd_api::client::{AuditQuery, GroupQuery, Page, ReportQuery};
 use prefixd_api::event::{EventOutcome, EventRequest};
 use prefixd_api::group::{GroupState, SuppressionAnswer, SuppressionRequest};
@@ -30,7 +30,7 @@ fn udp(dst: &str, dport: Option<u16>) -> anyhow::Result<Traffic> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn match_tells_what_the_router_was_told() -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
     daemon.wait_established(1).await?;
     let id = daemon.ban("203.0.113.10", 27015).await?.mitigation_id;
@@ -277,7 +277,7 @@ async fn groups_suppressions_journal_and_history_tell_one_story(store: Backend) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drift_is_what_the_router_does_not_have() -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
     daemon.wait_established(1).await?;
     daemon.ban("203.0.113.10", 27015).await?;

@@ -1,7 +1,7 @@
 //! Addresses that are given up, as routers hold them.
 
-use crate::support::{Daemon, PATIENCE, Setup};
-use lab::routers::{Family, Kind, NO_EXPORT, Router, RouterConfig};
+use crate::support::{Daemon, PATIENCE, Setup, router};
+use lab::routers::{Family, Kind, NO_EXPORT, RouterConfig};
 use prefixd_api::mitigation::{MitigationRequest, WithdrawRequest};
 use prefixd_api::resource::{AnnouncementForm, AnnouncementState};
 use prefixd_api::rule::ActionType;
@@ -10,8 +10,8 @@ use prefixd_api::rule::ActionType;
 async fn an_operator_gives_an_address_up_where_routers_take_blackholes() -> anyhow::Result<()> {
     let mut config = RouterConfig::new(65001, 65010);
     config.unicast = true;
-    let with = Router::start(Kind::Bird, config).await?;
-    let without = Router::start(Kind::Bird, RouterConfig::new(65002, 65010)).await?;
+    let with = router!(Kind::Bird, config);
+    let without = router!(Kind::Bird, RouterConfig::new(65002, 65010));
     let mut daemon = Daemon::configured(Setup::default(), &[&with, &without])?;
     daemon.edit(
         "prefixd.yaml",
@@ -90,8 +90,8 @@ async fn an_operator_gives_an_address_up_where_routers_take_blackholes() -> anyh
 async fn a_discard_is_a_blackhole_where_a_router_has_no_flowspec() -> anyhow::Result<()> {
     let mut config = RouterConfig::new(65002, 65010);
     config.unicast = true;
-    let flowspec = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
-    let plain = Router::start(Kind::Bird, config).await?;
+    let flowspec = router!(Kind::Bird, RouterConfig::new(65001, 65010));
+    let plain = router!(Kind::Bird, config);
     let setup = Setup {
         sources: "{ default: { reporting: repeats, max_action: rtbh } }",
         ..Setup::default()

@@ -1,8 +1,8 @@
 //! De-escalation: a step that nothing carries any more gives way to the one before, on the router without a gap.
 
-use crate::support::{Daemon, PATIENCE, Setup, ban, wait_for};
+use crate::support::{Daemon, PATIENCE, Setup, ban, router, wait_for};
 use anyhow::Context;
-use lab::routers::{Action, BytesPerSecond, Family, Kind, Router, RouterConfig, RouterRule};
+use lab::routers::{Action, BytesPerSecond, Family, Kind, RouterConfig, RouterRule};
 use prefixd_api::event::EventRequest;
 use prefixd_api::mitigation::MitigationStatus;
 
@@ -16,7 +16,7 @@ fn does(rules: &[RouterRule], action: &Action) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_goes_up_and_back_down_without_a_gap() -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let setup = Setup {
         timers: "{ hold_down_seconds: 0, quiet_period_seconds: 2 }",
         ..Setup::default()

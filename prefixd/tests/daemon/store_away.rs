@@ -1,9 +1,9 @@
 //! The store goes away: nothing is lost or half done, rules still end on time.
 
-use crate::support::{Backend, Daemon, PATIENCE, Setup, ban, on_both_stores, wait_for};
+use crate::support::{Backend, Daemon, PATIENCE, Setup, ban, on_both_stores, router, wait_for};
 use anyhow::Context;
 use lab::proxy::Proxy;
-use lab::routers::{Family, Kind, Router, RouterConfig};
+use lab::routers::{Family, Kind, RouterConfig};
 use prefixd_api::client::{Error, MitigationQuery};
 use prefixd_api::event::{EventOutcome, EventRequest};
 use prefixd_api::mitigation::MitigationStatus;
@@ -20,7 +20,7 @@ on_both_stores!(
 );
 
 async fn rules_end_on_time_and_their_record_follows(store: Backend) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(
         Setup {
             playbook_ttl: 3,
@@ -119,7 +119,7 @@ async fn a_reload_meanwhile_is_refused_and_blames_no_file(store: Backend) -> any
 
 /// What was decided is announced only once it is durable.
 async fn nothing_of_a_failed_commit_reaches_a_router(store: Backend) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
     daemon.wait_established(1).await?;
     let lock = daemon.hold_the_lock().await?;
@@ -174,7 +174,7 @@ async fn a_database_that_hangs_holds_nobody() -> anyhow::Result<()> {
     let address = server.tcp().context("it listens")?;
     let proxy = Proxy::start(address).await?;
     let url = server.database().await?;
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let mut daemon = Daemon::start(
         Setup {
             database: Some(url.replace(&address.to_string(), &proxy.address().to_string())),
@@ -231,7 +231,7 @@ async fn a_server_that_crashed_is_used_again_when_it_is_back() -> anyhow::Result
         return Ok(());
     }
     let mut server = lab::postgres::Postgres::start(lab::postgres::Options::default()).await?;
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let mut daemon = Daemon::start(
         Setup {
             database: Some(server.database().await?),

@@ -8,6 +8,7 @@ use prefixd_api::client::{Client, Endpoint, Error, MitigationQuery, Options, Pag
 use prefixd_api::event::{EventAnswer, EventRequest};
 use prefixd_api::mitigation::{Mitigation, MitigationStatus};
 use sqlx::{Connection, PgConnection, SqliteConnection};
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
@@ -50,6 +51,19 @@ impl Backend {
         }
     }
 }
+
+/// A running router. Where the run allows it to be missing (`PREFIXD_TEST_ALLOW_MISSING`) the test ends here, and says
+/// that it was skipped; anywhere else that is a failure.
+macro_rules! router {
+    ($kind:expr, $config:expr $(,)?) => {{
+        let kind: lab::routers::Kind = $kind;
+        if !kind.available()? {
+            return Ok(());
+        }
+        lab::routers::Router::start(kind, $config).await?
+    }};
+}
+pub(crate) use router;
 
 /// These tests with each store.
 macro_rules! on_both_stores {
@@ -108,6 +122,8 @@ pub(crate) struct Daemon {
     pub(crate) address: SocketAddr,
     /// A URL; absent for the SQLite file in `dir`.
     database: Option<String>,
+    /// Variables of the process beside its own.
+    pub(crate) environment: Vec<(&'static str, OsString)>,
     process: Option<Process>,
 }
 
@@ -161,6 +177,7 @@ impl Daemon {
             client,
             address: http,
             database: setup.database,
+            environment: Vec::new(),
             process: None,
         })
     }
@@ -171,7 +188,9 @@ impl Daemon {
         command
             .arg("--config")
             .arg(self.dir.path())
-            .env_remove("PREFIXD_LOG");
+            .env_remove("PREFIXD_LOG")
+            .env_remove("NOTIFY_SOCKET")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         let process = Process::spawn("prefixd", command, self.dir.path())?;
         Ok(self.process.insert(process))
     }

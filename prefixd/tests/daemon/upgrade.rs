@@ -1,8 +1,8 @@
 //! A database that an earlier version left behind.
 
-use crate::support::{Daemon, PATIENCE, Setup, ban};
+use crate::support::{Daemon, PATIENCE, Setup, ban, router};
 use anyhow::Context;
-use lab::routers::{Family, Kind, Router, RouterConfig};
+use lab::routers::{Family, Kind, RouterConfig};
 use prefixd_api::client::{EventQuery, GroupQuery, MitigationQuery, Page, ReportQuery};
 use prefixd_api::event::EventOutcome;
 use prefixd_api::mitigation::{EndReason, MitigationStatus};
@@ -22,7 +22,7 @@ const LEASES: &str = "
 
 #[tokio::test]
 async fn a_database_of_the_first_slice_is_taken_over() -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let mut daemon = Daemon::configured(Setup::default(), &[&bird])?;
     let mut database = SqliteConnectOptions::new()
         .filename(daemon.dir.path().join("prefixd.db"))
