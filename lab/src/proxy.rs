@@ -50,9 +50,15 @@ impl Proxy {
     /// # Errors
     /// When no socket can be bound.
     pub async fn start(target: SocketAddr) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind((crate::net::own_loopback(), 0))
-            .await
-            .context("bind the proxy")?;
+        Self::start_at(SocketAddr::new(crate::net::own_loopback().into(), 0), target).await
+    }
+
+    /// Starts a proxy at this address: it stands for a server that comes late.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn start_at(address: SocketAddr, target: SocketAddr) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(address).await.context("bind the proxy")?;
         let address = listener.local_addr().context("the proxy's address")?;
         let (mode, watched) = watch::channel(Mode::Pass);
         let connections = Arc::new(AtomicU64::new(0));

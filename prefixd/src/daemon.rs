@@ -1,14 +1,16 @@
 //! Starting, reloading and stopping: the wiring of the parts.
 //!
 //! ```text
-//!   start: configuration, listeners, store, state repaired, rules desired, sessions, requests
+//!   start: configuration, store (waited for), state repaired, rules desired, listeners, sessions, requests
 //!   stop:  requests end, what is queued is committed, rules withdrawn or left, sessions closed
 //! ```
 //!
 //! Tasks: the engine (its end ends the daemon), the HTTP servers, a watcher of sessions. All end with [`run`].
 
+mod database;
 mod log;
 mod stop;
+mod systemd;
 mod watchdog;
 
 pub use crate::configuration::check;
@@ -26,9 +28,10 @@ use crate::policy::Policy;
 use crate::pops::Watcher;
 use crate::store::Store;
 use anyhow::Context;
+use database::Opened;
 use prefixd_api::config::Config;
-use prefixd_api::time::Timestamp;
 use prefixd_bgp::Speaker;
+use sd_notify::NotifyState;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -53,6 +56,7 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
             info!("stopped before the start was complete; nothing was announced");
             return Ok(());
         }
+        never = systemd::ask_for_time() => match never {},
         started = start(&config, &shutdown) => started?,
     };
     let Started {
@@ -121,7 +125,13 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
     let counting = tokio::spawn(keep_counting(counted.0, config.settings.pop.clone(), counted.1));
     let others = watcher.map(|watcher| tokio::spawn(watcher.run(tells_news)));
     let reloads = tokio::spawn(reload_on_hangup(hangups, reloader.clone(), shutdown.clone()));
-    notify(&[sd_notify::NotifyState::Ready]);
+    systemd::tell(&[
+        NotifyState::Ready,
+        NotifyState::Status(&format!(
+            "POP {}, mode {}",
+            config.settings.pop, config.settings.mode
+        )),
+    ]);
     info!(pop = %config.settings.pop, mode = %config.settings.mode, version = env!("CARGO_PKG_VERSION"), "ready");
 
     let ended = tokio::select! {
@@ -131,7 +141,7 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
         ended = &mut engine => Some(engine_ended(ended)),
         ended = &mut servers => Some(servers_ended(ended)),
     };
-    notify(&[sd_notify::NotifyState::Stopping]);
+    systemd::tell(&[NotifyState::Stopping]);
     shutdown.cancel();
     let draining = async {
         if !servers.is_finished()
@@ -182,23 +192,11 @@ struct Started {
 /// asked it has done or not, as after a crash.
 async fn start(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<Started> {
     let settings = &config.settings;
-    let listeners = http::Listeners::bind(settings)?;
-    let store = Store::open(
-        &settings.storage.connection_string,
-        settings.storage.max_connections,
-    )
-    .await
-    .context("the store cannot be opened")?;
-    store
-        .take_pop(&settings.pop)
-        .await
-        .context("the POP cannot be run by this daemon")?;
-    let store = Arc::new(store);
-    let clock = Arc::new(Clock::starting_at(Timestamp::wall_clock()));
-    let loaded = store
-        .load(&settings.pop, clock.now())
-        .await
-        .context("the stored state cannot be loaded")?;
+    // An address that cannot be had is said at once. But nobody may wait there while the start does: a report of hours
+    // ago would be carried out as one of now.
+    drop(http::Listeners::bind(settings)?);
+    let Opened { store, clock, loaded } = database::open(settings).await?;
+    let (store, clock) = (Arc::new(store), Arc::new(clock));
 
     let metrics = Arc::new(Metrics::new());
     let database = wiring::database(&settings.storage.connection_string).await?;
@@ -210,7 +208,7 @@ async fn start(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<
         wiring::neighbors(config),
         Arc::clone(&policy),
     ));
-    let alive = watchdog::start(shutdown.clone());
+    let alive = watchdog::start(shutdown.clone(), watchdog::Limits::default());
     let (mut engine, handle) = Engine::new(
         Parts {
             store: Arc::clone(&store),
@@ -239,7 +237,7 @@ async fn start(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<
         }
     }
     Ok(Started {
-        listeners,
+        listeners: http::Listeners::bind(settings)?,
         store,
         clock,
         metrics,
@@ -273,15 +271,9 @@ async fn reload_on_hangup(mut hangups: Signal, reloader: Reloader, shutdown: Can
             () = shutdown.cancelled() => return,
             received = hangups.recv() => if received.is_none() { return },
         }
-        notify(&[sd_notify::NotifyState::Reloading]);
+        systemd::tell(&[NotifyState::Reloading]);
         // The reloader logs what it refuses. A signal confirms nothing.
         let _ = reloader.reload("signal:SIGHUP", None, None).await;
-        notify(&[sd_notify::NotifyState::Ready]);
-    }
-}
-
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "systemd could not be told");
+        systemd::tell(&[NotifyState::Ready]);
     }
 }

@@ -11,6 +11,7 @@
 //! | [`counts`] | how many there were, by five minutes |
 //! | [`answers`] | answers to requests with a key |
 //! | [`prune`] | retention |
+//! | `away` | which errors a server that is away makes |
 //! | `listen` | what daemons of several POPs tell each other, on PostgreSQL |
 //! | `remote` | what one POP asks of another |
 //! | `reserve` | the quota over all POPs, on PostgreSQL |
@@ -21,6 +22,7 @@
 
 pub mod answers;
 pub mod audit;
+mod away;
 pub mod chain;
 mod checkpoint;
 pub mod commit;

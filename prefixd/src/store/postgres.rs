@@ -15,6 +15,9 @@ use tokio::sync::{Mutex, MutexGuard};
 /// that a held lock is a clear failure and not an unknown outcome.
 const STATEMENT_TIMEOUT: &str = "1500";
 
+/// How long a server may take to greet a start. One that says nothing is away (a start waits, and says what for).
+const GREETING: Duration = Duration::from_secs(10);
+
 /// Until a process that was told to end is looked for again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -69,7 +72,7 @@ impl Backend {
 impl Postgres {
     pub(super) async fn open(options: PgConnectOptions, max_connections: u32) -> Result<Self, StoreError> {
         // A connection of its own: migrating may take longer than a statement may, and its lock goes with it.
-        let mut migrator = PgConnection::connect_with(&options).await?;
+        let mut migrator = connect(&options).await?;
         migrate::run(&mut migrator, &migrate::POSTGRES).await?;
         migrator.close().await?;
         let options = options.options([
@@ -157,6 +160,12 @@ impl Postgres {
             tracing::debug!(%error, "closing the writing connection");
         }
     }
+}
+
+/// A connection for a start.
+pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+    let greeted = tokio::time::timeout(GREETING, options.connect()).await;
+    Ok(greeted.map_err(|_| StoreError::TimedOut)??)
 }
 
 /// The writing connection while somebody uses it.

@@ -6,7 +6,7 @@
 //! daemon that lost its connection and does not know yet that it was followed writes nothing more.
 
 use super::StoreError;
-use super::postgres::Backend;
+use super::postgres::{Backend, connect};
 use prefixd_api::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
@@ -77,7 +77,7 @@ impl Tenure {
     /// [`StoreError::PopTaken`] when another daemon runs it and does not end.
     pub(super) async fn take(options: &PgConnectOptions, pop: &str) -> Result<Self, StoreError> {
         let patience = Instant::now() + PATIENCE;
-        let mut connection = options.connect().await?;
+        let mut connection = connect(options).await?;
         while !lock(&mut connection, pop).await? {
             if Instant::now() >= patience {
                 let by = holder(&mut connection, pop).await?.map(|(_, by)| by);

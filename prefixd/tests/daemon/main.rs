@@ -36,6 +36,7 @@ mod races;
 mod reload;
 mod restarts;
 mod rtbh;
+mod start;
 mod step_back;
 mod store_away;
 mod support;
