@@ -3,6 +3,7 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
+use crate::event::{Event, EventRequest, MAX_EVENT_PORTS, MAX_NAME_BYTES};
 use crate::rule::{Action, Match, MatchRequest, Ranges, Rule};
 
 /// The text of rules and of their parts: what parses is written as text that means the same, and written once more it
@@ -15,6 +16,38 @@ pub fn text(bytes: &[u8]) {
     returns::<Ranges>(&text);
     // Has no text of its own; it must only not panic.
     let _ = text.parse::<MatchRequest>();
+}
+
+/// What a detector sends: what is read is written and read as the same, and what passes holds what it is bounded by.
+pub fn event(bytes: &[u8]) {
+    let Ok(request) = serde_json::from_slice::<EventRequest>(bytes) else {
+        return;
+    };
+    let written = serde_json::to_string(&request).unwrap_or_default();
+    let again =
+        serde_json::from_str::<EventRequest>(&written).and_then(|again| serde_json::to_string(&again));
+    assert_eq!(again.ok().as_ref(), Some(&written));
+    match Event::try_from(request) {
+        Ok(event) => {
+            for name in [
+                Some(&event.source),
+                Some(&event.vector),
+                event.external_id.as_ref(),
+            ] {
+                let is_name = |name: &String| {
+                    (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control)
+                };
+                assert!(name.is_none_or(is_name), "{name:?}");
+            }
+            assert!(event.dst_ports.len().max(event.src_ports.len()) <= MAX_EVENT_PORTS);
+            assert!(
+                event
+                    .confidence
+                    .is_none_or(|confidence| (0.0..=1.0).contains(&confidence))
+            );
+        }
+        Err(errors) => assert!(!errors.is_empty(), "a refusal names a field: {written}"),
+    }
 }
 
 fn returns<T: FromStr<Err: Debug> + Display + PartialEq + Debug>(text: &str) {
@@ -31,7 +64,25 @@ fn returns<T: FromStr<Err: Debug> + Display + PartialEq + Debug>(text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use crate::event::{Event, EventRequest};
     use crate::rule::{Action, Match, Ranges, Rule};
+
+    #[test]
+    fn every_event_of_the_corpus_is_valid() {
+        for bytes in lab::fuzz::corpus("event").unwrap() {
+            let request = serde_json::from_slice::<EventRequest>(&bytes).unwrap();
+            assert!(
+                Event::try_from(request).is_ok(),
+                "{}",
+                String::from_utf8_lossy(&bytes)
+            );
+        }
+    }
+
+    #[test]
+    fn event() {
+        lab::fuzz::replay("event", 20_000, super::event).unwrap();
+    }
 
     /// A corpus that the parser refuses would test nothing behind it.
     #[test]

@@ -220,6 +220,22 @@ pub(crate) fn postgres(connection_string: &str) -> anyhow::Result<Option<PgConne
 mod tests {
     use super::*;
 
+    /// What the engine does by them is shown in engine/tests.
+    #[test]
+    fn retention_reconciliation_and_skew_reach_the_engine() {
+        let settings = "pop: a\nmode: dry-run\nbgp: { local_asn: 1, router_id: 10.0.0.1 }\n\
+             storage: { connection_string: \"sqlite:x.db\", retention_days: 7 }\n\
+             timers: { reconciliation_interval_seconds: 11, max_future_skew_seconds: 13 }\n";
+        let config = Config::from_texts(settings, "{}", "{}").unwrap();
+        let engine = engine(&config);
+        let told = [
+            engine.retention,
+            engine.reconciliation_interval,
+            engine.max_future_skew,
+        ];
+        assert_eq!(told.map(|time| time.as_secs()), [7 * 86_400, 11, 13]);
+    }
+
     #[tokio::test]
     async fn the_database_is_found_by_address_and_by_name() {
         for (text, addresses) in [

@@ -232,3 +232,25 @@ impl IntoResponse for Failure {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse;
+
+    /// Full is told, never lost.
+    #[test]
+    fn what_may_be_sent_again_says_when() {
+        for error in [SubmitError::QueueFull, SubmitError::Stopping, SubmitError::Store] {
+            let told = error.to_string();
+            let response = Failure::from(error).into_response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{told}");
+            assert_eq!(response.headers()[header::RETRY_AFTER], "1", "{told}");
+        }
+        assert_eq!(
+            Failure::from(SubmitError::QueueFull).0.problem.code,
+            "limit.queue"
+        );
+    }
+}

@@ -292,12 +292,8 @@ mod tests {
         assert_eq!(nobody, Err(Stranger::Wrong));
     }
 
-    #[tokio::test]
-    async fn a_group_gives_its_role() {
-        let socket = Socket {
-            operator_group: Some("daemon".into()),
-            ..Socket::default()
-        };
+    /// Who a user of the group `daemon` is, where these groups are configured.
+    async fn member_of_daemon(socket: Socket) -> Result<Principal, Stranger> {
         let access = Access::new(&Http {
             socket: Some(socket),
             ..Http::default()
@@ -307,10 +303,59 @@ mod tests {
             .unwrap()
             .gid
             .as_raw();
-        let member = access
-            .identify(Remote::Unix { uid: 4_000_001, gid }, None, None)
-            .await
-            .unwrap();
-        assert_eq!(member.role, Role::Operator);
+        let from = Remote::Unix { uid: 4_000_001, gid };
+        access.identify(from, None, None).await
+    }
+
+    #[tokio::test]
+    async fn a_group_gives_its_role_and_of_several_the_highest_counts() {
+        let groups = |viewer: &str, operator: &str, admin: &str| {
+            let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+            Socket {
+                viewer_group: named(viewer),
+                operator_group: named(operator),
+                admin_group: named(admin),
+                ..Socket::default()
+            }
+        };
+        for (socket, role) in [
+            (groups("daemon", "", ""), Some(Role::Viewer)),
+            (groups("", "daemon", ""), Some(Role::Operator)),
+            (groups("", "", "daemon"), Some(Role::Admin)),
+            (groups("daemon", "bin", ""), Some(Role::Viewer)),
+            (groups("daemon", "daemon", ""), Some(Role::Operator)),
+            (groups("daemon", "daemon", "daemon"), Some(Role::Admin)),
+            (groups("bin", "bin", "bin"), None),
+            (groups("no-such-group", "", ""), None),
+        ] {
+            let told = format!("{socket:?}");
+            let member = member_of_daemon(socket).await;
+            assert_eq!(member.ok().map(|member| member.role), role, "{told}");
+        }
+    }
+
+    /// Debian's package of FRR makes a user whose second group is `frrvty`.
+    #[tokio::test]
+    async fn a_second_group_counts_as_the_first_does() {
+        if !lab::routers::Kind::Frr.available().unwrap() {
+            return;
+        }
+        let user = nix::unistd::User::from_name("frr").unwrap().unwrap();
+        let access = Access::new(&Http {
+            socket: Some(Socket {
+                viewer_group: Some("frrvty".into()),
+                operator_group: None,
+                admin_group: None,
+                ..Socket::default()
+            }),
+            ..Http::default()
+        });
+        let from = Remote::Unix {
+            uid: user.uid.as_raw(),
+            gid: user.gid.as_raw(),
+        };
+        let member = access.identify(from, None, None).await.unwrap();
+        assert_eq!(member.role, Role::Viewer);
+        assert!(member.actor.ends_with("(frr)"), "{}", member.actor);
     }
 }

@@ -273,3 +273,56 @@ async fn metrics_are_for_viewers_and_for_whoever_reaches_their_own_address() -> 
     assert_eq!(status(format!("http://{own}/v1/health")).await?, 404);
     Ok(())
 }
+
+/// The page that shows the API works in a network without a way out: everything it loads comes from the daemon.
+#[tokio::test]
+async fn the_viewer_of_the_api_needs_nobody_else() -> anyhow::Result<()> {
+    let setup = Setup {
+        http: TOKENS,
+        ..Setup::default()
+    };
+    let daemon = Daemon::start(setup, &[]).await?;
+    let http = reqwest::Client::builder().tls_certs_only([]).build()?;
+    let base = format!("http://{}/docs/", daemon.address);
+    let get = async |path: &str, role: Option<&str>| {
+        let request = http.get(format!("{base}{path}"));
+        let request = match role {
+            Some(role) => request.bearer_auth(format!("{role}-secret-of-the-test")),
+            None => request,
+        };
+        request.send().await
+    };
+    for (role, status) in [(None, 401), (Some("detector"), 403)] {
+        assert_eq!(get("", role).await?.status(), status, "{role:?}");
+    }
+
+    let page = get("", Some("viewer")).await?;
+    assert_eq!(page.status(), 200);
+    let kind = page.headers()[header::CONTENT_TYPE].to_str()?.to_owned();
+    assert!(kind.starts_with("text/html"), "{kind}");
+    let page = page.text().await?;
+    let loaded: Vec<_> = page
+        .split(['"', '\''])
+        .zip(page.split(['"', '\'']).skip(1))
+        .filter(|(before, _)| before.ends_with("src=") || before.ends_with("href="))
+        .map(|(_, path)| path)
+        .collect();
+    assert!(loaded.len() >= 4, "{loaded:?}");
+    for path in &loaded {
+        assert!(
+            path.starts_with("./") || !path.contains(':'),
+            "{path} is somewhere else"
+        );
+        assert_eq!(get(path, Some("viewer")).await?.status(), 200, "{path}");
+        assert_eq!(get(path, None).await?.status(), 401, "{path}");
+    }
+    let script = get("swagger-initializer.js", Some("viewer"))
+        .await?
+        .text()
+        .await?;
+    assert!(script.contains("/docs/openapi.json"), "{script}");
+    assert!(!script.contains("://"), "{script}");
+    let document: serde_json::Value = get("openapi.json", Some("viewer")).await?.json().await?;
+    assert!(document["paths"]["/v1/events"].is_object());
+    Ok(())
+}

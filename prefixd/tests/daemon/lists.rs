@@ -1,9 +1,9 @@
 //! Lists: stable pages, true filters.
 
-use crate::support::{Daemon, Setup};
+use crate::support::{Daemon, Setup, ban};
 use anyhow::Context;
 use prefixd_api::client::{EventQuery, MitigationQuery, Page};
-use prefixd_api::event::EventOutcome;
+use prefixd_api::event::{EventAction, EventAnswer, EventOutcome, EventRequest};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{MitigationStatus, WithdrawRequest};
 use prefixd_api::resource::SafelistRequest;
@@ -237,5 +237,58 @@ async fn the_log_has_the_cause_under_the_request_id() -> anyhow::Result<()> {
         .find(|line| line.contains("night-7"))
         .context("no line has the id")?;
     assert!(line.contains("missing field"), "{line}");
+    Ok(())
+}
+
+/// Why a rule went away is asked more often than why it came.
+#[tokio::test]
+async fn the_end_of_an_attack_is_an_event_with_its_outcome_and_reason() -> anyhow::Result<()> {
+    let daemon = Daemon::start(Setup::default(), &[]).await?;
+    let id = daemon.ban("203.0.113.10", 27015).await?.mitigation_id;
+    let unban = EventRequest {
+        action: EventAction::Unban,
+        top_dst_ports: vec![],
+        ..ban("203.0.113.10", 27015)
+    };
+    let ended = daemon.client.send_event(&unban).await?;
+    let unknown = daemon
+        .client
+        .send_event(&EventRequest {
+            victim_ip: "203.0.113.99".into(),
+            ..unban
+        })
+        .await?;
+
+    let query = EventQuery {
+        action: Some(EventAction::Unban),
+        ..EventQuery::default()
+    };
+    let events = daemon.client.events(&query).await?.value.events;
+    let told: Vec<_> = events
+        .iter()
+        .map(|event| {
+            (
+                event.event_id,
+                event.action,
+                event.outcome.clone(),
+                event.mitigation_id,
+            )
+        })
+        .collect();
+    let unban =
+        |event: &EventAnswer, outcome, mitigation| (event.event_id, EventAction::Unban, outcome, mitigation);
+    assert_eq!(
+        told,
+        [
+            unban(&unknown, EventOutcome::NoActiveMitigation, None),
+            unban(&ended, EventOutcome::Withdrawn, id)
+        ],
+        "the newest first"
+    );
+    for (event, outcome) in [(&ended, "withdrawn"), (&unknown, unknown.status.as_str())] {
+        let why = daemon.client.event_why(event.event_id).await?.value;
+        assert_eq!(why.outcome, outcome);
+        assert!(!why.summary.is_empty() && !why.steps.is_empty(), "{why:?}");
+    }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Reloading: all or nothing.
 
-use crate::support::{Backend, Daemon, PATIENCE, Setup, ban, on_both_stores, wait_for};
+use crate::support::{Backend, Daemon, PATIENCE, Setup, ban, on_both_stores, router, wait_for};
 use anyhow::Context;
-use lab::routers::{Family, Kind, Router, RouterConfig};
+use lab::routers::{Family, Kind, RouterConfig};
 use nix::sys::signal::Signal;
 use prefixd_api::event::{EventOutcome, EventRequest};
 use prefixd_api::mitigation::EndReason;
@@ -10,6 +10,8 @@ use prefixd_api::time::Timestamp;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 on_both_stores!(
     a_rule_that_the_new_safelist_covers_is_withdrawn
@@ -17,24 +19,81 @@ on_both_stores!(
     the_journal_says_which_files_a_reload_changed
 );
 
+/// Two of three files change for the better: nothing of them is in force while the third is bad, whoever asks.
 #[tokio::test]
 async fn a_bad_file_changes_nothing_and_says_where_it_is_bad() -> anyhow::Result<()> {
-    let daemon = Daemon::start(Setup::default(), &[]).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
+    let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
+    daemon.wait_established(1).await?;
+    daemon.edit(
+        "prefixd.yaml",
+        "\"203.0.113.1/32\"",
+        "\"203.0.113.1/32\", \"203.0.113.9/32\"",
+    )?;
+    daemon.edit(
+        "inventory.yaml",
+        "\"203.0.113.0/24\"",
+        "\"203.0.113.0/24\", \"192.0.2.0/24\"",
+    )?;
     daemon.edit("playbooks.yaml", "ttl_seconds: 300", "ttl_secnods: 300")?;
+    let place = "playbooks.yaml:4:50";
+
     let problem = daemon.client.reload().await.expect_err("a bad file").to_string();
     assert!(
-        problem.contains("playbooks.yaml") && problem.contains("ttl_seconds"),
+        problem.contains(place) && problem.contains("ttl_seconds"),
         "{problem}"
     );
-    assert_eq!(
-        daemon.ban("203.0.113.10", 27015).await?.status,
-        EventOutcome::Accepted
-    );
+    let refusals = || daemon.log().matches(place).count();
+    let before = refusals();
+    daemon.signal(Signal::SIGHUP)?;
+    wait_for("the signal is answered in the log", || async {
+        Ok((refusals() > before).then_some(()))
+    })
+    .await?;
+
+    let told = async |victim: &str| anyhow::Ok(daemon.ban(victim, 27015).await?.status);
+    assert_eq!(told("203.0.113.9").await?, EventOutcome::Accepted);
+    assert_eq!(told("192.0.2.7").await?, EventOutcome::AcceptedNotOwned);
+    let recorded = "SELECT body FROM journal WHERE kind = 'config'";
+    assert!(daemon.other().await?.texts(recorded).await?.is_empty());
+    let peer = &daemon.client.peers().await?.value.peers[0];
+    assert_eq!(peer.established_total, 1, "the session was not touched");
+
+    daemon.edit("playbooks.yaml", "ttl_secnods: 300", "ttl_seconds: 300")?;
+    daemon.client.reload().await?;
+    assert_eq!(told("192.0.2.7").await?, EventOutcome::Accepted);
+    let refused = daemon
+        .ban("203.0.113.9", 27015)
+        .await
+        .err()
+        .context("safelisted")?;
+    assert_eq!(refused.code(), Some("guardrail.safelist"));
+    assert_eq!(daemon.other().await?.texts(recorded).await?.len(), 1);
+    Ok(())
+}
+
+/// Half a request is given a second by itself; the configuration that came with a reload has none left.
+#[tokio::test]
+async fn a_stop_takes_no_longer_than_the_configuration_in_force_says() -> anyhow::Result<()> {
+    let mut daemon = Daemon::start(Setup::default(), &[]).await?;
+    daemon.edit(
+        "prefixd.yaml",
+        "safelist: {",
+        "shutdown: { drain_timeout_seconds: 0 }\nsafelist: {",
+    )?;
+    daemon.client.reload().await?;
+    let mut half = TcpStream::connect(daemon.address).await?;
+    half.write_all(b"GET /v1/stats HTTP/1.1\r\nhost: local").await?;
+    // It was taken in: the kernel hands connections over in their order.
+    daemon.client.health_detail().await?;
+    daemon.stop().await?;
+    let log = std::fs::read_to_string(daemon.dir.path().join("prefixd.log"))?;
+    assert!(log.contains("at the end of drain_timeout_seconds"), "{log}");
     Ok(())
 }
 
 async fn a_rule_that_the_new_safelist_covers_is_withdrawn(store: Backend) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
     daemon.wait_established(1).await?;
     let id = daemon
@@ -57,8 +116,8 @@ async fn a_rule_that_the_new_safelist_covers_is_withdrawn(store: Backend) -> any
 }
 
 async fn a_neighbour_that_a_reload_adds_gets_the_rules(store: Backend) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
-    let gobgp = Router::start(Kind::GoBgp, RouterConfig::new(65003, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
+    let gobgp = router!(Kind::GoBgp, RouterConfig::new(65003, 65010));
     let daemon = Daemon::start(Setup::on(store).await?, &[&bird]).await?;
     daemon.wait_established(1).await?;
     daemon.ban("203.0.113.10", 27015).await?;
@@ -104,7 +163,7 @@ async fn a_key_that_needs_a_restart_is_refused() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn every_key_that_should_reload_acts() -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let daemon = Daemon::start(Setup::default(), &[&bird]).await?;
     daemon.wait_established(1).await?;
     daemon.ban("203.0.113.10", 27015).await?;
@@ -129,11 +188,6 @@ async fn every_key_that_should_reload_acts() -> anyhow::Result<()> {
     daemon.edit("prefixd.yaml", "hold_time_seconds: 30", "hold_time_seconds: 33")?;
     daemon.edit("prefixd.yaml", "65010:8955:1", "65010:8955:2")?;
     daemon.edit("prefixd.yaml", "log_level: info", "log_level: debug")?;
-    daemon.edit(
-        "prefixd.yaml",
-        "safelist: {",
-        "shutdown: { drain_timeout_seconds: 5 }\nsafelist: {",
-    )?;
     daemon.edit(
         "prefixd.yaml",
         "  auth: { mode: none }\n",

@@ -6,6 +6,7 @@ mod history;
 mod lanes;
 mod model;
 mod panics;
+mod queue;
 mod restore;
 mod stops;
 mod time;
