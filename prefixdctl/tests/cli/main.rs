@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod control;
 mod import;
+mod journey;
 mod man;
 mod operations;
 mod peers;
