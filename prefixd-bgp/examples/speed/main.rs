@@ -46,8 +46,10 @@ fn allocated() -> usize {
     stats.bytes_allocated.saturating_sub(stats.bytes_deallocated)
 }
 
-fn row(what: &str, value: &str, detail: &str) {
-    println!("| {what} | {value} | {detail} |");
+/// A line of the table of `bench`: with the target, and whether it was missed.
+fn row(what: &str, value: &str, (target, is_met): (&str, bool), detail: &str) {
+    let missed = if is_met { "" } else { ": **missed**" };
+    println!("| {what} | {value} | {target}{missed} | {detail} |");
 }
 
 fn milliseconds(time: Duration) -> String {

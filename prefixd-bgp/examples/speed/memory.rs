@@ -19,6 +19,7 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
         row(
             &format!("memory of {RULES} rules, for each rule and neighbour"),
             &format!("{} bytes", each(four.saturating_sub(two)) / 2),
+            ("200 bytes", each(four.saturating_sub(two)) / 2 < 200),
             &format!(
                 "from two neighbours to four; the first takes {}, the rule itself {} bytes",
                 each(one),

@@ -29,6 +29,7 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
             "{} after its socket is writable",
             milliseconds(median(&mut written))
         ),
+        ("100 ms", median(&mut written) < Duration::from_millis(100)),
         &format!(
             "until the speaker has written it; {RUNS} runs, at most {}",
             milliseconds(written.last().copied().unwrap_or_default())
@@ -43,6 +44,10 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
     row(
         "announcement to a neighbour beside a stopped one",
         &format!("p99 {}", milliseconds(p99(&mut stopped))),
+        (
+            "within 1 ms of without",
+            p99(&mut stopped) < p99(&mut alone) + Duration::from_millis(1),
+        ),
         &format!(
             "{SINGLE} rules, one at a time, from the order to the socket; p50 {}; without the other p99 {}, p50 {}",
             milliseconds(median(&mut stopped)),

@@ -33,6 +33,10 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
         row(
             &format!("{RULES} rules to {} {}", kind.title(), kind.version()?),
             &milliseconds(ours),
+            (
+                "1.5 times the socket",
+                ours.as_secs_f64() < raw.as_secs_f64() * 1.5,
+            ),
             &format!(
                 "from the order to the last rule in its table; {:.2} times a socket that writes the same {} kB ({}); medians of {RUNS}",
                 ours.as_secs_f64() / raw.as_secs_f64(),

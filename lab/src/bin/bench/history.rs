@@ -10,6 +10,7 @@ use lab::load::{Mode, Until, quantile};
 use serde_json::Value;
 
 use crate::rig::{Rig, Store, VICTIMS};
+use crate::target::Target;
 use crate::{Arguments, Figure};
 
 const ENDED: u64 = 1_000_000;
@@ -55,6 +56,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<Figure>
             let figure = Figure {
                 what: format!("{path}, {store}"),
                 value: format!("p99 {:.2} ms", quantile(&times, 0.99)),
+                targets: vec![Target::under(quantile(&times, 0.99), 10.0, "p99 10 ms")],
                 detail: format!(
                     "{} pages one by one; p50 {:.2}, max {:.1} ms",
                     times.len(),

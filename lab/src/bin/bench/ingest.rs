@@ -5,6 +5,7 @@ use std::time::Duration;
 use lab::load::{Mode, Report, Until};
 
 use crate::rig::{CONNECTIONS, Rig, Store, VICTIMS};
+use crate::target::Target;
 use crate::{Arguments, Figure};
 
 const RUN: Until = Until::Elapsed(Duration::from_secs(10));
@@ -42,6 +43,7 @@ async fn by(arguments: &Arguments, store: Store, connections: usize) -> anyhow::
     .map(|(what, report)| Figure {
         what: format!("{what}, {connections} connections, {store}"),
         value: format!("{:.0} events/s", report.per_second),
+        targets: targets(what, connections, store, &report),
         detail: detail(&report),
     })
     .collect())
@@ -59,8 +61,29 @@ async fn batches(arguments: &Arguments, store: Store) -> anyhow::Result<Figure> 
     Ok(Figure {
         what: format!("batches of 100, nine tenths known, {MANY} connections, {store}"),
         value: format!("{:.0} events/s", report.per_second),
+        targets: vec![match store {
+            Store::Sqlite => Target::at_least(report.per_second, 30_000.0, "30,000 events/s"),
+            Store::Postgres => Target::at_least(report.per_second, 22_000.0, "22,000 events/s"),
+        }],
         detail: detail(&report),
     })
+}
+
+fn targets(what: &str, connections: usize, store: Store, report: &Report) -> Vec<Target> {
+    let at_least = |bound, words| Target::at_least(report.per_second, bound, words);
+    match (what, connections, store) {
+        ("new mitigation", CONNECTIONS, Store::Sqlite) => vec![at_least(8_000.0, "8,000 events/s")],
+        ("new mitigation", CONNECTIONS, Store::Postgres) => vec![at_least(7_000.0, "7,000 events/s")],
+        ("extend", CONNECTIONS, _) => vec![at_least(9_000.0, "9,000 events/s")],
+        ("new mitigation", MANY, store) => vec![
+            match store {
+                Store::Sqlite => at_least(14_000.0, "14,000 events/s"),
+                Store::Postgres => at_least(13_000.0, "13,000 events/s"),
+            },
+            Target::under(report.p99_ms, 20.0, "p99 20 ms"),
+        ],
+        _ => Vec::new(),
+    }
 }
 
 fn detail(report: &Report) -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lab::load::{Mode, Until};
 
 use crate::rig::{CONNECTIONS, Rig, Store, VICTIMS};
+use crate::target::Target;
 use crate::{Arguments, Figure};
 
 const ACTIVE: u64 = 10_000;
@@ -34,6 +35,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<Figure>
         figures.push(Figure {
             what: format!("list 100 of {ACTIVE} active with {ENDED} ended, {store}"),
             value: format!("p99 {:.2} ms", report.p99_ms),
+            targets: vec![Target::under(report.p99_ms, 10.0, "p99 10 ms")],
             detail: format!(
                 "{CONNECTIONS} connections; {:.0} pages/s, p50 {:.2}, max {:.1} ms",
                 report.per_second, report.p50_ms, report.max_ms

@@ -7,6 +7,7 @@ use lab::load::{Mode, Until};
 use lab::routers::{Family, Router};
 
 use crate::rig::{Rig, Store};
+use crate::target::Target;
 use crate::{Arguments, Figure};
 
 const RULES: u64 = 10_000;
@@ -56,6 +57,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<Figure>
         Figure {
             what: format!("full push of {RULES} rules to a fresh BIRD session"),
             value: ms(pushed),
+            targets: vec![Target::under(pushed.as_secs_f64(), 0.2, "200 ms")],
             detail: format!(
                 "from established to the last rule in BIRD's table; {} from BIRD's start",
                 ms(since_restart)
@@ -64,11 +66,13 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<Figure>
         Figure {
             what: format!("daemon killed and started, to all {RULES} rules back"),
             value: ms(back),
+            targets: vec![Target::under(back.as_secs_f64(), 2.0, "2 s")],
             detail: format!("SQLite; ready after {}", ms(ready)),
         },
         Figure {
             what: format!("one reconciliation of {RULES} rules"),
             value: format!("{:.1} ms of CPU", reconcile.as_secs_f64() * 1000.0),
+            targets: vec![Target::under(reconcile.as_secs_f64(), 0.05, "50 ms")],
             detail: format!("mean of {RECONCILES}, one a second, less the daemon at rest"),
         },
     ])

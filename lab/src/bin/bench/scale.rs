@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 use lab::load::{Mode, Until};
 
 use crate::rig::{CONNECTIONS, Rig, Store};
+use crate::target::Target;
 use crate::{Arguments, Figure};
 
 const FEW: u64 = 100;
 const MANY: u64 = 100_000;
 /// Events of one measurement: enough for ticks of 10 ms.
 const EVENTS: u64 = 5_000;
+/// Flat is what differs by less than two runs of the same do on a shared machine.
+const FLAT: f64 = 1.25;
 
 pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
@@ -40,6 +43,11 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<Figure>
         let flat = |what: &str, few: Duration, many: Duration| Figure {
             what: format!("{what} beside {MANY} active, {store}"),
             value: format!("{:.0} µs of CPU", many.as_secs_f64() * 1e6),
+            targets: vec![Target::under(
+                many.as_secs_f64(),
+                few.as_secs_f64() * FLAT,
+                "flat",
+            )],
             detail: format!(
                 "the daemon's, {EVENTS} events, {CONNECTIONS} connections; beside {FEW}: {:.0} µs",
                 few.as_secs_f64() * 1e6
@@ -51,6 +59,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<Figure>
             Figure {
                 what: format!("memory with {} active, {store}", MANY + EVENTS),
                 value: format!("{} MB resident", resident / 1_000_000),
+                targets: vec![Target::under(resident as f64, 300e6, "300 MB")],
                 detail: format!("after a restart {} MB", after / 1_000_000),
             },
             Figure {
@@ -59,6 +68,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<Figure>
                     MANY + EVENTS
                 ),
                 value: format!("{:.2} s", ready.as_secs_f64()),
+                targets: vec![Target::under(ready.as_secs_f64(), 3.0, "3 s")],
                 detail: "from the kill to ready".to_owned(),
             },
         ]);

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::rig::{ASN, Rig, Store};
+use crate::target::Target;
 use crate::{Arguments, Figure};
 
 const EVENTS: usize = 2_000;
@@ -58,6 +59,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<Figure>
         figures.push(Figure {
             what: format!("event accepted to UPDATE at a neighbour, {store}"),
             value: format!("p99 {:.2} ms", quantile(&from_answer, 0.99)),
+            targets: vec![Target::under(quantile(&from_answer, 0.99), 10.0, "p99 10 ms")],
             detail: format!(
                 "{EVENTS} events, one at a time, p50 {:.2}, max {:.2} ms; from the request's first byte p50 {:.2}, p99 {:.2} ms",
                 quantile(&from_answer, 0.5),
