@@ -1,10 +1,7 @@
 //! Runs a program in a terminal, follows a script, and writes what the terminal shows as SVG: the picture of the
 //! console in the README is of a real run.
 //!
-//! ```sh
-//! cargo run -p prefixd-tui --example picture -- --out docs/console.svg --step wait=announced --step keys=2 \
-//!     -- target/debug/demo --prefixd target/debug/prefixd --console target/debug/prefixd-tui
-//! ```
+//! docs/console.md has the command that made it ("Looks").
 
 use anyhow::{Context, bail};
 use clap::Parser;

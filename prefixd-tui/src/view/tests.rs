@@ -1,5 +1,5 @@
 use crate::app::App;
-use crate::event::{Answer, Event};
+use crate::event::{Answer, Event, Failure};
 use crate::fixture::{self, Console};
 use crate::glyphs::Glyphs;
 use crate::theme::{Depth, Meaning, Theme};
@@ -8,11 +8,12 @@ use prefixd_api::role::Role;
 use ratatui::buffer::Buffer;
 use ratatui::style::Modifier;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A screen by its name, and how to get there.
 type Prepared = (&'static str, fn(&mut Console));
 
-const SCREENS: [Prepared; 14] = [
+const SCREENS: [Prepared; 18] = [
     ("overview", |_| {}),
     ("list", |console| drop(console.keys("2 j j"))),
     ("list_marks_filter", |console| {
@@ -38,6 +39,25 @@ const SCREENS: [Prepared; 14] = [
         console.lose_contact();
         console.wait(46_000);
     }),
+    ("connecting", |console| {
+        *console = Console::new(console.app.area.width, console.app.area.height);
+    }),
+    ("lag", |console| {
+        console.keys("2 j j");
+        console.wait(3_000);
+        answers_health(console, Duration::from_secs(3));
+    }),
+    ("poll", |console| {
+        console.keys("2 j j");
+        console.happens(Event::FeedLost("closed".to_owned()));
+        answers_health(console, Duration::ZERO);
+    }),
+    ("auth", |console| {
+        console.keys("2 j j");
+        console.answers(Answer::Health(Err(Failure::Unauthorized(
+            "sign in first".to_owned(),
+        ))));
+    }),
     ("empty", |console| {
         *console = Console::live_with(
             console.app.area.width,
@@ -47,6 +67,12 @@ const SCREENS: [Prepared; 14] = [
         );
     }),
 ];
+
+/// The daemon answers, and its clock is right.
+fn answers_health(console: &mut Console, later: Duration) {
+    let health = fixture::health(Role::Operator, fixture::now().saturating_add(later));
+    console.answers(Answer::Health(Ok(Box::new(health))));
+}
 
 fn open_detail(console: &mut Console, keys: &str) {
     console.keys("2 j j Enter");
@@ -95,6 +121,23 @@ fn styles(app: &App, buffer: &Buffer) -> String {
         out.push_str(&format!("{y:2} {}\n", runs.join(" ")));
     }
     out
+}
+
+/// A frame of a state that is another one shows nothing.
+#[test]
+fn each_state_of_contact_has_its_frame() {
+    for (name, word) in [
+        ("connecting", "CONNECTING"),
+        ("list", "LIVE"),
+        ("lag", "LAG"),
+        ("poll", "POLL"),
+        ("stale", "STALE"),
+        ("auth", "AUTH"),
+    ] {
+        let (_, prepare) = SCREENS.into_iter().find(|(known, _)| *known == name).unwrap();
+        let screen = at(120, 40, prepare).screen();
+        assert!(screen.contains(word), "{name}: {screen}");
+    }
 }
 
 #[test]
@@ -186,8 +229,13 @@ fn small_screens() {
 }
 
 #[test]
-fn styles_in_dark_and_mono() {
-    for (theme_name, theme) in [("dark", Theme::Dark(Depth::True)), ("mono", Theme::Mono)] {
+fn styles_of_the_themes() {
+    for (theme_name, theme) in [
+        ("dark", Theme::Dark(Depth::True)),
+        ("light", Theme::Light(Depth::True)),
+        ("sixteen", Theme::Dark(Depth::Sixteen)),
+        ("mono", Theme::Mono),
+    ] {
         for (name, prepare) in SCREENS
             .into_iter()
             .filter(|(name, _)| ["list", "stale", "withdraw_one"].contains(name))
