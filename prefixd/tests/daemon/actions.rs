@@ -1,6 +1,6 @@
 //! Every action, from the API to the tables of two routers that show them without loss.
 
-use crate::support::{Daemon, Setup, wait_for};
+use crate::support::{Daemon, Setup, router, wait_for};
 use lab::routers::{Family, Kind, Router, RouterConfig};
 use prefixd_api::mitigation::MitigationRequest;
 use serde_json::{Value, json};
@@ -48,8 +48,8 @@ async fn held(router: &Router) -> anyhow::Result<BTreeMap<String, String>> {
 #[tokio::test]
 async fn every_action_is_in_the_tables_of_routers_as_it_was_asked_for() -> anyhow::Result<()> {
     let all = [
-        Router::start(Kind::Bird, RouterConfig::new(65010, 65010)).await?,
-        Router::start(Kind::GoBgp, RouterConfig::new(65010, 65010)).await?,
+        router!(Kind::Bird, RouterConfig::new(65010, 65010)),
+        router!(Kind::GoBgp, RouterConfig::new(65010, 65010)),
     ];
     let routers: Vec<_> = all.iter().collect();
     let daemon = Daemon::start(Setup::default(), &routers).await?;

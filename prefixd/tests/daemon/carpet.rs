@@ -1,6 +1,6 @@
 //! Carpet bombing: many victims of one prefix, and the one rule that takes the place of theirs.
 
-use crate::support::{Backend, Daemon, PATIENCE, Setup, on_both_stores, wait_for};
+use crate::support::{Backend, Daemon, PATIENCE, Setup, on_both_stores, router, wait_for};
 use anyhow::Context;
 use ipnet::IpNet;
 use lab::routers::{Component, Family, Kind, Match, Op, Router, RouterConfig, RouterRule};
@@ -58,7 +58,7 @@ async fn only_live(daemon: &Daemon) -> anyhow::Result<Mitigation> {
 }
 
 async fn one_rule_takes_the_place_of_many_and_outlives_a_restart(store: Backend) -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let setup = Setup {
         guardrails: "{ min_ttl_seconds: 1, infrastructure_prefixes: [\"198.51.100.0/24\"], \
                      carpet: { enabled: true, min_hosts: 3 } }",

@@ -32,7 +32,7 @@ enum Before {
 }
 
 enum Ask {
-    Report(EventRequest),
+    Report(Box<EventRequest>),
     Operator(Box<MitigationRequest>),
 }
 
@@ -44,7 +44,7 @@ enum Shown {
 }
 
 fn report(victim: &str) -> Ask {
-    Ask::Report(ban(victim, 27015))
+    Ask::Report(Box::new(ban(victim, 27015)))
 }
 
 /// Police all UDP to a victim, but for what is changed.

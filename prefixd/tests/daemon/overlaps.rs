@@ -1,6 +1,6 @@
 //! Rules of one victim side by side, as a router sees them.
 
-use crate::support::{Daemon, PATIENCE, Setup};
+use crate::support::{Daemon, PATIENCE, Setup, router};
 use anyhow::Context;
 use lab::routers::{Component, Family, Kind, Match, Op, Router, RouterConfig, RouterRule};
 use prefixd_api::mitigation::{Mitigation, MitigationRequest, WithdrawRequest};
@@ -50,7 +50,7 @@ async fn standing(daemon: &Daemon, of: &Mitigation) -> anyhow::Result<Announceme
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_weaker_rule_inside_a_stricter_one_reaches_no_router_until_that_ends() -> anyhow::Result<()> {
-    let bird = Router::start(Kind::Bird, RouterConfig::new(65001, 65010)).await?;
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let mut daemon = Daemon::start(Setup::default(), &[&bird]).await?;
     daemon.wait_established(1).await?;
     let destination = Match::to("203.0.113.10/32".parse()?).with(Component::Protocol, &[(Op::Eq, 17)]);

@@ -10,8 +10,11 @@ use prefixd_api::operation::AdjustRequest;
 
 const VICTIM: &str = "203.0.113.3";
 
+type Change = fn(&mut World);
+type Path = fn(&mut World, &Mitigation) -> Decision;
+
 /// What changes after the rules are live, and who has a word against them then.
-const CHANGES: [(Guardrail, fn(&mut World)); 5] = [
+const CHANGES: [(Guardrail, Change); 5] = [
     (Guardrail::Safelist, |world| {
         world.policy.safelist.add(SafelistEntry {
             prefix: "203.0.113.0/28".parse().unwrap(),
@@ -26,7 +29,7 @@ const CHANGES: [(Guardrail, fn(&mut World)); 5] = [
         world.policy.inventory = Inventory::default();
     }),
     (Guardrail::PrefixLength, |world| {
-        world.policy.limits.min_length_v4 = 33
+        world.policy.limits.min_length_v4 = 33;
     }),
     (Guardrail::ProtectedFlow, |world| {
         world.policy.protected.push(ProtectedFlow {
@@ -76,7 +79,7 @@ fn create(world: &mut World, replace: bool) -> Decision {
 }
 
 /// A name, and what is asked of a world with one live mitigation.
-const PATHS: [(&str, fn(&mut World, &Mitigation) -> Decision); 7] = [
+const PATHS: [(&str, Path); 7] = [
     ("report", |world, _| world.event(flood())),
     ("create", |world, _| create(world, true)),
     ("extend", |world, live| {
