@@ -245,7 +245,7 @@ fn neighbours(announcements: &[Announcement], width: u16) -> Vec<Line> {
             AnnouncementState::Probation => ("on probation: sent after the others", Meaning::Warn),
             AnnouncementState::Quarantined => ("QUARANTINED: it ended the session", Meaning::Down),
             AnnouncementState::OverBudget => ("OVER BUDGET: not sent", Meaning::Down),
-            AnnouncementState::Covered => ("covered by a stricter rule: not sent", Meaning::Ok),
+            AnnouncementState::Covered => ("covered by a stricter rule", Meaning::Ok),
         };
         let name = if last == Some(&announcement.neighbor) {
             ""
