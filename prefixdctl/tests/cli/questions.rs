@@ -289,7 +289,7 @@ fn audit_pages_and_verifies_in_parts() {
 
 #[test]
 fn history_says_whose_address_it_is() {
-    let item = |kind: &str| json!({"at": AT, "kind": kind, "id": GROUP, "victim_ip": "203.0.113.10", "vector": "udp_flood", "summary": "in words"});
+    let item = |kind: &str| json!({"at": AT, "kind": kind, "id": GROUP, "pop": "iad1", "victim_ip": "203.0.113.10", "vector": "udp_flood", "summary": "in words"});
     let history = json!({
         "ip": "203.0.113.10",
         "context": {"customer_id": "acme", "customer_name": "ACME Corp", "service_id": null, "service_name": null,
@@ -303,7 +303,7 @@ fn history_says_whose_address_it_is() {
         "{table}"
     );
     assert!(
-        table.contains("mitigation  9c01d3e4  203.0.113.10  udp_flood  in words\n"),
+        table.contains("mitigation  9c01d3e4  iad1  203.0.113.10  udp_flood  in words\n"),
         "{table}"
     );
     let csv = shown(
