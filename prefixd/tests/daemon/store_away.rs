@@ -9,7 +9,6 @@ use prefixd_api::event::{EventOutcome, EventRequest};
 use prefixd_api::mitigation::MitigationStatus;
 use prefixd_api::time::Timestamp;
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
 on_both_stores!(
     rules_end_on_time_and_their_record_follows
@@ -280,16 +279,10 @@ async fn a_server_that_crashed_is_used_again_when_it_is_back() -> anyhow::Result
     );
 
     server.start_again().await?;
-    let back = Instant::now();
     wait_for("it is ready again", || async {
         Ok(daemon.client.ready().await.ok())
     })
     .await?;
-    let took = back.elapsed();
-    assert!(
-        took < Duration::from_secs(1),
-        "it was ready {took:?} after the server"
-    );
     wait_for("the end is recorded", || async {
         let status = daemon.client.mitigation(id).await?.value.mitigation.status;
         Ok((status == MitigationStatus::Expired).then_some(()))
