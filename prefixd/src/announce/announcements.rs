@@ -284,7 +284,10 @@ fn warning(part: &Part, fitted: &Fitted, announced: Option<(Action, bool)>) -> O
             action,
             sample,
         };
-        format!("what is announced is `{announced}`, the strictest of the mitigations that have this rule")
+        format!(
+            "what is announced is `{announced}`: another mitigation that has this rule is stricter, or the neighbour is on \
+             hold and keeps what it had"
+        )
     });
     let warnings = fitted.warning.clone().into_iter().chain(shared);
     warnings.reduce(|all, one| format!("{all}; {one}"))
