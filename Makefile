@@ -37,6 +37,7 @@ test: setup ## Run every test, with real routers and databases
 bench: ## Measure and print the figures of docs/benchmarks.md (about 10 minutes; release build; ONLY=bgp: one group)
 	@lab/install-packages bird2 frr postgresql
 	$(CARGO) build --release --locked -p prefixd -p lab@0.1.0 --bins
+	$(CARGO) build --release --locked -p prefixd --example bare
 	$(CARGO) build --release --locked -p prefixd-bgp --example speed
 	target/release/bench --prefixd target/release/prefixd $(if $(ONLY),--only $(ONLY))
 

@@ -58,6 +58,9 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(text) = Text::of(*self) {
+            return f.write_str(text.as_str());
+        }
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(at) => write!(f, "{at:.6}"),
             Err(_) => f.write_str("out of range"),
@@ -83,8 +86,70 @@ impl FromStr for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match Text::of(*self) {
+            Some(text) => serializer.serialize_str(text.as_str()),
+            None => serializer.collect_str(self),
+        }
     }
+}
+
+/// A moment of the years 1970 to 9998 as text. A page of a list has a thousand of them, and by way of [`fmt`] they were a seventh of
+/// what it cost.
+struct Text([u8; Text::LEN]);
+
+impl Text {
+    const LEN: usize = "1970-01-01T00:00:00.000000Z".len();
+    /// The first moment of the year 9999, of which jiff does not know the last days.
+    const END: u64 = 253_370_764_800_000_000;
+
+    fn of(at: Timestamp) -> Option<Self> {
+        const DAY: u64 = 86_400;
+        let micros = u64::try_from(at.0).ok().filter(|micros| *micros < Self::END)?;
+        let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
+        let (day, second) = (seconds / DAY, seconds % DAY);
+        let (year, month, date) = civil(day);
+        let mut text = *b"1970-01-01T00:00:00.000000Z";
+        let fields = [
+            (0, 4, year),
+            (5, 2, month),
+            (8, 2, date),
+            (11, 2, second / 3600),
+            (14, 2, second / 60 % 60),
+            (17, 2, second % 60),
+            (20, 6, fraction),
+        ];
+        for (start, digits, mut value) in fields {
+            for place in text.iter_mut().skip(start).take(digits).rev() {
+                // Below ten.
+                *place = b'0' + u8::try_from(value % 10).unwrap_or_default();
+                value /= 10;
+            }
+        }
+        Some(Self(text))
+    }
+
+    fn as_str(&self) -> &str {
+        // Digits and the signs between them.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// Year, month and day of a day since 1970 in the proleptic Gregorian calendar. Years begin in March here, so that the leap
+/// day is their last; 400 of them have 146,097 days.
+fn civil(day: u64) -> (u64, u64, u64) {
+    const TO_MARCH_OF_0: u64 = 719_468;
+    let day = day + TO_MARCH_OF_0;
+    let (era, day) = (day / 146_097, day % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    (era * 400 + year + next, month, date)
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
@@ -108,6 +173,27 @@ mod tests {
         assert_eq!(at.to_string(), "2026-01-18T10:29:58.123456Z");
         let json = serde_json::to_string(&at).unwrap();
         assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), at);
+    }
+
+    /// As jiff writes it, on the edges and everywhere between.
+    #[test]
+    fn every_moment_is_written_as_the_calendar_says() {
+        let by_jiff = |micros: i64| match jiff::Timestamp::from_microsecond(micros) {
+            Ok(at) => format!("{at:.6}"),
+            Err(_) => "out of range".to_owned(),
+        };
+        let day = 86_400_000_000;
+        let end = i64::try_from(Text::END).unwrap();
+        let edges = [i64::MIN, -1, 0, 1, 951_782_400_000_000, end - 1, end, i64::MAX];
+        // All of those 8,029 years, 37 days and some hours from each to the next.
+        let days = (0..end / day)
+            .step_by(37)
+            .map(|number| number * day + number * 7_919_000_003 % day);
+        for micros in edges.into_iter().chain(days) {
+            let at = Timestamp::from_micros(micros);
+            assert_eq!(at.to_string(), by_jiff(micros));
+            assert_eq!(serde_json::to_value(at).unwrap(), by_jiff(micros));
+        }
     }
 
     #[test]

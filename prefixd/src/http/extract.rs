@@ -186,7 +186,15 @@ pub(super) fn ok<T: Serialize>(value: &T) -> Result<Response, Failure> {
 
 /// An answer in JSON.
 pub(super) fn answer<T: Serialize>(status: u16, value: &T) -> Result<Response, Failure> {
-    let body = serde_json::to_vec(value).map_err(|error| Failure::internal(&error))?;
+    json(status, value, 0)
+}
+
+/// Of an item of a list, in bytes: an answer that grows step by step is copied again and again.
+const ROOM: usize = 2_048;
+
+fn json<T: Serialize>(status: u16, value: &T, room: usize) -> Result<Response, Failure> {
+    let mut body = Vec::with_capacity(room);
+    serde_json::to_writer(&mut body, value).map_err(|error| Failure::internal(&error))?;
     let status = axum::http::StatusCode::from_u16(status).map_err(|error| Failure::internal(&error))?;
     Ok((status, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
@@ -213,7 +221,7 @@ impl Form {
         next_cursor: Option<&str>,
     ) -> Result<Response, Failure> {
         if self == Self::Json {
-            return ok(page);
+            return json(200, page, items.len() * ROOM);
         }
         let items: Result<Vec<serde_json::Value>, _> = items.iter().map(serde_json::to_value).collect();
         let items = items.map_err(|error| Failure::internal(&error))?;

@@ -15,7 +15,8 @@ use ipnet::IpNet;
 use prefixd_api::event::check_name;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{
-    Mitigation, MitigationDetail, MitigationList, MitigationRequest, MitigationStatus, WithdrawRequest,
+    Delivery, Mitigation, MitigationDetail, MitigationList, MitigationRequest, MitigationStatus,
+    WithdrawRequest,
 };
 use prefixd_api::operation::AdjustRequest;
 use prefixd_api::prefix;
@@ -24,6 +25,7 @@ use prefixd_api::remote::RemoteCommand;
 use prefixd_api::rule::{ActionFields, ActionType, MatchRequest};
 use prefixd_api::victim::{Victim, VictimError};
 use prefixd_api::why::Why;
+use serde::Serialize;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,25 +128,40 @@ pub(super) async fn list(State(app): State<App>, mut query: Query) -> Result<Res
                     },
                 )
                 .await?;
-            (page.items, page.next.map(|cursor| cursor.to_string()))
+            let items = page.items.into_iter().map(Arc::new).collect();
+            (items, page.next.map(|cursor| cursor.to_string()))
         };
     let deliveries = app.announcer.deliveries();
-    let mitigations: Vec<Mitigation> = found
+    let mitigations: Vec<Shown> = found
         .into_iter()
-        .map(|mut mitigation| {
+        .map(|mitigation| Shown {
             // What routers of another POP were told, the daemon there knows.
-            if mitigation.pop == app.pop {
-                mitigation.delivery = Some(deliveries.of(&mitigation));
-            }
-            mitigation
+            delivery: (mitigation.pop == app.pop).then(|| deliveries.of(&mitigation)),
+            mitigation,
         })
         .collect();
-    let list = MitigationList {
+    let list = Page {
         count: mitigations.len(),
         mitigations,
         next_cursor,
     };
     form.page(&list, COLUMNS, &list.mitigations, list.next_cursor.as_deref())
+}
+
+/// What [`MitigationList`] is read from. A page of a hundred that live is not a copy of them.
+#[derive(Serialize)]
+struct Page {
+    mitigations: Vec<Shown>,
+    count: usize,
+    next_cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    mitigation: Arc<Mitigation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<Delivery>,
 }
 
 /// Marks a cursor into the live mitigations; the store's cursors are base64 without a colon.
@@ -156,7 +173,7 @@ fn live(
     filter: &MitigationFilter,
     cursor: Option<&str>,
     limit: usize,
-) -> Result<(Vec<Mitigation>, Option<String>), Failure> {
+) -> Result<(Vec<Arc<Mitigation>>, Option<String>), Failure> {
     let after: Option<MitigationId> = match cursor {
         None => None,
         Some(text) => {
@@ -172,11 +189,7 @@ fn live(
         .rev()
         .map(|(_, mitigation)| mitigation)
         .filter(|mitigation| lets_through(filter, mitigation));
-    let page: Vec<Mitigation> = matching
-        .by_ref()
-        .take(limit)
-        .map(|mitigation| Mitigation::clone(mitigation))
-        .collect();
+    let page: Vec<_> = matching.by_ref().take(limit).map(Arc::clone).collect();
     let next = matching
         .next()
         .and(page.last())

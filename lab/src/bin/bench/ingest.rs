@@ -6,7 +6,7 @@ use lab::load::{Mode, Report, Until};
 
 use crate::rig::{CONNECTIONS, Rig, Store, VICTIMS};
 use crate::target::Target;
-use crate::{Arguments, Figure};
+use crate::{Arguments, Figure, bare};
 
 const RUN: Until = Until::Elapsed(Duration::from_secs(10));
 
@@ -15,15 +15,20 @@ const MANY: usize = 64;
 /// Victims that are filtered before mixed batches begin.
 const KNOWN: u64 = 10_000;
 
-pub(crate) async fn measure(arguments: &Arguments, store: Store) -> anyhow::Result<Vec<Figure>> {
-    let mut figures = by(arguments, store, CONNECTIONS).await?;
-    figures.extend(by(arguments, store, MANY).await?);
-    figures.push(batches(arguments, store).await?);
+pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for store in Store::ALL {
+        eprintln!("measuring ingest on {store} ...");
+        figures.extend(by(arguments, store, CONNECTIONS).await?);
+        figures.extend(by(arguments, store, MANY).await?);
+        figures.push(batches(arguments, store).await?);
+    }
     Ok(figures)
 }
 
 /// One report a request.
 async fn by(arguments: &Arguments, store: Store, connections: usize) -> anyhow::Result<Vec<Figure>> {
+    let (bound, bare) = bare::measure(arguments, store, connections).await?;
     let (mut rig, _router) = Rig::with_bird(arguments, store).await?;
     let new = rig
         .run(Mode::New, connections, Until::Requests(VICTIMS), VICTIMS)
@@ -32,21 +37,31 @@ async fn by(arguments: &Arguments, store: Store, connections: usize) -> anyhow::
     let reject = rig.run(Mode::Reject, connections, RUN, VICTIMS).await?;
     let unowned = rig.run(Mode::Unowned, connections, RUN, VICTIMS).await?;
     let replay = rig.run(Mode::Replay, connections, RUN, VICTIMS).await?;
-    Ok([
-        ("new mitigation", new),
-        ("extend", extend),
-        ("reject (safelisted)", reject),
-        ("not owned", unowned),
-        ("replay", replay),
-    ]
-    .into_iter()
-    .map(|(what, report)| Figure {
-        what: format!("{what}, {connections} connections, {store}"),
-        value: format!("{:.0} events/s", report.per_second),
-        targets: targets(what, connections, store, &report),
-        detail: detail(&report),
-    })
-    .collect())
+    let mut figures = vec![bare];
+    figures.extend(
+        [
+            ("new mitigation", new),
+            ("extend", extend),
+            ("reject (safelisted)", reject),
+            ("not owned", unowned),
+            ("replay", replay),
+        ]
+        .into_iter()
+        .map(|(what, report)| Figure {
+            what: format!("{what}, {connections} connections, {store}"),
+            value: format!("{:.0} events/s", report.per_second),
+            targets: targets(what, connections, store, &report),
+            detail: match what {
+                "new mitigation" | "extend" => format!(
+                    "{}; {:.1} times the bare path's time",
+                    detail(&report),
+                    bound / report.per_second
+                ),
+                _ => detail(&report),
+            },
+        }),
+    );
+    Ok(figures)
 }
 
 /// A hundred reports a request, nine tenths of them for victims that are filtered already.

@@ -58,22 +58,17 @@ async fn has_run_for_a_while(postgres: &Postgres) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A running daemon with what it needs.
-pub(crate) struct Rig {
-    // In this order they are dropped: the daemon first, what it uses after it.
-    pub(crate) daemon: Daemon,
-    _postgres: Option<Postgres>,
-    dir: TempDir,
-    runs: u64,
+/// An empty database on a real disk, and a directory beside it.
+pub(crate) struct Place {
+    // The server is dropped before the directory.
+    pub(crate) postgres: Option<Postgres>,
+    pub(crate) dir: TempDir,
+    /// The connection string; a file's is relative to the directory.
+    pub(crate) storage: String,
 }
 
-impl Rig {
-    /// Starts a daemon that dials `neighbour`.
-    pub(crate) async fn start(
-        arguments: &Arguments,
-        store: Store,
-        neighbour: SocketAddr,
-    ) -> anyhow::Result<Self> {
+impl Place {
+    pub(crate) async fn make(arguments: &Arguments, store: Store) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("prefixd-bench-")
             .tempdir_in(&arguments.directory);
@@ -92,6 +87,35 @@ impl Rig {
                 (Some(postgres), url)
             }
         };
+        Ok(Self {
+            postgres,
+            dir,
+            storage,
+        })
+    }
+}
+
+/// A running daemon with what it needs.
+pub(crate) struct Rig {
+    // In this order they are dropped: the daemon first, what it uses after it.
+    pub(crate) daemon: Daemon,
+    _postgres: Option<Postgres>,
+    dir: TempDir,
+    runs: u64,
+}
+
+impl Rig {
+    /// Starts a daemon that dials `neighbour`.
+    pub(crate) async fn start(
+        arguments: &Arguments,
+        store: Store,
+        neighbour: SocketAddr,
+    ) -> anyhow::Result<Self> {
+        let Place {
+            dir,
+            postgres,
+            storage,
+        } = Place::make(arguments, store).await?;
         let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let http = SocketAddr::new(localhost, net::free_port(localhost)?);
         Documents {
