@@ -314,7 +314,7 @@ impl Neighbor {
             match signal {
                 Signal::Send(message) => effects.push(Effect::Send(id, message)),
                 Signal::Opened => {
-                    if let Some(loser) = self.collision() {
+                    if let Some(loser) = self.collision(id) {
                         let end = End::sent(Notification::cease(CEASE_COLLISION), None);
                         self.end(loser, end, now, effects);
                         if loser == id {
@@ -333,10 +333,12 @@ impl Neighbor {
         }
     }
 
-    /// The connection to close if both are known to lead to the same speaker.
-    fn collision(&self) -> Option<ConnectionId> {
+    /// The connection to close if both are known to lead to the same speaker, now that the OPEN on one has arrived. That one
+    /// says what the router's identifier is; the other may be of before it got another.
+    fn collision(&self, opened: ConnectionId) -> Option<ConnectionId> {
         let (current, candidate) = (self.current.as_ref()?, self.candidate.as_ref()?);
-        let remote_id = candidate.session.router_id().or(current.session.router_id())?;
+        let newest = if current.id == opened { current } else { candidate };
+        let remote_id = newest.session.router_id()?;
         if current.session.phase() == SessionPhase::Established {
             return candidate.session.router_id().map(|_| candidate.id);
         }

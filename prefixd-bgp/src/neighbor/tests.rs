@@ -6,9 +6,9 @@ use rand::SeedableRng;
 use super::*;
 use crate::session::tests::{config, keepalive, notification, open};
 
-pub(super) const ONE: ConnectionId = ConnectionId(1);
-pub(super) const TWO: ConnectionId = ConnectionId(2);
-pub(super) const THREE: ConnectionId = ConnectionId(3);
+const ONE: ConnectionId = ConnectionId(1);
+const TWO: ConnectionId = ConnectionId(2);
+const THREE: ConnectionId = ConnectionId(3);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 pub(super) fn neighbor(passive: bool, now: Instant) -> Neighbor {
@@ -16,17 +16,22 @@ pub(super) fn neighbor(passive: bool, now: Instant) -> Neighbor {
 }
 
 /// What a list of effects does, in short.
-pub(super) fn said(effects: &[Effect]) -> Vec<String> {
+fn said(effects: &[Effect]) -> Vec<String> {
+    said_as(effects, |id| id.0)
+}
+
+/// The same with other numbers of the connections.
+pub(super) fn said_as(effects: &[Effect], number: impl Fn(ConnectionId) -> u64) -> Vec<String> {
     effects
         .iter()
         .map(|effect| match effect {
             Effect::Dial => "dial".to_owned(),
             Effect::CancelDial => "cancel".to_owned(),
-            Effect::Send(id, Control::Open(_)) => format!("{} open", id.0),
-            Effect::Send(id, Control::Keepalive(_)) => format!("{} keepalive", id.0),
-            Effect::Close(id, None) => format!("{} close", id.0),
-            Effect::Close(id, Some(sent)) => format!("{} close {}/{}", id.0, sent.code, sent.subcode),
-            Effect::Up(id, _) => format!("{} up", id.0),
+            Effect::Send(id, Control::Open(_)) => format!("{} open", number(*id)),
+            Effect::Send(id, Control::Keepalive(_)) => format!("{} keepalive", number(*id)),
+            Effect::Close(id, None) => format!("{} close", number(*id)),
+            Effect::Close(id, Some(sent)) => format!("{} close {}/{}", number(*id), sent.code, sent.subcode),
+            Effect::Up(id, _) => format!("{} up", number(*id)),
             Effect::Down(..) => "down".to_owned(),
             Effect::Failed(_) => "failed".to_owned(),
             Effect::Refresh(family) => format!("refresh {family}"),
@@ -42,11 +47,11 @@ fn handle(neighbor: &mut Neighbor, input: Input, now: Instant) -> Vec<String> {
     said(&neighbor.handle(input, now))
 }
 
-pub(super) fn open_from(id: ConnectionId, router_id: [u8; 4]) -> Input {
+fn open_from(id: ConnectionId, router_id: [u8; 4]) -> Input {
     Input::Received(id, open(router_id, 30))
 }
 
-pub(super) fn keepalive_on(id: ConnectionId) -> Input {
+fn keepalive_on(id: ConnectionId) -> Input {
     Input::Received(id, keepalive())
 }
 

@@ -49,6 +49,33 @@ pub(crate) fn open_of(asn: u16, hold: u8, afis: &[u8]) -> Inbound {
     message(1, &body)
 }
 
+/// AS 65001 without parameters, after a change.
+fn plain_open(change: impl FnOnce(&mut Vec<u8>)) -> Inbound {
+    let mut body = vec![4, 0xFD, 0xE9, 0, 9, 10, 0, 0, 2, 0];
+    change(&mut body);
+    message(1, &body)
+}
+
+pub(crate) fn version_3() -> Inbound {
+    plain_open(|body| body[0] = 3)
+}
+
+/// Parameter 1, authentication, which RFC 4271 has taken out.
+pub(crate) fn unknown_parameter() -> Inbound {
+    plain_open(|body| {
+        body[9] = 3;
+        body.extend([1, 1, 0]);
+    })
+}
+
+/// A capability that is longer than the parameter.
+fn parameters_cut_off() -> Inbound {
+    plain_open(|body| {
+        body[9] = 5;
+        body.extend([2, 3, 1, 4, 0]);
+    })
+}
+
 pub(crate) fn keepalive() -> Inbound {
     message(4, &[])
 }
@@ -94,6 +121,7 @@ fn state_table() {
     }
     const FSM: Option<Option<(u8, u8)>> = sent(5, 0);
     const PHASES: [SessionPhase; 3] = [OpenSent, OpenConfirm, Established];
+    let open_from = open;
     let open = open([10, 0, 0, 2], 9);
     let update = message(2, &[0, 0, 0, 0]);
     let refresh = message(5, &[0, 1, 0, 133]);
@@ -106,6 +134,12 @@ fn state_table() {
         ("OPEN, hold time 2",              open_of(65001, 2, &[1]), [sent(2, 6), FSM,      FSM]),
         ("OPEN, another AS",               open_of(64999, 9, &[1]), [sent(2, 2), FSM,      FSM]),
         ("OPEN, no FlowSpec",              open_of(65001, 9, &[]), [sent(2, 7), FSM,       FSM]),
+        ("OPEN, identifier 0.0.0.0",       open_from([0; 4], 9),  [sent(2, 3), FSM,        FSM]),
+        // The bytes are refused before anybody asks for the state.
+        ("OPEN, version 3",                version_3(),           [sent(2, 1), sent(2, 1), sent(2, 1)]),
+        ("OPEN, authentication",           unknown_parameter(),   [sent(2, 4), sent(2, 4), sent(2, 4)]),
+        ("OPEN, cut off",                  message(1, &[4; 9]),   [sent(1, 2), sent(1, 2), sent(1, 2)]),
+        ("OPEN, parameters cut off",       parameters_cut_off(),  [sent(2, 0), sent(2, 0), sent(2, 0)]),
         ("KEEPALIVE",                      keepalive(),           [FSM,        GOES_ON,    GOES_ON]),
         ("UPDATE",                         update,                [FSM,        FSM,        GOES_ON]),
         ("UPDATE, cut off",                message(2, &[0]),      [sent(1, 2), sent(1, 2), sent(1, 2)]),
@@ -130,6 +164,28 @@ fn state_table() {
         let mut session = in_phase(phase, now);
         let signals = session.tick(session.send_check_at, Some(now));
         assert_eq!(ended(&signals), sent(8, 0), "send hold timer in {phase}");
+    }
+}
+
+/// RFC 6286 section 2.2: between two AS the same identifier is no error, and decides no collision.
+#[test]
+fn our_own_identifier_is_refused_only_inside_the_as() {
+    let now = Instant::now();
+    let own = open(config().router_id.octets(), 9);
+    let (mut session, _) = Session::start(&config(), Direction::Outgoing, now);
+    assert_eq!(ended(&session.receive(own, now)), None);
+    assert_eq!(session.phase(), SessionPhase::OpenConfirm);
+
+    let internal = FsmConfig {
+        local_asn: 65001,
+        ..config()
+    };
+    for (id, expected) in [
+        (config().router_id.octets(), Some(Some((2, 3)))),
+        ([10, 0, 0, 2], None),
+    ] {
+        let (mut session, _) = Session::start(&internal, Direction::Outgoing, now);
+        assert_eq!(ended(&session.receive(open(id, 9), now)), expected, "{id:?}");
     }
 }
 

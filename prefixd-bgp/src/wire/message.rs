@@ -16,6 +16,8 @@ use crate::flowspec::Family;
 
 /// Code and subcode of a NOTIFICATION.
 const MIN_NOTIFICATION_BODY: usize = 2;
+/// From the version to the length of the parameters (RFC 4271 section 4.2).
+const MIN_OPEN_BODY: usize = 10;
 /// Withdrawn routes length and path attributes length (RFC 4271 section 4.3).
 const MIN_UPDATE_BODY: usize = 4;
 
@@ -76,17 +78,21 @@ pub(crate) fn frame(buffer: &mut BytesMut) -> Option<Inbound> {
     let mut message = buffer.split_to(length).freeze();
     let kind = message.get(HEADER - 1).copied();
     let body = message.slice(HEADER..);
-    if kind == Some(MessageType::Update.as_u8()) {
-        if body.len() < MIN_UPDATE_BODY {
-            let length = u16::try_from(length).unwrap_or(u16::MAX);
-            return Some(Inbound::Malformed(DecodeError::InvalidLength { length }.into()));
-        }
+    let is = |one: MessageType| kind == Some(one.as_u8());
+    if (is(MessageType::Open) && body.len() < MIN_OPEN_BODY)
+        || (is(MessageType::Update) && body.len() < MIN_UPDATE_BODY)
+    {
+        // The header says so already (RFC 4271 section 6.1).
+        let length = u16::try_from(length).unwrap_or(u16::MAX);
+        return Some(Inbound::Malformed(DecodeError::InvalidLength { length }.into()));
+    }
+    if is(MessageType::Update) {
         return Some(Inbound::Update(body));
     }
-    if kind == Some(MessageType::RouteRefresh.as_u8()) {
+    if is(MessageType::RouteRefresh) {
         return Some(refresh(&message));
     }
-    if kind == Some(MessageType::Notification.as_u8()) && body.len() < MIN_NOTIFICATION_BODY {
+    if is(MessageType::Notification) && body.len() < MIN_NOTIFICATION_BODY {
         // Never answered (RFC 4271 section 6.4), and no reason to hold anything against the neighbour.
         return Some(Inbound::Notification(Notification::new(
             body.first().copied().unwrap_or(0),
