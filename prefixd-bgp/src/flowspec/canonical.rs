@@ -203,7 +203,7 @@ impl Rule {
             return Err(RuleError::NotAHost);
         }
         Ok(CanonicalRule {
-            key: NlriKey::new(self.family, wire::encode_host(prefix.addr())),
+            key: NlriKey::new(self.family, wire::encode_host(prefix.addr())?),
             components: self.components.clone(),
         })
     }

@@ -473,16 +473,59 @@ fn term(max: u64) -> impl Strategy<Value = NumericTerm> {
     })
 }
 
-fn bits() -> impl Strategy<Value = BitmaskTerm> {
-    (any::<bool>(), any::<bool>(), any::<bool>(), 1..=0x0F_u16)
-        .prop_map(|(and, not, all, bits)| BitmaskTerm { and, not, all, bits })
+fn bits(mask: u16) -> impl Strategy<Value = BitmaskTerm> {
+    (any::<bool>(), any::<bool>(), any::<bool>(), 1..=mask).prop_map(|(and, not, all, bits)| BitmaskTerm {
+        and,
+        not,
+        all,
+        bits,
+    })
+}
+
+/// In the order of the wire.
+fn ordered(rule: &Rule) -> impl Iterator<Item = &Component> {
+    let mut components: Vec<_> = rule.components.iter().collect();
+    components.sort_by_key(|component| component.type_code());
+    components.into_iter()
+}
+
+fn numbers_of(component: &Component) -> Option<&[NumericTerm]> {
+    match component {
+        Component::Protocol(terms)
+        | Component::Port(terms)
+        | Component::DestinationPort(terms)
+        | Component::SourcePort(terms)
+        | Component::IcmpType(terms)
+        | Component::IcmpCode(terms)
+        | Component::PacketLength(terms)
+        | Component::Dscp(terms)
+        | Component::FlowLabel(terms) => Some(terms),
+        _ => None,
+    }
+}
+
+/// The largest value of the field.
+fn largest_of(component: &Component) -> u64 {
+    match component {
+        Component::Protocol(_) | Component::IcmpType(_) | Component::IcmpCode(_) => 0xFF,
+        Component::Dscp(_) => 63,
+        Component::FlowLabel(_) => 0xF_FFFF,
+        _ => 0xFFFF,
+    }
+}
+
+fn flags_of(component: &Component) -> Option<&[BitmaskTerm]> {
+    match component {
+        Component::TcpFlags(terms) | Component::Fragment(terms) => Some(terms),
+        _ => None,
+    }
 }
 
 /// Every component, in both families; some of what comes out has no canonical form.
 fn any_rule() -> impl Strategy<Value = Rule> {
     // Few lists in a rule, because each may be one that never matches.
     let terms = |max| proptest::option::weighted(0.25, proptest::collection::vec(term(max), 1..6));
-    let flags = || proptest::option::weighted(0.25, proptest::collection::vec(bits(), 1..5));
+    let flags = |mask| proptest::option::weighted(0.25, proptest::collection::vec(bits(mask), 1..5));
     let prefix = || (any::<u128>(), 1..=128_u8);
     let prefixes = (any::<bool>(), prefix(), proptest::option::of(prefix()));
     let ports = (terms(65535), terms(65535), terms(65535));
@@ -494,7 +537,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
         terms(63),
         terms(0xF_FFFF),
     );
-    (prefixes, ports, numbers, flags(), flags()).prop_map(
+    (prefixes, ports, numbers, flags(0x0FFF), flags(0x0F)).prop_map(
         |((is_v4, to, from), (port, to_port, from_port), numbers, tcp, fragment)| {
             let net = |(address, length): (u128, u8)| -> IpNet {
                 if is_v4 {
@@ -533,7 +576,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
 proptest! {
     /// The bytes are a function of what is matched: two lists are equal exactly when they match the same flags.
     #[test]
-    fn canonical_bits_match_the_same_flags(one in proptest::collection::vec(bits(), 1..6), other in proptest::collection::vec(bits(), 1..6)) {
+    fn canonical_bits_match_the_same_flags(one in proptest::collection::vec(bits(0x0F), 1..6), other in proptest::collection::vec(bits(0x0F), 1..6)) {
         let table = |terms: &[BitmaskTerm]| (0..16_u16).map(|flags| holds(terms, flags)).collect::<Vec<_>>();
         let (a, b) = (canonical_flags(&one), canonical_flags(&other));
         match &a {
@@ -574,6 +617,33 @@ proptest! {
         shuffled.reverse();
         let other = Rule { family: rule.family, components: shuffled }.canonical();
         prop_assert_eq!(other.as_ref(), Ok(&once));
+    }
+
+    /// Component by component: what no term says and what terms say twice, at every value where the answer may change.
+    #[test]
+    fn a_canonical_rule_takes_the_same_packets(rule in any_rule()) {
+        let Ok(canonical) = rule.canonical() else { return Ok(()) };
+        prop_assert_eq!(canonical.components().len(), rule.components.len());
+        for (before, after) in ordered(&rule).zip(canonical.components()) {
+            prop_assert_eq!(before.type_code(), after.type_code());
+            let most = largest_of(after);
+            match (numbers_of(before), numbers_of(after), flags_of(before), flags_of(after)) {
+                (Some(before), Some(after), ..) => {
+                    let edges = before.iter().flat_map(|term| [term.value.saturating_sub(1), term.value, term.value + 1]);
+                    for value in edges.chain([0]).filter(|value| *value <= most) {
+                        prop_assert_eq!(matches(before, value), matches(after, value), "{} in {:?}", value, after);
+                    }
+                }
+                (_, _, Some(before), Some(after)) => {
+                    let bits: Vec<u16> = before.iter().map(|term| term.bits).collect();
+                    let pairs = bits.iter().flat_map(|one| bits.iter().flat_map(move |two| [one | two, one & two, one & !two]));
+                    for flags in pairs.chain([0, 0x0FFF]) {
+                        prop_assert_eq!(holds(before, flags), holds(after, flags), "{:x} in {:?}", flags, after);
+                    }
+                }
+                _ => prop_assert_eq!(before, after),
+            }
+        }
     }
 
     #[test]

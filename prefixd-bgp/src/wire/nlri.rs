@@ -1,5 +1,8 @@
 //! Canonical components to NLRI bytes, and back to prove them.
 
+#[cfg(test)]
+mod tests;
+
 use ipnet::IpNet;
 use rustbgpd_wire::flowspec::{MAX_FLOWSPEC_NLRI_RULE_LEN, decode_flowspec_nlri, try_encode_flowspec_nlri};
 use rustbgpd_wire::{

@@ -5,10 +5,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use rustbgpd_wire::DecodeError;
+use rustbgpd_wire::nlri::{decode_ipv6_nlri, decode_nlri};
+
 use super::HEADER;
 use super::update::length;
 use crate::config::{Community, Rtbh};
-use crate::flowspec::NlriKey;
+use crate::flowspec::{NlriKey, RuleError};
 
 const TYPE_UPDATE: u8 = 2;
 const WELL_KNOWN: u8 = 0x40;
@@ -19,12 +22,44 @@ const COMMUNITIES: u8 = 8;
 /// A blackhole wins over the route that carries the customer's traffic.
 const BLACKHOLE_LOCAL_PREF: u32 = 200;
 
-/// The NLRI of one address: its length in bits, and all of it.
-pub(crate) fn encode_host(address: IpAddr) -> Vec<u8> {
-    match address {
+/// The NLRI of one address: its length in bits, and all of it. The bytes are read back as a router will read them: they
+/// must hold exactly this address.
+pub(crate) fn encode_host(address: IpAddr) -> Result<Vec<u8>, RuleError> {
+    let bytes = match address {
         IpAddr::V4(v4) => [&[32][..], &v4.octets()].concat(),
         IpAddr::V6(v6) => [&[128][..], &v6.octets()].concat(),
+    };
+    read_back(address, &bytes)?;
+    Ok(bytes)
+}
+
+/// Blackholes a network, or somebody else, if it is not what was meant.
+fn read_back(address: IpAddr, bytes: &[u8]) -> Result<(), RuleError> {
+    let prefixes = prefixes(address.is_ipv6(), bytes).map_err(|error| RuleError::ReadBack {
+        detail: error.to_string(),
+    })?;
+    let host = (address, if address.is_ipv6() { 128 } else { 32 });
+    if prefixes == [host] {
+        return Ok(());
     }
+    let read: Vec<_> = prefixes
+        .iter()
+        .map(|(address, length)| format!("{address}/{length}"))
+        .collect();
+    Err(RuleError::ReadBack {
+        detail: read.join(" "),
+    })
+}
+
+/// Addresses with their lengths, by a decoder that is not ours.
+fn prefixes(is_ipv6: bool, bytes: &[u8]) -> Result<Vec<(IpAddr, u8)>, DecodeError> {
+    Ok(if is_ipv6 {
+        let prefixes = decode_ipv6_nlri(bytes)?.into_iter();
+        prefixes.map(|one| (one.addr.into(), one.len)).collect()
+    } else {
+        let prefixes = decode_nlri(bytes)?.into_iter();
+        prefixes.map(|one| (one.addr.into(), one.len)).collect()
+    })
 }
 
 /// NEXT_HOP, LOCAL_PREF by iBGP, COMMUNITIES: what follows ORIGIN and AS_PATH.
@@ -100,4 +135,52 @@ fn write(out: &mut Vec<u8>, withdrawn: &[NlriKey], attributes: &[u8], announced:
     announced
         .iter()
         .for_each(|key| out.extend_from_slice(key.as_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_known_bytes_and_comes_back_from_them() {
+        let vectors: [(&str, &[u8]); 3] = [
+            ("203.0.113.10", &[32, 203, 0, 113, 10]),
+            ("0.0.0.0", &[32, 0, 0, 0, 0]),
+            (
+                "2001:db8::10",
+                &[128, 0x20, 1, 0x0D, 0xB8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10],
+            ),
+        ];
+        for (address, bytes) in vectors {
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!(encode_host(address), Ok(bytes.to_vec()));
+            assert_eq!(read_back(address, bytes), Ok(()));
+        }
+    }
+
+    #[test]
+    fn bytes_that_say_anything_else_are_not_sent() {
+        let meant: IpAddr = "203.0.113.10".parse().unwrap();
+        let cases: [(&[u8], &str); 8] = [
+            (&[32, 203, 0, 113, 11], "203.0.113.11/32"),
+            // A network for a host: the harm of a length that is wrong.
+            (&[24, 203, 0, 113], "203.0.113.0/24"),
+            (&[31, 203, 0, 113, 10], "203.0.113.10/31"),
+            (&[0], "0.0.0.0/0"),
+            (&[32, 203, 0, 113, 10, 0], "203.0.113.10/32 0.0.0.0/0"),
+            (&[], ""),
+            (&[32, 203, 0, 113], "requires 4 bytes"),
+            (&[33, 203, 0, 113, 10, 0], "exceeds 32"),
+        ];
+        for (bytes, said) in cases {
+            let refused = read_back(meant, bytes);
+            assert!(
+                matches!(&refused, Err(RuleError::ReadBack { detail }) if detail.contains(said)),
+                "{bytes:?}: {refused:?}"
+            );
+        }
+        let host = encode_host(meant).unwrap();
+        let v6: IpAddr = "2001:db8::10".parse().unwrap();
+        assert!(read_back(v6, &host).is_err(), "of the other family");
+    }
 }
