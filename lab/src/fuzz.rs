@@ -66,6 +66,22 @@ pub fn corpus(target: &str) -> anyhow::Result<Vec<Vec<u8>>> {
         .collect()
 }
 
+/// Mutated inputs of one target in a run of the tests. More belongs to the long runs (CONTRIBUTING.md).
+pub const MUTATED: usize = 20_000;
+
+/// Stands in for `libfuzzer_sys::fuzz_target!`: a file of `fuzz/fuzz_targets` that is compiled as a module of a crate's
+/// tests, with this crate under that name, is a test of what the fuzzer would call, over the corpus of the file's name.
+#[macro_export]
+macro_rules! fuzz_target {
+    (|$bytes:ident: &[u8]| $run:expr) => {
+        #[test]
+        fn takes_its_corpus_and_mutations_of_it() {
+            let (_, target) = module_path!().rsplit_once("::").unwrap();
+            $crate::fuzz::replay(target, $crate::fuzz::MUTATED, |$bytes: &[u8]| $run).unwrap();
+        }
+    };
+}
+
 fn pick<'a>(rng: &mut SmallRng, corpus: &'a [Vec<u8>]) -> &'a [u8] {
     corpus
         .get(rng.random_range(0..corpus.len()))
@@ -143,6 +159,34 @@ mod tests {
         other.sort();
         other.dedup();
         assert!(other.len() > 400, "{} different ones", other.len());
+    }
+
+    /// cargo-fuzz builds what its manifest names, and no test run has a fuzzer: a target that is in one place only rots.
+    #[test]
+    fn every_target_is_built_replayed_and_has_a_corpus() {
+        let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
+        let names = |dir: &str| -> Vec<String> {
+            let entries = std::fs::read_dir(root.join(dir)).unwrap();
+            let name = |path: std::path::PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let mut names: Vec<_> = entries.map(|entry| name(entry.unwrap().path())).collect();
+            names.sort();
+            names
+        };
+        let named = |text: String| -> Vec<String> {
+            let after = text.split("fuzz_targets/").skip(1);
+            let mut names: Vec<_> = after
+                .map(|rest| rest.split_once(".rs\"").unwrap().0.to_owned())
+                .collect();
+            names.sort();
+            names
+        };
+        let targets = names("fuzz/fuzz_targets");
+        assert!(!targets.is_empty());
+        assert_eq!(names("fuzz/corpus"), targets);
+        assert_eq!(named(read("fuzz/Cargo.toml")), targets);
+        let tests = ["prefixd-api", "prefixd-bgp"].map(|one| read(&format!("{one}/src/fuzzing/tests.rs")));
+        assert_eq!(named(tests.concat()), targets);
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! What the fuzzers and the replay of their corpus call: any bytes, and a panic when a promise is broken.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
@@ -60,45 +63,4 @@ fn returns<T: FromStr<Err: Debug> + Display + PartialEq + Debug>(text: &str) {
         "{text:?} is written {written:?}"
     );
     assert_eq!(again.map(|again| again.to_string()).ok(), Some(written));
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::event::{Event, EventRequest};
-    use crate::rule::{Action, Match, Ranges, Rule};
-
-    #[test]
-    fn every_event_of_the_corpus_is_valid() {
-        for bytes in lab::fuzz::corpus("event").unwrap() {
-            let request = serde_json::from_slice::<EventRequest>(&bytes).unwrap();
-            assert!(
-                Event::try_from(request).is_ok(),
-                "{}",
-                String::from_utf8_lossy(&bytes)
-            );
-        }
-    }
-
-    #[test]
-    fn event() {
-        lab::fuzz::replay("event", 20_000, super::event).unwrap();
-    }
-
-    /// A corpus that the parser refuses would test nothing behind it.
-    #[test]
-    fn every_text_of_the_corpus_is_something() {
-        for bytes in lab::fuzz::corpus("text").unwrap() {
-            let text = String::from_utf8(bytes).unwrap();
-            let parses = text.parse::<Rule>().is_ok()
-                || text.parse::<Match>().is_ok()
-                || text.parse::<Action>().is_ok()
-                || text.parse::<Ranges>().is_ok();
-            assert!(parses, "{text:?}: {:?}", text.parse::<Rule>());
-        }
-    }
-
-    #[test]
-    fn text() {
-        lab::fuzz::replay("text", 20_000, super::text).unwrap();
-    }
 }

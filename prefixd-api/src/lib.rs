@@ -24,6 +24,12 @@
 //! Domain types serve as wire types. Clients keep what they do not know: statuses and codes of a newer
 //! daemon are carried as text, so that adding one is a compatible change.
 
+// The names by which fuzz/fuzz_targets knows this crate and the fuzzer.
+#[cfg(test)]
+extern crate lab as libfuzzer_sys;
+#[cfg(test)]
+extern crate self as prefixd_api;
+
 pub mod audit;
 #[cfg(feature = "client")]
 pub mod client;

@@ -67,6 +67,12 @@
 //! # }
 //! ```
 
+// The names by which fuzz/fuzz_targets knows this crate and the fuzzer.
+#[cfg(test)]
+extern crate lab as libfuzzer_sys;
+#[cfg(test)]
+extern crate self as prefixd_bgp;
+
 mod canary;
 mod config;
 mod connection;

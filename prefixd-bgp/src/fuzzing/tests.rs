@@ -1,48 +1,28 @@
-//! The corpus and its mutations, in every run of the tests.
+//! The fuzz targets as they are, on their corpus and mutations of it, in every run of the tests.
 
 use super::*;
 
-/// Of each target. More belongs to the long runs (CONTRIBUTING.md).
-const MUTATED: usize = 20_000;
-
-fn replay(target: &str, run: impl FnMut(&[u8])) {
-    lab::fuzz::replay(target, MUTATED, run).unwrap();
-}
-
-#[test]
-fn framing() {
-    replay("framing", super::framing);
-}
-
-#[test]
-fn open() {
-    replay("open", super::open);
-}
-
-#[test]
-fn own_open() {
-    replay("own_open", super::own_open);
-}
-
-#[test]
-fn notification() {
-    replay("notification", super::notification);
-}
-
-#[test]
-fn update() {
-    replay("update", super::update);
-}
-
-#[test]
-fn session() {
-    replay("session", super::session);
-}
-
-#[test]
-fn flowspec() {
-    replay("flowspec", super::flowspec);
-}
+#[path = "../../../fuzz/fuzz_targets/flowspec.rs"]
+#[expect(unused_attributes, reason = "the file is a program to cargo-fuzz")]
+mod flowspec;
+#[path = "../../../fuzz/fuzz_targets/framing.rs"]
+#[expect(unused_attributes, reason = "the file is a program to cargo-fuzz")]
+mod framing;
+#[path = "../../../fuzz/fuzz_targets/notification.rs"]
+#[expect(unused_attributes, reason = "the file is a program to cargo-fuzz")]
+mod notification;
+#[path = "../../../fuzz/fuzz_targets/open.rs"]
+#[expect(unused_attributes, reason = "the file is a program to cargo-fuzz")]
+mod open;
+#[path = "../../../fuzz/fuzz_targets/own_open.rs"]
+#[expect(unused_attributes, reason = "the file is a program to cargo-fuzz")]
+mod own_open;
+#[path = "../../../fuzz/fuzz_targets/session.rs"]
+#[expect(unused_attributes, reason = "the file is a program to cargo-fuzz")]
+mod session;
+#[path = "../../../fuzz/fuzz_targets/update.rs"]
+#[expect(unused_attributes, reason = "the file is a program to cargo-fuzz")]
+mod update;
 
 /// Inputs that are refused at the door would test nothing behind it.
 #[test]
