@@ -11,7 +11,7 @@
 //! | [`output`] | tables, JSON, CSV |
 //! | [`session`] | the client, the way to show things, and consent |
 //! | [`lookup`] | short identifiers |
-//! | [`failure`] | what can go wrong, and the exit codes |
+//! | [`failure`], [`defect`] | what can go wrong, and the exit codes |
 //!
 //! Data goes to standard output, everything else to standard error.
 
@@ -22,6 +22,7 @@ mod commands;
 mod completion;
 mod config;
 mod control;
+mod defect;
 mod drift;
 mod events;
 mod failure;
@@ -58,9 +59,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
-        let report = format!("prefixdctl {} has a defect: {panic}\n", env!("CARGO_PKG_VERSION"));
+        let said = defect::report(&std::env::temp_dir(), &panic.to_string());
         // Nobody is left to tell when standard error is gone.
-        let _ = std::io::stderr().write_all(report.as_bytes());
+        let _ = std::io::stderr().write_all(said.as_bytes());
     }));
     ExitCode::from(guarded(run) as u8)
 }
