@@ -124,11 +124,19 @@ impl Deliveries<'_> {
         let mut delivery = self.of_none();
         let holdings = self.announcer.inner().holdings(id);
         for holding in &holdings {
-            let is_refused = |key| matches!(self.at(&holding.neighbor, key), Some(At::Refused(_)));
-            let is_there = |key| self.at(&holding.neighbor, key) == Some(At::Advertised);
-            if !holding.whole || holding.keys.iter().any(is_refused) {
+            let (mut refused, mut there) = (!holding.whole, !holding.keys.is_empty());
+            for key in holding.keys.iter() {
+                match self.at(&holding.neighbor, key) {
+                    Some(At::Advertised) => {}
+                    at => {
+                        there = false;
+                        refused |= matches!(at, Some(At::Refused(_)));
+                    }
+                }
+            }
+            if refused {
                 delivery.unsupported += 1;
-            } else if !holding.keys.is_empty() && holding.keys.iter().all(is_there) {
+            } else if there {
                 delivery.advertised += 1;
             }
         }
