@@ -5,7 +5,7 @@ use super::routes::Need;
 use prefixd_api::problem::PROBLEM_JSON;
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, Type};
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder};
 
 /// Completes what a route says of itself: who may ask, how anything can be refused, and the form of a refusal.
@@ -56,9 +56,13 @@ pub(super) fn complete(operation: &mut Operation, need: Need, takes_key: bool) {
     }
     let responses = &mut operation.responses.responses;
     for (status, description) in refusals {
-        responses
-            .entry(status.to_owned())
-            .or_insert_with(|| RefOr::T(problem(description)));
+        let refused = responses.entry(status.to_owned());
+        let refused = refused.and_modify(|response| {
+            if let RefOr::T(response) = response {
+                or_problem(response);
+            }
+        });
+        refused.or_insert_with(|| RefOr::T(problem(description)));
     }
     for (status, response) in responses {
         if let RefOr::T(response) = response
@@ -77,6 +81,18 @@ pub(super) fn finish(mut document: OpenApi) -> OpenApi {
         .map(|(path, item)| (path.replace("{*", "{"), item))
         .collect();
     document
+}
+
+/// A refusal that a route answers with more than a problem is a mere one where it comes from what all routes share.
+fn or_problem(response: &mut Response) {
+    let problem = RefOr::from(Ref::from_schema_name("Problem"));
+    for content in response.content.values_mut() {
+        let RefOr::T(content) = content else { continue };
+        if let Some(own) = content.schema.take_if(|own| *own != problem) {
+            let either = AnyOfBuilder::new().item(own).item(problem.clone());
+            content.schema = Some(RefOr::T(Schema::AnyOf(either.build())));
+        }
+    }
 }
 
 fn problem(description: &str) -> Response {
@@ -115,6 +131,13 @@ mod tests {
                 }
             }
         }
+        let reports = document.paths.paths["/v1/events"].post.as_ref().unwrap();
+        let refused = serde_json::to_value(&reports.responses.responses["422"]).unwrap();
+        let of = |name: &str| serde_json::json!({ "$ref": format!("#/components/schemas/{name}") });
+        assert_eq!(
+            refused["content"]["application/problem+json"]["schema"],
+            serde_json::json!({ "anyOf": [of("RefusedEvent"), of("Problem")] })
+        );
         let switched = &document.paths.paths["/v1/safelist/{prefix}"].delete;
         assert!(switched.is_some());
     }
