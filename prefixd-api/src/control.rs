@@ -1,5 +1,6 @@
 //! What holds all announcing back.
 
+use crate::peer::MayHold;
 use crate::time::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -28,6 +29,9 @@ pub struct Control {
     /// What people stopped, the whole POP first. Whatever is not listed is running.
     #[serde(default)]
     pub stopped: Vec<Stopped>,
+    /// Neighbours without a session that may hold rules whatever is taken back here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_hold: Vec<MayHold>,
 }
 
 /// What people may have the daemon do.

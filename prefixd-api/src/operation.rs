@@ -2,6 +2,7 @@
 
 use crate::ids::MitigationId;
 use crate::mitigation::{Mitigation, MitigationStatus};
+use crate::peer::MayHold;
 use crate::prefix;
 use crate::problem::Problem;
 use crate::rate::BitsPerSecond;
@@ -285,6 +286,18 @@ pub struct UndoRequest {
     pub expected_revision: Option<u64>,
 }
 
+/// The answer of `POST /v1/mitigations/{id}/withdraw`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Withdrawn {
+    /// As it is now.
+    #[serde(flatten)]
+    pub mitigation: Mitigation,
+    /// Neighbours that may hold its rules all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_hold: Vec<MayHold>,
+}
+
 /// What became of one of several.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
@@ -296,6 +309,9 @@ pub struct OperationResult {
     /// As it is now, when it was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mitigation: Option<Mitigation>,
+    /// Neighbours that may hold its rules although it was withdrawn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_hold: Vec<MayHold>,
     /// Why not, otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,

@@ -87,6 +87,17 @@ pub struct PeerDetail {
     pub parked: Vec<PeerParked>,
 }
 
+/// A neighbour that may hold rules which were taken back: its session was lost in silence, it agreed to graceful restart, and a
+/// withdrawal does not reach it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct MayHold {
+    /// The neighbour.
+    pub neighbor: String,
+    /// When it has dropped them at the latest. A session before that takes back what is not wanted any more.
+    pub until: Timestamp,
+}
+
 /// How rules get to a neighbour, since it was configured or prefixd was started.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]

@@ -151,6 +151,9 @@ pub struct NeighborWithdrawal {
     pub leaves: Vec<String>,
     /// Rules that stay, because another mitigation wants them too.
     pub stays: Vec<String>,
+    /// It has no session, and its router may hold the rules until then whatever is withdrawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub may_hold_until: Option<Timestamp>,
 }
 
 /// A mitigation that stays.

@@ -192,9 +192,13 @@ pub struct Peer {
     pub families: Vec<String>,
     /// Capabilities it offered, while established.
     pub capabilities: Vec<String>,
-    /// What it does with the rules when prefixd is gone without a word, while established.
+    /// What it does with the rules when prefixd is gone without a word, by the last session there was; absent: there was none.
     #[serde(default)]
     pub on_loss: Option<OnLoss>,
+    /// The session was lost in silence, and until then the router may hold what it was told, as it agreed to (`on_loss`). A
+    /// withdrawal does not reach it meanwhile. Absent: it holds nothing, or has a session.
+    #[serde(default)]
+    pub may_hold_until: Option<Timestamp>,
     /// Whether rules go to this neighbour.
     pub enforce: bool,
     /// Who disabled it, and why; absent: nobody.

@@ -103,7 +103,7 @@ pub use config::{
 };
 pub use history::{HistoryEntry, Occurrence};
 pub use mrt::{Busy, Capture, Captured};
-pub use restart::{RestartTime, Retention};
+pub use restart::{MayHold, RestartTime, Retention};
 pub use rib::{
     Foreseen, LATENCY_BUCKETS_SECONDS, Latency, NotAShape, Parked, Remembered, RememberedRule, RibCounts,
     RibTotals, Shape, WhatIf,

@@ -338,9 +338,11 @@ impl Peer {
             Effect::Up(id, negotiated) => self.up(id, negotiated),
             Effect::Down(loss, data) => {
                 let now = Instant::now();
-                match self.retention().agreed().filter(|_| loss.is_silent()) {
-                    Some(time) => {
-                        warn!(target: LOG, neighbor = %self.name, reason = %loss, "session lost; the router agreed to keep our rules for {time}");
+                let silent = loss.is_silent();
+                match silent.then(|| self.shared.left_in_silence(now)).flatten() {
+                    Some(held) => {
+                        let seconds = (held.until - held.since).as_secs();
+                        warn!(target: LOG, neighbor = %self.name, reason = %loss, "session lost; the router agreed to keep our rules, and may do so for {seconds} s");
                     }
                     None => {
                         warn!(target: LOG, neighbor = %self.name, reason = %loss, "session lost; the router has dropped our rules");
@@ -445,6 +447,8 @@ impl Peer {
             let mut observed = self.shared.observed();
             observed.established_total += 1;
             observed.restarting = false;
+            observed.retention = Some(negotiated.retention);
+            observed.may_hold = None;
             let router_id = negotiated.router_id;
             observed.history.push(Occurrence::Established { router_id }, now);
             observed.session = Some(SessionStatus {

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use tokio::time::{Duration, Instant};
+
 use crate::config::ConfigError;
 
 /// How long a router that agreed keeps our rules without us, in seconds, 1 to 120. It is also how much longer than its
@@ -72,6 +74,26 @@ impl Retention {
         match self {
             Self::NotOffered | Self::NotAgreed => None,
             Self::Agreed(time) => Some(time),
+        }
+    }
+}
+
+/// A session ended in silence, and the router agreed to keep our rules over that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MayHold {
+    /// When the session ended here.
+    pub since: Instant,
+    /// When the router has dropped the rules at the latest, unless a session comes before.
+    pub until: Instant,
+}
+
+impl MayHold {
+    /// The router counts the restart time from when it notices that we are gone. Where the link was cut that is at the end of its
+    /// hold timer.
+    pub(crate) fn after(since: Instant, hold_time: Duration, restart: RestartTime) -> Self {
+        Self {
+            since,
+            until: since + hold_time + Duration::from_secs(restart.as_secs().into()),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::canary::Seat;
 use crate::config::NeighborConfig;
 use crate::history::{History, Occurrence};
 use crate::mrt::Tap;
+use crate::restart::{MayHold, Retention};
 use crate::rib::Rib;
 use crate::status::{
     Admin, Cause, Loss, MessageCounts, NotificationInfo, NotificationSeen, PeerStatus, SessionError,
@@ -67,6 +68,10 @@ pub(crate) struct Control {
 pub(crate) struct Observed {
     pub(crate) phase: SessionPhase,
     pub(crate) session: Option<SessionStatus>,
+    /// What was agreed on in the last session.
+    pub(crate) retention: Option<Retention>,
+    /// The last session ended in a way over which the router keeps our rules.
+    pub(crate) may_hold: Option<MayHold>,
     /// The process began with this neighbour, and has had no session with it yet.
     pub(crate) restarting: bool,
     pub(crate) established_total: u64,
@@ -162,6 +167,21 @@ impl NeighborShared {
             .is_none_or(|session| session.four_octet_as)
     }
 
+    /// The established session ends in silence. What the router may hold from now on, if it agreed to hold anything; to be
+    /// called while the session is still known.
+    pub(crate) fn left_in_silence(&self, now: Instant) -> Option<MayHold> {
+        let mut observed = self.observed();
+        let session = observed.session.as_ref()?;
+        let may_hold = MayHold::after(now, session.hold_time, session.retention.agreed()?);
+        observed.may_hold = Some(may_hold);
+        Some(may_hold)
+    }
+
+    /// What the router may hold of the last session.
+    pub(crate) fn may_hold(&self) -> Option<MayHold> {
+        self.observed().may_hold()
+    }
+
     /// An established session was lost.
     pub(crate) fn record_lost(&self, loss: Loss, now: Instant) {
         let mut observed = self.observed();
@@ -211,6 +231,8 @@ impl NeighborShared {
             admin,
             phase: observed.phase,
             session: observed.session.clone(),
+            retention: observed.retention,
+            may_hold: observed.may_hold(),
             established_total: observed.established_total,
             flaps: observed.flaps,
             flaps_by_cause: observed.flaps_by_cause.clone(),
@@ -231,6 +253,11 @@ impl NeighborShared {
 }
 
 impl Observed {
+    fn may_hold(&self) -> Option<MayHold> {
+        let is_so = |held: &MayHold| self.session.is_none() && held.until > Instant::now();
+        self.may_hold.filter(is_so)
+    }
+
     fn note(&mut self, loss: Loss, now: Instant) {
         match &loss {
             Loss::NotificationReceived(info) => {
@@ -254,4 +281,26 @@ impl Observed {
 /// A panic while a lock was held leaves plain data behind; going on with it beats dropping every session.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::restart::RestartTime;
+
+    /// The router's hold timer and then its restart timer: after both it has dropped everything.
+    #[tokio::test(start_paused = true)]
+    async fn what_a_router_may_hold_ends_with_its_timers() {
+        let (hold_time, restart) = (Duration::from_secs(9), RestartTime::from_secs(90).unwrap());
+        let lost = Instant::now();
+        let observed = Observed {
+            may_hold: Some(MayHold::after(lost, hold_time, restart)),
+            ..Observed::default()
+        };
+        tokio::time::advance(Duration::from_secs(98)).await;
+        let held = observed.may_hold().unwrap();
+        assert_eq!((held.since, held.until), (lost, lost + Duration::from_secs(99)));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(observed.may_hold(), None);
+    }
 }

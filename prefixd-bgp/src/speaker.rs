@@ -22,6 +22,7 @@ use crate::config::{ConfigError, LargeCommunity, NeighborConfig, SpeakerConfig};
 use crate::flowspec::{Action, CanonicalRule, Fit, NlriKey, Packet};
 use crate::listener::Listening;
 use crate::peer::{Order, PeerContext, StopReason};
+use crate::restart::MayHold;
 use crate::rib::{Foreseen, RibCounts, WhatIf};
 use crate::route::{Change, Delivery, Route, RouteStatus, Target};
 use crate::shared::{NeighborShared, lock};
@@ -383,6 +384,12 @@ impl Speaker {
             .neighbors()
             .get(neighbor)
             .map(|handle| handle.shared.status())
+    }
+
+    /// Until when a neighbour without a session may hold what it was told in the last one; none if it does not.
+    #[must_use]
+    pub fn may_hold(&self, neighbor: &str) -> Option<MayHold> {
+        self.inner.neighbors().get(neighbor)?.shared.may_hold()
     }
 
     /// Sessions that come up and go down from now on.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::time::{Duration, Instant};
 
 use crate::flowspec::Family;
-use crate::restart::Retention;
+use crate::restart::{MayHold, Retention};
 use crate::rib::{Latency, RibCounts, RibTotals};
 use crate::wire::Notification;
 
@@ -71,6 +71,10 @@ pub struct PeerStatus {
     pub phase: SessionPhase,
     /// The established session, if there is one.
     pub session: Option<SessionStatus>,
+    /// What the router does with our rules when the connection ends without a NOTIFICATION, by the last session there was.
+    pub retention: Option<Retention>,
+    /// There is no session, and the router may hold what it was told in the last one.
+    pub may_hold: Option<MayHold>,
     /// Sessions established since the neighbour was configured.
     pub established_total: u64,
     /// Established sessions lost without our asking.
@@ -254,10 +258,17 @@ impl Loss {
         }
     }
 
-    /// Whether a router that agreed to graceful restart keeps our rules over this: no NOTIFICATION was seen.
+    /// Whether a router that agreed to graceful restart may keep our rules over this: no NOTIFICATION was seen, or the one of a
+    /// timer. Where we heard nothing for so long, ours may have reached nobody; and there are routers that take the end of
+    /// their own hold timer for a restart.
     #[must_use]
     pub fn is_silent(&self) -> bool {
-        matches!(self, Self::ConnectionLost { .. } | Self::TaskFailed)
+        match self {
+            Self::ConnectionLost { .. } | Self::TaskFailed => true,
+            Self::NotificationSent(info) => matches!(info.code, CODE_HOLD_TIMER | CODE_SEND_HOLD_TIMER),
+            Self::NotificationReceived(info) => info.code == CODE_HOLD_TIMER,
+            Self::ConnectFailed { .. } | Self::ConnectTimeout => false,
+        }
     }
 
     /// Without its words.
@@ -465,6 +476,29 @@ mod tests {
         ] {
             assert_eq!(loss.suspicion(), Suspicion::None, "{loss}");
         }
+    }
+
+    #[test]
+    fn only_an_end_without_a_word_or_of_a_timer_may_be_taken_for_a_restart() {
+        let info = |code, subcode| NotificationInfo::new(code, subcode, None);
+        for (code, subcode, sent, received) in [
+            (1, 2, false, false),
+            (3, 9, false, false),
+            (4, 0, true, true),
+            (6, 2, false, false),
+            (6, 4, false, false),
+            (8, 0, true, false),
+        ] {
+            let ours = Loss::NotificationSent(info(code, subcode));
+            let theirs = Loss::NotificationReceived(info(code, subcode));
+            assert_eq!((ours.is_silent(), theirs.is_silent()), (sent, received), "{code}/{subcode}");
+        }
+        let detail = String::new();
+        assert!(Loss::ConnectionLost { detail: detail.clone() }.is_silent());
+        assert!(Loss::TaskFailed.is_silent());
+        // An attempt: no session, and nothing that was told in it.
+        assert!(!Loss::ConnectFailed { detail }.is_silent());
+        assert!(!Loss::ConnectTimeout.is_silent());
     }
 
     #[test]

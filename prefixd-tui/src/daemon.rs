@@ -59,7 +59,7 @@ pub(crate) async fn ask(client: Client, slots: Arc<Semaphore>, request: Request)
             client
                 .withdraw_mitigation(id, &body)
                 .await
-                .map(Box::new)
+                .map(|withdrawn| Box::new(withdrawn.mitigation))
                 .map_err(|error| match error {
                     // It says that it was done, in words this program does not know: to be looked up.
                     error @ client::Error::Form(_) => Failure::Unreachable(error.to_string()),

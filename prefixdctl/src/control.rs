@@ -242,6 +242,13 @@ fn text(control: &Control) -> String {
             tripped.tripped_at
         ));
     }
+    for held in &control.may_hold {
+        text.push_str(&format!(
+            "{} MAY HOLD what it was told until {}: its session is down and it agreed to graceful restart. docs/break-glass.md \
+             takes rules off by hand.\n",
+            held.neighbor, held.until
+        ));
+    }
     if text.is_empty() {
         text.push_str("running: nothing is stopped\n");
     }

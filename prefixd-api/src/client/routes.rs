@@ -9,7 +9,7 @@ use crate::ids::{CommandId, EventId, MitigationId};
 use crate::mitigation::{Mitigation, MitigationDetail, MitigationList, MitigationRequest, WithdrawRequest};
 use crate::operation::{
     AcknowledgeRequest, AdjustRequest, BulkWithdrawRequest, ClaimRequest, ExtendRequest, NoteRequest,
-    OperationResults, UndoRequest,
+    OperationResults, UndoRequest, Withdrawn,
 };
 use crate::peer::{PeerDetail, PeerOrder, PeerOrderRequest, RibList};
 use crate::preview::{MitigationPreview, WithdrawPreview, WithdrawPreviewRequest};
@@ -91,7 +91,7 @@ impl Client {
         &self,
         id: MitigationId,
         request: &WithdrawRequest,
-    ) -> Result<Mitigation, Error> {
+    ) -> Result<Withdrawn, Error> {
         let path = format!("/v1/mitigations/{id}/withdraw");
         let ask = Ask::new(Method::POST, &path).json(request)?;
         let answer = self.send(ask, Repeat::ByKey).await?;

@@ -1,7 +1,7 @@
 //! What the handle may order, and the orderly end.
 
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::info;
 
 use super::{CLOSE_GRACE, Peer, sleep_until_some};
@@ -83,6 +83,9 @@ impl Peer {
             StopReason::Changed { .. } => Some(Notification::cease(CEASE_CONFIGURATION_CHANGE)),
         };
         let silent = farewell.is_none();
+        if silent {
+            self.shared.left_in_silence(Instant::now());
+        }
         match farewell {
             Some(notification) => {
                 let effects = self.machine.stop(Some(&notification));
@@ -96,9 +99,11 @@ impl Peer {
         }
         self.down(None);
         self.shared.observed().phase = SessionPhase::Idle;
-        match kept.filter(|_| silent) {
-            Some(time) => {
-                info!(target: LOG, neighbor = %self.name, "stopped; the router agreed to keep our rules for {time}");
+        // Also what a session that was lost before has left there.
+        match self.shared.may_hold() {
+            Some(held) => {
+                let seconds = held.until.saturating_duration_since(Instant::now()).as_secs();
+                info!(target: LOG, neighbor = %self.name, "stopped; the router agreed to keep our rules, and may do so for {seconds} s");
             }
             None => info!(target: LOG, neighbor = %self.name, "stopped"),
         }

@@ -37,6 +37,7 @@ fn note_failure(context: &PeerContext) {
     let shared = &context.shared;
     let neighbor = shared.config().name;
     error!(target: LOG, %neighbor, "the task of the neighbour failed; its session is lost and made again");
+    shared.left_in_silence(Instant::now());
     shared.rib().session_down();
     if let Some(seat) = shared.seat() {
         seat.down(false, Instant::now());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prefixd_bgp::flowspec::Family;
-use prefixd_bgp::{NeighborConfig, RestartTime, Retention, SessionPhase, Speaker, Stop};
+use prefixd_bgp::{NeighborConfig, PeerStatus, RestartTime, Retention, SessionPhase, Speaker, Stop};
 
 use crate::harness::*;
 
@@ -131,6 +131,96 @@ async fn what_the_router_will_do_is_read_from_both_opens() {
     let mut peer = router.session(&OpenScript::default()).await;
     peer.initial_sync().await;
     assert_eq!(retention(&speaker), Retention::NotAgreed);
+}
+
+/// The neighbour once it has no session.
+async fn lost(speaker: &Speaker) -> PeerStatus {
+    wait_for("the session is lost", || {
+        speaker.peer(NAME).unwrap().session.is_none()
+    })
+    .await;
+    speaker.peer(NAME).unwrap()
+}
+
+#[tokio::test]
+async fn a_router_that_agreed_may_hold_our_rules_until_the_session_is_back() {
+    let router = Router::bind().await;
+    let speaker = start(vec![offering(&router)]);
+    let mut peer = router.session(&helper()).await;
+    peer.initial_sync().await;
+    let up = speaker.peer(NAME).unwrap();
+    assert_eq!(up.may_hold, None, "there is a session");
+    let hold_time = up.session.unwrap().hold_time;
+    drop(peer);
+
+    let status = lost(&speaker).await;
+    let held = status.may_hold.unwrap();
+    assert_eq!(
+        held.until - held.since,
+        hold_time + Duration::from_secs(TIME.into())
+    );
+    assert_eq!(held.since, status.last_error.unwrap().at);
+    assert_eq!(speaker.may_hold(NAME), Some(held));
+    let agreed = Retention::Agreed(RestartTime::from_secs(TIME).unwrap());
+    assert_eq!(
+        status.retention,
+        Some(agreed),
+        "what was agreed on last is still known"
+    );
+
+    router.session(&helper()).await.initial_sync().await;
+    wait_for_phase(&speaker, NAME, SessionPhase::Established).await;
+    assert_eq!(speaker.peer(NAME).unwrap().may_hold, None);
+}
+
+/// The link may be cut: then our NOTIFICATION reaches nobody, and the router goes by its own timers.
+#[tokio::test]
+async fn a_router_that_was_not_heard_for_the_hold_time_may_hold_our_rules() {
+    let router = Router::bind().await;
+    let speaker = Speaker::start(prefixd_bgp::SpeakerConfig {
+        hold_time: prefixd_bgp::HoldTime::from_secs(3).unwrap(),
+        ..config(vec![offering(&router)])
+    })
+    .unwrap();
+    speaker.open();
+    let mut peer = router.session(&helper()).await;
+    peer.initial_sync().await;
+    assert_eq!(peer.expect(NOTIFICATION).await.notification(), (4, 0));
+    let held = lost(&speaker).await.may_hold.unwrap();
+    assert_eq!(held.until - held.since, Duration::from_secs(3 + u64::from(TIME)));
+}
+
+#[tokio::test]
+async fn a_router_that_drops_our_rules_holds_none() {
+    let router = Router::bind().await;
+    let speaker = start(vec![offering(&router)]);
+    // It did not agree.
+    let mut peer = router.session(&OpenScript::default()).await;
+    peer.initial_sync().await;
+    drop(peer);
+    let status = lost(&speaker).await;
+    assert_eq!(
+        (status.may_hold, status.retention),
+        (None, Some(Retention::NotAgreed))
+    );
+
+    // It agreed, and says that the session is over.
+    let mut peer = router.session(&helper()).await;
+    peer.initial_sync().await;
+    peer.send(&message(NOTIFICATION, &[6, 4])).await;
+    assert_eq!(lost(&speaker).await.may_hold, None);
+    drop(speaker);
+
+    // It was not asked.
+    let speaker = start(vec![router.neighbor()]);
+    let mut peer = router.session(&helper()).await;
+    peer.initial_sync().await;
+    drop(peer);
+    let status = lost(&speaker).await;
+    assert_eq!(
+        (status.may_hold, status.retention),
+        (None, Some(Retention::NotOffered))
+    );
 }
 
 /// Stops a speaker with one rule and gives what the router hears: the withdrawn, and the NOTIFICATION.

@@ -213,7 +213,8 @@ fn system(app: &App, inside: Rect) -> Vec<Line> {
         .partition(|peer| peer.state == PeerState::Established);
     let (off, down): (Vec<_>, Vec<_>) = down.into_iter().partition(|peer| peer.disabled.is_some());
     let up: Vec<_> = off.into_iter().chain(up).collect();
-    let mut lines: Vec<Line> = down.iter().map(|peer| peer_line(app, peer)).collect();
+    let of_down = |peer: &&Peer| [Some(peer_line(app, peer)), held_line(app, peer)];
+    let mut lines: Vec<Line> = down.iter().flat_map(of_down).flatten().collect();
     let parts = app.health.as_ref().map_or_else(
         || vec![line(Meaning::Low, "reading...")],
         |health| {
@@ -298,6 +299,13 @@ fn peer_line(app: &App, peer: &Peer) -> Line {
         (format!("{:<11}", text::cut(&peer.name, 10)), Meaning::Plain),
         (state, meaning),
     ]
+}
+
+/// A session that was lost in silence, while the router may hold what it was told.
+fn held_line(app: &App, peer: &Peer) -> Option<Line> {
+    let left = relative(peer.may_hold_until?.since(app.server_now()));
+    let is_known = app.contact_state().is_current();
+    is_known.then(|| line(Meaning::Warn, format!("  may hold rules {left}")))
 }
 
 /// Store, queue and drift. Without contact nobody knows them.

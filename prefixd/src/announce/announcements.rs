@@ -133,7 +133,7 @@ impl Announcer {
                     }
                     let why = || stopped.get(&neighbor.name).filter(|_| is_live).cloned();
                     match self.speaker.route(&neighbor.name, key) {
-                        Some(route) => Some(neighbor.standing(&route.delivery)),
+                        Some(route) => Some(self.standing(neighbor, &route.delivery)),
                         None => why(),
                     }
                 };

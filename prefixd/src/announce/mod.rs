@@ -13,6 +13,7 @@ mod elsewhere;
 mod fit;
 mod foresee;
 mod groups;
+mod may_hold;
 mod memory;
 mod on_loss;
 mod orders;

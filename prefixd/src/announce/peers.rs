@@ -2,6 +2,7 @@
 
 use super::deliveries::Holding;
 use super::groups::Group;
+use super::may_hold::{held, joined};
 use super::on_loss::on_loss;
 use super::{Announcer, Inner, Neighbor};
 use prefixd_api::config::Profile;
@@ -190,7 +191,10 @@ impl Announcer {
                     Some(Admin::Disabled { text, .. }) => {
                         (PeerState::Disabled, Some(format!("disabled: {text}")))
                     }
-                    _ => (PeerState::Idle, loss.as_ref().map(ToString::to_string)),
+                    _ => {
+                        let loss = loss.as_ref().map(ToString::to_string);
+                        (PeerState::Idle, joined(loss, self.held_words(&neighbor)))
+                    }
                 }
             }
         };
@@ -234,7 +238,10 @@ impl Announcer {
                 session.families.iter().map(ToString::to_string).collect()
             }),
             capabilities: session.map_or_else(Vec::new, |session| session.capabilities.clone()),
-            on_loss: session.map(|session| on_loss(session.retention, about.profile.measured_restart())),
+            on_loss: status
+                .retention
+                .map(|retention| on_loss(retention, about.profile.measured_restart())),
+            may_hold_until: held(status.may_hold, about.profile).map(|held| self.until(held)),
             enforce: about.enforce,
             disabled: disabled.map(|disabled| PeerDisabled::clone(disabled)),
             rules_desired: status.rules.desired as u64,

@@ -62,7 +62,7 @@ impl Announcer {
         let (desired, mitigations, rule) = self.explain(neighbor, &route.key);
         let inner = self.inner();
         let known = inner.neighbors.iter().find(|known| &*known.name == neighbor);
-        let standing = |known: &Neighbor| known.standing(&route.delivery);
+        let standing = |known: &Neighbor| self.standing(known, &route.delivery);
         let (standing, reason) = known.map_or_else(|| state_of(&route.delivery), standing);
         drop(inner);
         let is_withdrawn = route.desired.is_none() || route.delivery == Delivery::Withdrawing;

@@ -22,7 +22,11 @@ impl Announcer {
             .filter_map(|neighbor| {
                 let status = statuses.iter().find(|status| status.name == neighbor.name)?;
                 let routes = self.speaker.matching(&neighbor.name, &packet)?;
-                Some(self.at_neighbor(&neighbor.name, state(status), &routes))
+                let mut found = self.at_neighbor(&neighbor.name, state(status), &routes);
+                if let Some(held) = self.held_words(&neighbor.name) {
+                    found.summary = format!("{}; {held}", found.summary);
+                }
+                Some(found)
             })
             .collect()
     }

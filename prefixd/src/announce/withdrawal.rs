@@ -15,6 +15,7 @@ impl Announcer {
                 neighbor: neighbor.name.to_string(),
                 leaves: Vec::new(),
                 stays: Vec::new(),
+                may_hold_until: self.held_by(neighbor).map(|held| self.until(held)),
             };
             let Some(group) = inner.group_of(&neighbor.name) else {
                 return told;

@@ -126,6 +126,7 @@ fn changed(
             let control = Control {
                 breaker: state.breaker.as_deref().cloned(),
                 stopped: stopped(state, &unrecorded),
+                may_hold: app.announcer.may_hold_any(),
             };
             Some(Reply::json(200, &control))
         }
@@ -171,6 +172,7 @@ fn control(app: &App) -> Control {
     Control {
         breaker: snapshot.state.breaker.as_deref().cloned(),
         stopped: in_force(&snapshot),
+        may_hold: app.announcer.may_hold_any(),
     }
 }
 

@@ -18,7 +18,8 @@ use prefixd_api::mitigation::{
     Delivery, Mitigation, MitigationDetail, MitigationList, MitigationRequest, MitigationStatus,
     WithdrawRequest,
 };
-use prefixd_api::operation::AdjustRequest;
+use prefixd_api::operation::{AdjustRequest, Withdrawn};
+use prefixd_api::peer::MayHold;
 use prefixd_api::prefix;
 use prefixd_api::problem::{Code, Problem};
 use prefixd_api::remote::RemoteCommand;
@@ -368,6 +369,15 @@ pub(super) fn with_delivery(app: &App, mitigation: &Arc<Mitigation>) -> Mitigati
     mitigation
 }
 
+/// Neighbours that may hold the rules of what has ended: a withdrawal does not reach them.
+pub(super) fn may_hold(app: &App, ended: &Mitigation) -> Vec<MayHold> {
+    if ended.enforced && !ended.status.is_live() {
+        app.announcer.may_hold_since(ended.begun_at())
+    } else {
+        Vec::new()
+    }
+}
+
 /// Names are kept, listed and sent to every subscriber: they are bounded as those of events are.
 pub(super) fn names(given: &[(&str, &Option<String>)]) -> Result<(), Failure> {
     let mut errors = Vec::new();
@@ -458,7 +468,7 @@ pub(super) async fn why(State(app): State<App>, PathText(id): PathText) -> Resul
 /// Take a mitigation back and suppress its scope for a time.
 #[utoipa::path(post, path = "/v1/mitigations/{id}/withdraw", tag = "mitigations", params(("id" = String, Path)),
     request_body = WithdrawRequest, responses(
-    (status = 200, description = "Withdrawn, committed", body = Mitigation),
+    (status = 200, description = "Withdrawn, committed", body = Withdrawn),
     (status = 202, description = "It is of another POP, which has not answered yet", body = RemoteCommand),
     (status = 400, body = Problem), (status = 404, body = Problem),
     (status = 409, description = "It has ended, or changed meanwhile", body = Problem), (status = 503, body = Problem),
@@ -487,7 +497,13 @@ pub(super) async fn withdraw(
         &key,
         Command::Withdraw(command),
         |app, _, outcome| match outcome {
-            Outcome::Withdrawn(ended) => Some(Reply::json(200, &with_delivery(app, ended))),
+            Outcome::Withdrawn(ended) => {
+                let withdrawn = Withdrawn {
+                    mitigation: with_delivery(app, ended),
+                    may_hold: may_hold(app, ended),
+                };
+                Some(Reply::json(200, &withdrawn))
+            }
             _ => None,
         },
     );

@@ -4,7 +4,7 @@ use super::extract::{Json, PathText, path};
 use super::identity::Principal;
 use super::keys::{Done, Key, Reply};
 use super::mitigations::{
-    adjust_command, confirm_within, known_refusal, names, reason, refusal, suppress, with_delivery,
+    adjust_command, confirm_within, known_refusal, may_hold, names, reason, refusal, suppress, with_delivery,
 };
 use super::{App, Failure};
 use crate::policy::{
@@ -479,6 +479,9 @@ fn told(app: &App, results: Vec<One>) -> OperationResults {
     let results: Vec<OperationResult> = results
         .into_iter()
         .map(|(mitigation_id, result)| {
+            let held = result
+                .as_deref()
+                .map_or_else(|_| Vec::new(), |ended| may_hold(app, ended));
             let (mitigation, problem) = match result {
                 Ok(mitigation) => {
                     let mut mitigation = Mitigation::clone(&mitigation);
@@ -491,6 +494,7 @@ fn told(app: &App, results: Vec<One>) -> OperationResults {
                 mitigation_id,
                 done: problem.is_none(),
                 mitigation,
+                may_hold: held,
                 problem,
             }
         })

@@ -129,6 +129,16 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Response, Failure> {
         .into())
 }
 
+/// What a router without a session may hold all the same.
+fn may_hold(peer: &Peer) -> String {
+    peer.may_hold_until.map_or_else(String::new, |until| {
+        format!(
+            "; the router agreed to graceful restart and may hold what it was told until {until}, whatever is withdrawn \
+             meanwhile"
+        )
+    })
+}
+
 /// Rules that a router does not have because it holds as many as it may.
 fn over_budget(peer: &Peer) -> Option<String> {
     if peer.rules_over_budget == 0 {
@@ -176,7 +186,7 @@ pub(super) async fn detail(
     let mut reasons: Vec<String> = peers
         .iter()
         .filter(|peer| peer.state != PeerState::Established && peer.disabled.is_none())
-        .map(|peer| format!("the session with {} is {}", peer.name, peer.state))
+        .map(|peer| format!("the session with {} is {}{}", peer.name, peer.state, may_hold(peer)))
         .collect();
     if peers.is_empty() {
         reasons.push("no neighbour is configured: nothing is announced".to_owned());
@@ -203,11 +213,16 @@ pub(super) async fn detail(
             )
         })
     });
-    let notes = disabled.iter().map(|disabled| {
-        format!(
-            "{} is disabled by {} since {}: {}",
-            disabled.neighbor, disabled.disabled_by, disabled.disabled_at, disabled.reason
-        )
+    let notes = peers.iter().filter_map(|peer| {
+        let disabled = peer.disabled.as_ref()?;
+        Some(format!(
+            "{} is disabled by {} since {}: {}{}",
+            disabled.neighbor,
+            disabled.disabled_by,
+            disabled.disabled_at,
+            disabled.reason,
+            may_hold(peer)
+        ))
     });
     if snapshot.trip_unrecorded {
         reasons.push(

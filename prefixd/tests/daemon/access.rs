@@ -84,6 +84,7 @@ async fn a_token_may_do_what_its_role_may() -> anyhow::Result<()> {
         operator
             .withdraw_mitigation(id, &request)
             .await?
+            .mitigation
             .ended_by
             .as_deref(),
         Some("token:noc")

@@ -1,9 +1,15 @@
 //! Rules that stay on the routers over a restart, and those that must not.
 
-use crate::support::{Daemon, PATIENCE, Setup};
+use crate::support::{Daemon, PATIENCE, Setup, wait_for};
 use anyhow::Context;
+use lab::proxy::Proxy;
 use lab::routers::{Family, Kind, Router, RouterConfig, RouterRule};
 use nix::sys::signal::Signal;
+use prefixd_api::mitigation::WithdrawRequest;
+use prefixd_api::operation::Withdrawn;
+use prefixd_api::peer::MayHold;
+use prefixd_api::preview::WithdrawPreviewRequest;
+use prefixd_api::resource::{AnnouncementState, Peer, PeerState};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -28,13 +34,16 @@ impl Site {
         restart_time: u16,
         preserve: bool,
     ) -> anyhow::Result<Option<Self>> {
-        if !kind.available()? {
+        let Some(router) = router(kind).await? else {
             return Ok(None);
-        }
-        let mut config = RouterConfig::new(65001, 65010);
-        config.graceful_restart = true;
-        let router = Router::start(kind, config).await?;
-        let mut daemon = Daemon::configured(Setup::default(), &[&router])?;
+        };
+        let daemon = Daemon::configured(Setup::default(), &[&router])?;
+        let site = Self { router, daemon };
+        Ok(Some(site.up(hold_time, restart_time, preserve).await?))
+    }
+
+    async fn up(mut self, hold_time: u16, restart_time: u16, preserve: bool) -> anyhow::Result<Self> {
+        let daemon = &mut self.daemon;
         daemon.edit(
             "prefixd.yaml",
             "profile: bird",
@@ -53,9 +62,12 @@ impl Site {
         daemon.boot().await?;
         daemon.wait_established(1).await?;
         daemon.ban("203.0.113.10", 27015).await?;
-        let site = Self { router, daemon };
-        site.wait_rules(RULES).await?;
-        Ok(Some(site))
+        wait_for("the router has the rules", || async {
+            let count = self.router.count(Family::Ipv4Flow).await?;
+            Ok((count == RULES).then_some(()))
+        })
+        .await?;
+        Ok(self)
     }
 
     async fn wait_rules(&self, count: usize) -> anyhow::Result<()> {
@@ -89,6 +101,15 @@ impl Site {
         assert_eq!(self.daemon.live().await?.len(), 1);
         Ok(())
     }
+}
+
+async fn router(kind: Kind) -> anyhow::Result<Option<Router>> {
+    if !kind.available()? {
+        return Ok(None);
+    }
+    let mut config = RouterConfig::new(65001, 65010);
+    config.graceful_restart = true;
+    Ok(Some(Router::start(kind, config).await?))
 }
 
 #[tokio::test]
@@ -218,4 +239,132 @@ async fn what_gobgp_holds_of_a_daemon_that_hangs_goes_at_the_restart_time() -> a
     assert_eq!(site.router.count(Family::Ipv4Flow).await?, RULES);
     site.wait_rules(0).await?;
     site.daemon.signal(Signal::SIGKILL)
+}
+
+/// A router behind a line that can be cut while both ends live.
+async fn behind_a_line(kind: Kind) -> anyhow::Result<Option<(Site, Proxy)>> {
+    let Some(router) = router(kind).await? else {
+        return Ok(None);
+    };
+    let line = Proxy::start(router.address()).await?;
+    let daemon = Daemon::configured(Setup::default(), &[&router])?;
+    let at = |address: std::net::SocketAddr| format!("address: {}, port: {}", address.ip(), address.port());
+    daemon.edit("prefixd.yaml", &at(router.address()), &at(line.address()))?;
+    let site = Site { router, daemon };
+    Ok(Some((site.up(30, 60, false).await?, line)))
+}
+
+impl Site {
+    async fn peer(&self) -> anyhow::Result<Peer> {
+        let peers = self.daemon.client.peers().await?.value.peers;
+        peers.into_iter().next().context("there is one")
+    }
+
+    /// The neighbour once its session is lost.
+    async fn lost(&self) -> anyhow::Result<Peer> {
+        wait_for("the session is lost", || async {
+            let peer = self.peer().await?;
+            Ok((peer.state != PeerState::Established).then_some(peer))
+        })
+        .await
+    }
+
+    async fn withdraw_all(&self) -> anyhow::Result<Withdrawn> {
+        let live = self.daemon.live().await?;
+        let [one] = &live[..] else {
+            anyhow::bail!("{live:?}")
+        };
+        let request = WithdrawRequest {
+            reason: "false positive".to_owned(),
+            ..WithdrawRequest::default()
+        };
+        let client = &self.daemon.client;
+        Ok(client.withdraw_mitigation(one.mitigation_id, &request).await?)
+    }
+}
+
+/// The router keeps the rules and no withdrawal reaches it: whoever looks, or takes one back, is told until when.
+#[tokio::test]
+async fn a_lost_router_that_agreed_is_said_to_hold_its_rules() -> anyhow::Result<()> {
+    let Some((site, line)) = behind_a_line(Kind::Bird).await? else {
+        return Ok(());
+    };
+    let client = &site.daemon.client;
+    assert_eq!(site.peer().await?.may_hold_until, None);
+    line.cut();
+    let peer = site.lost().await?;
+    let until = peer.may_hold_until.context("it agreed")?;
+    // The router's hold timer, should it not have noticed, and then the restart time.
+    let left = until.since(client.health_detail().await?.now);
+    assert!(
+        Duration::from_secs(60) < left && left <= Duration::from_secs(30 + 60 + 1),
+        "{left:?}"
+    );
+    assert_eq!(peer.on_loss.context("of the last session")?.keeps_seconds, 60);
+    assert_eq!(site.router.count(Family::Ipv4Flow).await?, RULES);
+
+    let says = format!("may hold what it was told until {until}");
+    let health = client.health_detail().await?;
+    let said = |reason: &String| reason.starts_with("the session with bird0 is ") && reason.contains(&says);
+    assert!(health.reasons.iter().any(said), "{health:?}");
+    let id = site.daemon.live().await?[0].mitigation_id;
+    for at in client.mitigation(id).await?.value.announcements {
+        assert_eq!(at.state, AnnouncementState::SessionDown);
+        assert!(at.reason.is_some_and(|reason| reason.contains(&says)));
+    }
+    for route in client.peer_rib("bird0", None, None).await?.value.routes {
+        assert!(route.reason.is_some_and(|reason| reason.contains(&says)));
+    }
+    let preview = client
+        .preview_withdrawal(id, &WithdrawPreviewRequest::default())
+        .await?;
+    assert_eq!(preview.neighbors[0].may_hold_until, Some(until));
+    let held = MayHold {
+        neighbor: "bird0".to_owned(),
+        until,
+    };
+    assert_eq!(client.control().await?.value.may_hold, [held.clone()]);
+
+    assert_eq!(site.withdraw_all().await?.may_hold, [held]);
+    assert_eq!(
+        site.router.count(Family::Ipv4Flow).await?,
+        RULES,
+        "it was not told"
+    );
+    // What it was never told it does not hold.
+    site.daemon.ban("203.0.113.11", 27015).await?;
+    assert_eq!(site.withdraw_all().await?.may_hold, []);
+
+    line.pass();
+    site.wait_rules(0).await?;
+    let peer = site.peer().await?;
+    assert_eq!((peer.state, peer.may_hold_until), (PeerState::Established, None));
+    assert_eq!(client.control().await?.value.may_hold, []);
+    Ok(())
+}
+
+/// FRR agrees and drops the rules all the same.
+#[tokio::test]
+async fn a_lost_router_that_drops_its_rules_is_not_said_to_hold_them() -> anyhow::Result<()> {
+    let Some((site, line)) = behind_a_line(Kind::Frr).await? else {
+        return Ok(());
+    };
+    site.daemon
+        .edit("prefixd.yaml", "profile: bird", "profile: frr")?;
+    site.daemon.client.reload().await?;
+    site.daemon.wait_established(1).await?;
+    line.cut();
+    let peer = site.lost().await?;
+    assert_eq!(peer.may_hold_until, None);
+    let on_loss = peer.on_loss.context("of the last session")?;
+    assert!(
+        on_loss.keeps_seconds == 0 && on_loss.because.contains("agreed"),
+        "{on_loss:?}"
+    );
+    assert_eq!(site.withdraw_all().await?.may_hold, []);
+    wait_for("FRR has dropped the rules", || async {
+        let count = site.router.count(Family::Ipv4Flow).await?;
+        Ok((count == 0).then_some(()))
+    })
+    .await
 }

@@ -303,6 +303,7 @@ async fn a_withdrawal_is_undone_unless_it_is_confirmed(store: Backend) -> anyhow
                 .client
                 .withdraw_mitigation(id, &withdraw)
                 .await?
+                .mitigation
                 .confirm_by
                 .is_some()
         );

@@ -383,9 +383,9 @@ async fn a_withdrawal_at_another_pop_is_carried_out_by_the_owner() -> anyhow::Re
     let withdrawn = iad.client.withdraw_mitigation(id, &request).await?;
     assert_eq!(
         (
-            withdrawn.status,
-            withdrawn.pop.as_str(),
-            withdrawn.ended_by.as_deref()
+            withdrawn.mitigation.status,
+            withdrawn.mitigation.pop.as_str(),
+            withdrawn.mitigation.ended_by.as_deref()
         ),
         (MitigationStatus::Withdrawn, "fra1", Some("anonymous@iad1"))
     );

@@ -152,7 +152,7 @@ async fn of_a_withdrawal_and_an_extension_at_once_the_withdrawal_stands(
             Err(error) if error.code() == Some("conflict.ended") => 2,
             Err(error) => return Err(error.into()),
         };
-        assert_eq!(withdrawn.revision, revision, "no change is lost");
+        assert_eq!(withdrawn.mitigation.revision, revision, "no change is lost");
         let stored = daemon.client.mitigation(id).await?.value.mitigation;
         assert_eq!(stored.status, MitigationStatus::Withdrawn);
     }

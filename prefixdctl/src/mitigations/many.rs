@@ -2,6 +2,7 @@
 
 use super::create::{explain, seconds};
 use super::rows::{action, status};
+use super::withdraw::may_hold;
 use crate::failure::Failure;
 use crate::output::{Cell, Column, Place, Row, Tone};
 use crate::page::Pages;
@@ -196,7 +197,10 @@ impl Row for OperationResult {
                 head: "DETAIL",
                 field: "detail",
                 place: Place::Rest,
-                cell: |r, _| Cell::optional(r.problem.as_ref().map(|problem| problem.detail.as_str())),
+                cell: |r, _| match &r.problem {
+                    Some(problem) => Cell::text(&problem.detail),
+                    None => Cell::optional(may_hold(&r.may_hold).as_deref()),
+                },
             },
         ]
     }

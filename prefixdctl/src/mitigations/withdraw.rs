@@ -11,6 +11,7 @@ use clap::Args;
 use prefixd_api::client::Error;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Claim, Mitigation, OriginKind, WithdrawRequest};
+use prefixd_api::peer::MayHold;
 use prefixd_api::preview::{WithdrawPreview, WithdrawPreviewRequest};
 use prefixd_api::show::{MAX_CELL_CHARS, MAX_TEXT_CHARS, clean, parse_span, relative, short_id};
 use serde::Serialize;
@@ -65,6 +66,8 @@ struct Outcome {
     code: Option<String>,
     detail: Option<String>,
     mitigation: Option<Mitigation>,
+    /// Neighbours that may hold its rules all the same.
+    may_hold: Vec<MayHold>,
 }
 
 impl WithdrawArgs {
@@ -97,14 +100,16 @@ impl WithdrawArgs {
         };
         match ids[..] {
             [id] => {
-                let mitigation = session
+                let withdrawn = session
                     .client
                     .withdraw_mitigation(id, &request)
                     .await
                     .map_err(explain)?;
-                session
-                    .out
-                    .one(&mitigation, |view| super::sheet::summary(&mitigation, view))
+                let done = &withdrawn.mitigation;
+                session.out.one_with(done, &withdrawn, |view| {
+                    let held = may_hold(&withdrawn.may_hold).map(|held| format!("{held}\n\n"));
+                    held.unwrap_or_default() + &super::sheet::summary(done, view)
+                })
             }
             _ => withdraw_all(session, ids, &request).await,
         }
@@ -163,6 +168,11 @@ fn foreseen(preview: &WithdrawPreview) -> String {
         for rule in &neighbor.stays {
             line(format!("  stays   {rule} (another mitigation wants it)"));
         }
+        if let Some(until) = neighbor.may_hold_until {
+            line(format!(
+                "  MAY HOLD what it was told until {until}: its session is down and it agreed to graceful restart"
+            ));
+        }
         if neighbor.leaves.is_empty() && neighbor.stays.is_empty() {
             line("  nothing is there".to_owned());
         }
@@ -206,6 +216,21 @@ fn foreseen(preview: &WithdrawPreview) -> String {
         line(format!("reports are not acted on until {until}"));
     }
     text
+}
+
+/// Neighbours that a withdrawal does not reach.
+pub(super) fn may_hold(held: &[MayHold]) -> Option<String> {
+    let each = held
+        .iter()
+        .map(|held| format!("{} until {}", held.neighbor, held.until));
+    let all: Vec<_> = each.collect();
+    (!all.is_empty()).then(|| {
+        format!(
+            "MAY STILL BE THERE: {}; the session is down and the router agreed to graceful restart (docs/break-glass.md takes rules \
+             off by hand)",
+            all.join(", ")
+        )
+    })
 }
 
 /// Shows what will be withdrawn.
@@ -255,13 +280,14 @@ async fn withdraw_all(
     let mut ids = ids.into_iter();
     for mitigation_id in ids.by_ref() {
         let error = match session.client.withdraw_mitigation(mitigation_id, request).await {
-            Ok(mitigation) => {
+            Ok(done) => {
                 outcomes.push(Outcome {
                     mitigation_id,
                     withdrawn: Some(true),
                     code: None,
                     detail: None,
-                    mitigation: Some(mitigation),
+                    mitigation: Some(done.mitigation),
+                    may_hold: done.may_hold,
                 });
                 continue;
             }
@@ -276,6 +302,7 @@ async fn withdraw_all(
             code: Some(code),
             detail: Some(failure.to_string()),
             mitigation: None,
+            may_hold: Vec::new(),
         });
         first_failure.get_or_insert(failure);
         if stop {
@@ -288,6 +315,7 @@ async fn withdraw_all(
         code: Some(NOT_SENT.to_owned()),
         detail: Some("not sent: the one before would have failed for this one too".to_owned()),
         mitigation: None,
+        may_hold: Vec::new(),
     }));
     let failed = outcomes
         .iter()
@@ -345,7 +373,10 @@ impl Row for Outcome {
                 head: "DETAIL",
                 field: "detail",
                 place: Place::Rest,
-                cell: |o, _| Cell::optional(o.detail.as_deref()),
+                cell: |o, _| {
+                    let held = may_hold(&o.may_hold);
+                    Cell::optional(o.detail.as_deref().or(held.as_deref()))
+                },
             },
         ]
     }

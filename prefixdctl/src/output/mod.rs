@@ -166,6 +166,16 @@ impl Output {
 
     /// Prints one thing: `sheet` for people, the row for programs.
     pub(crate) fn one<T: Row>(&self, item: &T, sheet: impl FnOnce(View) -> String) -> Result<(), Failure> {
+        self.one_with(item, item, sheet)
+    }
+
+    /// The same, where JSON has more than the row.
+    pub(crate) fn one_with<T: Row>(
+        &self,
+        item: &T,
+        whole: &impl Serialize,
+        sheet: impl FnOnce(View) -> String,
+    ) -> Result<(), Failure> {
         match self.format {
             Format::Csv => print(&csv::render(
                 &self.chosen(|_| true)?,
@@ -173,7 +183,7 @@ impl Output {
                 self.headers,
             )?),
             Format::Ids => print(&id_line(item)),
-            Format::Table | Format::Wide | Format::Json | Format::Jsonl => self.sheet(item, sheet),
+            Format::Table | Format::Wide | Format::Json | Format::Jsonl => self.sheet(whole, sheet),
         }
     }
 

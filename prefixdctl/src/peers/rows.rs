@@ -79,10 +79,14 @@ impl Row for Peer {
                 head: "WITHOUT US",
                 field: "on_loss",
                 place: Place::Room(7),
-                cell: |p, _| match &p.on_loss {
-                    None => Cell::optional(None),
-                    Some(OnLoss { keeps_seconds: 0, .. }) => Cell::text("drops"),
-                    Some(OnLoss { keeps_seconds, .. }) => Cell::text(format!("keeps {keeps_seconds}s")),
+                cell: |p, view| match (&p.may_hold_until, &p.on_loss) {
+                    (Some(until), _) => {
+                        let left = relative(until.since(view.now));
+                        Cell::text(format!("MAY HOLD {left}")).toned(Tone::Warning)
+                    }
+                    (None, None) => Cell::optional(None),
+                    (None, Some(OnLoss { keeps_seconds: 0, .. })) => Cell::text("drops"),
+                    (None, Some(OnLoss { keeps_seconds, .. })) => Cell::text(format!("keeps {keeps_seconds}s")),
                 },
             },
             Column {

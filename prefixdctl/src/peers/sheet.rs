@@ -78,6 +78,16 @@ pub(super) fn sheet(detail: &PeerDetail, view: View) -> String {
             ),
         ),
     ];
+    if let Some(until) = peer.may_hold_until {
+        let until = both(until, view.now, view.zone);
+        pairs.insert(
+            3,
+            (
+                "May hold rules",
+                format!("until {until}: the session was lost in silence, and a withdrawal does not reach the router before it is back"),
+            ),
+        );
+    }
     pairs.extend(writing(&peer.writing));
     if let Some(disabled) = &peer.disabled {
         let at = both(disabled.disabled_at, view.now, view.zone);

@@ -344,6 +344,32 @@ fn detail() -> Value {
     detail
 }
 
+/// What is withdrawn need not be gone.
+#[test]
+fn who_may_hold_withdrawn_rules_is_named() {
+    let mut done = mitigation(FIRST);
+    done["may_hold"] = json!([{"neighbor": "edge2", "until": "2026-01-18T10:32:00Z"}]);
+    let held = "MAY STILL BE THERE: edge2 until 2026-01-18T10:32:00.000000Z";
+    let daemon = Daemon::new([
+        (withdraw(FIRST), ok(&done)),
+        (withdraw(SECOND), ok(&mitigation(SECOND))),
+    ]);
+    let run = |ids: &[&str], format: &str| {
+        let fixed = ["--reason", "r", "--yes", "-o", format];
+        let output = daemon.ctl(&[&["mit", "withdraw"], ids, &fixed].concat());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        text(&output.stdout)
+    };
+    let sheet = run(&[FIRST], "table");
+    assert!(sheet.starts_with(held), "{sheet}");
+    assert!(!run(&[SECOND], "table").contains("MAY STILL BE THERE"));
+    let several = run(&[FIRST, SECOND], "wide");
+    assert_eq!(several.matches(held).count(), 1, "{several}");
+    let json: Value = serde_json::from_str(&run(&[FIRST], "json")).unwrap();
+    assert_eq!(json["may_hold"][0]["neighbor"], "edge2", "{json}");
+    assert_eq!(json["mitigation_id"], FIRST, "{json}");
+}
+
 const THIRD: &str = "0199a8b2-7c31-7e55-8a4d-2f6b9c01bbbb";
 
 #[test]

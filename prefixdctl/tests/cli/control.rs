@@ -72,6 +72,21 @@ fn a_panic_that_is_not_recorded_is_no_failure_and_no_success() {
     assert_eq!(daemon.exit(panic), 1);
 }
 
+/// A panic does not reach a router without a session that keeps its rules.
+#[test]
+fn who_may_hold_rules_in_a_panic_is_named() {
+    let mut control = stopped("pop", "panic", true);
+    control["may_hold"] = json!([{"neighbor": "edge2", "until": "2026-01-18T10:32:00Z"}]);
+    let daemon = Daemon::new([(("PUT", "/v1/control".to_owned()), ok(&control))]);
+    let panic = daemon.ctl(&["panic", "--reason", "INC-4711", "--yes"]);
+    let told = String::from_utf8(panic.stdout).unwrap();
+    let held = "edge2 MAY HOLD what it was told until 2026-01-18T10:32:00.000000Z";
+    assert!(
+        told.contains(held) && told.contains("docs/break-glass.md"),
+        "{told}"
+    );
+}
+
 #[test]
 fn the_state_is_shown() {
     let control = stopped("customer:acme", "hold", true);

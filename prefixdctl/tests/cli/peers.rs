@@ -174,6 +174,23 @@ fn a_neighbour_is_shown_with_what_happened_to_it() {
     assert!(listed.contains(" keeps 120s "), "{listed}");
 }
 
+/// A session that was lost in silence: nobody is to think that a withdrawn rule is gone.
+#[test]
+fn a_neighbour_that_may_hold_rules_says_so() {
+    let mut lost = peer("idle", &Value::Null);
+    lost["on_loss"] = json!({"keeps_seconds": 120, "because": "the router agreed"});
+    lost["may_hold_until"] = json!("2999-01-18T10:02:00Z");
+    let daemon = Daemon::new([(get(SHOW), ok(&lost))]);
+    let shown = text(&daemon.ctl(&["peers", "show", "edge1"]).stdout);
+    for part in ["May hold rules", "2999-01-18", "a withdrawal does not reach the router"] {
+        assert!(shown.contains(part), "{part} is missing:\n{shown}");
+    }
+    let list = json!({"peers": [lost], "count": 1});
+    let daemon = Daemon::new([(get("/v1/peers"), ok(&list))]);
+    let listed = text(&daemon.ctl(&["peers", "list", "-o", "wide"]).stdout);
+    assert!(listed.contains("MAY HOLD "), "{listed}");
+}
+
 #[test]
 fn the_rib_is_listed_page_by_page() {
     let route = |nlri: &str, state: &str| {

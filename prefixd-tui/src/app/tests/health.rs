@@ -105,6 +105,20 @@ fn the_worst_stay_in_sight_when_worse_ones_come() {
     assert_eq!(console.app.overview.offset(), 0);
 }
 
+/// Its rules may be there although its session is down; without contact nobody knows.
+#[test]
+fn a_neighbour_that_may_hold_rules_is_said() {
+    let mut console = Console::live(120, 40);
+    assert!(!console.screen().contains("may hold rules"));
+    let mut peers = fixture::peers();
+    peers[2].may_hold_until = Some(fixture::now().saturating_add(std::time::Duration::from_secs(90)));
+    console.answers(Answer::Peers(Ok(peers)));
+    let screen = console.screen();
+    assert!(screen.contains("may hold rules 1m30s"), "{screen}");
+    console.lose_contact();
+    assert!(!console.screen().contains("may hold rules"));
+}
+
 #[test]
 fn a_disabled_neighbour_is_said_and_is_no_alarm() {
     let mut console = with(120, 40, |health| {
