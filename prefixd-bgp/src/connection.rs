@@ -71,7 +71,7 @@ impl Connection {
         let (lane, lane_rx) = mpsc::channel(CONTROL_LANE);
         let blocked = Arc::new(Blocked::default());
         let reader = tokio::spawn(read(id, read_half, ends, shared.clone(), reports.clone()));
-        let writing = writer::write(write_half, lane_rx, ends, shared.clone(), blocked.clone());
+        let writing = writer::write(id, write_half, lane_rx, ends, shared.clone(), blocked.clone());
         let reports = reports.clone();
         let writer = tokio::spawn(async move {
             if let Err(error) = writing.await {
@@ -135,7 +135,7 @@ async fn read<R: AsyncRead>(
                 let new = buffer
                     .get(buffer.len().saturating_sub(count)..)
                     .unwrap_or_default();
-                trace!(target: LOG, connection = id.0, bytes = %Hex(new), "from the router");
+                trace!(target: LOG, neighbor = %shared.name(), connection = id.0, bytes = %Hex(new), "from the router");
             }
             Err(error) => break describe(&error),
         }

@@ -310,7 +310,7 @@ impl Peer {
         let input = match report {
             Report::Lost(detail) => Input::Lost(id, detail),
             Report::Message(inbound) => {
-                debug!(target: LOG, neighbor = %self.name, connection = id.0, message = inbound.name(), "received");
+                debug!(target: LOG, neighbor = %self.name, connection = id.0, kind = inbound.name(), "received");
                 let received = &mut self.shared.observed().received;
                 match &inbound {
                     Inbound::Open(_) => received.open += 1,
@@ -385,7 +385,7 @@ impl Peer {
             return;
         };
         if live.connection.send(message.bytes().clone()) {
-            debug!(target: LOG, neighbor = %self.name, connection = id.0, message = message.name(), "sent");
+            debug!(target: LOG, neighbor = %self.name, connection = id.0, kind = message.name(), "sent");
             let sent = &mut self.shared.observed().sent;
             match message {
                 Control::Open(_) => sent.open += 1,
@@ -405,7 +405,7 @@ impl Peer {
         }
         if let Some(sent) = notification {
             let (code, subcode) = (sent.code, sent.subcode);
-            debug!(target: LOG, neighbor = %self.name, connection = id.0, message = "NOTIFICATION", code, subcode, "sent");
+            debug!(target: LOG, neighbor = %self.name, connection = id.0, kind = "NOTIFICATION", code, subcode, "sent");
         }
         debug!(target: LOG, neighbor = %self.name, connection = id.0, "connection closed");
         let last = notification.map(Notification::encode);

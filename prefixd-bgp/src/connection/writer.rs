@@ -14,6 +14,7 @@ use tracing::{debug, trace};
 
 use super::Hex;
 use crate::mrt::Ends;
+use crate::neighbor::ConnectionId;
 use crate::rib::{BATCH_BYTES, Batch, Generation, MESSAGE_BYTES, Pull};
 use crate::shared::{NeighborShared, lock};
 use crate::status::LOG;
@@ -81,6 +82,7 @@ impl Blocked {
 
 /// Runs until told to say farewell, until its owner is gone (closing without a word), or until the socket fails.
 pub(super) async fn write<W: AsyncWrite>(
+    id: ConnectionId,
     stream: W,
     mut lane: mpsc::Receiver<Lane>,
     ends: Ends,
@@ -88,6 +90,12 @@ pub(super) async fn write<W: AsyncWrite>(
     blocked: Arc<Blocked>,
 ) -> io::Result<()> {
     let mut stream = pin!(stream);
+    let says = |bytes: &[u8]| {
+        if bytes.is_empty() {
+            return;
+        }
+        trace!(target: LOG, neighbor = %shared.name(), connection = id.0, bytes = %Hex(bytes), "to the router");
+    };
     let sent = |bytes: &[u8]| shared.tap.sent(bytes, ends, || shared.writes_four_octets());
     let mut changed = shared.changed.subscribe();
     let mut bulk = None;
@@ -108,13 +116,14 @@ pub(super) async fn write<W: AsyncWrite>(
                         };
                         match pull {
                             Pull::Batch(batch) => {
+                                says(&batch.bytes);
                                 // As much at a time as is taken at once, so that what is more urgent is never far behind.
                                 amount = match write_all(&mut stream, &batch.bytes, &blocked).await? {
                                     Taken::AtOnce => (amount * 2).min(BATCH_BYTES),
                                     Taken::Slowly => MESSAGE_BYTES,
                                 };
                                 sent(&batch.bytes);
-                                confirm(&shared, batch);
+                                confirm(id, &shared, batch);
                                 continue;
                             }
                             Pull::Later(at) => Some(at),
@@ -135,11 +144,13 @@ pub(super) async fn write<W: AsyncWrite>(
         };
         match next {
             Lane::Message(message) => {
+                says(&message);
                 write_all(&mut stream, &message, &blocked).await?;
                 sent(&message);
             }
             Lane::Bulk(generation) => bulk = Some(generation),
             Lane::Farewell(last) => {
+                says(&last);
                 write_all(&mut stream, &last, &blocked).await?;
                 sent(&last);
                 return stream.shutdown().await;
@@ -148,10 +159,12 @@ pub(super) async fn write<W: AsyncWrite>(
     }
 }
 
-fn confirm(shared: &NeighborShared, batch: Batch) {
+fn confirm(id: ConnectionId, shared: &NeighborShared, batch: Batch) {
     debug!(
         target: LOG,
         neighbor = %shared.name(),
+        connection = id.0,
+        kind = "UPDATE",
         updates = batch.updates,
         refreshes = batch.refreshes,
         announced = batch.announcements(),
@@ -189,7 +202,6 @@ async fn write_all<W: AsyncWrite + Unpin>(
     mut bytes: &[u8],
     blocked: &Blocked,
 ) -> io::Result<Taken> {
-    trace!(target: LOG, bytes = %Hex(bytes), "to the router");
     let mut taken = Taken::AtOnce;
     while !bytes.is_empty() {
         blocked.begin();

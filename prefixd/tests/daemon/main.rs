@@ -6,6 +6,7 @@ mod access;
 mod actions;
 mod adjust;
 mod bad_input;
+mod bgp_log;
 mod breaker;
 mod budget;
 mod canary;

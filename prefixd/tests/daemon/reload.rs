@@ -144,6 +144,95 @@ async fn a_neighbour_that_a_reload_adds_gets_the_rules(store: Backend) -> anyhow
     Ok(())
 }
 
+/// A neighbour is changed, then removed: the session of the other one goes on, and its rules are there at every look.
+#[tokio::test]
+async fn a_reload_touches_the_neighbour_alone_that_it_changes_or_removes() -> anyhow::Result<()> {
+    let stays = router!(Kind::Bird, RouterConfig::new(65001, 65010));
+    let goes = router!(Kind::Bird, RouterConfig::new(65002, 65010));
+    let daemon = Daemon::start(Setup::default(), &[&stays, &goes]).await?;
+    daemon.wait_established(2).await?;
+    let id = daemon
+        .ban("203.0.113.10", 27015)
+        .await?
+        .mitigation_id
+        .context("accepted")?;
+    for router in [&stays, &goes] {
+        router
+            .wait_rules(Family::Ipv4Flow, |rules| !rules.is_empty(), PATIENCE)
+            .await?;
+    }
+    let rules = stays.count(Family::Ipv4Flow).await?;
+    let before = daemon.client.peer("bird0").await?.value;
+    let untouched = async || {
+        assert_eq!(stays.count(Family::Ipv4Flow).await?, rules, "a gap");
+        let now = daemon.client.peer("bird0").await?.value;
+        assert_eq!((now.peer.established_total, now.peer.flaps), (1, 0));
+        assert_eq!(now.session, before.session, "the same connection");
+        assert_eq!(
+            now.peer.writing.announced, before.peer.writing.announced,
+            "told again"
+        );
+        anyhow::Ok(())
+    };
+
+    let of = |asn: u32, keys: &str| format!("peer_asn: {asn}, local_address: 127.0.0.1, {keys}");
+    let changed = of(65002, "afi_safi: [ipv4-flowspec], profile: bird");
+    daemon.edit("prefixd.yaml", &of(65002, "profile: bird"), &changed)?;
+    daemon.client.reload().await?;
+    wait_for("the other settings are in force", || async {
+        untouched().await?;
+        let peer = daemon.client.peer("bird1").await?.value.peer;
+        let is_new = peer.established_total == 2 && peer.families == ["ipv4-flowspec"];
+        Ok((is_new && peer.rules_advertised == rules as u64).then_some(()))
+    })
+    .await?;
+    goes.wait_rules(Family::Ipv4Flow, |held| held.len() == rules, PATIENCE)
+        .await?;
+
+    let all = std::fs::read_to_string(daemon.dir.path().join("prefixd.yaml"))?;
+    let line = all.lines().find(|line| line.contains("name: bird1"));
+    daemon.edit("prefixd.yaml", &format!("{}\n", line.context("it is there")?), "")?;
+    daemon.client.reload().await?;
+    wait_for("its rules are gone", || async {
+        untouched().await?;
+        Ok((goes.count(Family::Ipv4Flow).await? == 0).then_some(()))
+    })
+    .await?;
+    goes.wait_down(PATIENCE).await?;
+    untouched().await?;
+    let names: Vec<_> = daemon
+        .client
+        .peers()
+        .await?
+        .value
+        .peers
+        .into_iter()
+        .map(|peer| peer.name)
+        .collect();
+    assert_eq!(names, ["bird0"]);
+    let gone = daemon.client.peer("bird1").await.err().context("it is removed")?;
+    assert_eq!(gone.code(), Some("not_found"));
+    // The mitigation goes on where there is a router, and nothing is left to be counted of the other.
+    let detail = daemon.client.mitigation(id).await?.value;
+    assert!(detail.mitigation.status.is_live());
+    assert!(
+        detail.announcements.iter().all(|at| at.neighbor == "bird0"),
+        "{detail:?}"
+    );
+    let metrics = daemon.metrics().await?;
+    assert!(
+        metrics.contains("neighbor=\"bird0\"") && !metrics.contains("bird1"),
+        "{metrics}"
+    );
+    let health = daemon.client.health_detail().await?;
+    assert_eq!(
+        (health.peers_total, health.status.as_str()),
+        (1, "healthy"),
+        "{health:?}"
+    );
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_key_that_needs_a_restart_is_refused() -> anyhow::Result<()> {
     let daemon = Daemon::start(Setup::default(), &[]).await?;
