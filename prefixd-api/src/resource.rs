@@ -236,6 +236,9 @@ pub struct Peer {
     /// Rules of a kind that another neighbour of its profile is told first (`bgp.canary_seconds`).
     #[serde(default)]
     pub rules_waiting: u64,
+    /// The same figures by address family: of those that it is configured for, and those that it is meant to have rules of.
+    #[serde(default)]
+    pub rules_by_family: BTreeMap<String, FamilyRules>,
     /// How often the session came up.
     pub established_total: u64,
     /// How often an established session was lost.
@@ -252,6 +255,30 @@ pub struct Peer {
     pub last_error: Option<String>,
     /// When that was.
     pub last_error_at: Option<Timestamp>,
+}
+
+/// Rules of one address family at a neighbour; each figure is the one of [`Peer`] that is called so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct FamilyRules {
+    /// Rules it should have.
+    pub desired: u64,
+    /// Rules sent and not taken back.
+    pub advertised: u64,
+    /// Changes that wait to be sent.
+    pub queued: u64,
+    /// Rules it cannot take.
+    pub unsupported: u64,
+    /// Rules that wait because it has as many as it may have.
+    pub over_budget: u64,
+    /// Those among them that were sent before a more important rule took their place.
+    pub displaced: u64,
+    /// Rules that are held back because they, or rules like them, ended its session.
+    pub quarantined: u64,
+    /// Rules that may have ended its session and wait to be tried.
+    pub on_probation: u64,
+    /// Rules of a kind that another neighbour of its profile is told first.
+    pub waiting: u64,
 }
 
 /// What a router does with the rules when the connection ends without a NOTIFICATION: prefixd or its host died, or the

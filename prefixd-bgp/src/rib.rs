@@ -57,7 +57,7 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Generation(u64);
 
-/// Cheap figures, kept as entries change.
+/// Cheap figures, kept as entries change, for each family and so for all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RibCounts {
     /// Rules the neighbour should hold, refused ones included.
@@ -73,7 +73,8 @@ pub struct RibCounts {
     pub over_budget: usize,
     /// Those among them that were sent before something more important took their place.
     pub displaced: usize,
-    /// Rules the neighbour is told at most, by configuration or because it ended a session over their number.
+    /// Rules the neighbour is told at most, by configuration or because it ended a session over their number. It is one of all
+    /// families together, and absent in the figures of one.
     pub budget: Option<usize>,
     /// Rules that are held back because they, or rules like them, ended the session.
     pub quarantined: usize,
@@ -103,7 +104,7 @@ pub(crate) struct Rib {
     generation: u64,
     /// Desired rules inside the budget, by family.
     admitted: [usize; Family::COUNT],
-    counts: RibCounts,
+    counts: [RibCounts; Family::COUNT],
     /// Rules under trial that the neighbour does not have yet.
     on_trial: usize,
     latency: Latency,
@@ -169,7 +170,7 @@ impl Rib {
             last_turn: 0,
             generation: 0,
             admitted: [0; Family::COUNT],
-            counts: RibCounts::default(),
+            counts: Default::default(),
             on_trial: 0,
             latency: Latency::default(),
             totals: RibTotals::default(),
@@ -316,9 +317,10 @@ impl Rib {
             let turn = Turn::next(queue, &mut self.last_turn);
             self.slots.set_turn(id, turn);
             turns.push((turn, id));
-            session.marks[family.index()].left += usize::from(queue == Queue::Resync);
+            let is_resync = usize::from(queue == Queue::Resync);
+            session.marks[family.index()].left += is_resync;
+            self.counts[family.index()].dirty += is_resync;
         }
-        self.counts.dirty = rest.len();
         // In order already, which is how a tree is built fast.
         self.turns = rest.into_iter().chain(suspects).collect();
     }
@@ -417,7 +419,7 @@ impl Rib {
 
     /// True if nothing is left to be sent or confirmed.
     pub(crate) fn is_settled(&self) -> bool {
-        self.counts.dirty == 0
+        self.figure(|counts| counts.dirty) == 0
     }
 
     /// Marks every entry of a family, or all of them, for (re)sending behind fresh changes.

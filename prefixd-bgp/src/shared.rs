@@ -11,10 +11,11 @@ use tokio::time::{Duration, Instant};
 
 use crate::canary::Seat;
 use crate::config::NeighborConfig;
+use crate::flowspec::Family;
 use crate::history::{History, Occurrence};
 use crate::mrt::Tap;
 use crate::restart::{MayHold, Retention};
-use crate::rib::Rib;
+use crate::rib::{Rib, RibCounts};
 use crate::status::{
     Admin, Cause, Loss, MessageCounts, NotificationInfo, NotificationSeen, PeerStatus, SessionError,
     SessionPhase, SessionStatus,
@@ -218,9 +219,14 @@ impl NeighborShared {
 
     pub(crate) fn status(&self) -> PeerStatus {
         let config = self.config();
-        let (rules, totals, latency) = {
+        let (rules, families, totals, latency) = {
             let rib = self.rib();
-            (rib.counts(), rib.totals(), rib.latency().clone())
+            let each = Family::ALL.map(|family| (family, rib.counts_of(family)));
+            let is_of_it = |(family, counts): &(Family, RibCounts)| {
+                config.families.contains(family) || *counts != RibCounts::default()
+            };
+            let families = each.into_iter().filter(is_of_it).collect();
+            (rib.counts(), families, rib.totals(), rib.latency().clone())
         };
         let admin = self.control.borrow().admin.clone();
         let observed = self.observed();
@@ -246,6 +252,7 @@ impl NeighborShared {
             writer_blocked: observed.writer_blocked,
             task_restarts: observed.task_restarts,
             rules,
+            families,
             totals,
             latency,
         }

@@ -102,6 +102,8 @@ pub struct PeerStatus {
     pub task_restarts: u64,
     /// Rules desired, advertised and waiting.
     pub rules: RibCounts,
+    /// The same by family: those that it is configured for, and those that it is meant to have rules of.
+    pub families: BTreeMap<Family, RibCounts>,
     /// Rules since the neighbour was configured.
     pub totals: RibTotals,
     /// From the change of a rule to the socket.
@@ -491,10 +493,19 @@ mod tests {
         ] {
             let ours = Loss::NotificationSent(info(code, subcode));
             let theirs = Loss::NotificationReceived(info(code, subcode));
-            assert_eq!((ours.is_silent(), theirs.is_silent()), (sent, received), "{code}/{subcode}");
+            assert_eq!(
+                (ours.is_silent(), theirs.is_silent()),
+                (sent, received),
+                "{code}/{subcode}"
+            );
         }
         let detail = String::new();
-        assert!(Loss::ConnectionLost { detail: detail.clone() }.is_silent());
+        assert!(
+            Loss::ConnectionLost {
+                detail: detail.clone()
+            }
+            .is_silent()
+        );
         assert!(Loss::TaskFailed.is_silent());
         // An attempt: no session, and nothing that was told in it.
         assert!(!Loss::ConnectFailed { detail }.is_silent());

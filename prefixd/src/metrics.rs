@@ -41,6 +41,15 @@ pub struct NeighborLabel {
     pub neighbor: String,
 }
 
+/// A neighbour, and an address family there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FamilyLabel {
+    /// Its name in the configuration.
+    pub neighbor: String,
+    /// `ipv4-flowspec`, ...
+    pub family: String,
+}
+
 /// A neighbour, and what was written to it or came from it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PeerKindLabel {
@@ -112,7 +121,9 @@ pub struct Metrics {
     /// Events of the last minute.
     pub events_per_minute: LastMinute,
     /// Gauges that are set when they are asked for.
-    pub now: Now,
+    now: Now,
+    /// One scrape at a time sets them and writes them down: another would meet them half set, and find no neighbour at all.
+    scraping: Mutex<()>,
 }
 
 /// Counts what happened in the last sixty whole seconds.
@@ -177,27 +188,27 @@ pub struct Now {
     /// Whether the session is established.
     pub peer_up: Family<NeighborLabel, Gauge>,
     /// Rules the neighbour should have.
-    pub peer_desired: Family<NeighborLabel, Gauge>,
+    pub peer_desired: Family<FamilyLabel, Gauge>,
     /// Rules sent and not taken back.
-    pub peer_advertised: Family<NeighborLabel, Gauge>,
+    pub peer_advertised: Family<FamilyLabel, Gauge>,
     /// Rules it cannot take.
-    pub peer_unsupported: Family<NeighborLabel, Gauge>,
+    pub peer_unsupported: Family<FamilyLabel, Gauge>,
     /// Rules of live mitigations by what they are there.
     pub peer_announcements: Family<FormLabel, Gauge>,
     /// Rules that wait for room in its budget.
-    pub peer_over_budget: Family<NeighborLabel, Gauge>,
+    pub peer_over_budget: Family<FamilyLabel, Gauge>,
     /// Those among them that something more important displaced.
-    pub peer_displaced: Family<NeighborLabel, Gauge>,
+    pub peer_displaced: Family<FamilyLabel, Gauge>,
     /// Rules it may have, where there is a bound.
     pub peer_budget: Family<NeighborLabel, Gauge>,
     /// Rules that are held back because they ended its session.
-    pub peer_quarantined: Family<NeighborLabel, Gauge>,
+    pub peer_quarantined: Family<FamilyLabel, Gauge>,
     /// Rules that may have, and wait to be tried.
-    pub peer_on_probation: Family<NeighborLabel, Gauge>,
+    pub peer_on_probation: Family<FamilyLabel, Gauge>,
     /// Rules of kinds that another neighbour is told first.
-    pub peer_waiting: Family<NeighborLabel, Gauge>,
+    pub peer_waiting: Family<FamilyLabel, Gauge>,
     /// Changes that wait to be written to it.
-    pub peer_queued: Family<NeighborLabel, Gauge>,
+    pub peer_queued: Family<FamilyLabel, Gauge>,
     /// From a rule being wanted to its UPDATE being written.
     pub peer_lag: Family<NeighborLabel, Lag>,
     /// From the session to the last End-of-RIB.
@@ -221,19 +232,23 @@ impl Now {
     pub fn forget_peers(&self) {
         for family in [
             &self.peer_up,
-            &self.peer_desired,
-            &self.peer_advertised,
-            &self.peer_unsupported,
-            &self.peer_over_budget,
-            &self.peer_displaced,
             &self.peer_budget,
-            &self.peer_quarantined,
-            &self.peer_on_probation,
-            &self.peer_waiting,
-            &self.peer_queued,
             &self.peer_established,
             &self.peer_disabled,
             &self.peer_flaps,
+        ] {
+            family.clear();
+        }
+        for family in [
+            &self.peer_desired,
+            &self.peer_advertised,
+            &self.peer_queued,
+            &self.peer_unsupported,
+            &self.peer_over_budget,
+            &self.peer_displaced,
+            &self.peer_quarantined,
+            &self.peer_on_probation,
+            &self.peer_waiting,
         ] {
             family.clear();
         }
@@ -274,6 +289,7 @@ impl Metrics {
             feed_resyncs: Counter::default(),
             events_per_minute: LastMinute::default(),
             now: Now::default(),
+            scraping: Mutex::new(()),
         };
         metrics.register();
         metrics.start_at_zero();
@@ -553,11 +569,13 @@ impl Metrics {
         EventOutcome::NAMES.iter().map(count).collect()
     }
 
-    /// The text that Prometheus reads.
+    /// The text that Prometheus reads, once `set` has set the gauges as they are now.
     ///
     /// # Errors
     /// When a metric cannot be written, which is a defect.
-    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+    pub fn scrape(&self, set: impl FnOnce(&Now)) -> Result<String, std::fmt::Error> {
+        let _alone = self.scraping.lock().unwrap_or_else(PoisonError::into_inner);
+        set(&self.now);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
@@ -579,7 +597,7 @@ mod tests {
     #[test]
     fn every_metric_is_documented() {
         let metrics = Metrics::new();
-        let text = metrics.encode().unwrap();
+        let text = metrics.scrape(|_| {}).unwrap();
         let documented = include_str!("../../docs/metrics.md");
         for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
             let (name, kind) = line.split_once(' ').unwrap();
@@ -593,6 +611,31 @@ mod tests {
                 "docs/metrics.md says nothing of {name} ({kind})"
             );
         }
+    }
+
+    /// Two who scrape at once both see every neighbour: `absent()` alerts must not flap.
+    #[test]
+    fn a_scrape_never_meets_another_one_half_way() {
+        const NEIGHBORS: u8 = 40;
+        let metrics = Metrics::new();
+        let scrape = || {
+            let set = |now: &Now| {
+                now.forget_peers();
+                for number in 0..NEIGHBORS {
+                    let neighbor = format!("edge{number}");
+                    now.peer_up.get_or_create(&NeighborLabel { neighbor }).set(1);
+                }
+            };
+            let text = metrics.scrape(set).unwrap();
+            text.matches("prefixd_peer_up{").count()
+        };
+        std::thread::scope(|scope| {
+            let scraper = || (0..200).all(|_| scrape() == usize::from(NEIGHBORS));
+            let all = [scope.spawn(scraper), scope.spawn(scraper)];
+            for one in all {
+                assert!(one.join().unwrap(), "a neighbour was missing");
+            }
+        });
     }
 
     #[test]

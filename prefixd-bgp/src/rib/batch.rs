@@ -6,7 +6,7 @@ use super::entry::{Queue, Turn};
 use super::quarantine::Trust;
 use super::slots::Id;
 use super::{Generation, Rib};
-use crate::flowspec::{Action, Family, NlriKey};
+use crate::flowspec::{Action, Family};
 use crate::wire::{AttributeSet, Packer, RefreshSubtype, end_of_rib, route_refresh};
 
 /// NLRI bytes in one batch for a router that takes everything at once.
@@ -33,6 +33,7 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 pub(super) struct Announced {
     pub(super) id: Id,
+    family: Family,
     /// Since when the neighbour should hold it; only for changes during the session.
     fresh_since: Option<Instant>,
 }
@@ -123,7 +124,7 @@ impl Rib {
                 }
                 Queue::Fresh | Queue::Resync => {
                     allowed -= 1;
-                    let Some((action, announced)) = self.take(id, turn) else {
+                    let Some((action, announced)) = self.take(id, key.family(), turn) else {
                         self.turns.remove(&turn);
                         continue;
                     };
@@ -174,7 +175,12 @@ impl Rib {
         }
         self.tell_canary(&batch.announced, now);
         let tick = self.slots.tick(now);
-        for Announced { id, fresh_since } in batch.announced {
+        for Announced {
+            id,
+            family,
+            fresh_since,
+        } in batch.announced
+        {
             if let Some(since) = fresh_since {
                 self.latency.observe(now.saturating_duration_since(since));
             }
@@ -186,8 +192,9 @@ impl Rib {
             };
             match plain {
                 Some(trust) => {
-                    self.counts.dirty = self.counts.dirty.saturating_sub(1);
-                    self.counts.advertised += 1;
+                    let counts = &mut self.counts[family.index()];
+                    counts.dirty = counts.dirty.saturating_sub(1);
+                    counts.advertised += 1;
                     let was_on_trial = usize::from(trust == Trust::OnTrial);
                     self.on_trial = self.on_trial.saturating_sub(was_on_trial);
                 }
@@ -202,16 +209,20 @@ impl Rib {
     }
 
     /// Marks the entry as told and in flight. `None` if it has nothing to tell.
-    fn take(&mut self, id: Id, turn: Turn) -> Option<(Action, Announced)> {
+    fn take(&mut self, id: Id, family: Family, turn: Turn) -> Option<(Action, Announced)> {
         let is_fresh = turn.queue() == Queue::Fresh;
+        let announced = |fresh_since| Announced {
+            id,
+            family,
+            fresh_since,
+        };
         if let Some((action, since)) = self.slots.tell(id) {
             // What is first in line.
             self.turns.pop_first();
-            if let Some(family) = self.slots.key(id).map(NlriKey::family).filter(|_| !is_fresh) {
+            if !is_fresh {
                 self.resync_left(family, -1);
             }
-            let fresh_since = since.filter(|_| is_fresh);
-            return Some((action, Announced { id, fresh_since }));
+            return Some((action, announced(since.filter(|_| is_fresh))));
         }
         let mut tells = None;
         self.update(id, Queue::Fresh, |entry| {
@@ -223,8 +234,7 @@ impl Rib {
             entry.in_flight = tells.is_some();
         });
         let (action, since) = tells?;
-        let fresh_since = is_fresh.then_some(since);
-        Some((action, Announced { id, fresh_since }))
+        Some((action, announced(is_fresh.then_some(since))))
     }
 
     /// Writes the messages in order: refresh begins, withdrawals, announcements, refresh and resync ends.

@@ -78,7 +78,7 @@ impl Rib {
 
     /// The router has nothing any more, or is to have nothing: what waits has no place.
     pub(super) fn nothing_stays(&mut self) {
-        if self.counts.waiting == 0 {
+        if self.figure(|counts| counts.waiting) == 0 {
             return;
         }
         for id in self.by_rank() {

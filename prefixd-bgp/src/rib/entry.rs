@@ -162,11 +162,11 @@ impl Rib {
             return;
         };
         let before = entry.desired;
-        self.count(&entry, false);
+        self.count(&entry, family, false);
         change(&mut entry);
         self.reorder(id, family, before, entry.desired);
         self.set_turn(id, family, &mut entry, queue);
-        self.count(&entry, true);
+        self.count(&entry, family, true);
         if entry.desired.is_some() || entry.told.is_some() || entry.in_flight {
             self.slots.put(id, &entry);
         } else {
@@ -266,7 +266,7 @@ impl Rib {
         }
     }
 
-    fn count(&mut self, entry: &Entry, add: bool) {
+    fn count(&mut self, entry: &Entry, family: Family, add: bool) {
         let step = |figure: &mut usize, applies: bool| {
             if applies {
                 *figure = if add {
@@ -278,7 +278,7 @@ impl Rib {
         };
         let (admission, is_admitted) = (entry.admission(), entry.is_admitted());
         let turn = entry.turn.map(Turn::queue);
-        let counts = &mut self.counts;
+        let counts = &mut self.counts[family.index()];
         step(&mut counts.desired, entry.desired.is_some());
         step(&mut counts.advertised, entry.is_as_desired());
         step(

@@ -79,13 +79,13 @@ impl Rib {
     /// All at once, and not by [`Rib::update`], because nobody may change a rule meanwhile.
     fn forget_session(&mut self, ids: &[Id], seen: &[Seen]) {
         self.turns.clear();
-        self.counts.advertised = 0;
-        self.counts.dirty = 0;
-        self.counts.probation = 0;
+        for counts in &mut self.counts {
+            (counts.advertised, counts.dirty, counts.probation) = (0, 0, 0);
+        }
         self.on_trial = 0;
         for (id, one) in ids.iter().zip(seen) {
             if self.slots.forget_session(*id, one.trust) {
-                self.counts.probation += usize::from(one.trust == Trust::Suspect);
+                self.counts[one.key.family().index()].probation += usize::from(one.trust == Trust::Suspect);
                 self.on_trial += usize::from(one.trust == Trust::OnTrial);
             }
         }
@@ -135,7 +135,7 @@ impl Rib {
 
     /// Those under trial with whom the session has lived long enough.
     pub(super) fn acquit(&mut self, now: Instant) {
-        while let Next::Acquitted(group) = self.quarantine.next(self.counts.probation, now) {
+        while let Next::Acquitted(group) = self.quarantine.next(self.figure(|counts| counts.probation), now) {
             for key in group {
                 self.change(&key, |entry| {
                     if entry.trust == Trust::OnTrial {
@@ -148,7 +148,7 @@ impl Rib {
 
     /// Lets the next group of suspects take its turn; false if that is not due.
     pub(super) fn begin_trial(&mut self, now: Instant) -> bool {
-        if self.quarantine.next(self.counts.probation, now) != Next::Group {
+        if self.quarantine.next(self.figure(|counts| counts.probation), now) != Next::Group {
             return false;
         }
         let suspects = self
@@ -182,11 +182,12 @@ impl Rib {
         let route = key
             .and_then(|key| self.slots.find(key))
             .and_then(|id| self.slots.route(id));
-        let before = self.counts.quarantined;
+        let held = |rib: &Self| rib.figure(|counts| counts.quarantined);
+        let before = held(self);
         if self.quarantine.release(route.as_ref(), key) {
             self.readmit_released();
         }
-        before.saturating_sub(self.counts.quarantined)
+        before.saturating_sub(held(self))
     }
 
     /// The same for what was parked long enough; true if there was something.

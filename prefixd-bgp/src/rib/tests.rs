@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::flowspec::{Action, BytesPerSecond, Component, Rule};
-use crate::route::{Bound, Delivery, Priority, Refusal};
+use crate::route::{Bound, Delivery, Priority, Refusal, RouteStatus};
 use crate::status::{Loss, NotificationInfo};
 use crate::wire::AttributeSet;
 
@@ -239,7 +239,19 @@ fn a_rule_of_a_family_that_is_not_configured_is_refused() {
 }
 
 fn discard_v6(n: u8, now: Instant) -> Route {
-    let victim: std::net::Ipv6Addr = [0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(n)].into();
+    route_v6(n.into(), Action::DISCARD, later(now))
+}
+
+/// Every other one is of IPv6.
+fn of_either_family(n: u32, action: Action, not_after: Instant) -> Route {
+    match u16::try_from(n) {
+        Ok(n) if n % 2 == 1 => route_v6(n, action, not_after),
+        _ => route(n, action, not_after),
+    }
+}
+
+fn route_v6(n: u16, action: Action, not_after: Instant) -> Route {
+    let victim: std::net::Ipv6Addr = [0x2001, 0xdb8, 0, 0, 0, 0, 0, n].into();
     let rule = Rule {
         family: Family::Ipv6,
         components: vec![Component::DestinationPrefix(
@@ -248,9 +260,9 @@ fn discard_v6(n: u8, now: Instant) -> Route {
     };
     Route {
         rule: Arc::new(rule.canonical().unwrap()),
-        action: Action::DISCARD,
+        action,
         priority: Priority::default(),
-        not_after: later(now),
+        not_after,
     }
 }
 
@@ -771,9 +783,9 @@ proptest! {
                 Step::Announce(n, police_it, level) => {
                     let action = if police_it { police } else { Action::DISCARD };
                     let priority = Priority::new(level);
-                    rib.announce(Route { priority, ..route(n, action, end) }, now);
+                    rib.announce(Route { priority, ..of_either_family(n, action, end) }, now);
                 }
-                Step::Withdraw(n) => rib.withdraw(discard(n, now).rule.key()),
+                Step::Withdraw(n) => rib.withdraw(of_either_family(n, police, end).rule.key()),
                 Step::Pull => {
                     if let (Some(generation), None) = (session, &in_flight)
                         && let Pull::Batch(batch) = rib.pull(generation, &attributes, BATCH_BYTES, now)
@@ -844,6 +856,14 @@ proptest! {
         let waits = |delivery: &Delivery| matches!(delivery, Delivery::OverBudget(_) | Delivery::Displaced(_));
         prop_assert_eq!(counts.desired, desired.len());
         prop_assert_eq!(counts.over_budget, count(waits));
+        for family in Family::ALL {
+            let of = |entry: &&RouteStatus| entry.key.family() == family && entry.desired.is_some();
+            let all = snapshot.iter().filter(of);
+            prop_assert_eq!(rib.counts_of(family).desired, all.clone().count());
+            let there = all.filter(|entry| entry.delivery == Delivery::Advertised).count();
+            prop_assert_eq!(rib.counts_of(family).advertised, there);
+            prop_assert_eq!(rib.counts_of(family).dirty, 0);
+        }
         prop_assert_eq!(counts.displaced, count(|delivery| matches!(delivery, Delivery::Displaced(_))));
         prop_assert_eq!(counts.quarantined, count(|delivery| matches!(delivery, Delivery::Quarantined(_))));
         let admitted = desired.len() - counts.over_budget - counts.quarantined;

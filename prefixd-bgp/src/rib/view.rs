@@ -8,22 +8,63 @@ use super::{Latency, Rib, RibCounts, RibTotals};
 use crate::flowspec::{CanonicalRule, Family, Fit, NlriKey, Packet};
 use crate::route::{Delivery, Refusal, Route, RouteStatus};
 
-impl Rib {
-    pub(crate) fn counts(&self) -> RibCounts {
-        let not_negotiated: usize = Family::ALL
-            .into_iter()
-            .filter(|family| {
-                self.session
-                    .as_ref()
-                    .is_some_and(|session| !session.families.contains(family))
-            })
-            .map(|family| self.admitted[family.index()])
-            .sum();
-        RibCounts {
-            refused: self.counts.refused + not_negotiated,
-            budget: self.policy.total(),
-            ..self.counts
+impl RibCounts {
+    fn and(self, other: Self) -> Self {
+        let Self {
+            desired,
+            advertised,
+            dirty,
+            refused,
+            over_budget,
+            displaced,
+            budget,
+            quarantined,
+            probation,
+            waiting,
+        } = other;
+        Self {
+            desired: self.desired + desired,
+            advertised: self.advertised + advertised,
+            dirty: self.dirty + dirty,
+            refused: self.refused + refused,
+            over_budget: self.over_budget + over_budget,
+            displaced: self.displaced + displaced,
+            budget: self.budget.or(budget),
+            quarantined: self.quarantined + quarantined,
+            probation: self.probation + probation,
+            waiting: self.waiting + waiting,
         }
+    }
+}
+
+impl Rib {
+    /// All families together.
+    pub(crate) fn counts(&self) -> RibCounts {
+        let each = Family::ALL.map(|family| self.counts_of(family));
+        let sum = each.into_iter().fold(RibCounts::default(), RibCounts::and);
+        RibCounts {
+            budget: self.policy.total(),
+            ..sum
+        }
+    }
+
+    /// One family.
+    pub(crate) fn counts_of(&self, family: Family) -> RibCounts {
+        let counts = self.counts[family.index()];
+        let agrees = self
+            .session
+            .as_ref()
+            .is_none_or(|session| session.families.contains(&family));
+        let not_negotiated = if agrees { 0 } else { self.admitted[family.index()] };
+        RibCounts {
+            refused: counts.refused + not_negotiated,
+            ..counts
+        }
+    }
+
+    /// One figure of all families.
+    pub(super) fn figure(&self, of: impl Fn(&RibCounts) -> usize) -> usize {
+        self.counts.iter().map(of).sum()
     }
 
     pub(crate) fn latency(&self) -> &Latency {

@@ -500,6 +500,13 @@ impl Group {
         self.compiled.values().flat_map(|compiled| &compiled.fitted)
     }
 
+    /// The same, and of which mitigation each is.
+    pub(super) fn fitted_of(&self) -> impl Iterator<Item = (MitigationId, &Fitted)> {
+        self.compiled
+            .iter()
+            .flat_map(|(id, compiled)| compiled.fitted.iter().map(move |fitted| (*id, fitted)))
+    }
+
     fn say_what_differs(&self, id: MitigationId, compiled: &Compiled) {
         for (rule, fitted) in compiled.rules.iter().zip(&compiled.fitted) {
             match &fitted.form {

@@ -12,13 +12,16 @@ use prefixd_api::peer::{
     LagBucket, PeerDetail, PeerDisabled, PeerLag, PeerNotification, PeerOccurrence, PeerParked, PeerSession,
     PeerWriting,
 };
-use prefixd_api::resource::{AnnouncementForm, AnnouncementState, Peer, PeerState, RuleCounts};
+use prefixd_api::resource::{AnnouncementForm, AnnouncementState, FamilyRules, Peer, PeerState, RuleCounts};
 use prefixd_api::time::Timestamp;
+use prefixd_api::victim::Victim;
+use prefixd_bgp::flowspec::Family;
 use prefixd_bgp::{
     Admin, Delivery as At, LATENCY_BUCKETS_SECONDS, MessageCounts, NotificationSeen, PeerStatus,
     SessionChange, SessionEvent, SessionPhase,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
@@ -256,6 +259,7 @@ impl Announcer {
             rules_on_probation: status.rules.probation as u64,
             reflects: about.reflects,
             rules_waiting: status.rules.waiting as u64,
+            rules_by_family: by_family(status, &about.refused),
             established_total: status.established_total,
             flaps: status.flaps,
             flaps_by_cause: status
@@ -281,17 +285,25 @@ struct About {
     profile: Profile,
     disabled: Option<Arc<PeerDisabled>>,
     by_form: BTreeMap<String, u64>,
+    /// Rules that have no form there.
+    refused: BTreeMap<Family, u64>,
 }
 
 impl Inner {
     fn about(&self, neighbor: &Neighbor) -> About {
         let mut by_form = BTreeMap::new();
+        let mut refused = BTreeMap::new();
         if let Some(group) = self.group_of(&neighbor.name) {
             for name in AnnouncementForm::NAMES {
                 by_form.insert((*name).to_owned(), 0);
             }
-            for fitted in group.fitted() {
+            for (id, fitted) in group.fitted_of() {
                 let form = AnnouncementForm::from(&fitted.form);
+                if form == AnnouncementForm::Refused
+                    && let Some(live) = self.live.get(&id)
+                {
+                    *refused.entry(flowspec_of(live.victim)).or_insert(0) += 1;
+                }
                 *by_form.entry(form.as_str().to_owned()).or_insert(0) += 1;
             }
         }
@@ -301,8 +313,38 @@ impl Inner {
             profile: neighbor.plan.profile,
             disabled: self.disabled.get(&neighbor.name).cloned(),
             by_form,
+            refused,
         }
     }
+}
+
+fn flowspec_of(victim: Victim) -> Family {
+    match victim.address() {
+        IpAddr::V4(_) => Family::Ipv4,
+        IpAddr::V6(_) => Family::Ipv6,
+    }
+}
+
+/// The figures of each family; those that have no form there the speaker was never told.
+fn by_family(status: &PeerStatus, refused: &BTreeMap<Family, u64>) -> BTreeMap<String, FamilyRules> {
+    let all: BTreeSet<Family> = status.families.keys().chain(refused.keys()).copied().collect();
+    let of = |family: Family| {
+        let counts = status.families.get(&family).copied().unwrap_or_default();
+        FamilyRules {
+            desired: counts.desired as u64,
+            advertised: counts.advertised as u64,
+            queued: counts.dirty as u64,
+            unsupported: counts.refused as u64 + refused.get(&family).copied().unwrap_or(0),
+            over_budget: counts.over_budget as u64,
+            displaced: counts.displaced as u64,
+            quarantined: counts.quarantined as u64,
+            on_probation: counts.probation as u64,
+            waiting: counts.waiting as u64,
+        }
+    };
+    all.into_iter()
+        .map(|family| (family.to_string(), of(family)))
+        .collect()
 }
 
 fn writing(status: &PeerStatus) -> PeerWriting {

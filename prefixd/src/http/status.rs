@@ -4,7 +4,9 @@ use super::elsewhere::{self, Asked};
 use super::extract::{Query, answer, ok};
 use super::identity::Principal;
 use super::{App, Failure, control, routes};
-use crate::metrics::{CauseLabel, FormLabel, NeighborLabel, PeerKindLabel, StopLabel, label};
+use crate::metrics::{
+    CauseLabel, FamilyLabel, FormLabel, NeighborLabel, Now, PeerKindLabel, StopLabel, label,
+};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::header;
@@ -186,7 +188,14 @@ pub(super) async fn detail(
     let mut reasons: Vec<String> = peers
         .iter()
         .filter(|peer| peer.state != PeerState::Established && peer.disabled.is_none())
-        .map(|peer| format!("the session with {} is {}{}", peer.name, peer.state, may_hold(peer)))
+        .map(|peer| {
+            format!(
+                "the session with {} is {}{}",
+                peer.name,
+                peer.state,
+                may_hold(peer)
+            )
+        })
         .collect();
     if peers.is_empty() {
         reasons.push("no neighbour is configured: nothing is announced".to_owned());
@@ -325,14 +334,14 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 /// Prometheus text.
 #[utoipa::path(get, path = "/metrics", tag = "status", responses((status = 200, body = String, content_type = OPENMETRICS)))]
 pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Failure> {
-    set_gauges(&app);
-    let text = app.metrics.encode().map_err(|error| Failure::internal(&error))?;
+    let text = app.metrics.scrape(|now| set_gauges(&app, now));
+    let text = text.map_err(|error| Failure::internal(&error))?;
     Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }
 
-fn set_gauges(app: &App) {
+fn set_gauges(app: &App, now: &Now) {
     let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    let (snapshot, now) = (app.engine.snapshot(), &app.metrics.now);
+    let snapshot = app.engine.snapshot();
     let mut by_status: BTreeMap<&str, i64> = MitigationStatus::ALL
         .iter()
         .filter(|status| status.is_live())
@@ -373,43 +382,33 @@ fn set_gauges(app: &App) {
         now.peer_up
             .get_or_create(&neighbor)
             .set(i64::from(peer.state == PeerState::Established));
-        now.peer_desired
-            .get_or_create(&neighbor)
-            .set(signed(peer.rules_desired));
-        now.peer_advertised
-            .get_or_create(&neighbor)
-            .set(signed(peer.rules_advertised));
-        now.peer_unsupported
-            .get_or_create(&neighbor)
-            .set(signed(peer.rules_unsupported));
-        now.peer_over_budget
-            .get_or_create(&neighbor)
-            .set(signed(peer.rules_over_budget));
-        now.peer_displaced
-            .get_or_create(&neighbor)
-            .set(signed(peer.rules_displaced));
         if let Some(bound) = peer.rules_budget {
             now.peer_budget.get_or_create(&neighbor).set(signed(bound));
         }
-        now.peer_quarantined
-            .get_or_create(&neighbor)
-            .set(signed(peer.rules_quarantined));
-        now.peer_on_probation
-            .get_or_create(&neighbor)
-            .set(signed(peer.rules_on_probation));
-        now.peer_waiting
-            .get_or_create(&neighbor)
-            .set(signed(peer.rules_waiting));
         now.peer_disabled
             .get_or_create(&neighbor)
             .set(i64::from(peer.disabled.is_some()));
         now.peer_flaps.get_or_create(&neighbor).set(signed(peer.flaps));
-        now.peer_queued
-            .get_or_create(&neighbor)
-            .set(signed(peer.rules_queued));
         now.peer_established
             .get_or_create(&neighbor)
             .set(signed(peer.established_total));
+        for (family, rules) in peer.rules_by_family {
+            let neighbor = neighbor.neighbor.clone();
+            let label = FamilyLabel { neighbor, family };
+            for (gauge, rules) in [
+                (&now.peer_desired, rules.desired),
+                (&now.peer_advertised, rules.advertised),
+                (&now.peer_queued, rules.queued),
+                (&now.peer_unsupported, rules.unsupported),
+                (&now.peer_over_budget, rules.over_budget),
+                (&now.peer_displaced, rules.displaced),
+                (&now.peer_quarantined, rules.quarantined),
+                (&now.peer_on_probation, rules.on_probation),
+                (&now.peer_waiting, rules.waiting),
+            ] {
+                gauge.get_or_create(&label).set(signed(rules));
+            }
+        }
         let writing = peer.writing;
         now.peer_lag.get_or_create(&neighbor).set(writing.lag);
         now.peer_blocked

@@ -1,10 +1,11 @@
 //! A neighbour that holds as many rules as it may.
 
-use crate::metrics::Scrape;
+use crate::metrics::{Scrape, wait_counted};
 use crate::support::{Daemon, PATIENCE, Setup, router, wait_for};
 use lab::routers::{Family, Kind, RouterConfig};
-use prefixd_api::mitigation::WithdrawRequest;
+use prefixd_api::mitigation::{MitigationRequest, WithdrawRequest};
 use prefixd_api::resource::AnnouncementState;
+use prefixd_api::rule::ActionType;
 
 #[tokio::test]
 async fn what_has_no_place_is_said_everywhere_and_comes_when_there_is_one() -> anyhow::Result<()> {
@@ -34,7 +35,7 @@ async fn what_has_no_place_is_said_everywhere_and_comes_when_there_is_one() -> a
         health.reasons
     );
     let scrape = Scrape::of(&daemon).await?;
-    let gauge = |name: &str| scrape.value(&format!("{name}{{neighbor=\"bird0\"}}"));
+    let gauge = |name: &str| scrape.sum(name, &[r#"neighbor="bird0""#]);
     assert_eq!(gauge("prefixd_peer_rules_over_budget"), Some(2.0));
     assert_eq!(gauge("prefixd_peer_rules_budget"), Some(4.0));
     assert_eq!(gauge("prefixd_peer_rules_advertised"), Some(4.0));
@@ -63,5 +64,20 @@ async fn what_has_no_place_is_said_everywhere_and_comes_when_there_is_one() -> a
     })
     .await?;
     rules(4).await?;
+
+    // An operator's rule takes the place of a detector's.
+    let urgent = MitigationRequest {
+        victim_ip: "203.0.113.20".into(),
+        action: Some(ActionType::Discard),
+        protocol: Some(17),
+        dst_ports: [53].into_iter().collect(),
+        ttl_seconds: Some(300),
+        reason: "INC-4711".into(),
+        ..MitigationRequest::default()
+    };
+    daemon.client.create_mitigation(&urgent).await?;
+    let labels = &[r#"neighbor="bird0""#];
+    wait_counted(&daemon, "prefixd_peer_rules_displaced", labels).await?;
+    wait_counted(&daemon, "prefixd_peer_rules_over_budget", labels).await?;
     Ok(())
 }

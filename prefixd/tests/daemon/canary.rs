@@ -57,9 +57,9 @@ async fn a_new_kind_of_rule_goes_to_one_neighbour_first() -> anyhow::Result<()> 
     let waiting = first.iter().filter(|one| one.neighbor == "bird1").count();
     let peer = daemon.client.peer("bird1").await?.value.peer;
     assert_eq!(peer.rules_waiting, waiting as u64);
-    let series = r#"prefixd_peer_rules_waiting{neighbor="bird1"}"#;
+    let scrape = Scrape::of(&daemon).await?;
     assert_eq!(
-        Scrape::of(&daemon).await?.value(series),
+        scrape.sum("prefixd_peer_rules_waiting", &[r#"neighbor="bird1""#]),
         Some(peer.rules_waiting as f64)
     );
 

@@ -1,5 +1,6 @@
 //! Routers that take different things hold what each of them takes, as they themselves show it.
 
+use crate::metrics::Scrape;
 use crate::support::{Daemon, PATIENCE, Setup, router};
 use ipnet::IpNet;
 use lab::routers::{Component, Family, Kind, Match, Op, Router, RouterConfig};
@@ -67,6 +68,18 @@ fn forms(told: &[Announcement]) -> Vec<(&str, &str, u32, u32)> {
     told.iter()
         .map(|one| (one.neighbor.as_str(), one.form.as_str(), one.part, one.parts))
         .collect()
+}
+
+/// What the metric says of a neighbour: rules that are exact, split, widened, refused.
+async fn counted(daemon: &Daemon, neighbor: &str) -> anyhow::Result<[f64; 4]> {
+    let scrape = Scrape::of(daemon).await?;
+    let neighbor = format!("neighbor=\"{neighbor}\"");
+    Ok(["exact", "split", "widened", "refused"].map(|form| {
+        let labels = [neighbor.as_str(), &format!("form=\"{form}\"")];
+        scrape
+            .sum("prefixd_peer_announcements", &labels)
+            .unwrap_or(f64::NAN)
+    }))
 }
 
 /// FRR 8.4 ends the session for a rule of more than five ports; BIRD takes ten, and here one of two is configured as
@@ -137,6 +150,9 @@ async fn ten_ports_are_one_rule_two_or_a_wider_one() -> anyhow::Result<()> {
     );
     let why = daemon.client.mitigation_why(police.mitigation_id).await?.value;
     assert_eq!(why.announcements, told_police);
+    // One mitigation is split there and the other wider: each has one rule.
+    assert_eq!(counted(&daemon, "frr2").await?, [0.0, 1.0, 1.0, 0.0]);
+    assert_eq!(counted(&daemon, "bird0").await?, [2.0, 0.0, 0.0, 0.0]);
 
     // A service appears between the ports: the police rules keep out of it, and where they cannot they go.
     daemon.edit(
@@ -159,6 +175,10 @@ async fn ten_ports_are_one_rule_two_or_a_wider_one() -> anyhow::Result<()> {
     holds(bird, &[udp(discarded, &each(&TEN)), udp(policed, &each(&TEN))]).await?;
     let told_police = told(&daemon, &police).await?;
     assert_eq!(told_police[1].form, AnnouncementForm::Refused);
+    assert_eq!(counted(&daemon, "frr2").await?, [0.0, 1.0, 0.0, 1.0]);
+    let unsupported = Scrape::of(&daemon).await?;
+    let unsupported = unsupported.sum("prefixd_peer_rules_unsupported", &[r#"neighbor="frr2""#]);
+    assert_eq!(unsupported, Some(1.0));
     let health = daemon.client.health_detail().await?;
     assert_eq!(health.status, "degraded");
     assert!(

@@ -3,6 +3,8 @@
 use crate::support::{Daemon, Setup, TOKENS, ban, router, wait_for};
 use anyhow::Context;
 use lab::routers::{Kind, RouterConfig};
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 use prefixd_api::client::FeedOptions;
 use prefixd_api::event::EventRequest;
 use prefixd_api::mitigation::MitigationRequest;
@@ -43,6 +45,88 @@ impl Scrape {
             .find(|(name, _)| *name == series)
             .map(|(_, value)| value)
     }
+
+    /// All series of a metric that have these labels, added up; they may have others. None: there is no such series.
+    pub(crate) fn sum(&self, metric: &str, labels: &[&str]) -> Option<f64> {
+        let is_meant = |series: &str| {
+            let rest = series.strip_prefix(metric)?.strip_prefix('{')?;
+            labels.iter().all(|label| rest.contains(label)).then_some(())
+        };
+        let meant = self.samples().filter(|(series, _)| is_meant(series).is_some());
+        meant.map(|(_, value)| value).reduce(|sum, value| sum + value)
+    }
+}
+
+/// Waits until a metric of a neighbour is above zero.
+pub(crate) async fn wait_counted(daemon: &Daemon, metric: &str, labels: &[&str]) -> anyhow::Result<f64> {
+    wait_for(&format!("{metric} {labels:?} is above zero"), || async {
+        let sum = Scrape::of(daemon).await?.sum(metric, labels);
+        Ok(sum.filter(|sum| *sum > 0.0))
+    })
+    .await
+}
+
+/// A router that falls silent over what it was told last: the rules wait to be tried.
+#[tokio::test]
+async fn rules_on_probation_are_counted() -> anyhow::Result<()> {
+    let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
+    let mut daemon = Daemon::configured(Setup::default(), &[&bird])?;
+    daemon.edit("prefixd.yaml", "hold_time_seconds: 30", "hold_time_seconds: 3")?;
+    daemon.boot().await?;
+    daemon.wait_established(1).await?;
+    daemon.ban("203.0.113.10", 27015).await?;
+    let labels = &[r#"neighbor="bird0""#];
+    wait_counted(&daemon, "prefixd_peer_rules_advertised", labels).await?;
+    let pid = Pid::from_raw(i32::try_from(bird.pid().context("it runs")?)?);
+    signal::kill(pid, Signal::SIGSTOP)?;
+    wait_counted(&daemon, "prefixd_peer_rules_on_probation", labels).await?;
+    wait_counted(
+        &daemon,
+        "prefixd_peer_flaps_by_cause",
+        &[labels[0], r#"cause="sent_4_0""#],
+    )
+    .await?;
+    signal::kill(pid, Signal::SIGCONT)?;
+    // They are told again, and none of them was to blame.
+    wait_for("nothing is on probation", || async {
+        let scrape = Scrape::of(&daemon).await?;
+        let up = scrape.sum("prefixd_peer_up", labels) == Some(1.0);
+        let left = scrape.sum("prefixd_peer_rules_on_probation", labels);
+        let there = scrape.sum("prefixd_peer_rules_advertised", labels);
+        Ok((up && left == Some(0.0) && there > Some(0.0)).then_some(()))
+    })
+    .await
+}
+
+/// A store that takes nothing: what waits for the engine meanwhile is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_wait_are_counted() -> anyhow::Result<()> {
+    let daemon = &Daemon::start(Setup::default(), &[]).await?;
+    let lock = daemon.hold_the_lock().await?;
+    let flood = async {
+        loop {
+            let victims = (10..70).map(|host| format!("203.0.113.{host}"));
+            // Each is refused: nothing can be committed.
+            let sends = victims.map(|victim| async move { daemon.ban(&victim, 27015).await.is_ok() });
+            futures_util::future::join_all(sends).await;
+        }
+    };
+    tokio::select! {
+        () = flood => {}
+        counted = wait_value(daemon, "prefixd_queue_commands") => counted?,
+    }
+    wait_value(daemon, "prefixd_store_errors_total").await?;
+    assert_eq!(Scrape::of(daemon).await?.value("prefixd_store_up"), Some(0.0));
+    drop(lock);
+    Ok(())
+}
+
+async fn wait_value(daemon: &Daemon, series: &str) -> anyhow::Result<()> {
+    wait_for(&format!("{series} is above zero"), || async {
+        let value = Scrape::of(daemon).await?.value(series);
+        Ok(value.is_some_and(|value| value > 0.0).then_some(()))
+    })
+    .await
 }
 
 /// Names in docs/metrics.md.
@@ -100,7 +184,7 @@ async fn every_documented_metric_is_there_and_moves() -> anyhow::Result<()> {
         .context("no token came with it")?;
     let _feed = daemon.client_as("viewer")?.feed(FeedOptions::default());
 
-    let advertised = r#"prefixd_peer_rules_advertised{neighbor="bird0"}"#;
+    let advertised = r#"prefixd_peer_rules_advertised{neighbor="bird0",family="ipv4-flowspec"}"#;
     wait_for("the router has rules", || async {
         let value = Scrape::of(&daemon).await?.value(advertised);
         Ok(value.is_some_and(|value| value >= 1.0).then_some(()))
@@ -149,7 +233,10 @@ async fn every_documented_metric_is_there_and_moves() -> anyhow::Result<()> {
         ("prefixd_breaker_tripped", 0.0),
         ("prefixd_store_up", 1.0),
         (r#"prefixd_peer_up{neighbor="bird0"}"#, 1.0),
-        (r#"prefixd_peer_rules_desired{neighbor="bird0"}"#, 1.0),
+        (
+            r#"prefixd_peer_rules_desired{neighbor="bird0",family="ipv4-flowspec"}"#,
+            1.0,
+        ),
         (r#"prefixd_peer_flaps{neighbor="bird0"}"#, 1.0),
         (r#"prefixd_peer_sessions{neighbor="bird0"}"#, 2.0),
         (
@@ -162,11 +249,26 @@ async fn every_documented_metric_is_there_and_moves() -> anyhow::Result<()> {
         ),
         (r#"prefixd_peer_end_of_rib_seconds{neighbor="bird0"}"#, 0.0),
         (r#"prefixd_peer_disabled{neighbor="bird0"}"#, 0.0),
-        (r#"prefixd_peer_rules_over_budget{neighbor="bird0"}"#, 0.0),
-        (r#"prefixd_peer_rules_displaced{neighbor="bird0"}"#, 0.0),
-        (r#"prefixd_peer_rules_quarantined{neighbor="bird0"}"#, 0.0),
-        (r#"prefixd_peer_rules_on_probation{neighbor="bird0"}"#, 0.0),
-        (r#"prefixd_peer_rules_waiting{neighbor="bird0"}"#, 0.0),
+        (
+            r#"prefixd_peer_rules_over_budget{neighbor="bird0",family="ipv6-flowspec"}"#,
+            0.0,
+        ),
+        (
+            r#"prefixd_peer_rules_displaced{neighbor="bird0",family="ipv6-flowspec"}"#,
+            0.0,
+        ),
+        (
+            r#"prefixd_peer_rules_quarantined{neighbor="bird0",family="ipv6-flowspec"}"#,
+            0.0,
+        ),
+        (
+            r#"prefixd_peer_rules_on_probation{neighbor="bird0",family="ipv6-flowspec"}"#,
+            0.0,
+        ),
+        (
+            r#"prefixd_peer_rules_waiting{neighbor="bird0",family="ipv6-flowspec"}"#,
+            0.0,
+        ),
     ] {
         let value = scrape.value(series);
         assert!(

@@ -1,5 +1,6 @@
 //! A router that cannot take one rule, seen by an operator.
 
+use crate::metrics::wait_counted;
 use crate::support::{Daemon, PATIENCE, Setup, router, wait_for};
 use anyhow::Context as _;
 use lab::routers::{Family, Kind, RouterConfig};
@@ -68,6 +69,9 @@ async fn a_rule_that_ends_the_session_is_held_back_and_the_operator_sees_why() -
         "{:?}",
         health.reasons
     );
+
+    let quarantined = "prefixd_peer_rules_quarantined";
+    wait_counted(&daemon, quarantined, &[r#"neighbor="frr0""#]).await?;
 
     let release = PeerOrderRequest {
         reason: "to see whether it still does".to_owned(),

@@ -1,5 +1,6 @@
 //! The store goes away: nothing is lost or half done, rules still end on time.
 
+use crate::metrics::Scrape;
 use crate::support::{Backend, Daemon, PATIENCE, Setup, ban, on_both_stores, router, wait_for};
 use anyhow::Context;
 use lab::proxy::Proxy;
@@ -46,6 +47,10 @@ async fn rules_end_on_time_and_their_record_follows(store: Backend) -> anyhow::R
     })
     .await?;
     assert_eq!(detail.status, "degraded");
+    let scrape = Scrape::of(&daemon).await?;
+    assert_eq!(scrape.value("prefixd_owed_removals"), Some(1.0));
+    assert_eq!(scrape.value("prefixd_store_up"), Some(0.0));
+    assert!(scrape.value("prefixd_store_errors_total") >= Some(1.0));
     assert_eq!(
         daemon.client.mitigation(id).await?.value.mitigation.status,
         MitigationStatus::Active

@@ -86,7 +86,9 @@ impl Row for Peer {
                     }
                     (None, None) => Cell::optional(None),
                     (None, Some(OnLoss { keeps_seconds: 0, .. })) => Cell::text("drops"),
-                    (None, Some(OnLoss { keeps_seconds, .. })) => Cell::text(format!("keeps {keeps_seconds}s")),
+                    (None, Some(OnLoss { keeps_seconds, .. })) => {
+                        Cell::text(format!("keeps {keeps_seconds}s"))
+                    }
                 },
             },
             Column {

@@ -2,7 +2,7 @@
 
 use crate::output::{View, sheet_of};
 use prefixd_api::peer::{PeerDetail, PeerNotification, PeerOccurrence, PeerSession, PeerWriting};
-use prefixd_api::resource::{AnnouncementForm, OnLoss, Peer};
+use prefixd_api::resource::{AnnouncementForm, FamilyRules, OnLoss, Peer};
 use prefixd_api::show::{both, count};
 
 pub(super) fn sheet(detail: &PeerDetail, view: View) -> String {
@@ -123,6 +123,14 @@ pub(super) fn sheet(detail: &PeerDetail, view: View) -> String {
         pairs.push(("Last error", format!("{error}{at}")));
     }
     let mut text = sheet_of(&pairs);
+    if !peer.rules_by_family.is_empty() {
+        text.push_str("\nRules by family\n");
+        let families = peer.rules_by_family.iter();
+        let lines: Vec<_> = families
+            .map(|(family, rules)| (family.as_str(), of_family(rules)))
+            .collect();
+        text.extend(sheet_of(&lines).lines().map(|line| format!("  {line}\n")));
+    }
     if !peer.counters.is_empty() {
         text.push_str("\nCounters\n");
         let counters: Vec<_> = peer
@@ -198,6 +206,29 @@ fn writing(writing: &PeerWriting) -> [(&'static str, String); 2] {
             ),
         ),
     ]
+}
+
+/// What is the ordinary case, and of the rest what there is.
+fn of_family(rules: &FamilyRules) -> String {
+    let mut text = format!(
+        "{} desired, {} advertised, {} queued",
+        count(rules.desired),
+        count(rules.advertised),
+        count(rules.queued)
+    );
+    for (number, what) in [
+        (rules.unsupported, "unsupported"),
+        (rules.over_budget, "over budget"),
+        (rules.displaced, "displaced"),
+        (rules.quarantined, "quarantined"),
+        (rules.on_probation, "on probation"),
+        (rules.waiting, "waiting"),
+    ] {
+        if number > 0 {
+            text.push_str(&format!(", {} {what}", count(number)));
+        }
+    }
+    text
 }
 
 /// What the rules of live mitigations are at the neighbour.

@@ -12,6 +12,16 @@ fn peer(state: &str, disabled: &Value) -> Value {
             "nlri": "060120cb007101", "afi_safi": "ipv4-flowspec", "since": "2026-01-18T09:00:00Z",
             "until": "2026-01-18T13:00:00Z", "times": 1, "why": "the router ended the session: 3/9 x\u{1b}[2J"
         }],
+        "rules_by_family": {
+            "ipv4-flowspec": {
+                "desired": 7, "advertised": 4, "queued": 0, "unsupported": 0, "over_budget": 2, "displaced": 1,
+                "quarantined": 1, "on_probation": 0, "waiting": 0
+            },
+            "ipv6-flowspec": {
+                "desired": 2, "advertised": 2, "queued": 0, "unsupported": 0, "over_budget": 0, "displaced": 0,
+                "quarantined": 0, "on_probation": 0, "waiting": 0
+            }
+        },
         "established_total": 4, "flaps": 3, "flaps_by_cause": {"received_6_2": 3},
         "on_loss": {"keeps_seconds": 0, "because": "graceful_restart is false for this neighbour"},
         "counters": {}, "last_error": null, "last_error_at": null,
@@ -136,6 +146,8 @@ fn a_neighbour_is_shown_with_what_happened_to_it() {
         "line card",
         "2 over budget, 1 quarantined, 3 on probation",
         "11 rules at most, 1 displaced by more important ones",
+        "ipv4-flowspec  7 desired, 4 advertised, 0 queued, 2 over budget, 1 displaced, 1 quarantined\n",
+        "ipv6-flowspec  2 desired, 2 advertised, 0 queued\n",
         "060120cb007101",
         "3/9 x",
         "drops the rules at once: graceful_restart is false for this neighbour",
@@ -182,7 +194,11 @@ fn a_neighbour_that_may_hold_rules_says_so() {
     lost["may_hold_until"] = json!("2999-01-18T10:02:00Z");
     let daemon = Daemon::new([(get(SHOW), ok(&lost))]);
     let shown = text(&daemon.ctl(&["peers", "show", "edge1"]).stdout);
-    for part in ["May hold rules", "2999-01-18", "a withdrawal does not reach the router"] {
+    for part in [
+        "May hold rules",
+        "2999-01-18",
+        "a withdrawal does not reach the router",
+    ] {
         assert!(shown.contains(part), "{part} is missing:\n{shown}");
     }
     let list = json!({"peers": [lost], "count": 1});

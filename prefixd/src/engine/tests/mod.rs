@@ -2,6 +2,7 @@
 
 mod breaker;
 mod commits;
+mod drift;
 mod history;
 mod lanes;
 mod model;
