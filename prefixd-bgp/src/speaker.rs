@@ -24,7 +24,7 @@ use crate::listener::Listening;
 use crate::peer::{Order, PeerContext, StopReason};
 use crate::restart::MayHold;
 use crate::rib::{Foreseen, RibCounts, WhatIf};
-use crate::route::{Change, Delivery, Route, RouteStatus, Target};
+use crate::route::{Change, Delivery, Priority, Route, RouteStatus, Target};
 use crate::shared::{NeighborShared, lock};
 use crate::status::{PeerStatus, SessionEvent, SessionPhase};
 use crate::transport::Network;
@@ -358,6 +358,20 @@ impl Speaker {
         let neighbors = self.inner.neighbors();
         let handle = neighbors.get(neighbor);
         handle.is_some_and(|handle| handle.shared.rib().would_tell(rule, action, may_be_tried))
+    }
+
+    /// Whether a neighbour has a place for this rule, or would have one if it were desired with this priority. Cheap.
+    #[must_use]
+    pub fn would_have_place(
+        &self,
+        neighbor: &str,
+        rule: &CanonicalRule,
+        action: Action,
+        priority: Priority,
+    ) -> bool {
+        let neighbors = self.inner.neighbors();
+        let handle = neighbors.get(neighbor);
+        handle.is_some_and(|handle| handle.shared.rib().would_have_place(rule, action, priority))
     }
 
     /// Whether the session with a neighbour is established. Cheap.

@@ -4,6 +4,7 @@
 //! it. What was displaced comes back only when there is room enough that it will not be displaced again at once; what
 //! never was takes every free place.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::Rib;
@@ -11,6 +12,7 @@ use super::entry::{Admission, Queue, Rank};
 use super::policy::Full;
 use super::slots::Id;
 use crate::flowspec::{Action, CanonicalRule, Family};
+use crate::route::Priority;
 
 impl Rib {
     /// What keeps a rule from being told, room or not, where the neighbour has `told` of it.
@@ -72,6 +74,25 @@ impl Rib {
         let entry = self.slots.find(rule.key()).and_then(|id| self.slots.get(id));
         let has_place = entry.is_some_and(|entry| entry.has_place());
         is_free && (has_place || self.first_admission(rule.family(), None) == Admission::Admitted)
+    }
+
+    /// Whether the rule has a place, or would have one as soon as it is desired with this priority: a free one, or that of what is
+    /// less important.
+    pub(crate) fn would_have_place(&self, rule: &CanonicalRule, action: Action, priority: Priority) -> bool {
+        if self.would_tell(rule, action, true) {
+            return true;
+        }
+        if self.policy.refusal(rule, action).is_some() || self.quarantine.holds(rule, action).is_some() {
+            return false;
+        }
+        let (family, rank) = (rule.family(), Reverse(priority));
+        match self.policy.full(self.admitted, family) {
+            Some(full) => self.least(&full).is_some_and(|(least, ..)| rank < least),
+            // Free, and left so for what was displaced.
+            None => self.waiting[family.index()]
+                .first()
+                .is_none_or(|(first, ..)| rank < *first),
+        }
     }
 
     /// Gives every place to the rule that should have it. `fresh` is the rule that has just changed, if one has.
@@ -141,7 +162,7 @@ impl Rib {
             }
             for (family, desired, id) in ranks {
                 let since = self.slots.tick(desired.since);
-                self.ranked[family.index()].insert((std::cmp::Reverse(desired.priority), since, id));
+                self.ranked[family.index()].insert((Reverse(desired.priority), since, id));
             }
         }
     }

@@ -837,6 +837,15 @@ proptest! {
                 let stands = then.delivery(&key);
                 prop_assert!(matches!(stands, Some(Delivery::Queued | Delivery::SessionDown)), "{stands:?}");
             }
+            for level in [0, 2, 5] {
+                let fresh = Route { priority: Priority::new(level), ..route(12, Action::DISCARD, end) };
+                let foreseen = rib.would_have_place(&fresh.rule, fresh.action, fresh.priority);
+                let (mut then, key) = (rib.clone(), fresh.rule.key().clone());
+                then.announce(fresh, now);
+                let stands = then.delivery(&key);
+                let waits = matches!(stands, Some(Delivery::OverBudget(_) | Delivery::Displaced(_) | Delivery::Quarantined(_)));
+                prop_assert_eq!(foreseen, suspended || !waits, "{:?}", stands);
+            }
         }
         if let Some(batch) = in_flight.take() {
             rib.written(batch, now);

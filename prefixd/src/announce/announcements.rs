@@ -1,6 +1,6 @@
 //! Each rule of a mitigation at each neighbour, in the words of the API.
 
-use super::beside::{Beside, Inside, Reach, View};
+use super::beside::{Beside, Come, Inside, Reach, View};
 use super::fit::{Fitted, Form, Part};
 use super::groups::{Compiled, Group, compile};
 use super::peers::state_of;
@@ -77,7 +77,7 @@ impl AtNeighbor {
         let others = self.around.others.iter().map(|(id, compiled)| (*id, compiled));
         let reach = |of: MitigationId, key: &NlriKey| {
             let foreseen = (of == mitigation).then(|| own(key)).flatten();
-            foreseen.unwrap_or_else(|| Reach::of(speaker, &self.around.members, key))
+            foreseen.map_or_else(|| Come::of(speaker, &self.around.members, key), Come::from)
         };
         beside::all(all.chain(others), reach)
     }

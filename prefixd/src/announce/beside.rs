@@ -5,6 +5,7 @@
 //! the stricter one is there.
 
 use super::announcements::Standing;
+use super::compile;
 use super::fit::{Fitted, Form, Part};
 use super::groups::Compiled;
 use crate::policy::covers;
@@ -12,7 +13,7 @@ use prefixd_api::ids::MitigationId;
 use prefixd_api::resource::{AnnouncementState, Overlap};
 use prefixd_api::rule::{Action, Rule};
 use prefixd_bgp::flowspec::NlriKey;
-use prefixd_bgp::{Delivery, Refusal, Speaker};
+use prefixd_bgp::{Delivery, Priority, Refusal, Speaker};
 use std::sync::Arc;
 
 /// How far a route has come at the neighbours that share a table: at the one where it has come least far.
@@ -26,16 +27,77 @@ pub(super) enum Reach {
     There,
 }
 
-impl Reach {
-    pub(super) fn of(speaker: &Speaker, neighbors: &[Arc<str>], key: &NlriKey) -> Self {
-        let at = |neighbor: &Arc<str>| match speaker.route(neighbor, key) {
-            Some(route) => Self::from(&route.delivery),
-            // It is about to be told, where there is a session.
-            None if speaker.is_established(neighbor) => Self::Coming,
-            None => Self::There,
-        };
-        neighbors.iter().map(at).min().unwrap_or(Self::There)
+/// How far a route has come, as another rule of the victim sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Come {
+    least: Reach,
+    /// The same without the neighbours that have no place for it.
+    elsewhere: Reach,
+    full_at: Vec<Arc<str>>,
+}
+
+impl From<Reach> for Come {
+    fn from(reach: Reach) -> Self {
+        Self {
+            least: reach,
+            elsewhere: reach,
+            full_at: Vec::new(),
+        }
     }
+}
+
+impl Come {
+    pub(super) fn of(speaker: &Speaker, neighbors: &[Arc<str>], key: &NlriKey) -> Self {
+        let mut come = Self::from(Reach::There);
+        for neighbor in neighbors {
+            let delivery = speaker.route(neighbor, key).map(|route| route.delivery);
+            let reach = match &delivery {
+                Some(delivery) => Reach::from(delivery),
+                // It is about to be told, where there is a session.
+                None if speaker.is_established(neighbor) => Reach::Coming,
+                None => Reach::There,
+            };
+            come.least = come.least.min(reach);
+            if matches!(delivery, Some(Delivery::OverBudget(_) | Delivery::Displaced(_))) {
+                come.full_at.push(Arc::clone(neighbor));
+            } else {
+                come.elsewhere = come.elsewhere.min(reach);
+            }
+        }
+        if come.full_at.len() == neighbors.len() {
+            come.elsewhere = come.least;
+        }
+        come
+    }
+
+    /// Of two parts of one rule.
+    fn and(mut self, other: Self) -> Self {
+        self.full_at.extend(other.full_at);
+        Self {
+            least: self.least.min(other.least),
+            elsewhere: self.elsewhere.min(other.elsewhere),
+            full_at: self.full_at,
+        }
+    }
+
+    /// Where a full neighbour has no place for the other rule either, sending that gains nothing there, and costs where
+    /// this one is.
+    fn before(&self, has_place: impl Fn(&str) -> bool) -> Reach {
+        if self.full_at.iter().any(|neighbor| has_place(neighbor)) {
+            self.least
+        } else {
+            self.elsewhere
+        }
+    }
+}
+
+/// Whether a neighbour has a place for this part, or would have one.
+pub(super) type HasPlace<'p> = &'p dyn Fn(&str, &Part) -> bool;
+
+/// What the speaker says of that.
+pub(super) fn has_place(speaker: &Speaker, neighbor: &str, part: &Part, priority: Priority) -> bool {
+    let action = compile::action(part.rule.action, part.rule.sample);
+    action.is_ok_and(|action| speaker.would_have_place(neighbor, &part.canonical, action, priority))
 }
 
 impl From<&Delivery> for Reach {
@@ -68,6 +130,8 @@ pub(super) struct Inside {
     pub(super) instead: Arc<[NlriKey]>,
     /// It is sent all the same: the stricter rule is not there yet.
     pub(super) is_sent: bool,
+    /// How important it is where there is little room.
+    pub(super) priority: Priority,
 }
 
 impl Inside {
@@ -80,9 +144,13 @@ impl Inside {
     }
 
     /// Whether the stricter rule has come so far, or was kept away so, that this one is to be decided again.
-    pub(super) fn is_due(&self, reach: impl Fn(&NlriKey) -> Reach) -> bool {
-        let least = self.instead.iter().map(reach).min();
-        match least.unwrap_or(Reach::KeptAway) {
+    pub(super) fn is_due<C: Into<Come>>(
+        &self,
+        come: impl Fn(&NlriKey) -> C,
+        has_place: impl Fn(&str) -> bool,
+    ) -> bool {
+        let all = self.instead.iter().map(|key| come(key).into()).reduce(Come::and);
+        match all.map_or(Reach::KeptAway, |come| come.before(has_place)) {
             Reach::KeptAway => !self.is_sent,
             Reach::Coming => false,
             Reach::There => self.is_sent,
@@ -91,19 +159,19 @@ impl Inside {
 }
 
 /// A rule of a mitigation at neighbours of one plan.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Beside<'a> {
     pub(super) mitigation: MitigationId,
     /// As it was decided.
     rule: &'a Rule,
     fitted: &'a Fitted,
-    reach: Reach,
+    come: Come,
 }
 
-/// The rules of these mitigations; `reach` says of each how far what is sent under a key has come.
-pub(super) fn all<'a>(
+/// The rules of these mitigations; `come` says of each how far what is sent under a key has come.
+pub(super) fn all<'a, C: Into<Come>>(
     compiled: impl IntoIterator<Item = (MitigationId, &'a Arc<Compiled>)>,
-    reach: impl Fn(MitigationId, &NlriKey) -> Reach,
+    come: impl Fn(MitigationId, &NlriKey) -> C,
 ) -> Vec<Beside<'a>> {
     let of = |(mitigation, compiled): (MitigationId, &'a Arc<Compiled>)| {
         compiled
@@ -114,12 +182,12 @@ pub(super) fn all<'a>(
     rules
         .map(|(mitigation, rule, fitted)| {
             let parts = fitted.parts.iter();
-            let reach = parts.map(|part| reach(mitigation, part.canonical.key())).min();
+            let all = parts.map(|part| come(mitigation, part.canonical.key()).into());
             Beside {
                 mitigation,
                 rule,
                 fitted,
-                reach: reach.unwrap_or(Reach::KeptAway),
+                come: all.reduce(Come::and).unwrap_or(Reach::KeptAway.into()),
             }
         })
         .collect()
@@ -131,12 +199,14 @@ pub(super) fn insides(
     compiled: &Compiled,
     all: &[Beside<'_>],
     has: impl Fn(&NlriKey) -> bool,
+    priority: Priority,
+    has_place: HasPlace<'_>,
 ) -> Vec<Inside> {
     let of = |part: &Part| {
         let key = part.canonical.key();
         let least = if has(key) { Reach::There } else { Reach::Coming };
-        let kept = keeps_back(part, all, least);
-        let by = kept.or_else(|| keeps_back(part, all, Reach::KeptAway))?;
+        let kept = keeps_back(part, all, least, has_place);
+        let by = kept.or_else(|| keeps_back(part, all, Reach::KeptAway, has_place))?;
         Some(Inside {
             key: key.clone(),
             by: by.mitigation,
@@ -146,6 +216,7 @@ pub(super) fn insides(
                 .map(|part| part.canonical.key().clone())
                 .collect(),
             is_sent: kept.is_none(),
+            priority,
         })
     };
     compiled.parts().filter_map(of).collect()
@@ -156,10 +227,12 @@ impl<'a> Beside<'a> {
         &self.fitted.parts
     }
 
-    /// Whether this much of the decided rule goes out: all of it, in whatever form, and so far at least.
-    fn is_whole(&self, least: Reach) -> bool {
+    /// Whether this much of the decided rule goes out: all of it, in whatever form, and so far at least as that part sees it.
+    fn is_whole(&self, least: Reach, part: &Part, has_place: HasPlace<'_>) -> bool {
         match self.fitted.form {
-            Form::Exact | Form::Split | Form::Widened(_) => self.reach >= least,
+            Form::Exact | Form::Split | Form::Widened(_) => {
+                self.come.before(|neighbor| has_place(neighbor, part)) >= least
+            }
             Form::Rtbh(_) | Form::Refused(_) => false,
         }
     }
@@ -187,7 +260,12 @@ fn comes_first(one: &Part, other: &Part) -> bool {
 }
 
 /// The strictest rule that has come so far at least and for which this part is not sent, if there is one.
-pub(super) fn keeps_back<'b, 'a>(part: &Part, all: &'b [Beside<'a>], least: Reach) -> Option<&'b Beside<'a>> {
+pub(super) fn keeps_back<'b, 'a>(
+    part: &Part,
+    all: &'b [Beside<'a>],
+    least: Reach,
+    has_place: HasPlace<'_>,
+) -> Option<&'b Beside<'a>> {
     let action = part.rule.action;
     if !is_filter(action) {
         return None;
@@ -195,7 +273,7 @@ pub(super) fn keeps_back<'b, 'a>(part: &Part, all: &'b [Beside<'a>], least: Reac
     let keeps = |one: &&Beside<'_>| {
         is_filter(one.rule.action)
             && one.rule.action.is_stricter_than(action)
-            && one.is_whole(least)
+            && one.is_whole(least, part, has_place)
             && covers(&one.rule.matches, &part.rule.matches)
             && !exposes(part, one, all)
     };

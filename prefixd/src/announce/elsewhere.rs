@@ -57,7 +57,7 @@ fn at_pop(pop: &OtherPop, mitigations: &[&Mitigation], packet: &Packet) -> PopTr
         .iter()
         .flat_map(|one| one.parts().iter().map(|part| (one.mitigation, part)));
     let mut sent: Vec<(MitigationId, &Part)> = parts
-        .filter(|(_, part)| beside::keeps_back(part, &all, Reach::There).is_none())
+        .filter(|(_, part)| beside::keeps_back(part, &all, Reach::There, &|_, _| false).is_none())
         .collect();
     sent.sort_by(|(_, one), (_, other)| {
         let (key, after) = (one.canonical.key(), other.canonical.key());

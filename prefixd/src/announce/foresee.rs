@@ -54,6 +54,8 @@ impl Announcer {
         let others: Vec<MitigationId> = others.filter(|other| !ending.contains(other)).collect();
         let statuses = self.speaker.peers();
         let stopped = self.stopped_neighbors();
+        let has_place =
+            |at: &str, part: &Part| beside::has_place(&self.speaker, at, part, priority(mitigation));
         let foresee = |at: AtNeighbor| {
             let all = at.side_by_side(id, &self.speaker, |_| Some(Reach::Coming));
             let (neighbor, compiled) = (&at.neighbor, &at.compiled);
@@ -63,7 +65,13 @@ impl Announcer {
             let mut wanted = Vec::new();
             if goes_out {
                 wanted = compiled.wanted(priority(mitigation));
-                let inside = beside::insides(compiled, &all, |key| at.has(key));
+                let inside = beside::insides(
+                    compiled,
+                    &all,
+                    |key| at.has(key),
+                    priority(mitigation),
+                    &has_place,
+                );
                 let is_kept = |key: &NlriKey| inside.iter().any(|one| !one.is_sent && one.key == *key);
                 wanted.retain(|one| !is_kept(one.rule.key()));
             }
@@ -85,7 +93,7 @@ impl Announcer {
             let reach = |key: &NlriKey| outlook.standings.get(key).map(reach_of);
             // As it is when the router has been told all of it.
             let all = at.side_by_side(id, &self.speaker, reach);
-            let kept = |part: &Part| beside::keeps_back(part, &all, Reach::Coming).copied();
+            let kept = |part: &Part| beside::keeps_back(part, &all, Reach::Coming, &has_place).cloned();
             let look = |part: &Part| {
                 beside::view(id, part, kept(part).as_ref(), &all, |_, other| {
                     kept(other).is_none()

@@ -3,7 +3,7 @@
 //! A mitigation is compiled once for each group, not once for each neighbour, and again only when its rules or the
 //! configuration change.
 
-use super::beside::{Inside, Reach};
+use super::beside::{Come, Inside};
 use super::fit::{self, Context, Fitted, Form, Part, SharedRule, fit};
 use super::plan::NeighborPlan;
 use super::table::{Step, Table, Wanted};
@@ -359,7 +359,7 @@ impl Group {
         };
         let overlap_until = now.saturating_add(OVERLAP);
         let mut wanted = compiled.wanted(priority(mitigation));
-        self.keep_back(id, &compiled, beside, by, &mut wanted);
+        self.keep_back(id, &compiled, beside, by, priority(mitigation), &mut wanted);
         self.table.set(id, &wanted, end, overlap_until)
     }
 
@@ -370,6 +370,7 @@ impl Group {
         compiled: &Arc<Compiled>,
         beside: &[&Arc<Mitigation>],
         by: By<'_>,
+        priority: Priority,
         wanted: &mut Vec<Wanted>,
     ) {
         let before = self.inside.remove(&id);
@@ -404,10 +405,11 @@ impl Group {
         }
         let others = beside.iter().map(|other| other.mitigation_id);
         let others = others.filter_map(|other| Some((other, self.compiled.get(&other)?)));
-        let reach = |_, key: &NlriKey| Reach::of(by.speaker, &self.members, key);
-        let all = beside::all(std::iter::once((id, compiled)).chain(others), reach);
+        let come = |_, key: &NlriKey| Come::of(by.speaker, &self.members, key);
+        let all = beside::all(std::iter::once((id, compiled)).chain(others), come);
+        let has_place = |at: &str, part: &Part| beside::has_place(by.speaker, at, part, priority);
         let has = self.table.keys_of(id);
-        let mut inside = beside::insides(compiled, &all, |key| has.contains(key));
+        let mut inside = beside::insides(compiled, &all, |key| has.contains(key), priority, &has_place);
         let is_kept =
             |inside: &[Inside], key: &NlriKey| inside.iter().any(|one| !one.is_sent && one.key == *key);
         wanted.retain(|one| !is_kept(&inside, one.rule.key()));
@@ -434,11 +436,19 @@ impl Group {
             return Vec::new();
         }
         let from = self.looked_at.map_or(Bound::Unbounded, Bound::Excluded);
-        let reach = |key: &NlriKey| Reach::of(speaker, &self.members, key);
+        let come = |key: &NlriKey| Come::of(speaker, &self.members, key);
         let (mut seen, mut last, mut due) = (0, None, Vec::new());
         for (id, inside) in self.inside.range((from, Bound::Unbounded)).take(LOOKED_AT_ONCE) {
             (seen, last) = (seen + 1, Some(*id));
-            if inside.iter().any(|one| one.is_due(reach)) {
+            let is_due = |one: &Inside| {
+                let compiled = self.compiled.get(id);
+                let part = compiled
+                    .and_then(|compiled| compiled.parts().find(|part| *part.canonical.key() == one.key));
+                one.is_due(come, |at| {
+                    part.is_some_and(|part| beside::has_place(speaker, at, part, one.priority))
+                })
+            };
+            if inside.iter().any(is_due) {
                 due.push(*id);
             }
         }

@@ -1,10 +1,13 @@
 //! A weaker rule inside a stricter one, from its beginning to the end of the other.
 
-use super::super::tests::{PATIENCE, POLL, alike, held, ids, mitigation, state, stopped, two};
+use super::super::tests::{
+    PATIENCE, POLL, alike, announcer, held, ids, mitigation, named, neighbor, speaker, state, stopped, two,
+};
 use super::super::{Announcer, State};
 use prefixd_api::control::{BreakerTripped, Stop};
-use prefixd_api::mitigation::Mitigation;
+use prefixd_api::mitigation::{Mitigation, Severity};
 use prefixd_api::resource::{Announcement, AnnouncementState};
+use prefixd_bgp::NeighborConfig;
 use serde_json::{Value, json};
 use std::iter;
 use std::slice::from_ref;
@@ -264,4 +267,50 @@ async fn a_neighbour_on_hold_gets_nothing_back() {
     assert_eq!(announcer.reconcile(&after).missing, 0);
     announcer.look_at_insides(&after);
     assert!(held(&announcer, "a").is_empty());
+}
+
+/// Two routers share a table, and one is full. Where it has no place for either rule, the weaker one stays away from both: at
+/// the other it would let through what the stricter one takes. One that would get a place there is worth it.
+#[tokio::test]
+async fn a_full_neighbour_alone_brings_nothing_back() {
+    for (urgent, is_sent) in [(false, false), (true, true)] {
+        let full = NeighborConfig {
+            max_rules: Some(1),
+            ..neighbor("a", [192, 0, 2, 1].into(), 179)
+        };
+        let configs = vec![full, neighbor("b", [192, 0, 2, 2].into(), 179)];
+        let announcer = announcer(
+            speaker(None, 1, configs),
+            vec![named("a", true), named("b", true)],
+        );
+        let mut first = mitigation(&announcer, 2, &ntp());
+        first.severity = Severity::High;
+        let [mut stricter, mut weaker] = both(&announcer);
+        stricter.severity = Severity::Medium;
+        weaker.severity = if urgent { Severity::Critical } else { Severity::Low };
+        let all = [first, stricter, weaker];
+        let state = state(&all);
+        for one in &all {
+            announcer.project(&state, iter::once(one.mitigation_id));
+        }
+        assert_eq!(
+            standing_at(&announcer, &all[1], &state, "a"),
+            AnnouncementState::OverBudget
+        );
+        assert_eq!(
+            held(&announcer, "b").len(),
+            2 + usize::from(is_sent),
+            "urgent: {urgent}"
+        );
+        announcer.look_at_insides(&state);
+        assert_eq!(
+            held(&announcer, "b").len(),
+            2 + usize::from(is_sent),
+            "urgent: {urgent}"
+        );
+        assert_eq!(
+            standing_at(&announcer, &all[2], &state, "b") == AnnouncementState::Covered,
+            !is_sent
+        );
+    }
 }

@@ -202,6 +202,9 @@ fn sent(rules: &[Rule]) -> Vec<(MitigationId, Arc<Compiled>)> {
     sent
 }
 
+/// No neighbour is full, so nobody asks.
+const NOWHERE: HasPlace<'static> = &|_, _| false;
+
 /// All of them, where the router has each.
 fn there(compiled: &[(MitigationId, Arc<Compiled>)]) -> Vec<Beside<'_>> {
     all(compiled.iter().map(|(id, compiled)| (*id, compiled)), |_, _| {
@@ -211,12 +214,12 @@ fn there(compiled: &[(MitigationId, Arc<Compiled>)]) -> Vec<Beside<'_>> {
 
 /// Whether it is sent.
 fn is_left(part: &Part, all: &[Beside<'_>]) -> bool {
-    keeps_back(part, all, Reach::Coming).is_none()
+    keeps_back(part, all, Reach::Coming, NOWHERE).is_none()
 }
 
 fn looked_at(one: &Beside<'_>, all: &[Beside<'_>]) -> View {
     let part = &one.parts()[0];
-    let kept = keeps_back(part, all, Reach::Coming);
+    let kept = keeps_back(part, all, Reach::Coming, NOWHERE);
     view(one.mitigation, part, kept, all, |_, other| is_left(other, all))
 }
 
@@ -406,7 +409,7 @@ fn only_what_is_sent_keeps_back() {
     let mut compiled = sent(&[stricter.clone(), weaker]);
     compiled[0].1 = Arc::new(Compiled::refused(stricter));
     let all = there(&compiled);
-    assert!(keeps_back(&all[1].parts()[0], &all, Reach::KeptAway).is_none());
+    assert!(keeps_back(&all[1].parts()[0], &all, Reach::KeptAway, NOWHERE).is_none());
 }
 
 /// What the router has stays until the stricter rule is there; what it does not have is not begun beside one that comes.
@@ -430,21 +433,72 @@ fn how_far_the_stricter_one_has_come_decides() {
             let compiled = compiled.iter().map(|(id, compiled)| (*id, compiled));
             all(compiled, move |of, _| if of == stricter { reach } else { There })
         };
-        let inside = insides(weaker, &at(reach), |_| has);
+        let inside = insides(weaker, &at(reach), |_| has, Priority::default(), NOWHERE);
         let found: Vec<_> = inside.iter().map(|one| (one.by, one.is_sent)).collect();
         assert_eq!(found, [(stricter, is_sent)], "{reach:?}, on the router: {has}");
         assert!(
-            !inside[0].is_due(|_| reach),
+            !inside[0].is_due(|_| reach, |_| false),
             "decided is decided: {reach:?}, {has}"
         );
         // What the table has from now on is what was sent.
         for next in [KeptAway, Coming, There] {
-            let anew = insides(weaker, &at(next), |_| is_sent);
+            let anew = insides(weaker, &at(next), |_| is_sent, Priority::default(), NOWHERE);
             assert_eq!(
-                inside[0].is_due(|_| next),
+                inside[0].is_due(|_| next, |_| false),
                 anew[0].is_sent != is_sent,
                 "{reach:?} then {next:?}"
             );
         }
+    }
+}
+
+/// A full neighbour that has no place for the weaker rule either is no reason to send it to the others.
+#[test]
+fn who_has_a_place_for_neither_does_not_decide_for_the_others() {
+    let compiled = sent(&[
+        rule("proto udp sport 123 then discard"),
+        rule("proto udp dport 80 sport 123 then police 5 Mbit/s"),
+    ]);
+    let (stricter, weaker) = (compiled[0].0, &compiled[1].1);
+    let full = |elsewhere: Reach| Come {
+        least: Reach::KeptAway,
+        elsewhere,
+        full_at: vec!["full".into()],
+    };
+    for (elsewhere, has_place, is_sent) in [
+        (Reach::There, false, false),
+        (Reach::There, true, true),
+        (Reach::Coming, false, false),
+        // Also kept away for another reason, or full everywhere.
+        (Reach::KeptAway, false, true),
+    ] {
+        let come = |of, _: &NlriKey| {
+            if of == stricter {
+                full(elsewhere)
+            } else {
+                Reach::There.into()
+            }
+        };
+        let all = all(compiled.iter().map(|(id, compiled)| (*id, compiled)), come);
+        let inside = insides(
+            weaker,
+            &all,
+            |_| false,
+            Priority::default(),
+            &|at: &str, _: &Part| {
+                assert_eq!(at, "full");
+                has_place
+            },
+        );
+        assert_eq!(inside[0].is_sent, is_sent, "{elsewhere:?}, a place: {has_place}");
+        let due = |place| inside[0].is_due(|_| full(elsewhere), |_| place);
+        assert!(!due(has_place), "decided is decided");
+        // It loses its place there, or gets one.
+        let matters = elsewhere == Reach::There;
+        assert_eq!(
+            due(!has_place),
+            matters || (elsewhere == Reach::Coming && !has_place),
+            "{elsewhere:?}"
+        );
     }
 }
