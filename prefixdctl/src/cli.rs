@@ -33,6 +33,7 @@ Exit codes:
    5 input not valid          20 degraded, 21 down (status --exit-code)
    6 a guardrail said no      64 wrong usage, 70 defect
   11 what should be the same differs (audit verify, drift --exit-code)
+  12 --wait: done, but neighbours were not told in time
 
 Examples:
   prefixdctl status

@@ -22,6 +22,7 @@ pub(crate) enum Exit {
     RateLimited = 9,
     Partial = 10,
     Differs = 11,
+    TimedOut = 12,
     NotConfirmed = 13,
     Degraded = 20,
     Down = 21,
@@ -68,6 +69,9 @@ pub(crate) enum Failure {
     /// What should be the same is not.
     #[error("{0}")]
     Differs(String),
+    /// What was done has not come about in the time that was waited for it.
+    #[error("{0}")]
+    TimedOut(String),
     /// The daemon works, but not with all its parts.
     #[error("prefixd is degraded: {0}")]
     Degraded(String),
@@ -90,6 +94,7 @@ impl Failure {
             Self::NotConfirmed(_) => Exit::NotConfirmed,
             Self::Partial { .. } | Self::Incomplete { .. } | Self::Unrecorded => Exit::Partial,
             Self::Differs(_) => Exit::Differs,
+            Self::TimedOut(_) => Exit::TimedOut,
             Self::Degraded(_) => Exit::Degraded,
             Self::Down(_) => Exit::Down,
             Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Done,
@@ -155,6 +160,7 @@ impl Failure {
             Self::Partial { .. } | Self::Incomplete { .. } => "client.partial",
             Self::Unrecorded => "client.unrecorded",
             Self::Differs(_) => "client.differs",
+            Self::TimedOut(_) => "client.timed_out",
             Self::Degraded(_) => "client.degraded",
             Self::Output(_) => "client.output",
         }

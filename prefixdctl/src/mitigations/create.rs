@@ -1,5 +1,6 @@
 //! Mitigate now.
 
+use super::wait::{self, WaitArgs};
 use super::{action_type, sheet};
 use crate::failure::Failure;
 use crate::output::print;
@@ -37,6 +38,8 @@ pub(super) struct CreateArgs {
     /// Only show what would happen, as preview does
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 /// Show what mitigating now would do at each neighbour; changes nothing
@@ -140,9 +143,14 @@ impl CreateArgs {
             .create_mitigation(&request)
             .await
             .map_err(explain)?;
+        let (mitigation, told) = match self.wait.until() {
+            None => (mitigation, Ok(())),
+            Some(until) => wait::announced(session, mitigation.mitigation_id, until).await?,
+        };
         session
             .out
-            .one(&mitigation, |view| sheet::summary(&mitigation, view))
+            .one(&mitigation, |view| sheet::summary(&mitigation, view))?;
+        told
     }
 }
 

@@ -8,6 +8,7 @@ mod notes;
 mod rows;
 mod sheet;
 mod undo;
+mod wait;
 mod watch;
 mod withdraw;
 

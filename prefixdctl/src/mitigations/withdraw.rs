@@ -2,6 +2,7 @@
 
 use super::create::{explain, may_have_happened, seconds};
 use super::rows::{action, status};
+use super::wait::{self, WaitArgs};
 use crate::failure::{Failure, code_of};
 use crate::lookup;
 use crate::output::{Cell, Column, Place, Row, Tone};
@@ -47,7 +48,7 @@ pub(super) struct WithdrawArgs {
     #[arg(long, value_parser = parse_span, value_name = "TIME")]
     confirm_within: Option<Duration>,
     /// Only show what would leave, what cover is left, and whether it would come back
-    #[arg(long, conflicts_with_all = ["from", "confirm_within"])]
+    #[arg(long, conflicts_with_all = ["from", "confirm_within", "wait"])]
     preview: bool,
     /// Only while it has this revision
     #[arg(long, value_name = "N", conflicts_with = "from")]
@@ -55,6 +56,8 @@ pub(super) struct WithdrawArgs {
     /// Only when so many are named
     #[arg(long, value_name = "N")]
     expect_count: Option<usize>,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 /// What became of one of several.
@@ -98,7 +101,12 @@ impl WithdrawArgs {
             confirm_within_seconds: self.confirm_within.map(seconds).transpose()?,
             expected_revision: self.if_revision,
         };
-        match ids[..] {
+        let until = self.wait.until();
+        let told = match until {
+            Some(_) => wait::told(session, &ids).await?,
+            None => wait::Told::new(),
+        };
+        let done = match ids[..] {
             [id] => {
                 let withdrawn = session
                     .client
@@ -112,6 +120,10 @@ impl WithdrawArgs {
                 })
             }
             _ => withdraw_all(session, ids, &request).await,
+        };
+        match until {
+            Some(until) if done.is_ok() => wait::withdrawn(session, told, until).await,
+            _ => done,
         }
     }
 

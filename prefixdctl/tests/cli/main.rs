@@ -13,4 +13,5 @@ mod peers;
 mod questions;
 mod scripted;
 mod terminal;
+mod wait;
 mod watch;

@@ -1,7 +1,8 @@
-//! A daemon that says what a test wants: each route has one answer, every request is remembered.
+//! A daemon that says what a test wants: each route has its answers in turn, the last for good, and every request is
+//! remembered.
 
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
@@ -12,6 +13,8 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
 /// Method and path with query, as requested.
 pub(crate) type Route = (&'static str, String);
+
+type Answers = Mutex<HashMap<Route, VecDeque<Answer>>>;
 
 /// The status of no answer.
 const CUT: u16 = 0;
@@ -37,13 +40,17 @@ struct Seen {
 }
 
 impl Daemon {
-    /// Answers each route; other routes are a 404 problem.
+    /// Answers each route, one that is named several times in turn; other routes are a 404 problem.
     pub(crate) fn new(routes: impl IntoIterator<Item = (Route, Answer)>) -> Self {
         Self::start(routes, None)
     }
 
     fn start(routes: impl IntoIterator<Item = (Route, Answer)>, feed: Option<Vec<Value>>) -> Self {
-        let routes: HashMap<_, _> = routes.into_iter().collect();
+        let mut answers: HashMap<_, VecDeque<_>> = HashMap::new();
+        for (route, answer) in routes {
+            answers.entry(route).or_default().push_back(answer);
+        }
+        let routes = Arc::new(Mutex::new(answers));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -51,7 +58,7 @@ impl Daemon {
         // Ends with the test's process.
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (routes, seen, feed) = (routes.clone(), Arc::clone(&seen), feed.clone());
+                let (routes, seen, feed) = (Arc::clone(&routes), Arc::clone(&seen), feed.clone());
                 thread::spawn(move || match feed {
                     Some(messages) if wants_feed(stream.as_ref().unwrap()) => {
                         say(stream.unwrap(), messages, &seen);
@@ -187,7 +194,7 @@ fn say(stream: TcpStream, messages: Vec<Value>, seen: &Mutex<Vec<Seen>>) {
     while socket.read().is_ok() {}
 }
 
-fn serve(stream: TcpStream, routes: &HashMap<Route, Answer>, seen: &Mutex<Vec<Seen>>) {
+fn serve(stream: TcpStream, routes: &Answers, seen: &Mutex<Vec<Seen>>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     loop {
@@ -218,9 +225,14 @@ fn serve(stream: TcpStream, routes: &HashMap<Route, Answer>, seen: &Mutex<Vec<Se
             body: String::from_utf8(body).unwrap(),
         });
         let found = routes
-            .iter()
+            .lock()
+            .unwrap()
+            .iter_mut()
             .find(|((known, route), _)| *known == method && *route == path)
-            .map(|(_, answer)| answer.clone());
+            .and_then(|(_, answers)| match answers.len() {
+                0 | 1 => answers.front().cloned(),
+                _ => answers.pop_front(),
+            });
         let answer = found.unwrap_or_else(|| problem(404, "not_found", "no such route"));
         if answer.status == CUT {
             return;
