@@ -323,7 +323,10 @@ async fn a_lost_router_that_agreed_is_said_to_hold_its_rules() -> anyhow::Result
         neighbor: "bird0".to_owned(),
         until,
     };
-    assert_eq!(client.control().await?.value.may_hold, [held.clone()]);
+    assert_eq!(
+        client.control().await?.value.may_hold,
+        std::slice::from_ref(&held)
+    );
 
     assert_eq!(site.withdraw_all().await?.may_hold, [held]);
     assert_eq!(
