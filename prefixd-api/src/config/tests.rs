@@ -612,6 +612,40 @@ fn each_token_that_cannot_be_used_is_named_where_it_is() {
 }
 
 #[test]
+fn a_token_is_taken_from_its_file_or_variable() {
+    let dir = tempfile::tempdir().unwrap();
+    // One that cargo sets, and is long enough.
+    let settings = format!(
+        "{PLAIN}http:\n  auth:\n    mode: bearer\n    bearer_tokens:\n      - {{ name: a, file: a.token, role: viewer }}\n      - {{ name: b, env: CARGO_PKG_DESCRIPTION, role: detector }}\n"
+    );
+    for (file, text) in [
+        (SETTINGS, settings.as_str()),
+        (INVENTORY, "{}"),
+        (PLAYBOOKS, "{}"),
+        ("a.token", "0123456789abcdef\n"),
+    ] {
+        std::fs::write(dir.path().join(file), text).unwrap();
+    }
+    let tokens = load(dir.path()).unwrap().settings.http.auth.bearer_tokens;
+    let secrets: Vec<_> = tokens.iter().map(|token| token.secret.expose()).collect();
+    assert_eq!(secrets, ["0123456789abcdef", env!("CARGO_PKG_DESCRIPTION")]);
+}
+
+/// What is for people alone is kept for them: documents are written anew when they are changed through the API.
+#[test]
+fn what_is_for_people_is_in_the_document() {
+    let text = "customers: [{ customer_id: a, name: A corp, prefixes: [192.0.2.0/24], services: [{ service_id: s, name: Names, assets: [{ ip: 192.0.2.1, role: resolver }] }] }]\n";
+    let inventory = Config::from_texts(PLAIN, text, "{}").unwrap().inventory;
+    let document = serde_json::to_value(inventory).unwrap();
+    let customer = &document["customers"][0];
+    let service = &customer["services"][0];
+    assert_eq!(
+        [&customer["name"], &service["name"], &service["assets"][0]["role"]],
+        ["A corp", "Names", "resolver"]
+    );
+}
+
+#[test]
 fn each_password_that_cannot_be_used_is_named_where_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let neighbor = |name: &str, number: u8, password: &str| {

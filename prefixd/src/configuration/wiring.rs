@@ -293,6 +293,83 @@ mod tests {
         }
     }
 
+    /// What the speaker does by it is shown in prefixd-bgp/tests.
+    #[test]
+    fn what_is_configured_of_sessions_reaches_the_speaker() {
+        let text = r#"
+pop: a
+mode: dry-run
+bgp:
+  local_asn: 65011
+  router_id: 10.0.0.7
+  listen: ["192.0.2.10:1179"]
+  hold_time_seconds: 12
+  restart_time_seconds: 34
+  canary_seconds: 56
+  marker_large_community: "65011:7:8"
+  neighbors:
+    - name: edge
+      address: 192.0.2.1
+      port: 1790
+      peer_asn: 65012
+      local_address: 192.0.2.10
+      passive: true
+      ttl_security: true
+      graceful_restart: true
+      afi_safi: [ipv4-flowspec, ipv4-unicast, ipv6-unicast]
+      rtbh: { next_hop: 192.0.2.254, next_hop_v6: "100::1", communities: ["65011:666"] }
+      profile: iosxr
+      max_rules: 77
+      enforce: false
+    - { name: plain, address: 192.0.2.2, peer_asn: 65011, role: route_reflector }
+"#;
+        let config = Config::from_texts(text, "{}", "{}").unwrap();
+        let told = speaker(&config).unwrap();
+        assert_eq!((told.local_asn, told.router_id), (65011, [10, 0, 0, 7].into()));
+        assert_eq!(told.listen, ["192.0.2.10:1179".parse().unwrap()]);
+        assert_eq!(told.hold_time.as_secs(), 12);
+        assert_eq!(told.marker, Some("65011:7:8".parse().unwrap()));
+        let canary = |group: &str| {
+            let (group, wait) = (Arc::from(group), Duration::from_secs(56));
+            Some(CanaryConfig { group, wait })
+        };
+        let usual = |name: &str, address: &str, peer_asn: u32| {
+            NeighborConfig::new(name, address.parse().unwrap(), peer_asn)
+        };
+        let edge = NeighborConfig {
+            port: 1790,
+            local_address: "192.0.2.10".parse().ok(),
+            passive: true,
+            ttl_security: true,
+            graceful_restart: RestartTime::from_secs(34).ok(),
+            families: [Family::Ipv4, Family::Ipv4Unicast, Family::Ipv6Unicast].into(),
+            rtbh: Some(Rtbh {
+                next_hop: "192.0.2.254".parse().ok(),
+                next_hop_v6: "100::1".parse().ok(),
+                communities: ["65011:666".parse().unwrap()].into(),
+            }),
+            max_rules: Some(77),
+            pace: NonZeroU32::new(200),
+            canary: canary("iosxr"),
+            ..usual("edge", "192.0.2.1", 65012)
+        };
+        let plain = NeighborConfig {
+            max_rules: Some(1000),
+            pace: NonZeroU32::new(1000),
+            canary: canary("generic"),
+            ..usual("plain", "192.0.2.2", 65011)
+        };
+        assert_eq!(told.neighbors, [edge, plain]);
+
+        let announced = neighbors(&config);
+        let of = |neighbor: &Neighbor| {
+            let name = neighbor.name.to_string();
+            (name, neighbor.enforce, neighbor.max_rules, neighbor.reflects)
+        };
+        assert_eq!(of(&announced[0]), ("edge".to_owned(), false, 77, false));
+        assert_eq!(of(&announced[1]), ("plain".to_owned(), true, 1000, true));
+    }
+
     #[test]
     fn without_a_named_address_all_of_this_machine_are_ours() {
         let config = |listen: &str, neighbor: &str| {

@@ -77,3 +77,32 @@ fn is_away(error: &anyhow::Error) -> bool {
         .downcast_ref::<StoreError>()
         .is_some_and(StoreError::is_away)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::most_readers;
+    use prefixd_api::config::Config;
+
+    async fn readers_of_five(connection: &str) -> u32 {
+        let text = format!(
+            "pop: a\nmode: dry-run\nbgp: {{ local_asn: 1, router_id: 10.0.0.1 }}\n\
+             storage: {{ connection_string: \"{connection}\", max_connections: 5 }}\n"
+        );
+        let settings = Config::from_texts(&text, "{}", "{}").unwrap().settings;
+        most_readers(&open(&settings).await.unwrap().store)
+    }
+
+    /// With PostgreSQL the one that writes is among them.
+    #[tokio::test]
+    async fn no_more_connections_are_made_than_are_configured() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = format!("sqlite:{}", dir.path().join("prefixd.db").display());
+        assert_eq!(readers_of_five(&file).await, 5);
+        if lab::postgres::available().unwrap() {
+            let server = lab::postgres::Postgres::shared().await.unwrap();
+            let database = server.database().await.unwrap();
+            assert_eq!(readers_of_five(&database).await, 4);
+        }
+    }
+}

@@ -171,6 +171,26 @@ mod tests {
     }
 
     #[test]
+    fn as_many_as_the_bound_says_within_its_window_trip_it() {
+        let bounds = BreakerBounds {
+            neighbors_lost: 3,
+            window: Duration::from_secs(10),
+        };
+        let lost_at = |seconds: [u64; 3]| {
+            let mut breaker = watching(&["a", "b", "c", "d"]);
+            assert!(breaker.announces(MitigationId::new(), at(0), bounds).is_none());
+            let lost = ["a", "b", "c"].into_iter().zip(seconds);
+            lost.map(|(name, seconds)| breaker.down(&Arc::from(name), true, at(seconds), bounds))
+                .map(|trip| trip.is_some())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(lost_at([1, 2, 3]), [false, false, true]);
+        assert_eq!(lost_at([9, 10, 10]), [false, false, true]);
+        assert_eq!(lost_at([11, 11, 11]), [false; 3], "the announcement is too old");
+        assert_eq!(lost_at([1, 2, 12]), [false; 3], "the first loss is too old");
+    }
+
+    #[test]
     fn all_of_them_trip_it_where_the_bound_is_higher() {
         let bounds = BreakerBounds {
             neighbors_lost: 3,

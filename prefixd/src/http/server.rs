@@ -321,3 +321,29 @@ impl Asked {
         self.0.load(Ordering::Relaxed) > 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[tokio::test]
+    async fn the_socket_is_where_and_for_whom_it_is_configured() {
+        let dir = tempfile::tempdir().unwrap();
+        // Only root may give a file to a group that is not its own.
+        let group = nix::unistd::geteuid().is_root().then(|| "daemon".to_owned());
+        let socket = Socket {
+            path: dir.path().join("sub/prefixd.sock"),
+            mode: "0640".to_owned().try_into().unwrap(),
+            operator_group: group.clone(),
+            ..Socket::default()
+        };
+        let _listener = bind_socket(&socket).unwrap();
+        let made = socket.path.metadata().unwrap();
+        assert_eq!(made.mode() & 0o777, 0o640);
+        if let Some(group) = group {
+            let wanted = nix::unistd::Group::from_name(&group).unwrap().unwrap();
+            assert_eq!(made.gid(), wanted.gid.as_raw());
+        }
+    }
+}

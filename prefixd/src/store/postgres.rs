@@ -32,7 +32,7 @@ const IS_THERE: &str = "SELECT EXISTS (SELECT FROM pg_stat_activity \
 /// A PostgreSQL database.
 #[derive(Debug)]
 pub(super) struct Postgres {
-    pool: PgPool,
+    pub(super) pool: PgPool,
     options: PgConnectOptions,
     writer: Mutex<Slot>,
     tenure: OnceLock<Tenure>,

@@ -89,7 +89,10 @@ async fn groups_suppressions_journal_and_history_tell_one_story(store: Backend) 
         sources: "{ fastnetmon: { reporting: repeats }, netflow: { reporting: repeats } }",
         ..Setup::on(store).await?
     };
-    let daemon = Daemon::start(setup, &[]).await?;
+    let mut daemon = Daemon::configured(setup, &[])?;
+    let games = "services: [{ service_id: games, name: Games, assets: [{ ip: 203.0.113.10 }] }]";
+    daemon.edit("inventory.yaml", "services: []", games)?;
+    daemon.boot().await?;
     let client = &daemon.client;
     let first = daemon.ban("203.0.113.10", 27015).await?;
     let (id, group) = (
@@ -258,6 +261,7 @@ async fn groups_suppressions_journal_and_history_tell_one_story(store: Backend) 
             .await?
             .value;
         assert_eq!(history.context.customer_name.as_deref(), Some("ACME Corp"));
+        assert_eq!(history.context.service_name.as_deref(), Some("Games"));
         assert_eq!((history.ip.as_str(), history.context.live), ("203.0.113.10", 1));
         kinds.extend(history.items.iter().map(|item| item.kind));
         match history.next_cursor {

@@ -71,6 +71,63 @@ fn the_samples_pass_the_check_and_nothing_is_started() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A warning is for a person to read: nothing fails over it.
+#[test]
+fn the_check_says_what_it_doubts_and_passes() -> anyhow::Result<()> {
+    let daemon = Daemon::configured(Setup::default(), &[])?;
+    let doubted = || -> anyhow::Result<Vec<String>> {
+        let checked = prefixd(&["--check"], daemon.dir.path())?;
+        let told = String::from_utf8(checked.stderr)?;
+        assert_eq!(checked.status.code(), Some(0), "{told}");
+        assert!(checked.stdout.is_empty());
+        Ok(told.lines().map(str::to_owned).collect())
+    };
+    let usual = doubted()?;
+    daemon.edit(
+        "playbooks.yaml",
+        "match: { vector: udp_flood }",
+        "match: { vector: udp_flood, customer_id: amce }",
+    )?;
+    let told = doubted()?;
+    let new: Vec<_> = told.iter().filter(|line| !usual.contains(line)).collect();
+    let [line] = &*new else {
+        anyhow::bail!("one warning more: {told:#?}")
+    };
+    assert!(
+        line.starts_with("warning: playbooks.yaml:3:") && line.contains("\"amce\" is no customer"),
+        "{line}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_log_is_written_as_configured() -> anyhow::Result<()> {
+    for (format, is_json) in [("json", true), ("text", false)] {
+        let mut daemon = Daemon::configured(Setup::default(), &[])?;
+        daemon.edit(
+            "prefixd.yaml",
+            "log_format: text",
+            &format!("log_format: {format}"),
+        )?;
+        daemon.boot().await?;
+        let log = daemon.log();
+        let line = log
+            .lines()
+            .find(|line| line.contains("HTTP listens"))
+            .context("it says so")?;
+        let read: Option<serde_json::Value> = serde_json::from_str(line).ok();
+        assert_eq!(read.is_some(), is_json, "{line}");
+        if let Some(read) = read {
+            assert_eq!(
+                (&read["level"], &read["message"]),
+                (&"INFO".into(), &"HTTP listens".into())
+            );
+        }
+        daemon.stop().await?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_directory_without_a_configuration_is_refused_with_its_name() -> anyhow::Result<()> {
     let empty = tempfile::tempdir()?;

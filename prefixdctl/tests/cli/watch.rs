@@ -3,6 +3,8 @@
 use crate::scripted::{Daemon, command, get, ok};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
 
 const LIVE: &str = "/v1/mitigations?status=pending%2Cactive%2Cescalated&limit=1000";
 const OLD: &str = "0199a8b2-7c31-7e55-8a4d-2f6b9c01d3e4";
@@ -159,6 +161,38 @@ fn the_feed_for_people() {
         ]
     );
     assert_eq!(daemon.requests()[0].0, "GET /v1/ws/feed?since=7");
+}
+
+/// Ended as the shell ends any program: it says 130 or 143, and a script around it ends as well.
+#[test]
+fn an_interrupted_watch_ends_by_its_signal() {
+    for (name, number) in [("INT", 2), ("TERM", 15)] {
+        let message = message(
+            42,
+            "peer_changed",
+            json!({"neighbor": "edge1", "state": "idle", "reason": "x"}),
+        );
+        let daemon = Daemon::with_feed([], vec![hello(), message]);
+        // What runs in the background of a script is started with the signal ignored.
+        let mut child = Command::new("env")
+            .arg(format!("--default-signal={name}"))
+            .arg(env!("CARGO_BIN_EXE_prefixdctl"))
+            .args(["--api", &daemon.url, "watch"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // It follows the feed.
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut String::new()).unwrap();
+        let kill = Command::new("kill")
+            .args([format!("-{name}"), child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(kill.success());
+        assert_eq!(child.wait().unwrap().signal(), Some(number), "SIG{name}");
+    }
 }
 
 #[test]

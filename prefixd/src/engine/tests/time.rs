@@ -87,3 +87,47 @@ async fn a_rule_ends_exactly_when_its_lease_does() {
     let late = ended.ended_at.unwrap().since(live.expires_at);
     assert!(late <= MARGIN, "{late:?} late");
 }
+
+/// What is lost behind its back comes back by itself, and no sooner than the interval says.
+#[tokio::test]
+async fn the_rib_is_compared_as_often_as_configured() {
+    let interval = Duration::from_secs(200);
+    let settings = Settings {
+        reconciliation_interval: interval,
+        ..SETTLED
+    };
+    let bench = Bench::with(crate::store::tests::sqlite().await, settings, PLAYBOOKS).await;
+    let Bench {
+        engine,
+        handle,
+        announcer,
+        _directory,
+        ..
+    } = bench;
+    let shutdown = CancellationToken::new();
+    let engine = tokio::spawn(engine.run(shutdown.clone()));
+    handle.submit(ban(10)).await.unwrap();
+    let announced = || announcer.speaker().desired("edge").unwrap();
+    let all = announced();
+    let lost = all.iter().map(|route| prefixd_bgp::Change::Withdraw {
+        target: prefixd_bgp::Target::All,
+        key: route.rule.key().clone(),
+    });
+    announcer.speaker().apply(lost).unwrap();
+
+    let _still = still();
+    tokio::time::pause();
+    let begin = tokio::time::Instant::now();
+    tokio::time::advance(interval / 2).await;
+    handle.submit(ban(11)).await.unwrap();
+    assert_eq!(announced().len(), all.len(), "only what is new is announced");
+    until("it is repaired", async || {
+        tokio::time::advance(Duration::from_millis(100)).await;
+        announced().len() == 2 * all.len()
+    })
+    .await;
+    let took = begin.elapsed();
+    assert!(took < interval + Duration::from_secs(5), "{took:?}");
+    shutdown.cancel();
+    engine.await.unwrap().unwrap();
+}

@@ -70,6 +70,14 @@ pub(crate) async fn postgres() -> Option<Place> {
     })
 }
 
+/// How many connections there may be for readers at most.
+pub(crate) fn most_readers(store: &Store) -> u32 {
+    match &store.db {
+        db::Db::Sqlite(file) => file.readers.options().get_max_connections(),
+        db::Db::Postgres(server) => server.pool.options().get_max_connections(),
+    }
+}
+
 impl Place {
     pub(crate) async fn commit(&self, decisions: &[Vec<Effect>]) -> Result<Head, CommitError> {
         self.commit_at(fixture::START, decisions).await
