@@ -125,6 +125,16 @@ fn settings_that_are_refused() {
             "one by one",
         ),
         (
+            "guardrails: { dst_prefix_minlen: 28, carpet: { enabled: true } }\n",
+            "prefixd.yaml:6:34",
+            "is 28, and carpet makes rules of prefixes down to /24",
+        ),
+        (
+            "guardrails: { dst_prefix_minlen_v6: 96, carpet: { enabled: true, max_prefix_v6: 80 } }\n",
+            "prefixd.yaml:6:37",
+            "is 96, and carpet makes rules of prefixes down to /80",
+        ),
+        (
             "guardrails: { carpet: { max_prefix_v4: 8 } }\n",
             "prefixd.yaml:6:",
             "16 to 30",
@@ -569,6 +579,19 @@ fn a_step_that_could_never_become_a_blackhole_is_refused() {
 }
 
 #[test]
+fn a_bound_of_prefixes_that_the_carpet_keeps_is_taken() {
+    for guardrails in [
+        "carpet: { enabled: true }",
+        "dst_prefix_minlen: 24, dst_prefix_minlen_v6: 64, carpet: { enabled: true }",
+        "dst_prefix_minlen: 28, carpet: { enabled: true, max_prefix_v4: 28 }",
+        "dst_prefix_minlen: 28",
+    ] {
+        let text = format!("{PLAIN}guardrails: {{ {guardrails} }}\n");
+        assert!(Config::from_texts(&text, "{}", "{}").is_ok(), "{guardrails}");
+    }
+}
+
+#[test]
 fn prefixes_may_be_addresses_and_mapped() {
     let text = format!("{PLAIN}safelist: {{ prefixes: [10.0.0.1, \"::ffff:10.1.0.0/112\"] }}\n");
     let prefixes = Config::from_texts(&text, "{}", "{}")
@@ -614,6 +637,10 @@ fn each_token_that_cannot_be_used_is_named_where_it_is() {
 #[test]
 fn a_token_is_taken_from_its_file_or_variable() {
     let dir = tempfile::tempdir().unwrap();
+    assert!(
+        std::env::var_os("CARGO_PKG_DESCRIPTION").is_some(),
+        "cargo sets it; a test that is run by hand needs it as well"
+    );
     // One that cargo sets, and is long enough.
     let settings = format!(
         "{PLAIN}http:\n  auth:\n    mode: bearer\n    bearer_tokens:\n      - {{ name: a, file: a.token, role: viewer }}\n      - {{ name: b, env: CARGO_PKG_DESCRIPTION, role: detector }}\n"

@@ -503,16 +503,7 @@ fn guardrails(guardrails: &Guardrails, report: &mut Report) {
         guardrails.max_lifetime_operator_seconds >= guardrails.max_ttl_operator_seconds,
         "is below max_ttl_operator_seconds",
     );
-    report.require(
-        "dst_prefix_minlen",
-        (1..=32).contains(&guardrails.dst_prefix_minlen),
-        "must be 1 to 32",
-    );
-    report.require(
-        "dst_prefix_minlen_v6",
-        (1..=128).contains(&guardrails.dst_prefix_minlen_v6),
-        "must be 1 to 128",
-    );
+    carpet::prefix_lengths(guardrails, report);
     report.require(
         "max_ports",
         (1..=64).contains(&guardrails.max_ports),

@@ -4,7 +4,7 @@
 //! about, when that is not the key itself; columns are two spaces apart. A test is `path/of/file.rs::name`, or the file and
 //! the case of a decision table. Several lines for one key are several tests, such as one that shows that it comes to the
 //! part that acts, and one that this part acts. That the test fails when the key is read and forgotten is for whoever writes
-//! the line to see to. `none` instead of a test is for a key that does nothing, with the reason.
+//! the line to see to.
 
 use crate::places::{keys, root};
 use std::collections::BTreeSet;
@@ -14,9 +14,6 @@ use std::path::Path;
 const BASE: &str = "prefixd/tests/decisions/base.yaml";
 /// These make tests of functions they are given by name.
 const MAKERS: [&str; 2] = ["on_both_stores!", "both!"];
-
-/// In place of a test.
-const NONE: &str = "none";
 
 struct Line {
     what: String,
@@ -89,12 +86,6 @@ fn case(text: &str, name: &str) -> Option<String> {
 /// What is wrong with a line.
 fn complaint(line: &Line) -> Option<String> {
     let (what, test) = (&line.what, &line.test);
-    if test == NONE {
-        return line
-            .word
-            .is_none()
-            .then(|| format!("{what}: no reason why there is no test"));
-    }
     let Some((path, name)) = test.split_once("::") else {
         return Some(format!("{what}: {test} is no path/of/file::test"));
     };
@@ -171,7 +162,6 @@ fn a_line_that_shows_nothing_is_refused() {
             "has no test",
         ),
         ("nothing", None, "is no path"),
-        (NONE, None, "no reason"),
     ] {
         let told = line(test, word).unwrap_or_default();
         assert!(told.contains(part), "{test}: {told:?}");

@@ -1,6 +1,6 @@
 //! Bounds on aggregation over many victims: a rule that is too wide, or made for too few, does more harm than the attack.
 
-use super::super::settings::Carpet;
+use super::super::settings::{Carpet, Guardrails};
 use super::Report;
 
 pub(super) fn carpet(carpet: &Carpet, report: &mut Report) {
@@ -32,4 +32,36 @@ pub(super) fn carpet(carpet: &Carpet, report: &mut Report) {
     let never = "holds fewer addresses than min_hosts: nothing would ever be aggregated";
     report.require("max_prefix_v4", holds(carpet.max_prefix_v4, 32), never);
     report.require("max_prefix_v6", holds(carpet.max_prefix_v6, 128), never);
+}
+
+/// Only aggregation makes rules of more than a host, with bounds of its own. Who writes a bound for all rules that is neither
+/// the host nor as wide as those means something that would not hold.
+pub(super) fn prefix_lengths(guardrails: &Guardrails, report: &mut Report) {
+    let carpet = &guardrails.carpet;
+    for (key, length, host, of_carpet, widest) in [
+        (
+            "dst_prefix_minlen",
+            guardrails.dst_prefix_minlen,
+            32,
+            "max_prefix_v4",
+            carpet.max_prefix_v4,
+        ),
+        (
+            "dst_prefix_minlen_v6",
+            guardrails.dst_prefix_minlen_v6,
+            128,
+            "max_prefix_v6",
+            carpet.max_prefix_v6,
+        ),
+    ] {
+        report.require(key, (1..=host).contains(&length), format!("must be 1 to {host}"));
+        report.require(
+            key,
+            !carpet.enabled || length >= host || length <= widest,
+            format!(
+                "is {length}, and carpet makes rules of prefixes down to /{widest}: set carpet.{of_carpet}, which is what bounds \
+                 them, to {length} or more, and this to the same"
+            ),
+        );
+    }
 }
