@@ -105,8 +105,8 @@ pub use history::{HistoryEntry, Occurrence};
 pub use mrt::{Busy, Capture, Captured};
 pub use restart::{MayHold, RestartTime, Retention};
 pub use rib::{
-    Foreseen, LATENCY_BUCKETS_SECONDS, Latency, NotAShape, Parked, Remembered, RememberedRule, RibCounts,
-    RibTotals, Shape, WhatIf,
+    Foreseen, LATENCY_BUCKETS_SECONDS, Latency, NotAShape, Parked, Remembered, RememberedBound,
+    RememberedRule, RibCounts, RibTotals, Shape, WhatIf,
 };
 pub use route::{Bound, Change, Delivery, Priority, Refusal, Route, RouteStatus, Target};
 pub use socket::Md5Key;

@@ -40,6 +40,7 @@ pub use foresee::{Foreseen, WhatIf};
 pub use latency::{LATENCY_BUCKETS_SECONDS, Latency};
 use pace::Pace;
 use policy::Policy;
+pub use policy::RememberedBound;
 pub use quarantine::{NotAShape, Parked, Remembered, RememberedRule, Shape};
 use quarantine::{Quarantine, Trust};
 use slots::{Id, Slots, Tick};
@@ -385,7 +386,7 @@ impl Rib {
 
     /// The configuration changed in a way that does not touch the session.
     pub(crate) fn reconfigure(&mut self, config: &NeighborConfig) {
-        self.policy = Policy::new(config);
+        self.policy = self.policy.reconfigured(config);
         self.forget_suspicions();
         self.pace = config.pace.map(Pace::new);
         self.readmit();

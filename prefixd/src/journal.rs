@@ -327,6 +327,9 @@ impl Writer {
                             body[what] = serde_json::json!(kinds);
                         }
                     }
+                    if change.bound {
+                        body["bound"] = serde_json::json!(change.after.bound);
+                    }
                     let body = serde_json::to_string(&body)?;
                     self.append(
                         at,

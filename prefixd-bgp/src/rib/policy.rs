@@ -1,6 +1,6 @@
 //! Which rules a neighbour may be told at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ pub(super) struct Policy {
     update_bytes: usize,
     max_rules: Option<usize>,
     ceiling: Ceiling,
+    /// Counts the changes of what [`Policy::remembered`] tells.
+    version: u64,
 }
 
 /// What the router is told at most after it said that it holds as many rules as it takes (Cease/1).
@@ -30,9 +32,28 @@ pub(super) struct Policy {
 struct Ceiling {
     total: Option<usize>,
     families: [Option<usize>; Family::COUNT],
-    /// When the bound is tried again; never for one that the router has named.
+    /// When the bound is tried again; never for one that the router has named to this process.
     until: Option<Instant>,
     guesses: u32,
+}
+
+impl Ceiling {
+    fn is_set(&self) -> bool {
+        self.total.is_some() || self.families.iter().any(Option::is_some)
+    }
+}
+
+/// A bound that a router set by Cease/1, for the process that comes after this one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RememberedBound {
+    /// Rules of all families together, at most.
+    pub total: Option<usize>,
+    /// Rules of one family each, at most.
+    pub families: BTreeMap<Family, usize>,
+    /// When all rules are offered again; none for a bound that this process heard the router name.
+    pub until: Option<Instant>,
+    /// How often a bound was guessed: each guess holds longer than the one before.
+    pub guesses: u32,
 }
 
 /// No more rules are told.
@@ -51,12 +72,59 @@ impl Policy {
             update_bytes: config.limits.update_bytes,
             max_rules: config.max_rules,
             ceiling: Ceiling::default(),
+            version: 0,
         }
+    }
+
+    /// The same neighbour, configured anew: a new attempt.
+    pub(super) fn reconfigured(&self, config: &NeighborConfig) -> Self {
+        Self {
+            version: self.version + u64::from(self.ceiling.is_set()),
+            ..Self::new(config)
+        }
+    }
+
+    /// The bound that the router has set, if there is one.
+    pub(super) fn remembered(&self) -> Option<RememberedBound> {
+        let of = |family: Family| Some((family, self.ceiling.families[family.index()]?));
+        self.ceiling.is_set().then(|| RememberedBound {
+            total: self.ceiling.total,
+            families: Family::ALL.into_iter().filter_map(of).collect(),
+            until: self.ceiling.until,
+            guesses: self.ceiling.guesses,
+        })
+    }
+
+    /// How often what [`Policy::remembered`] tells has changed.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Goes on under the bound that a process before this one knew. What was heard here is newer. Nobody says whether the
+    /// router, or what the configuration says of it, was changed between the two: a bound that was named is tried again as
+    /// well, after a day. The clock may have been set back since.
+    pub(super) fn restore(&mut self, bound: RememberedBound, now: Instant) {
+        let latest = now + MAX_GUESS_HOLDS;
+        let until = bound.until.map_or(latest, |until| until.min(latest));
+        if self.ceiling.is_set() {
+            return;
+        }
+        self.ceiling.guesses = bound.guesses;
+        self.version += 1;
+        if until <= now {
+            return;
+        }
+        self.ceiling.total = bound.total;
+        for (family, rules) in bound.families {
+            self.ceiling.families[family.index()] = Some(rules);
+        }
+        self.ceiling.until = Some(until);
     }
 
     /// The router takes no more than `bound` rules of the family: stay well below, or the next session ends the same way.
     pub(super) fn bound_named(&mut self, family: Family, bound: usize) {
         self.ceiling.families[family.index()] = Some(nine_tenths(bound));
+        self.version += 1;
     }
 
     /// The router takes no more than some of what it was told, and did not say of what. Each family stays below what it
@@ -80,6 +148,7 @@ impl Policy {
         let holds = GUESS_HOLDS.saturating_mul(1 << self.ceiling.guesses.min(5));
         self.ceiling.guesses += 1;
         self.ceiling.until = Some(now + holds.min(MAX_GUESS_HOLDS));
+        self.version += 1;
     }
 
     /// When [`Policy::lift_due`] has something to do.
@@ -87,7 +156,7 @@ impl Policy {
         self.ceiling.until
     }
 
-    /// Gives a guessed bound up if its time is over; true if it did.
+    /// Gives a bound up if its time is over; true if it did.
     pub(super) fn lift_due(&mut self, now: Instant) -> bool {
         let due = self.ceiling.until.is_some_and(|until| until <= now);
         if due {
@@ -95,14 +164,16 @@ impl Policy {
                 guesses: self.ceiling.guesses,
                 ..Ceiling::default()
             };
+            self.version += 1;
         }
         due
     }
 
     /// Forgets what the router said about its bound; true if there was something to forget.
     pub(super) fn lift(&mut self) -> bool {
-        let before = std::mem::take(&mut self.ceiling);
-        before.total.is_some() || before.families.iter().any(Option::is_some)
+        let was_set = std::mem::take(&mut self.ceiling).is_set();
+        self.version += u64::from(was_set);
+        was_set
     }
 
     /// The longest message.

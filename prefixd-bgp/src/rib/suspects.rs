@@ -213,6 +213,7 @@ impl Rib {
     pub(crate) fn remembered(&self) -> (u64, Remembered) {
         let remembered = Remembered {
             kinds: self.remembered_kinds(),
+            bound: self.policy.remembered(),
             ..self.quarantine.remembered()
         };
         (self.memory_version(), remembered)
@@ -220,11 +221,14 @@ impl Rib {
 
     /// How often what [`Rib::remembered`] tells has changed.
     pub(crate) fn memory_version(&self) -> u64 {
-        self.quarantine.version() + self.kinds_version()
+        self.quarantine.version() + self.kinds_version() + self.policy.version()
     }
 
     /// Goes on from what a process before this one knew of the router alone.
-    pub(crate) fn remember(&mut self, remembered: Remembered, now: Instant) {
+    pub(crate) fn remember(&mut self, mut remembered: Remembered, now: Instant) {
+        if let Some(bound) = remembered.bound.take() {
+            self.policy.restore(bound, now);
+        }
         self.quarantine.restore(remembered, now);
         self.readmit();
     }

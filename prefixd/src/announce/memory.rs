@@ -2,11 +2,14 @@
 
 use super::Announcer;
 use crate::policy::{
-    ParkedFor, ParkedRule, ParkedShape, Parking, PeerKinds, PeerMemory, SessionEnd, State, TriedKind,
+    ParkedFor, ParkedRule, ParkedShape, Parking, PeerBound, PeerKinds, PeerMemory, SessionEnd, State,
+    TriedKind,
 };
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::flowspec::NlriKey;
-use prefixd_bgp::{Loss, NotificationInfo, Parked, Remembered, RememberedKinds, RememberedRule, Shape};
+use prefixd_bgp::{
+    Loss, NotificationInfo, Parked, Remembered, RememberedBound, RememberedKinds, RememberedRule, Shape,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -56,6 +59,10 @@ impl Announcer {
             if rules > 0 {
                 info!(%neighbor, rules, "rules that ended its session stay held back");
             }
+            if let Some(bound) = &memory.bound {
+                let families = &bound.families;
+                info!(%neighbor, total = bound.total, ?families, "it ended a session over the number of rules, and is told no more than this");
+            }
         }
     }
 
@@ -78,6 +85,16 @@ impl Announcer {
                 })
                 .collect(),
             kinds: kinds(remembered),
+            bound: remembered.bound.as_ref().map(|bound| PeerBound {
+                total: bound.total,
+                families: bound
+                    .families
+                    .iter()
+                    .map(|(family, rules)| (family.to_string(), *rules))
+                    .collect(),
+                until: bound.until.map(|until| self.at(until)),
+                guesses: bound.guesses,
+            }),
         }
     }
 
@@ -97,6 +114,16 @@ impl Announcer {
             rules: memory.rules.iter().filter_map(rule).collect(),
             shapes: memory.shapes.iter().filter_map(of_shape).collect(),
             kinds: memory.kinds.as_ref().map(remembered_kinds),
+            bound: memory.bound.as_ref().map(|bound| RememberedBound {
+                total: bound.total,
+                families: bound
+                    .families
+                    .iter()
+                    .filter_map(|(family, rules)| Some((family.parse().ok()?, *rules)))
+                    .collect(),
+                until: bound.until.map(|until| self.moment(until)),
+                guesses: bound.guesses,
+            }),
         }
     }
 
@@ -282,6 +309,12 @@ mod tests {
                 }),
             }],
             kinds: None,
+            bound: Some(PeerBound {
+                total: None,
+                families: [(Family::Ipv4.to_string(), 9)].into(),
+                until: Some(now.saturating_add(Duration::from_secs(3600))),
+                guesses: 1,
+            }),
         };
         let mut state = State::default();
         state.quarantined.insert("a".into(), Arc::new(memory.clone()));
@@ -305,6 +338,10 @@ mod tests {
         let (name, after) = &changed[0];
         let held: Vec<_> = after.rules.iter().map(|rule| rule.held).collect();
         assert_eq!((&**name, held), ("a", vec![false, true]));
+        let (is, was) = (after.bound.as_ref().unwrap(), memory.bound.as_ref().unwrap());
+        assert_eq!((&is.families, is.total, is.guesses), (&was.families, None, 1));
+        let (is, was) = (is.until.unwrap(), was.until.unwrap());
+        assert!(is.since(was) + was.since(is) < Duration::from_secs(1));
         // Nothing is rounded but the time between the two clocks.
         let (is, was) = (&after.rules[1].parking, &memory.rules[1].parking);
         assert_eq!((&is.why, is.times), (&was.why, was.times));

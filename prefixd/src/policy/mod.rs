@@ -105,8 +105,8 @@ pub use pause::{holds, holds_alone};
 pub(crate) use plan::is_changed;
 pub(crate) use ports::{join, split};
 pub use quarantine::{
-    ParkedFor, ParkedRule, ParkedShape, Parking, PeerKinds, PeerMemory, QuarantineChange, SessionEnd,
-    TriedKind,
+    ParkedFor, ParkedRule, ParkedShape, Parking, PeerBound, PeerKinds, PeerMemory, QuarantineChange,
+    SessionEnd, TriedKind,
 };
 pub use settings::{BreakerBounds, Policy, Quotas};
 pub use share::Reserved;

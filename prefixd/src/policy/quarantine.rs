@@ -7,7 +7,7 @@ use super::effect::{Decision, Effect, Outcome};
 use super::turn::Turn;
 use prefixd_api::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What is known of one neighbour.
@@ -22,6 +22,24 @@ pub struct PeerMemory {
     /// What it and the neighbours of its profile have found out of new kinds of rules; none if it tries nothing for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kinds: Option<PeerKinds>,
+    /// How many rules it takes, if it has ended a session over their number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<PeerBound>,
+}
+
+/// How many rules a neighbour is told at most since it ended a session by Cease/1.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerBound {
+    /// Of all families together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<usize>,
+    /// Of one family each.
+    pub families: BTreeMap<String, usize>,
+    /// When all rules are offered again by itself; none while the process lives that heard the router name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// How often it was guessed, because the router named none.
+    pub guesses: u32,
 }
 
 /// What the neighbours of a profile have found out of new kinds of rules (`bgp.canary_seconds`).
@@ -142,6 +160,8 @@ pub struct QuarantineChange {
     pub tried: Vec<String>,
     /// Kinds that the neighbours of the profile are known to keep now and were not.
     pub kept: Vec<String>,
+    /// How many rules the neighbour takes is known otherwise now.
+    pub bound: bool,
     /// Who did it.
     pub actor: String,
 }
@@ -150,7 +170,7 @@ impl PeerMemory {
     /// Whether there is nothing to keep.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty() && self.shapes.is_empty() && self.kinds.is_none()
+        self.rules.is_empty() && self.shapes.is_empty() && self.kinds.is_none() && self.bound.is_none()
     }
 
     /// Whether the other says the same. A moment is read off two clocks each time, and is never the same to the microsecond;
@@ -167,6 +187,7 @@ impl PeerMemory {
         let said = |memory: &Self| Self {
             rules: memory.rules.iter().map(rule).collect(),
             shapes: memory.shapes.iter().map(shape).collect(),
+            bound: memory.bound.as_ref().map(PeerBound::without_moments),
             ..memory.clone()
         };
         said(self) == said(other)
@@ -201,6 +222,15 @@ impl PeerMemory {
             .shapes
             .retain(|shape| nlri.is_some() && !shapes.contains(&shape.shape));
         after
+    }
+}
+
+impl PeerBound {
+    fn without_moments(&self) -> Self {
+        Self {
+            until: self.until.map(|_| Timestamp::from_micros(0)),
+            ..self.clone()
+        }
     }
 }
 
@@ -245,6 +275,8 @@ impl Turn<'_> {
             released: gone(was.held(), after.held()),
             tried: gone(after.tried(), was.tried()),
             kept: gone(after.kept(), was.kept()),
+            bound: was.bound.as_ref().map(PeerBound::without_moments)
+                != after.bound.as_ref().map(PeerBound::without_moments),
             after: Arc::clone(after),
             actor: actor.to_owned(),
         }))

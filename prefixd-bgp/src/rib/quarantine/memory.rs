@@ -9,6 +9,7 @@ use tokio::time::{Duration, Instant};
 use super::{MAX_PARKED, MAX_RECORDS, Parked, Quarantine, Record};
 use crate::canary::RememberedKinds;
 use crate::flowspec::{Action, CanonicalRule, Effect, Family, NlriKey, Redirect};
+use crate::rib::RememberedBound;
 
 /// What two rules have in common that a router would refuse for the same reason. It is written as text and read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,6 +144,8 @@ pub struct Remembered {
     /// What it and the neighbours that are like it have found out of new kinds of rules; none if it tries nothing for
     /// others.
     pub kinds: Option<RememberedKinds>,
+    /// How many rules it takes, if it has ended a session over their number.
+    pub bound: Option<RememberedBound>,
 }
 
 /// One of [`Remembered`].
@@ -182,6 +185,7 @@ impl Quarantine {
             rules,
             shapes,
             kinds: None,
+            bound: None,
         }
     }
 
@@ -290,6 +294,7 @@ mod tests {
             rules: vec![rule(1, &short, true), rule(2, &short, false)],
             shapes: vec![(shape, short.clone())],
             kinds: None,
+            bound: None,
         };
         let mut quarantine = Quarantine::default();
         quarantine.restore(remembered.clone(), now);

@@ -34,6 +34,7 @@ fn memory() -> PeerMemory {
             })
             .into(),
         kinds: None,
+        bound: None,
     }
 }
 

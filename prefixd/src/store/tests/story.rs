@@ -3,8 +3,8 @@
 use super::fixture::{Attack, START, host};
 use super::*;
 use crate::policy::{
-    BreakerChange, ControlChange, ParkedRule, Parking, PeerKinds, PeerMemory, QuarantineChange, SessionEnd,
-    SourceChange, TriedKind, Unconfirmed,
+    BreakerChange, ControlChange, ParkedRule, Parking, PeerBound, PeerKinds, PeerMemory, QuarantineChange,
+    SessionEnd, SourceChange, TriedKind, Unconfirmed,
 };
 use prefixd_api::control::{BreakerTripped, ControlScope, Stop, Stopped};
 use prefixd_api::feed::{FeedBody, FeedMessage};
@@ -373,6 +373,12 @@ async fn what_is_parked_is_kept_for_each_neighbour(place: Place) {
             }],
             parked: Vec::new(),
         }),
+        bound: (nlri == "02").then(|| PeerBound {
+            total: Some(18),
+            families: [("ipv4-flowspec".into(), 9)].into(),
+            until: Some(at(9)),
+            guesses: 2,
+        }),
     };
     let change = |neighbor: &str, after: &PeerMemory| {
         vec![Effect::Quarantine(QuarantineChange {
@@ -382,6 +388,7 @@ async fn what_is_parked_is_kept_for_each_neighbour(place: Place) {
             released: Vec::new(),
             tried: Vec::new(),
             kept: ["ipv4-flowspec 000a 0 0 discard".into()].into(),
+            bound: false,
             actor: "prefixd".into(),
         })]
     };
