@@ -1,5 +1,7 @@
 //! What must hold at every second, and at the end.
 
+mod budget;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -46,6 +48,7 @@ impl Check {
             no_rule_outlives_its_end(world, router, side, &state, now)?;
             holds_all_that_is_wished(world, router, side, &state, now)?;
             keeps_over_a_restart(world, router, side, &state, r, now)?;
+            budget::is_kept(world, router, &state, now)?;
             drop(state);
             keeps_the_pace(router, side)?;
             self.few_connections(world, router, r)?;
@@ -99,6 +102,7 @@ impl Check {
             }
             holds_what_it_may(world, router, side, &state, now)?;
             suspects_the_right_one(world, router, &state, now)?;
+            budget::is_used(world, router, side, &state, now)?;
             waits_for_somebody(world, router, now)?;
             let peer = world.speaker.peer(name).ok_or("a neighbour is missing")?;
             // A bound that was named is kept until it is forgotten by order. Each family has its own.
@@ -129,7 +133,7 @@ impl Check {
         if !unfinished.is_empty() {
             return Err(format!("{unfinished:?} did not stop"));
         }
-        for (router, left) in world.routers.iter().zip(left) {
+        for ((router, side), left) in world.routers.iter().zip(&world.sides).zip(left) {
             let state = router.state();
             if let Some(broken) = state.broken.first() {
                 return Err(broken.clone());
@@ -152,7 +156,8 @@ impl Check {
             }
             let wished = world.wishes.desired(stopped_at).map(|(key, ..)| key);
             let due = |key: &&Key| router.plan.families.contains(&key.0) && !is_held_back(world, router, key);
-            let free = router.plan.max_prefix.is_none();
+            // Places may be taken by rules of families that the router does not take.
+            let free = router.plan.max_prefix.is_none() && side.config.max_rules.is_none();
             if left.keeps.is_some() && free && state.table.is_empty() && wished.filter(due).count() > 0 {
                 return Err(format!("{} kept nothing", router.plan.name));
             }
@@ -333,20 +338,49 @@ fn told(world: &World, router: &Router, key: &Key) -> Option<Community> {
     route.advertised.map(community)
 }
 
-/// In the end a rule waits only where the first has parked it. Where budgets are full nobody may be the first.
+/// In the end a rule waits only where the first has parked it. Where budgets are full nobody may be the first; but nobody
+/// waits for a rule that another one of them has.
 fn waits_for_somebody(world: &World, router: &Router, now: Instant) -> Result<(), String> {
     let bounded = world
         .routers
         .iter()
         .any(|router| router.plan.max_prefix.is_some())
         || world.sides.iter().any(|side| side.config.max_rules.is_some());
+    let has = |other: &Arc<Router>, key: &Key| {
+        let for_long = |since: Instant| since + SETTLES <= now;
+        matches!(delivery(world, other, key), Some(Delivery::Advertised))
+            && other
+                .state()
+                .session
+                .as_ref()
+                .is_some_and(|session| for_long(session.since))
+    };
     for (key, ..) in world.wishes.desired(now) {
-        let waiting = waiting(world, router, key);
-        if let Some(waiting) = waiting.filter(|waiting| !bounded && waiting.because != Because::Parked) {
+        let Some(waiting) = waiting(world, router, key) else {
+            continue;
+        };
+        // What it waits for has gone out and stayed.
+        let others = || {
+            world
+                .routers
+                .iter()
+                .filter(|other| other.plan.name != router.plan.name)
+        };
+        let is_there = || others().any(|other| has(other, key) && written_before(world, other, key, now));
+        if waiting.because != Because::Parked && (!bounded || is_there()) {
             return Err(format!("{} waits for {key:02x?}: {waiting}", router.plan.name));
         }
     }
     Ok(())
+}
+
+/// For longer than any rule is tried.
+fn written_before(world: &World, router: &Router, key: &Key, now: Instant) -> bool {
+    let nlri = world.wishes.nlri(key);
+    let route = nlri.and_then(|nlri| world.speaker.route(&router.plan.name, nlri));
+    route
+        .and_then(|route| route.written_at)
+        .is_some_and(|at| at + SETTLES <= now)
 }
 
 /// It was told a moment ago, as suspects are when their time comes.

@@ -102,8 +102,10 @@ pub(super) struct State {
     pub(super) session: Option<Established>,
     /// When each rule of the last seconds was written by the speaker.
     pub(super) announced: VecDeque<Instant>,
-    /// How many rules the speaker may tell it, since when; the last comes last.
+    /// How many rules the speaker may tell it, since when; the last comes last, and the first was there before any rule.
     budgets: Vec<(Instant, usize)>,
+    /// How many rules of each family the speaker that was started last tells it at most, because one before that heard so.
+    pub(super) promised: BTreeMap<u8, usize>,
     /// What the speaker said last.
     pub(super) last_notification: Option<(u8, u8)>,
     /// When a session last ended with a word of either side.
@@ -661,7 +663,13 @@ impl Router {
                 "the last of {told} rules, more than its budget of {budget}"
             ));
         }
-        Ok(self.limit(&state, family))
+        let held = state.told(family);
+        match state.promised.get(&family) {
+            Some(promised) if held > *promised => {
+                Err(format!("the last of {held} rules, and {promised} were promised"))
+            }
+            _ => Ok(self.limit(held, family)),
+        }
     }
 
     fn end_of_rib(&self, family: u8) -> Result<Reply, String> {
@@ -701,9 +709,7 @@ impl Router {
         Reply::Nothing
     }
 
-    fn limit(&self, state: &State, family: u8) -> Reply {
-        let of_this_session = |key: &&Key| key.0 == family && !state.kept.contains(*key);
-        let held = state.table.keys().filter(of_this_session).count();
+    fn limit(&self, held: usize, family: u8) -> Reply {
         let Some((bound, named)) = self.plan.max_prefix.filter(|(bound, _)| held > *bound) else {
             return Reply::Nothing;
         };
@@ -730,15 +736,21 @@ impl State {
 
     /// What it could have been told when this was written. What was chosen before is written within the hold time, or the
     /// session ends.
-    fn budget(&self, written: Instant) -> usize {
+    pub(super) fn budget(&self, written: Instant) -> usize {
         let mut most = 0;
         for (since, budget) in self.budgets.iter().rev().filter(|(since, _)| *since <= written) {
             most = most.max(*budget);
             if *since + LONGEST_HOLD <= written {
-                return most;
+                break;
             }
         }
-        usize::MAX
+        most
+    }
+
+    /// Rules of a family that it was told in this session.
+    fn told(&self, family: u8) -> usize {
+        let of_this_session = |key: &&Key| key.0 == family && !self.kept.contains(*key);
+        self.table.keys().filter(of_this_session).count()
     }
 
     pub(super) fn connections(&self) -> usize {

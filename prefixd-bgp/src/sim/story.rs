@@ -151,6 +151,7 @@ impl World {
                 }),
                 passive: plan.dials && rng.random(),
                 pace: rng.random_bool(0.3).then(|| pace(&mut rng)),
+                max_rules: rng.random_bool(0.35).then(|| max_rules(&mut rng)),
                 canary: canary.clone(),
                 graceful_restart: rng.random_bool(0.5).then(|| restart_time(&mut rng)),
                 ..NeighborConfig::new(plan.name.clone(), plan.address.ip(), plan.asn.into())
@@ -158,6 +159,7 @@ impl World {
             let accepted = net.link(plan.address.ip(), plan.delay);
             let deadly = plan.deadly.map(|(n, end)| (wishes.key(n), end));
             let router = Router::new(plan, deadly, net.clone(), log.clone());
+            router.state().may_hold(config.max_rules);
             tasks.spawn(router.clone().run(accepted));
             routers.push(router);
             let now = Instant::now();
@@ -173,8 +175,9 @@ impl World {
                 forgot_bound: 0,
             });
         }
+        let budgets: Vec<_> = sides.iter().map(|side: &Side| side.config.max_rules).collect();
         log.say(&format!(
-            "speaker: hold time {hold}, {} rules, {canary:?}",
+            "speaker: hold time {hold}, {} rules, at most {budgets:?}, {canary:?}",
             wishes.len()
         ));
         let hold_time = HoldTime::from_secs(hold).expect("a hold time");
@@ -301,6 +304,7 @@ impl World {
                 self.log.say(&format!("reset {r}"));
                 self.order_to(r);
                 self.sides[r].forgot_bound += 1;
+                self.routers[r].state().promised.clear();
                 if self.sides[r].configured {
                     let _ = self.speaker.reset(&self.sides[r].config.name, "by hand");
                 }
@@ -443,7 +447,7 @@ impl World {
         let config = &mut self.sides[r].config;
         match self.rng.random_range(0..3) {
             0 => config.pace = self.rng.random_bool(0.5).then(|| pace(&mut self.rng)),
-            1 => config.max_rules = self.rng.random_bool(0.5).then(|| self.rng.random_range(1..30)),
+            1 => config.max_rules = self.rng.random_bool(0.5).then(|| max_rules(&mut self.rng)),
             _ => config.passive = passive,
         }
         let text = format!(
@@ -470,6 +474,7 @@ impl World {
         self.sides[r].forgot_bound += 1;
         let mut state = self.routers[r].state();
         state.announced.clear();
+        state.promised.clear();
         state.may_hold(self.sides[r].config.max_rules);
         drop(state);
         let configs = self.sides.iter().filter(|side| side.configured);
@@ -573,6 +578,10 @@ fn end(rng: &mut SmallRng) -> End {
 fn restart_time(rng: &mut SmallRng) -> RestartTime {
     let seconds = *[10, 30, 120].choose(rng).unwrap_or(&120);
     RestartTime::from_secs(seconds).expect("a restart time")
+}
+
+fn max_rules(rng: &mut SmallRng) -> usize {
+    rng.random_range(1..30)
 }
 
 fn pace(rng: &mut SmallRng) -> NonZeroU32 {

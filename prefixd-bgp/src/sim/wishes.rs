@@ -138,6 +138,12 @@ impl Wishes {
             .map(|wish| (&wish.key, wish.community, wish.since))
     }
 
+    /// How important a rule is, as it was wished last.
+    pub(super) fn priority(&self, key: &Key) -> Option<Priority> {
+        let route = self.rules[*self.by_key.get(key)?].route.as_ref()?;
+        Some(route.priority)
+    }
+
     /// The key of a rule.
     pub(super) fn key(&self, n: usize) -> Key {
         self.rules[n].key.clone()

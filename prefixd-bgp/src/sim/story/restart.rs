@@ -11,6 +11,7 @@ use super::super::check::{Check, is_calm};
 use super::super::wishes::{Community, Key};
 use super::{Act, SECOND, World, speaker};
 use crate::canary::RememberedKinds;
+use crate::flowspec::Family;
 use crate::route::Target;
 use crate::speaker::Stop;
 
@@ -81,6 +82,13 @@ impl World {
             .iter()
             .filter_map(|(remembered, _)| remembered.kinds.clone())
             .collect();
+        for router in &self.routers {
+            let known = remembered.iter().find(|(_, name)| *name == router.plan.name);
+            let bound = known.and_then(|(remembered, _)| remembered.bound.as_ref());
+            let families = bound.into_iter().flat_map(|bound| &bound.families);
+            let number = |family: &Family| u8::try_from(family.index() + 1).expect("four families");
+            router.state().promised = families.map(|(family, rules)| (number(family), *rules)).collect();
+        }
         for (remembered, name) in remembered {
             let _ = self.speaker.remember(&name, remembered);
         }
@@ -98,10 +106,6 @@ impl World {
             opened: false,
             kept: kept.collect(),
         });
-        for side in &mut self.sides {
-            // Whatever it had found out of the router is forgotten.
-            side.forgot_bound += 1;
-        }
         let open_at = if self.rng.random() {
             self.acts += 1;
             (
