@@ -3,7 +3,7 @@
 //! It is what was decided there, in the order of RFC 8955 section 5.1. In which form each neighbour there takes it, and whether
 //! it has it, only the daemon there knows.
 
-use super::beside::{self, Reach};
+use super::beside::{self, Beside, Reach};
 use super::fit::Part;
 use super::groups::Compiled;
 use super::is_announced;
@@ -13,8 +13,9 @@ use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
 use prefixd_api::time::Timestamp;
 use prefixd_api::traffic::{PopRule, PopTraffic, Traffic, TrafficVerdict};
+use prefixd_api::victim::Victim;
 use prefixd_bgp::flowspec::{Fit, Packet};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Each of these POPs, with what its mitigations of the victim do; what is over by `now` has left the routers there.
@@ -46,19 +47,33 @@ fn at_pop(pop: &OtherPop, mitigations: &[&Mitigation], packet: &Packet) -> PopTr
         before: Vec::new(),
         blackhole: None,
     };
-    let compiled: Vec<(MitigationId, Arc<Compiled>)> = mitigations
+    let compiled: Vec<(Victim, MitigationId, Arc<Compiled>)> = mitigations
         .iter()
-        .map(|one| (one.mitigation_id, Arc::new(Compiled::as_decided(&one.rules))))
+        .map(|one| {
+            let compiled = Arc::new(Compiled::as_decided(&one.rules));
+            (one.victim_ip, one.mitigation_id, compiled)
+        })
         .collect();
-    let all = beside::all(compiled.iter().map(|(id, compiled)| (*id, compiled)), |_, _| {
-        Reach::There
-    });
-    let parts = all
+    // As the daemon there does: rules of one victim are compared, not those of a host with what is over its prefix.
+    let victims: BTreeSet<Victim> = mitigations.iter().map(|one| one.victim_ip).collect();
+    let of_each: Vec<Vec<Beside<'_>>> = victims
         .iter()
-        .flat_map(|one| one.parts().iter().map(|part| (one.mitigation, part)));
-    let mut sent: Vec<(MitigationId, &Part)> = parts
-        .filter(|(_, part)| beside::keeps_back(part, &all, Reach::There, &|_, _| false).is_none())
+        .map(|victim| {
+            let of_it = compiled.iter().filter(|(of, _, _)| of == victim);
+            beside::all(of_it.map(|(_, id, compiled)| (*id, compiled)), |_, _| {
+                Reach::There
+            })
+        })
         .collect();
+    let mut sent: Vec<(MitigationId, &Part)> = Vec::new();
+    for all in &of_each {
+        let parts = all
+            .iter()
+            .flat_map(|one| one.parts().iter().map(|part| (one.mitigation, part)));
+        sent.extend(
+            parts.filter(|(_, part)| beside::keeps_back(part, all, Reach::There, &|_, _| false).is_none()),
+        );
+    }
     sent.sort_by(|(_, one), (_, other)| {
         let (key, after) = (one.canonical.key(), other.canonical.key());
         let order = key.family().cmp(&after.family());

@@ -9,7 +9,7 @@ use axum::response::Response;
 use prefixd_api::event::StoredEvent;
 use prefixd_api::group::{GroupDetail, GroupList, GroupState, GroupView};
 use prefixd_api::ids::{GroupId, MitigationId};
-use prefixd_api::mitigation::{Group, Mitigation, MitigationStatus};
+use prefixd_api::mitigation::{Group, Mitigation};
 use prefixd_api::problem::Problem;
 use prefixd_api::time::Timestamp;
 use std::collections::HashMap;
@@ -111,28 +111,10 @@ fn in_memory(
 
 /// The live mitigations of other POPs' groups, by group: a scope has one at most. Without such groups nobody is asked.
 async fn live_elsewhere(app: &App, groups: &[Group]) -> Result<HashMap<GroupId, MitigationId>, Failure> {
-    let may_have_one = |group: &Group| group.pop != app.pop && group.closed_at.is_none();
-    let mut live = HashMap::new();
-    for group in groups.iter().filter(|group| may_have_one(group)) {
-        let filter = MitigationFilter {
-            statuses: MitigationStatus::ALL
-                .into_iter()
-                .filter(|status| status.is_live())
-                .collect(),
-            victim: Some(group.scope.victim.prefix()),
-            vector: Some(group.scope.vector.to_string()),
-            pop: Some(group.pop.clone()),
-            ..MitigationFilter::default()
-        };
-        let page = PageRequest {
-            cursor: None,
-            limit: 1,
-        };
-        let found = app.store.list_mitigations(&filter, page).await?.items;
-        let of_group = found.iter().filter(|one| one.group_id == group.group_id);
-        live.extend(of_group.map(|one| (one.group_id, one.mitigation_id)));
-    }
-    Ok(live)
+    let may_have_one = |group: &&Group| group.pop != app.pop && group.closed_at.is_none();
+    let asked: Vec<&Group> = groups.iter().filter(may_have_one).collect();
+    let live = app.store.live_of_groups(&asked).await?;
+    Ok(live.into_iter().collect())
 }
 
 fn view(app: &App, group: Group, elsewhere: &HashMap<GroupId, MitigationId>) -> GroupView {

@@ -4,7 +4,8 @@ use super::db::Db;
 use super::prefix::{family, key};
 use super::{Store, StoreError};
 use ipnet::IpNet;
-use prefixd_api::mitigation::Mitigation;
+use prefixd_api::ids::{GroupId, MitigationId};
+use prefixd_api::mitigation::{Group, Mitigation};
 use prefixd_api::victim::Victim;
 use std::net::IpAddr;
 use tracing::error;
@@ -21,6 +22,12 @@ pub(super) const OF_VICTIM: &str = "SELECT id, body FROM mitigations \
 /// Walks what is live, of which there is no more than `max_active_global`, and nothing that has ended.
 pub(super) const LIVE: &str = "SELECT pop, status, vector, action_type, COUNT(*) FROM mitigations \
      WHERE live = 1 AND pop = ANY($1) GROUP BY pop, status, vector, action_type";
+
+/// The same of many scopes, each of a POP.
+pub(super) const OF_SCOPES: &str = "SELECT id, body::json->>'group_id' FROM mitigations \
+     WHERE live = 1 AND (af, victim, vector, pop) IN (SELECT * FROM UNNEST($1::smallint[], $2::bytea[], $3::text[], $4::text[]))";
+/// Scopes of one question.
+const AT_ONCE: usize = 100;
 
 /// Another POP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +107,53 @@ impl Store {
                 .ok()
         };
         Ok(rows.into_iter().filter_map(read).collect())
+    }
+
+    /// The live mitigations of these groups of other POPs; a group has one at most.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn live_of_groups(
+        &self,
+        groups: &[&Group],
+    ) -> Result<Vec<(GroupId, MitigationId)>, StoreError> {
+        let Db::Postgres(server) = &self.db else {
+            return Ok(Vec::new());
+        };
+        let mut live = Vec::new();
+        for groups in groups.chunks(AT_ONCE) {
+            let victims = || groups.iter().map(|group| group.scope.victim);
+            let rows: Vec<(Uuid, Option<String>)> = self
+                .in_time(async {
+                    let mut lease = server.lease().await?;
+                    let query = sqlx::query_as(OF_SCOPES)
+                        .bind(
+                            victims()
+                                .map(|victim| family(victim.address()))
+                                .collect::<Vec<_>>(),
+                        )
+                        .bind(victims().map(key).collect::<Vec<_>>())
+                        .bind(
+                            groups
+                                .iter()
+                                .map(|group| &*group.scope.vector)
+                                .collect::<Vec<_>>(),
+                        )
+                        .bind(groups.iter().map(|group| group.pop.as_str()).collect::<Vec<_>>());
+                    let rows = query.fetch_all(lease.connection()?).await?;
+                    lease.give_back();
+                    Ok(rows)
+                })
+                .await?;
+            // One of the group before may be there still, and one of the next already.
+            let of_group = rows.into_iter().filter_map(|(id, group)| {
+                let group: GroupId = group?.parse().ok()?;
+                Some((group, MitigationId(id)))
+            });
+            live.extend(of_group);
+        }
+        live.retain(|(group, _)| groups.iter().any(|asked| asked.group_id == *group));
+        Ok(live)
     }
 
     /// How much is live at these POPs.

@@ -100,6 +100,23 @@ async fn of_one_match_the_strictest_counts_and_what_is_inside_a_stricter_one_doe
     assert_eq!(at.effective.unwrap().mitigations, [there.all[1].mitigation_id]);
 }
 
+/// A milder rule of one address comes first on a router, inside a stricter one over its prefix, and stays there.
+#[tokio::test]
+async fn a_host_is_not_compared_with_what_is_over_its_prefix() {
+    let host = police(&["80"]);
+    let mut there = There::new(&[host, discard(&[])]);
+    let over: ipnet::IpNet = "203.0.113.0/24".parse().unwrap();
+    let aggregate = &mut there.all[1];
+    aggregate.victim_ip = prefixd_api::victim::Victim::network(over).unwrap();
+    let widened = aggregate.rules.iter().cloned().map(|mut rule| {
+        rule.matches.dst_prefix = over;
+        rule
+    });
+    aggregate.rules = widened.collect();
+    let at = there.asked(&traffic(Some(17), Some(123), Some(80)));
+    assert_eq!(at.effective.unwrap().mitigations, [there.all[0].mitigation_id]);
+}
+
 #[tokio::test]
 async fn what_no_router_has_does_not_count() {
     let question = traffic(Some(17), Some(123), Some(80));

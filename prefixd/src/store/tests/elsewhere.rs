@@ -4,6 +4,8 @@ use super::fixture::{Attack, host};
 use super::*;
 use crate::store::elsewhere::{LIVE, OF_VICTIM, around};
 use crate::store::prefix::{family, key};
+use prefixd_api::ids::GroupId;
+use prefixd_api::mitigation::Group;
 use prefixd_api::victim::Victim;
 use sqlx::{Connection, PgConnection};
 
@@ -70,6 +72,17 @@ async fn what_is_live_there_is_found_and_counted() {
     assert_eq!(of_victim(&pops, 10).await, ["syn_flood", "udp_flood"]);
     assert_eq!(of_victim(&pops, 1).await.len(), 1);
     assert!(of_victim(&[gone], 10).await.is_empty());
+    // Of a page of groups, in one question; an ended one is not there, nor another group of the scope.
+    let group = |n: usize| Group::clone(&all[n].group);
+    let mut renamed = group(2);
+    renamed.group_id = GroupId::new();
+    let asked = [group(0), renamed, group(3)];
+    let found = place
+        .store
+        .live_of_groups(&asked.iter().collect::<Vec<_>>())
+        .await
+        .unwrap();
+    assert_eq!(found, [(asked[0].group_id, all[0].mitigation.mitigation_id)]);
     let mut counts = place.store.live_counts(&pops).await.unwrap();
     counts.sort_by(|one, other| one.vector.cmp(&other.vector));
     let count = |vector: &str, number| LiveCount {
