@@ -1,17 +1,19 @@
 //! A database that an earlier version left behind.
 
-use crate::support::{Daemon, PATIENCE, Setup, ban, router};
+use crate::support::{Backend, Daemon, PATIENCE, Setup, ban, on_both_stores, router};
 use anyhow::Context;
 use lab::routers::{Family, Kind, RouterConfig};
 use prefixd_api::client::{EventQuery, GroupQuery, MitigationQuery, Page, ReportQuery};
 use prefixd_api::event::EventOutcome;
 use prefixd_api::mitigation::{EndReason, MitigationStatus};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, PgConnection};
 
 /// Two live mitigations of detectors, one of an operator, one that ended by an unban and one by an operator, who
 /// suppressed its scope; a report on a safelisted address and one on somebody else's; a safelist entry.
 const FIRST_SLICE: &str = include_str!("first_slice.sql");
+/// The same rows under the same schema on PostgreSQL.
+const FIRST_SLICE_POSTGRES: &str = include_str!("first_slice_postgres.sql");
 /// Whatever the time is: the leases of the detectors are over, the operator's is not.
 const LEASES: &str = "
     UPDATE mitigations SET body = json_set(body, '$.expires_at', CASE hex(victim)
@@ -19,19 +21,41 @@ const LEASES: &str = "
     UPDATE signal_groups SET body = replace(body, 'lives_until\":\"2026', 'lives_until\":\"2020')
         WHERE body NOT LIKE '%203.0.113.40%';
 ";
+const LEASES_POSTGRES: &str = "
+    UPDATE public.mitigations SET body = jsonb_set(body::jsonb, '{expires_at}', CASE victim
+        WHEN '\\xcb007128' THEN '\"2099-01-01T00:00:00.000000Z\"'::jsonb
+        ELSE '\"2020-01-01T00:00:00.000000Z\"'::jsonb END)::text WHERE live = 1;
+    UPDATE public.signal_groups SET body = replace(body, 'lives_until\":\"2026', 'lives_until\":\"2020')
+        WHERE body NOT LIKE '%203.0.113.40%';
+";
 
-#[tokio::test]
-async fn a_database_of_the_first_slice_is_taken_over() -> anyhow::Result<()> {
+on_both_stores!(a_database_of_the_first_slice_is_taken_over);
+
+async fn left_behind(store: Backend, daemon: &Daemon) -> anyhow::Result<()> {
+    match store {
+        Backend::Sqlite => {
+            let mut database = SqliteConnectOptions::new()
+                .filename(daemon.dir.path().join("prefixd.db"))
+                .create_if_missing(true)
+                .connect()
+                .await?;
+            sqlx::raw_sql(FIRST_SLICE).execute(&mut database).await?;
+            sqlx::raw_sql(LEASES).execute(&mut database).await?;
+            Ok(database.close().await?)
+        }
+        Backend::Postgres => {
+            let mut database = PgConnection::connect(&daemon.database()).await?;
+            sqlx::raw_sql(FIRST_SLICE_POSTGRES).execute(&mut database).await?;
+            sqlx::raw_sql(LEASES_POSTGRES).execute(&mut database).await?;
+            Ok(database.close().await?)
+        }
+    }
+}
+
+async fn a_database_of_the_first_slice_is_taken_over(store: Backend) -> anyhow::Result<()> {
     let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
-    let mut daemon = Daemon::configured(Setup::default(), &[&bird])?;
-    let mut database = SqliteConnectOptions::new()
-        .filename(daemon.dir.path().join("prefixd.db"))
-        .create_if_missing(true)
-        .connect()
-        .await?;
-    sqlx::raw_sql(FIRST_SLICE).execute(&mut database).await?;
-    sqlx::raw_sql(LEASES).execute(&mut database).await?;
-    database.close().await?;
+    let mut daemon = Daemon::configured(Setup::on(store).await?, &[&bird])?;
+    left_behind(store, &daemon).await?;
 
     daemon.boot().await?;
     let live = daemon.live().await?;
