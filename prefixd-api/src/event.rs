@@ -129,6 +129,12 @@ impl TryFrom<EventRequest> for Event {
     fn try_from(request: EventRequest) -> Result<Self, Self::Error> {
         let mut errors = Vec::new();
         check_name(&mut errors, "source", &request.source);
+        if pop_of_source(&request.source).is_some() {
+            errors.push(FieldError::new(
+                "source",
+                "must not begin with pop: such sources are what other POPs offer, and nobody reports as one",
+            ));
+        }
         check_name(&mut errors, "vector", &request.vector);
         if let Some(id) = &request.event_id {
             check_name(&mut errors, "event_id", id);
@@ -182,6 +188,21 @@ impl TryFrom<EventRequest> for Event {
             _ => Err(errors),
         }
     }
+}
+
+/// What the source of another POP's offers begins with; its name follows.
+const OF_POP: &str = "pop:";
+
+/// The source that what a POP offers is reported as at the others.
+#[must_use]
+pub fn source_of_pop(pop: &str) -> String {
+    format!("{OF_POP}{pop}")
+}
+
+/// The POP whose offers a source is; none of a detector.
+#[must_use]
+pub fn pop_of_source(source: &str) -> Option<&str> {
+    source.strip_prefix(OF_POP)
 }
 
 /// A name that is kept and shown: `source`, `vector`, `event_id`, `external_ref`.

@@ -3,17 +3,21 @@
 //! ```text
 //!   LISTEN ──wakes──▶ watch ──▶ safelist and commands into the engine, subscribers of the feed woken
 //!   the engine's head ──▶ tell ──NOTIFY──▶ the other daemons
+//!   the engine's state ──▶ offer ──rows──▶ hear, of the other daemons ──reports──▶ their engines
 //! ```
 //!
 //! A word only says when to look; what is new is read from the store, from where the reader was. So a word that is lost
 //! is made up for by the next look, a second later at most.
 
+mod heard;
+mod offered;
 mod remote;
 
 use crate::clock::Clock;
 use crate::engine::Handle;
 use crate::policy::{Command, LearnSafelist, State};
 use crate::store::{Store, StoreError};
+use heard::Heard;
 use prefixd_api::resource::SafelistEntry;
 use prefixd_api::time::Timestamp;
 use std::collections::BTreeMap;
@@ -47,7 +51,8 @@ impl Watcher {
         let (are_others, others) = watch::channel(false);
         tokio::join!(
             self.listen(heard),
-            self.tell(others),
+            self.tell(others.clone()),
+            self.offer(others),
             self.watch(hears, &are_others, &news)
         );
     }
@@ -93,6 +98,7 @@ impl Watcher {
     ) {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut attacks = Heard::default();
         loop {
             tokio::select! {
                 _ = tick.tick() => match self.store.look_elsewhere(&self.pop).await {
@@ -108,6 +114,9 @@ impl Watcher {
                 }
                 if let Err(error) = self.obey().await {
                     warn!(%error, "what other POPs ask for could not be carried out; it is tried again");
+                }
+                if let Err(error) = self.hear(&mut attacks).await {
+                    warn!(%error, "what other POPs offer could not be read; what was heard of them stays, and it is tried again");
                 }
                 news.send_modify(|count| *count += 1);
                 // Many words in a row are one look.

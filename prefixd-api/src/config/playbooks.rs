@@ -241,6 +241,20 @@ pub struct Step {
     /// Whether neighbours without FlowSpec may get a blackhole route instead of a discard.
     #[serde(default, skip_serializing_if = "is_default")]
     pub allow_rtbh: bool,
+    /// Whether other POPs are told what detectors report of it while the step is in force.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub scope: StepScope,
+}
+
+/// Who hears of what a step is taken for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepScope {
+    /// This POP alone.
+    #[default]
+    Own,
+    /// All POPs on the database; each decides for itself what it does about it.
+    All,
 }
 
 impl Step {

@@ -4,6 +4,7 @@ mod canary;
 mod carpet;
 mod role;
 mod rtbh;
+mod sources;
 
 use super::inventory::{Asset, Customer, Inventory, PolicyProfile};
 use super::playbooks::{OnAllowedPort, PlaybookMatch, Playbooks, Protocol, Step as PlaybookStep, Vector};
@@ -118,28 +119,7 @@ pub(super) fn settings(settings: &Settings, report: &mut Report) {
     report.require("pop", is_name(&settings.pop), NAME);
     report.at("http", |report| http(&settings.http, report));
     report.at("bgp", |report| bgp(settings, report));
-    for (name, source) in &settings.sources {
-        report.at("sources", |report| {
-            report.path.push(Step::Key(name.clone()));
-            report.require(
-                "claim_ttl_seconds",
-                source.claim_ttl_seconds > 0,
-                "must not be 0: every claim would be dead at once",
-            );
-            let confidence = source.default_confidence.unwrap_or(0.0);
-            report.require(
-                "default_confidence",
-                (0.0..=1.0).contains(&confidence),
-                "must be between 0 and 1",
-            );
-            report.require(
-                "weight",
-                (0.0..=1.0).contains(&source.weight),
-                "must be between 0 and 1",
-            );
-            report.path.pop();
-        });
-    }
+    sources::check(settings, report);
     if settings.shutdown.preserve_announcements
         && !settings
             .bgp
@@ -973,8 +953,9 @@ fn steps(steps: &[PlaybookStep], vector: Option<&str>, settings: &Settings, repo
         report.require("ttl_seconds", (limits.min_ttl_seconds..=limits.max_ttl_seconds).contains(&ttl), format!("{ttl} is outside of the guardrails' {} to {} s", limits.min_ttl_seconds, limits.max_ttl_seconds));
         let confidence = step.require_confidence_at_least.unwrap_or(0.0);
         report.require("require_confidence_at_least", (0.0..=1.0).contains(&confidence), "must be between 0 and 1");
-        let sources = step.require_sources.unwrap_or(1);
-        report.require("require_sources", (1..=16).contains(&sources), "must be 1 to 16");
+        let needed = step.require_sources.unwrap_or(1);
+        report.require("require_sources", (1..=16).contains(&needed), "must be 1 to 16");
+        sources::offered(step, settings, report);
         if let Some(next) = steps.get(index + 1) {
             let persistence = next.require_persistence_seconds.unwrap_or(settings.escalation.min_persistence_seconds);
             let reachable = !settings.escalation.enabled || ttl > persistence;

@@ -35,6 +35,15 @@ fn control_characters_are_no_name() {
     assert!(Event::try_from(request(|r| r.vector = String::new())).is_err());
 }
 
+/// What a POP offers is reported by its daemon alone.
+#[test]
+fn nobody_reports_as_a_pop() {
+    let errors = Event::try_from(request(|r| r.source = source_of_pop("iad1"))).unwrap_err();
+    assert_eq!(errors[0].field, "source");
+    assert_eq!(pop_of_source(&source_of_pop("iad1")), Some("iad1"));
+    assert!(Event::try_from(request(|r| r.source = "pop".into())).is_ok());
+}
+
 #[test]
 fn details_are_bounded() {
     let with = |json: String| Event::try_from(request(|r| r.raw_details = RawValue::from_string(json).ok()));

@@ -305,6 +305,7 @@ impl<'a> Turn<'a> {
         };
         set_rules(next, rules);
         self.grant_rtbh(next, step);
+        self.note_offered(next, step);
         next.step = number;
         next.status = MitigationStatus::Escalated;
         next.ttl_seconds = u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX);

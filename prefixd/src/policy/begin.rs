@@ -169,6 +169,7 @@ impl Turn<'_> {
         }
         set_rules(&mut mitigation, rules);
         self.grant_rtbh(&mut mitigation, step);
+        self.note_offered(&mitigation, step);
         mitigation.severity = self.severity(&mitigation, owner);
         self.trace.note(Reason::Severity {
             severity: mitigation.severity,

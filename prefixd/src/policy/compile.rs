@@ -317,7 +317,13 @@ fn playbooks(of: &config::Playbooks, settings: &Settings) -> Playbooks {
                 ..compiled
             })
         }),
+        any_offered: false,
     };
+    compiled.any_offered = compiled
+        .ordered
+        .iter()
+        .chain(&compiled.default)
+        .any(|playbook| playbook.steps.iter().any(|step| step.offered));
     compiled.sort();
     compiled
 }
@@ -377,6 +383,7 @@ fn step(
         },
         allow_host_wide: of.allow_host_wide,
         allow_rtbh: of.allow_rtbh,
+        offered: of.scope == playbooks::StepScope::All,
     }
 }
 

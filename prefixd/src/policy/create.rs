@@ -200,6 +200,7 @@ impl Turn<'_> {
             on_allowed_port: OnAllowedPort::Police,
             allow_host_wide: true,
             allow_rtbh: false,
+            offered: false,
         })
     }
 

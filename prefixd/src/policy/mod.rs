@@ -17,6 +17,7 @@
 //! | `claims`, `evidence`, `lease`, `guard`, `check`, `plan`, `fallback`, `widen`, `ports`, `severity` | the rules they share |
 //! | `trial` | dry-run: what keeps a mitigation from the routers |
 //! | `profile` | what a customer's profile makes of the numbers |
+//! | `offers` | what other POPs are told (`scope: all`), and whom this one hears |
 //! | `share` | the part of a POP of what all may have |
 //! | `waiting` | who began what is pending |
 //! | `struck`, `carpet` | many victims of one prefix, and the one mitigation that takes the place of theirs |
@@ -50,6 +51,7 @@ mod judge;
 mod lease;
 mod neighbor;
 mod of_victim;
+mod offers;
 mod pause;
 mod pending;
 mod plan;
@@ -101,6 +103,7 @@ pub use effect::{
 pub use foresee::{Foreseen, foresee_withdrawal};
 pub(crate) use lease::is_pinned;
 pub use of_victim::OfVictim;
+pub use offers::Offer;
 pub use pause::{holds, holds_alone};
 pub(crate) use plan::is_changed;
 pub(crate) use ports::{join, split};

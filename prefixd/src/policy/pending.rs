@@ -121,6 +121,7 @@ impl<'a> Turn<'a> {
         next.evidence_at = Some(self.now);
         self.start_lease(&mut next, group, last_ban_at, step.ttl)?;
         self.grant_rtbh(&mut next, step);
+        self.note_offered(&next, step);
         next.severity = self.severity(&next, owner);
         let reason = Reason::Corroborated {
             pending_since: live.created_at,

@@ -11,6 +11,8 @@ use std::time::Duration;
 pub(super) struct Playbooks {
     pub(super) ordered: Vec<Playbook>,
     pub(super) default: Option<Playbook>,
+    /// Whether any step is told to other POPs.
+    pub(super) any_offered: bool,
 }
 
 #[derive(Debug)]
@@ -64,6 +66,8 @@ pub(super) struct Step {
     pub(super) allow_host_wide: bool,
     /// Neighbours without FlowSpec may get a blackhole instead.
     pub(super) allow_rtbh: bool,
+    /// Other POPs are told what is reported of it.
+    pub(super) offered: bool,
 }
 
 /// What to do when the attack is on a port of the service itself.

@@ -222,6 +222,9 @@ reasons! {
     /// The step allows that, something else does not.
     RtbhNotAllowed { because: Text }
         "rules" "rtbh_not_allowed", Adjusted;
+    /// Other POPs are told.
+    Offered {}
+        "rules" "offered", Noted;
     /// The companion would catch what no rule may catch.
     CompanionLeftOut { flow: String }
         "template" "companion_left_out", Adjusted;

@@ -125,6 +125,7 @@ impl Turn<'_> {
         };
         set_rules(next, rules);
         self.grant_rtbh(next, back.before);
+        self.note_offered(next, back.before);
         next.step = back.number;
         next.status = if back.number > 1 {
             MitigationStatus::Escalated

@@ -38,6 +38,7 @@ const STEPS: &[(i64, &str, &str)] = &[
         "room to change",
         include_str!("../../../migrations/0014_room.sql"),
     ),
+    (15, "offers", include_str!("../../../migrations/0015_offers.sql")),
 ];
 
 /// Version and name of each step, oldest first.

@@ -13,6 +13,7 @@
 //! | [`prune`] | retention |
 //! | `away` | which errors a server that is away makes |
 //! | `listen` | what daemons of several POPs tell each other, on PostgreSQL |
+//! | `offers` | what daemons of several POPs are told of attacks, on PostgreSQL |
 //! | `remote` | what one POP asks of another |
 //! | `reserve` | the quota over all POPs, on PostgreSQL |
 //! | `tenure` | which daemon runs a POP, on PostgreSQL |
@@ -35,6 +36,7 @@ pub mod list;
 mod listen;
 pub mod load;
 mod migrate;
+mod offers;
 mod postgres;
 mod prefix;
 pub mod prune;
@@ -55,6 +57,7 @@ pub use history::Line;
 pub use list::{Cursor, CursorError, EventFilter, MitigationFilter, Page, PageRequest};
 pub use listen::Listener;
 pub use load::{Loaded, Unreadable};
+pub use offers::OfferChanges;
 pub use prune::Pruned;
 pub use read::EventKey;
 

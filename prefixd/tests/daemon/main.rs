@@ -25,6 +25,7 @@ mod guardrails;
 mod idempotency;
 mod lists;
 mod metrics;
+mod offers;
 mod operations;
 mod overlaps;
 mod path;

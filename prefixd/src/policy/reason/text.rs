@@ -371,6 +371,9 @@ impl fmt::Display for Reason {
                 f,
                 "allow_rtbh is not used, so that a neighbour without FlowSpec gets nothing: {because}"
             ),
+            Self::Offered {} => f.write_str(
+                "scope: all: while detectors here report it, what they report is offered to the other POPs, which decide for themselves",
+            ),
             Self::CompanionLeftOut { flow } => write!(
                 f,
                 "the companion rule for fragments is left out: it would catch packets of the protected flow {flow}"

@@ -63,6 +63,7 @@ pub(super) fn step(action: ActionType, ttl: u64) -> Step {
         on_allowed_port: OnAllowedPort::Police,
         allow_host_wide: false,
         allow_rtbh: false,
+        offered: false,
     }
 }
 
@@ -182,6 +183,7 @@ pub(super) fn policy() -> Policy {
                 steps: vec![step(ActionType::Police, 300), step(ActionType::Discard, 300)],
                 enforce: true,
             }),
+            any_offered: false,
         },
         templates: Templates::default(),
         protected: Vec::new(),
