@@ -22,7 +22,7 @@
 //! | `waiting` | who began what is pending |
 //! | `struck`, `carpet` | many victims of one prefix, and the one mitigation that takes the place of theirs |
 //! | `weights` | what each source adds to the confidence of a group |
-//! | `reason`, `trace` | why: every reason is a value |
+//! | `reason`, `trace`, `passed` | why: every reason is a value |
 
 mod adjust;
 mod annotate;
@@ -52,6 +52,7 @@ mod lease;
 mod neighbor;
 mod of_victim;
 mod offers;
+mod passed;
 mod pause;
 mod pending;
 mod plan;

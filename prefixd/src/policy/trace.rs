@@ -1,6 +1,7 @@
 //! The trace of a decision. It is kept as the reasons themselves; the sentences are made when somebody asks, so
 //! that a decision costs no text that nobody reads.
 
+use super::passed::{passed_before, step};
 use super::reason::Reason;
 use ipnet::IpNet;
 use prefixd_api::guardrail::Guardrail;
@@ -86,9 +87,28 @@ impl Trace {
             decided_at: self.decided_at,
             outcome: self.outcome.clone(),
             summary: self.summary.clone(),
-            steps: self.reasons.iter().map(Noted::to_step).collect(),
+            steps: self.steps(),
             announcements: Vec::new(),
         }
+    }
+
+    /// What was noted, each after the checks that it says were passed; those once.
+    fn steps(&self) -> Vec<WhyStep> {
+        let mut steps: Vec<WhyStep> = Vec::new();
+        let mut before: Vec<&Reason> = Vec::new();
+        for noted in &self.reasons {
+            if let Noted::Known(reason) = noted {
+                for check in passed_before(reason, &before) {
+                    let is_said = |said: &WhyStep| said.code == check.1 && said.text == check.2;
+                    if !steps.iter().any(is_said) {
+                        steps.push(step(check));
+                    }
+                }
+                before.push(reason);
+            }
+            steps.push(noted.to_step());
+        }
+        steps
     }
 }
 
@@ -134,6 +154,54 @@ mod tests {
             ("guardrail.quota_pop", Verdict::Refused)
         );
         assert_eq!(step.data["max"], 200);
+    }
+
+    /// They are told and not stored: what they are concluded from is.
+    #[test]
+    fn checks_that_were_passed_are_told_and_cost_nothing() {
+        let of = |reasons: Vec<Reason>| {
+            let mut notes = Notes::default();
+            reasons.into_iter().for_each(|reason| notes.note(reason));
+            let trace = notes.conclude(Timestamp::from_micros(0), "accepted", String::new());
+            assert!(!serde_json::to_string(&trace).unwrap().contains("breaker"));
+            let told = trace.explain().steps;
+            let passed = told.into_iter().filter(|step| step.verdict == Verdict::Passed);
+            passed.map(|step| step.code).collect::<Vec<_>>()
+        };
+        let quotas = || Reason::QuotasLeft {
+            customer: 0,
+            max_customer: 1,
+            pop: 0,
+            max_pop: 1,
+            max_global: 1,
+        };
+        let asked = || Reason::OperatorAsked {
+            actor: "anna".to_owned(),
+            reason: "now".to_owned(),
+        };
+        let trial = || Reason::DryRun {
+            mode: prefixd_api::resource::Mode::DryRun,
+            because: "mode".into(),
+        };
+        assert_eq!(
+            of(vec![quotas()]),
+            ["guardrail.panic", "guardrail.breaker", "quotas"]
+        );
+        assert_eq!(
+            of(vec![trial(), quotas()]),
+            ["quotas"],
+            "a trial is not asked for that"
+        );
+        assert_eq!(
+            of(vec![asked(), Reason::SafelistClear {}, quotas()]),
+            [
+                "guardrail.safelist",
+                "guardrail.panic",
+                "guardrail.breaker",
+                "quotas"
+            ],
+            "who asks by hand passes suppressions, and may ask for all"
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use prefixd_api::guardrail::Guardrail;
 use prefixd_api::mitigation::MitigationRequest;
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::rule::ActionType;
+use prefixd_api::why::{Verdict, WhyStep};
 
 /// What makes a guardrail refuse.
 struct Trip {
@@ -227,7 +228,8 @@ async fn refuses(guardrail: Guardrail, trip: Trip) -> anyhow::Result<()> {
         let newest = events.first().context("it is stored")?;
         anyhow::ensure!(newest.outcome == EventOutcome::RejectedGuardrail, "{newest:?}");
         let why = daemon.client.event_why(newest.event_id).await?.value;
-        anyhow::ensure!(why.steps.iter().any(|step| step.code == code), "{why:?}");
+        let refuses = |step: &WhyStep| step.code == code && step.verdict == Verdict::Refused;
+        anyhow::ensure!(why.steps.iter().any(refuses), "{why:?}");
     }
     daemon.stop().await
 }
