@@ -7,6 +7,7 @@ use super::reason::Reason;
 use super::safelist;
 use super::state::Tally;
 use super::turn::Turn;
+use prefixd_api::control::Stop;
 use prefixd_api::mitigation::{Claim, OriginKind, Scope};
 use prefixd_api::rule::shape::is_of_all_ports;
 use prefixd_api::rule::{Action, Ranges, Rule};
@@ -157,8 +158,13 @@ impl Turn<'_> {
 
     /// The check on one more that waits: counters of their own against the bounds of those that are announced, because a
     /// detector that is wrong must not fill the store, nor take the places of the others: it gets half of them. Nothing is
-    /// announced, so neither rates of change nor hold count.
+    /// announced, so neither rates of change nor hold count; in a panic the next report would end it again.
     pub(super) fn guard_pending(&self, subject: Subject<'_>) -> Result<(), Reason> {
+        let owner = subject.owner.map(|owner| &*owner.customer.id);
+        match self.stopped(owner) {
+            Some(stopped) if subject.enforced && stopped.state == Stop::Panic => return Err(stopped.into()),
+            Some(_) | None => {}
+        }
         let (quotas, tally) = (&self.policy.quotas, &self.state.counts.pending);
         let victim = subject.victim;
         // What is announced already is of the four, too: one more could only be refused when it is confirmed.
