@@ -18,6 +18,8 @@ mod harness;
 mod interop;
 #[path = "../tests/live/restarts.rs"]
 mod restarts;
+#[path = "../tests/live/rtbh.rs"]
+mod rtbh;
 
 use std::collections::BTreeSet;
 
@@ -43,7 +45,23 @@ to them.
 BIRD and GoBGP show rules without loss. FRR shows no communities and does not tell alternatives from ranges, which the rules of
 these rows have not. ExaBGP is no router: what it received is read from its log.
 
-TCP-MD5 and GTSM are set on both sides; a kind of session that a router cannot have is a row with the reason.
+TCP-MD5 and GTSM are set on both sides; a kind of session that a router cannot have is a row with the reason. Where both dial,
+the two connections may collide (RFC 4271 section 6.8): one session is established, once, and never flaps.
+";
+
+const BLACKHOLES: &str = "
+## Blackhole routes
+
+Two IPv4 and one IPv6 address are blackholed (RFC 7999) beside a FlowSpec rule, to routers that have unicast tables. The same
+rows are tests (`prefixd-bgp/tests/live/rtbh.rs`).
+
+| column | what was seen |
+|---|---|
+| announce | the three routes are in the unicast tables, and the rule in its own |
+| exact readback | each is a host with its next hop, BLACKHOLE, NO_EXPORT, a community of the configuration and the marker; LOCAL_PREF 200 by iBGP |
+| next hop moved | a reload with another next hop replaces the routes in place |
+| withdraw | one goes and the others stay; all go and the rule stays; the session was never lost |
+
 ";
 
 const RESTARTS: &str = "
@@ -112,17 +130,25 @@ async fn main() {
                 page += &format!("| {} | {reason} |{rest}\n", title(&case));
                 continue;
             };
-            let cells = (0..COLUMNS.len()).map(|column| match column.cmp(&held) {
-                std::cmp::Ordering::Less => "ok",
-                std::cmp::Ordering::Equal => "**failed**",
-                std::cmp::Ordering::Greater => "not tried",
-            });
-            page += &format!(
-                "| {} | {} |\n",
-                title(&case),
-                cells.collect::<Vec<_>>().join(" | ")
-            );
+            page += &format!("| {} | {} |\n", title(&case), cells(held, COLUMNS.len()));
             if held < COLUMNS.len() {
+                failed.insert(kind);
+            }
+        }
+    }
+    page += BLACKHOLES;
+    page += &format!(
+        "| router | {} |\n|---|{}\n",
+        rtbh::COLUMNS.join(" | "),
+        "---|".repeat(rtbh::COLUMNS.len())
+    );
+    for kind in rtbh::KINDS.into_iter().filter(|kind| !missing.contains(kind)) {
+        for (peering, name) in [(Peering::External, "eBGP"), (Peering::Internal, "iBGP")] {
+            eprintln!("{}, {name}: blackhole routes ...", kind.title());
+            let held = rtbh::row(kind, peering).await;
+            let cells = cells(held, rtbh::COLUMNS.len());
+            page += &format!("| {}, {name} | {cells} |\n", kind.title());
+            if held < rtbh::COLUMNS.len() {
                 failed.insert(kind);
             }
         }
@@ -155,6 +181,16 @@ async fn main() {
         eprintln!("not as it should be: {failed:?}");
         std::process::exit(1);
     }
+}
+
+/// So many columns of a row hold.
+fn cells(held: usize, columns: usize) -> String {
+    let cells = (0..columns).map(|column| match column.cmp(&held) {
+        std::cmp::Ordering::Less => "ok",
+        std::cmp::Ordering::Equal => "**failed**",
+        std::cmp::Ordering::Greater => "not tried",
+    });
+    cells.collect::<Vec<_>>().join(" | ")
 }
 
 fn title(case: &Case) -> String {

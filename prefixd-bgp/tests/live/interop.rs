@@ -1,5 +1,5 @@
-//! The matrix of docs/interop.md: every router over IPv4 and IPv6, as eBGP and iBGP, dialled and dialling, and protected
-//! where it can be. Shared by the tests and by `make interop` (examples/interop.rs).
+//! The matrix of docs/interop.md: every router over IPv4 and IPv6, as eBGP and iBGP, dialled, dialling and both at once, and
+//! protected where it can be. Shared by the tests and by `make interop` (examples/interop.rs).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -86,6 +86,14 @@ pub(crate) fn cases(kind: Kind, transports: &[IpAddr]) -> Vec<Case> {
                 }));
             }
         }
+        // Whoever wins, the protection of each direction has its rows above.
+        all.extend([Peering::External, Peering::Internal].map(|peering| Case {
+            kind,
+            over,
+            peering,
+            transport: Transport::Both,
+            guard: Guard::default(),
+        }));
     }
     all
 }
@@ -153,6 +161,13 @@ async fn play(case: Case, held: &AtomicUsize) {
     pair.speaker.apply(both.clone()).unwrap();
     let held_v4 = pair.wait_rules(Family::Ipv4Flow, 1).await;
     let held_v6 = pair.wait_rules(Family::Ipv6Flow, 1).await;
+    // Also where both have dialled: a connection that loses ends before it is a session.
+    let status = pair.speaker.peer(NAME).unwrap();
+    assert_eq!(
+        (status.established_total, status.flaps),
+        (1, 0),
+        "{case:?}: {status:#?}"
+    );
     column_holds();
 
     assert!(is_exact(&held_v4[0], &shown_v4), "{case:?}: {}", held_v4[0]);

@@ -126,6 +126,18 @@ fn assert_marked(rule: &RouterRule) {
     }
 }
 
+/// Every row of docs/interop.md about blackhole routes.
+async fn blackholes(kind: Kind) {
+    if !kind.available().unwrap() {
+        return;
+    }
+    for peering in [Peering::External, Peering::Internal] {
+        let held = rtbh::row(kind, peering).await;
+        let failed = rtbh::COLUMNS.get(held);
+        assert_eq!(failed, None, "{peering:?}: it does not hold");
+    }
+}
+
 /// Both dial, so that collisions are likely: announce, exact readback, withdraw, and rules that only some routers show.
 async fn both_dial(kind: Kind) {
     let Some(pair) = Pair::start(kind, Transport::Both, Peering::External).await else {
@@ -298,4 +310,30 @@ async fn interop(kind: Kind, over: IpAddr) {
         .map(|(case, column)| format!("{case:?}: {column} does not hold"))
         .collect();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+macro_rules! blackholes {
+    ($($name:ident = $kind:expr;)*) => {
+        mod rtbh_routes {
+            use super::*;
+
+            const TESTED: [Kind; 3] = [$($kind),*];
+
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                blackholes($kind).await;
+            })*
+
+            #[test]
+            fn every_row_is_a_test() {
+                assert_eq!(TESTED, rtbh::KINDS);
+            }
+        }
+    };
+}
+
+blackholes! {
+    bird = Kind::Bird;
+    frr = Kind::Frr;
+    gobgp = Kind::GoBgp;
 }

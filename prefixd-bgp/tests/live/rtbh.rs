@@ -1,7 +1,10 @@
-//! Blackhole routes (RFC 7999) in the unicast tables of real routers.
+//! Blackhole routes (RFC 7999) in the unicast tables of real routers: rows of docs/interop.md. Shared by the tests and by
+//! `make interop` (examples/interop.rs).
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lab::routers::{Family, Kind, NO_EXPORT, UnicastRoute};
 use prefixd_bgp::flowspec::{self, Action};
@@ -14,6 +17,21 @@ const OWN: (u16, u16) = (65010, 666);
 const NEXT_HOP: &str = "192.0.2.254";
 const NEXT_HOP_V6: &str = "100::1";
 
+/// Each is one step of [`play`]; a row ends at the first that fails.
+pub(crate) const COLUMNS: [&str; 4] = ["announce", "exact readback", "next hop moved", "withdraw"];
+
+/// Those with unicast tables; ExaBGP is no router.
+pub(crate) const KINDS: [Kind; 3] = [Kind::Bird, Kind::Frr, Kind::GoBgp];
+
+/// How many columns of the row hold; the panic is on standard error.
+pub(crate) async fn row(kind: Kind, peering: Peering) -> usize {
+    let held = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&held);
+    // A row that panics has held up to there.
+    let _ = tokio::spawn(async move { play(kind, peering, &counter).await }).await;
+    held.load(Ordering::SeqCst)
+}
+
 fn rtbh() -> Rtbh {
     Rtbh {
         next_hop: Some(NEXT_HOP.parse().unwrap()),
@@ -22,16 +40,18 @@ fn rtbh() -> Rtbh {
     }
 }
 
-async fn start(kind: Kind, peering: Peering) -> Option<Pair> {
+async fn start(kind: Kind, peering: Peering) -> Pair {
     let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let pair = Pair::start_with(kind, Transport::WeDial, peering, localhost, |router, neighbor| {
         router.unicast = true;
         neighbor.families = flowspec::Family::ALL.into();
         neighbor.rtbh = Some(rtbh());
     })
-    .await?;
+    .await;
+    // Whether it is there was found out before.
+    let pair = pair.unwrap();
     pair.wait_established().await;
-    Some(pair)
+    pair
 }
 
 fn blackhole(address: &str) -> Rule {
@@ -54,10 +74,9 @@ fn shown(prefix: &str, next_hop: &str) -> UnicastRoute {
     }
 }
 
-async fn hosts_are_blackholed_and_freed(kind: Kind, peering: Peering) {
-    let Some(pair) = start(kind, peering).await else {
-        return;
-    };
+async fn play(kind: Kind, peering: Peering, held: &AtomicUsize) {
+    let pair = start(kind, peering).await;
+    let column_holds = || held.fetch_add(1, Ordering::SeqCst);
     let routes = [
         blackhole("203.0.113.10"),
         blackhole("203.0.113.11"),
@@ -67,14 +86,16 @@ async fn hosts_are_blackholed_and_freed(kind: Kind, peering: Peering) {
     pair.speaker
         .apply(routes.iter().chain([&beside]).map(announce))
         .unwrap();
-    let held = pair.router.wait_unicast_routes(3, LIMIT).await.unwrap();
+    let routes_held = pair.router.wait_unicast_routes(3, LIMIT).await.unwrap();
     pair.wait_rules(Family::Ipv4Flow, 1).await;
+    column_holds();
+
     let expected = [
         shown("203.0.113.10/32", NEXT_HOP),
         shown("203.0.113.11/32", NEXT_HOP),
         shown("2001:db8::10/128", NEXT_HOP_V6),
     ];
-    for (held, expected) in held.iter().zip(&expected) {
+    for (held, expected) in routes_held.iter().zip(&expected) {
         let without = UnicastRoute {
             local_pref: None,
             ..held.clone()
@@ -85,6 +106,7 @@ async fn hosts_are_blackholed_and_freed(kind: Kind, peering: Peering) {
             Peering::External => assert_ne!(held.local_pref, Some(200), "{held}"),
         }
     }
+    column_holds();
 
     // Another next hop replaces the routes in place.
     let moved = NeighborConfig {
@@ -104,6 +126,7 @@ async fn hosts_are_blackholed_and_freed(kind: Kind, peering: Peering) {
         }
         assert!(tokio::time::Instant::now() < deadline, "{held:?}");
     }
+    column_holds();
 
     pair.speaker.apply([withdraw(&routes[0])]).unwrap();
     let held = pair.router.wait_unicast_routes(2, LIMIT).await.unwrap();
@@ -114,28 +137,5 @@ async fn hosts_are_blackholed_and_freed(kind: Kind, peering: Peering) {
     pair.router.wait_unicast_routes(0, LIMIT).await.unwrap();
     pair.wait_rules(Family::Ipv4Flow, 1).await;
     assert_eq!(pair.speaker.peer(NAME).unwrap().flaps, 0);
-}
-
-macro_rules! routers {
-    ($($name:ident = $kind:expr;)*) => {$(
-        mod $name {
-            use super::*;
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn ebgp() {
-                hosts_are_blackholed_and_freed($kind, Peering::External).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn ibgp() {
-                hosts_are_blackholed_and_freed($kind, Peering::Internal).await;
-            }
-        }
-    )*};
-}
-
-routers! {
-    bird = Kind::Bird;
-    frr = Kind::Frr;
-    gobgp = Kind::GoBgp;
+    column_holds();
 }

@@ -287,8 +287,7 @@ async fn a_router_that_is_full_is_told_less_the_next_time() {
     assert!(loss.is_prefix_limit(), "{loss}");
 }
 
-/// What a router is still sent before a withdrawal, after it has stopped reading for a while: what the kernel holds, and
-/// one message.
+/// What a router is still sent before a withdrawal, after it has stopped reading: what the kernel holds, and one message.
 #[tokio::test]
 async fn a_withdrawal_overtakes_what_waits_for_a_slow_reader() {
     const RULES: u32 = 100_000;
@@ -300,28 +299,15 @@ async fn a_withdrawal_overtakes_what_waits_for_a_slow_reader() {
     speaker.apply([announce(taken_back.clone())]).unwrap();
     peer.update().await;
     speaker.apply((1..=RULES).map(route).map(announce)).unwrap();
-    let stuck = |speaker: &Speaker| speaker.peer(NAME).unwrap().totals.announced;
-    let mut before = 0;
-    loop {
-        // Nothing more is written: the socket is full.
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        if std::mem::replace(&mut before, stuck(&speaker)) == stuck(&speaker) {
-            break;
-        }
-    }
+    wait_for("a window that is shut", || peer.has_shut_its_window()).await;
+    assert!(speaker.peer(NAME).unwrap().totals.announced < u64::from(RULES));
     speaker.apply([withdraw(&taken_back)]).unwrap();
-    let begin = Instant::now();
     let (mut rules, mut withdrawn) = (0, Vec::new());
     while withdrawn.is_empty() {
         let announced;
         (announced, withdrawn) = peer.update().await.nlri();
         rules += announced.len();
     }
-    let took = begin.elapsed();
     assert_eq!(withdrawn, [key(&taken_back).as_bytes().to_vec()]);
-    assert!(
-        rules < RULES as usize / 20,
-        "{rules} rules came first, in {took:?}"
-    );
-    assert!(took < Duration::from_millis(500), "{took:?}");
+    assert!(rules < RULES as usize / 20, "{rules} rules came first");
 }
