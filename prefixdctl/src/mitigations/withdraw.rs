@@ -106,7 +106,7 @@ impl WithdrawArgs {
             Some(_) => wait::told(session, &ids).await?,
             None => wait::Told::new(),
         };
-        let done = match ids[..] {
+        let held = match ids[..] {
             [id] => {
                 let withdrawn = session
                     .client
@@ -117,14 +117,15 @@ impl WithdrawArgs {
                 session.out.one_with(done, &withdrawn, |view| {
                     let held = may_hold(&withdrawn.may_hold).map(|held| format!("{held}\n\n"));
                     held.unwrap_or_default() + &super::sheet::summary(done, view)
-                })
+                })?;
+                withdrawn.may_hold
             }
-            _ => withdraw_all(session, ids, &request).await,
+            _ => withdraw_all(session, ids, &request).await?,
         };
-        match until {
-            Some(until) if done.is_ok() => wait::withdrawn(session, told, until).await,
-            _ => done,
-        }
+        let Some(until) = until else { return Ok(()) };
+        wait::withdrawn(session, told, until).await?;
+        // What a router without a session holds cannot be waited for.
+        may_hold(&held).map_or(Ok(()), |held| Err(Failure::TimedOut(held)))
     }
 
     async fn show(&self, session: &Session) -> Result<(), Failure> {
@@ -285,7 +286,7 @@ async fn withdraw_all(
     session: &Session,
     ids: Vec<MitigationId>,
     request: &WithdrawRequest,
-) -> Result<(), Failure> {
+) -> Result<Vec<MayHold>, Failure> {
     let total = ids.len();
     let mut outcomes = Vec::with_capacity(total);
     let mut first_failure = None;
@@ -333,9 +334,11 @@ async fn withdraw_all(
         .iter()
         .filter(|outcome| outcome.withdrawn != Some(true))
         .count();
+    let held = outcomes.iter().flat_map(|outcome| &outcome.may_hold).cloned();
+    let held = held.collect();
     session.out.list(&Pages::whole(outcomes))?;
     match first_failure {
-        None => Ok(()),
+        None => Ok(held),
         Some(failure) if failed == total => Err(failure),
         Some(_) => Err(Failure::Partial { failed, total }),
     }

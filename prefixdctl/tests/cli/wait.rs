@@ -92,7 +92,14 @@ fn rib(state: &str, owners: &Value) -> Answer {
 }
 
 fn withdraw(ribs: impl IntoIterator<Item = Answer>, wait: &str) -> (Option<i32>, String, usize) {
-    let ended = ok(&mitigation(0));
+    withdraw_to(ok(&mitigation(0)), ribs, wait)
+}
+
+fn withdraw_to(
+    ended: Answer,
+    ribs: impl IntoIterator<Item = Answer>,
+    wait: &str,
+) -> (Option<i32>, String, usize) {
     let ribs = ribs.into_iter().map(|answer| (get(RIB), answer));
     let daemon = Daemon::new(ribs.chain([
         (shown(), detail(2, "advertised")),
@@ -117,6 +124,14 @@ fn a_withdrawal_waits_until_nothing_waits_to_be_taken_back() {
     let (exit, said, _) = withdraw([rib("withdrawing", &nobody)], "--wait=1s");
     assert_eq!(exit, Some(12), "{said}");
     assert!(said.contains("edge1 1"), "{said}");
+
+    // A router without a session is not told at all.
+    let mut ended = mitigation(0);
+    ended["may_hold"] = json!([{"neighbor": "edge1", "until": "2026-01-18T12:00:00Z"}]);
+    let gone = ok(&json!({"routes": [], "count": 0, "next_cursor": null}));
+    let (exit, said, _) = withdraw_to(ok(&ended), [gone], "--wait");
+    assert_eq!(exit, Some(12), "{said}");
+    assert!(said.contains("MAY STILL BE THERE: edge1"), "{said}");
 
     // Another mitigation wants it: it stays, and is not waited for.
     let (exit, said, looks) = withdraw([rib("advertised", &json!([ID]))], "--wait");
