@@ -16,7 +16,7 @@ mod remote;
 use crate::clock::Clock;
 use crate::engine::Handle;
 use crate::policy::{Command, LearnSafelist, State};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Word};
 use heard::Heard;
 use prefixd_api::resource::SafelistEntry;
 use prefixd_api::time::Timestamp;
@@ -48,23 +48,31 @@ impl Watcher {
     /// Goes on until it is dropped; `news` is told of every look.
     pub(crate) async fn run(self, news: watch::Sender<u64>) {
         let (heard, hears) = watch::channel(0);
+        let (offered, hears_offers) = watch::channel(0);
         let (are_others, others) = watch::channel(false);
         tokio::join!(
-            self.listen(heard),
+            self.listen(heard, offered),
             self.tell(others.clone()),
-            self.offer(others),
+            self.offer(others.clone()),
+            self.hear_offers(hears_offers, others),
             self.watch(hears, &are_others, &news)
         );
     }
 
-    async fn listen(&self, heard: watch::Sender<u64>) {
+    async fn listen(&self, heard: watch::Sender<u64>, offered: watch::Sender<u64>) {
         loop {
             match self.store.listen().await {
                 Ok(Some(mut listener)) => {
                     // What was said before is not heard any more.
                     heard.send_modify(|count| *count += 1);
-                    while let Ok(()) = listener.heard(&self.pop).await {
-                        heard.send_modify(|count| *count += 1);
+                    offered.send_modify(|count| *count += 1);
+                    while let Ok(word) = listener.heard(&self.pop).await {
+                        if word != Word::Offers {
+                            heard.send_modify(|count| *count += 1);
+                        }
+                        if word != Word::Journal {
+                            offered.send_modify(|count| *count += 1);
+                        }
                     }
                 }
                 Ok(None) => return,
@@ -98,7 +106,6 @@ impl Watcher {
     ) {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut attacks = Heard::default();
         loop {
             tokio::select! {
                 _ = tick.tick() => match self.store.look_elsewhere(&self.pop).await {
@@ -115,13 +122,32 @@ impl Watcher {
                 if let Err(error) = self.obey().await {
                     warn!(%error, "what other POPs ask for could not be carried out; it is tried again");
                 }
-                if let Err(error) = self.hear(&mut attacks).await {
-                    warn!(%error, "what other POPs offer could not be read; what was heard of them stays, and it is tried again");
-                }
                 news.send_modify(|count| *count += 1);
                 // Many words in a row are one look.
                 sleep(TELL_EVERY).await;
             }
+        }
+    }
+
+    /// Beside the rest: a wave of reports must keep nobody from hearing of the safelist and of withdrawals. The offers are read when they
+    /// change, and not with each word of a journal.
+    async fn hear_offers(&self, mut hears: watch::Receiver<u64>, others: watch::Receiver<bool>) {
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut attacks = Heard::default();
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                Ok(()) = hears.changed() => {}
+            }
+            let are_others = *others.borrow();
+            if !are_others {
+                continue;
+            }
+            if let Err(error) = self.hear(&mut attacks).await {
+                warn!(%error, "what other POPs offer could not be read; what was heard of them stays, and it is tried again");
+            }
+            sleep(TELL_EVERY).await;
         }
     }
 

@@ -12,7 +12,7 @@ use super::profile;
 use super::reason::Reason;
 use super::turn::{Conclusion, Reach, Turn};
 use prefixd_api::config::inventory::PolicyProfile;
-use prefixd_api::event::EventOutcome;
+use prefixd_api::event::{EventOutcome, pop_of_source};
 use prefixd_api::mitigation::{EndReason, Group, Mitigation, MitigationStatus, Scope};
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
@@ -182,7 +182,8 @@ impl<'a> Turn<'a> {
             return Conclusion::new(EventOutcome::RejectedGuardrail, reason).on(id);
         }
         let mut next = self.touched(live, group);
-        evidence::witness(self.policy, &mut next, self.now, true);
+        let seen = pop_of_source(&command.event.source).is_none();
+        evidence::witness(self.policy, &mut next, self.now, seen);
         next.last_event_id = Some(command.ids.event);
         if let Some(ending_since) = next.ending_since.take() {
             next.ends_at = None;

@@ -84,6 +84,7 @@ impl Turn<'_> {
         for claim in &holding {
             claims::observe(&mut observed, claim);
         }
+        let seen = claims::seen_here(&holding).then_some(self.now);
         let mut mitigation = Mitigation {
             mitigation_id: command.ids.mitigation,
             revision: 1,
@@ -117,8 +118,8 @@ impl Turn<'_> {
             expires_at: self.now,
             ttl_seconds: u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX),
             advertised_at: None,
-            evidence_since: Some(self.now),
-            evidence_at: Some(self.now),
+            evidence_since: seen,
+            evidence_at: seen,
             carried_at: None,
             waits_for: None,
             ended_at: None,

@@ -6,7 +6,7 @@ use super::settings::Policy;
 use super::sources::{Source, Visibility, Voice};
 use super::templates::Reported;
 use super::trace::Notes;
-use prefixd_api::event::MAX_EVENT_PORTS;
+use prefixd_api::event::{MAX_EVENT_PORTS, pop_of_source};
 use prefixd_api::mitigation::{Claim, Group, Mitigation, Observed, OriginKind};
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
@@ -274,7 +274,15 @@ pub(super) fn operators(now: Timestamp, lives_until: Option<Timestamp>) -> Arc<C
     })
 }
 
-/// Whether a source sees the attack although it is filtered.
+/// Whether a detector of this POP reports it, and not only another POP.
+pub(super) fn seen_here(claims: &[Arc<Claim>]) -> bool {
+    claims.iter().any(|claim| pop_of_source(&claim.source).is_none())
+}
+
+/// Whether a source sees the attack although it is filtered. Another POP sees what comes in there: its word keeps what is done
+/// here, and is no evidence for doing more of it. It is also said again as long as it stands, whatever was seen since.
 pub(super) fn witnesses(policy: &Policy, claim: &Claim) -> bool {
-    claim.kind == OriginKind::Event && policy.sources.get(&claim.source).visibility == Visibility::PreFilter
+    claim.kind == OriginKind::Event
+        && pop_of_source(&claim.source).is_none()
+        && policy.sources.get(&claim.source).visibility == Visibility::PreFilter
 }

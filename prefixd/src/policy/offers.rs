@@ -97,7 +97,8 @@ impl Policy {
             .any(|name| pop_of_source(name).is_some())
     }
 
-    /// What is offered, by what it is about, each with the end of what is done about it here.
+    /// What is offered, by what it is about, each with its end: of the claims behind it, or of what is done about it here, whichever is
+    /// first. What a person made last longer is not believed of detectors.
     #[must_use]
     pub fn offers(&self, state: &State, now: Timestamp) -> BTreeMap<Scope, (Offer, Timestamp)> {
         let mut offers = BTreeMap::new();
@@ -107,10 +108,8 @@ impl Policy {
         for live in state.mitigations.values().filter(|live| self.is_offered(live)) {
             let scope = live.scope();
             let mut add = |group: &Group| {
-                if let Some(offer) = self.offer(live, group, now) {
-                    offers
-                        .entry(group.scope.clone())
-                        .or_insert((offer, live.leaves_at()));
+                if let Some((offer, until)) = self.offer(live, group, now) {
+                    offers.entry(group.scope.clone()).or_insert((offer, until));
                 }
             };
             if live.victim_ip.is_host() {
@@ -137,7 +136,7 @@ impl Policy {
     }
 
     /// Nothing without a detector of this POP: what two POPs know of each other alone would never end.
-    fn offer(&self, live: &Mitigation, group: &Group, now: Timestamp) -> Option<Offer> {
+    fn offer(&self, live: &Mitigation, group: &Group, now: Timestamp) -> Option<(Offer, Timestamp)> {
         let own: Vec<_> = claims::holding(self, group, true, now)
             .filter(|claim| claim.kind == OriginKind::Event && pop_of_source(&claim.source).is_none())
             .collect();
@@ -152,7 +151,11 @@ impl Policy {
         }
         sources.sort_unstable();
         sources.dedup();
-        (!own.is_empty()).then(|| Offer {
+        // A claim without an end lives until it is cleared.
+        let leaves = live.leaves_at();
+        let ends = own.iter().map(|claim| claim.lives_until.unwrap_or(leaves));
+        let until = ends.max()?.min(leaves);
+        let offer = Offer {
             mitigation_id: live.mitigation_id,
             victim: group.scope.victim,
             vector: group.scope.vector.to_string(),
@@ -163,7 +166,8 @@ impl Policy {
             dst_ports,
             src_ports,
             sources,
-        })
+        };
+        Some((offer, until))
     }
 }
 

@@ -117,8 +117,8 @@ impl<'a> Turn<'a> {
         next.promoted_at = Some(self.now);
         next.expires_at = self.now;
         next.ttl_seconds = u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX);
-        next.evidence_since = Some(self.now);
-        next.evidence_at = Some(self.now);
+        let seen = super::claims::seen_here(&next.claims).then_some(self.now);
+        (next.evidence_since, next.evidence_at) = (seen, seen);
         self.start_lease(&mut next, group, last_ban_at, step.ttl)?;
         self.grant_rtbh(&mut next, step);
         self.note_offered(&next, step);

@@ -53,7 +53,7 @@ impl Watcher {
         }
         let mut offers = self.store.offers(&self.pop).await?;
         // A POP that is not among the sources is not heard.
-        offers.retain(|(pop, _)| snapshot.policy.hears(pop).is_some());
+        offers.retain(|(pop, ..)| snapshot.policy.hears(pop).is_some());
         let words = words(known, offers, self.clock.now());
         for words in words.chunks(AT_ONCE) {
             // Handed over in order and together.
@@ -148,14 +148,20 @@ fn of_before(snapshot: &Snapshot, now: Timestamp) -> BTreeMap<About, Known> {
     known
 }
 
-fn words(known: &BTreeMap<About, Known>, offers: Vec<(String, Offer)>, now: Timestamp) -> Vec<Word> {
-    let offered: BTreeMap<About, Offer> = offers
+fn words(
+    known: &BTreeMap<About, Known>,
+    offers: Vec<(String, Scope, Option<Offer>)>,
+    now: Timestamp,
+) -> Vec<Word> {
+    let offered: BTreeMap<About, Option<Offer>> = offers
         .into_iter()
-        .map(|(pop, offer)| ((pop, offer.scope()), offer))
+        .map(|(pop, scope, offer)| ((pop, scope), offer))
         .collect();
     let over = known.keys().filter(|about| !offered.contains_key(about));
     let mut words: Vec<Word> = over.cloned().map(Word::Unban).collect();
     for (about, offer) in offered {
+        // What cannot be read is not over; of it nothing is said.
+        let Some(offer) = offer else { continue };
         let is_due = known.get(&about).is_none_or(|known| {
             known.again_at <= now || (known.holds && known.offer.as_ref() != Some(&offer))
         });
@@ -223,13 +229,14 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_new_or_changed_or_due_is_reported_and_what_is_gone_is_cleared() {
-        let (same, gone, changed, due, refused, before) = (
+        let (same, gone, changed, due, refused, before, unreadable) = (
             "192.0.2.1",
             "192.0.2.2",
             "192.0.2.3",
             "192.0.2.4",
             "192.0.2.5",
             "192.0.2.6",
+            "192.0.2.7",
         );
         let told: BTreeMap<_, _> = [
             (about("iad1", same), known(Some(offer(same, 53)), true, 100)),
@@ -242,6 +249,10 @@ pub(super) mod tests {
                 known(Some(offer(refused, 53)), false, 100),
             ),
             (about("iad1", before), known(None, true, 50)),
+            (
+                about("iad1", unreadable),
+                known(Some(offer(unreadable, 53)), true, 50),
+            ),
         ]
         .into();
         let offers = [
@@ -251,7 +262,11 @@ pub(super) mod tests {
             ("iad1", offer(due, 53)),
             ("iad1", offer(refused, 80)),
         ];
-        let offers = offers.map(|(pop, offer)| (pop.to_owned(), offer)).into();
+        let mut offers = offers
+            .map(|(pop, offer)| (pop.to_owned(), offer.scope(), Some(offer)))
+            .to_vec();
+        let (unreadable, stranger) = (about("iad1", unreadable), about("iad1", "192.0.2.8"));
+        offers.extend([unreadable, stranger].map(|(pop, scope)| (pop, scope, None)));
         assert_eq!(
             words(&told, offers, at(50)),
             [

@@ -7,8 +7,22 @@ use super::{Store, StoreError};
 use prefixd_api::resource::SafelistEntry;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
+/// The end of a word on offers.
+pub(super) const OFFERS: &str = ":offers";
+
 /// Where daemons hear each other.
 pub(super) const CHANNEL: &str = "prefixd";
+
+/// What there may be something new of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// What another POP did.
+    Journal,
+    /// What another POP offers.
+    Offers,
+    /// Anything: words may have been lost.
+    Any,
+}
 
 /// What other daemons say.
 #[derive(Debug)]
@@ -20,11 +34,13 @@ impl Listener {
     ///
     /// # Errors
     /// When there is no connection to be had.
-    pub async fn heard(&mut self, own: &str) -> Result<(), StoreError> {
+    pub async fn heard(&mut self, own: &str) -> Result<Word, StoreError> {
         loop {
             match self.0.try_recv().await? {
                 Some(word) if is_own(word.payload(), own) => {}
-                Some(_) | None => return Ok(()),
+                Some(word) if word.payload().ends_with(OFFERS) => return Ok(Word::Offers),
+                Some(_) => return Ok(Word::Journal),
+                None => return Ok(Word::Any),
             }
         }
     }

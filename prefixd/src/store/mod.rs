@@ -55,7 +55,7 @@ pub use elsewhere::{LiveCount, OtherPop};
 pub use groups::GroupFilter;
 pub use history::Line;
 pub use list::{Cursor, CursorError, EventFilter, MitigationFilter, Page, PageRequest};
-pub use listen::Listener;
+pub use listen::{Listener, Word};
 pub use load::{Loaded, Unreadable};
 pub use offers::OfferChanges;
 pub use prune::Pruned;

@@ -2,7 +2,7 @@
 //! does. A row is believed until its time is over, by the clock of the database.
 
 use super::db::Db;
-use super::listen::CHANNEL;
+use super::listen::{CHANNEL, OFFERS};
 use super::{Store, StoreError};
 use crate::policy::Offer;
 use prefixd_api::mitigation::Scope;
@@ -25,7 +25,7 @@ const PUT: &str = "INSERT INTO offers (pop, victim, vector, until, body) \
 /// Of POPs that are no more.
 const FORGET: &str = "DELETE FROM offers \
      WHERE until < (EXTRACT(EPOCH FROM clock_timestamp()) - 86400) * 1000000";
-const HEAR: &str = "SELECT pop, body FROM offers \
+const HEAR: &str = "SELECT pop, victim, vector, body FROM offers \
      WHERE pop <> $1 AND until > EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 ORDER BY pop, victim, vector";
 const SAY: &str = "SELECT pg_notify($1, $2)";
 
@@ -101,7 +101,7 @@ impl Store {
                 if changes.news {
                     sqlx::query(SAY)
                         .bind(CHANNEL)
-                        .bind(format!("{pop}:offers"))
+                        .bind(format!("{pop}{OFFERS}"))
                         .execute(&mut *transaction)
                         .await?;
                 }
@@ -113,15 +113,15 @@ impl Store {
         self.in_time(writing).await
     }
 
-    /// What the other POPs offer, each with the POP. What cannot be read is left out, and the log says so.
+    /// What the other POPs offer, by the POP and what it is about; nothing where it cannot be read, and the log says so.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn offers(&self, own: &str) -> Result<Vec<(String, Offer)>, StoreError> {
+    pub async fn offers(&self, own: &str) -> Result<Vec<(String, Scope, Option<Offer>)>, StoreError> {
         let Db::Postgres(server) = &self.db else {
             return Ok(Vec::new());
         };
-        let rows: Vec<(String, String)> = self
+        let rows: Vec<(String, String, String, String)> = self
             .in_time(async {
                 let mut lease = server.lease().await?;
                 let rows = sqlx::query_as(HEAR)
@@ -132,14 +132,16 @@ impl Store {
                 Ok(rows)
             })
             .await?;
-        let readable = |(pop, body): (String, String)| {
-            serde_json::from_str(&body)
-                .inspect_err(|error| {
-                    tracing::error!(%error, pop, body, "what another POP offers cannot be read; it is left alone");
-                })
-                .ok()
-                .map(|offer| (pop, offer))
+        let one = |(pop, victim, vector, body): (String, String, String, String)| {
+            let scope = Scope {
+                victim: victim.parse().ok()?,
+                vector: vector.into(),
+            };
+            let offer = serde_json::from_str::<Offer>(&body).inspect_err(|error| {
+                tracing::warn!(%error, pop, %scope, "what another POP offers cannot be read; what was heard of it before stays");
+            });
+            Some((pop, scope, offer.ok()))
         };
-        Ok(rows.into_iter().filter_map(readable).collect())
+        Ok(rows.into_iter().filter_map(one).collect())
     }
 }

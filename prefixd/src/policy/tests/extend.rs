@@ -145,3 +145,24 @@ fn a_trial_stays_one() {
     world.run(&Command::Judge(scope.clone()), Some(&scope));
     assert_eq!(world.live().len(), 1, "who extends it says nothing of the mode");
 }
+
+/// What another POP is told is what detectors say here, and not what a person added to it.
+#[test]
+fn what_is_offered_ends_with_the_claims_behind_it() {
+    let mut policy = policy();
+    policy.playbooks.any_offered = true;
+    for playbook in &mut policy.playbooks.default {
+        playbook.steps.iter_mut().for_each(|step| step.offered = true);
+    }
+    let mut world = World::new(policy);
+    world.event(ban("blind", "203.0.113.3", "ntp_amplification"));
+    extend(&mut world, 3000);
+    let live = world.live()[0];
+    let of_detector = live.claims.iter().find(|claim| claim.source == "blind");
+    let claim = of_detector.unwrap().lives_until.unwrap();
+    let leaves = world.live()[0].leaves_at();
+    assert!(claim < leaves, "{claim} {leaves}");
+    let offers = world.policy.offers(&world.state, world.now);
+    let ends: Vec<_> = offers.values().map(|(_, until)| *until).collect();
+    assert_eq!(ends, [claim]);
+}
