@@ -151,9 +151,8 @@ fn a_trial_stays_one() {
 fn what_is_offered_ends_with_the_claims_behind_it() {
     let mut policy = policy();
     policy.playbooks.any_offered = true;
-    for playbook in &mut policy.playbooks.default {
-        playbook.steps.iter_mut().for_each(|step| step.offered = true);
-    }
+    let playbook = policy.playbooks.default.as_mut().unwrap();
+    playbook.steps.iter_mut().for_each(|step| step.offered = true);
     let mut world = World::new(policy);
     world.event(ban("blind", "203.0.113.3", "ntp_amplification"));
     extend(&mut world, 3000);
