@@ -80,18 +80,27 @@ pub(super) fn confidence<'c>(
     (!voices.is_empty()).then_some(1.0 - doubt)
 }
 
-/// What these claims report of the attack, together.
+/// What these claims report of the attack, together, in whatever order they come: where they differ on the protocol, the
+/// first one who said one counts.
 pub(super) fn reported<'c>(claims: impl IntoIterator<Item = &'c Arc<Claim>>) -> Reported {
     let mut reported = Reported::default();
     let (mut dst, mut src) = (Vec::new(), Vec::new());
+    let mut first: Option<&Claim> = None;
     for claim in claims {
         dst.extend_from_slice(&claim.dst_ports);
         src.extend_from_slice(&claim.src_ports);
-        reported.protocol = reported.protocol.or(claim.protocol);
+        if claim.protocol.is_some() && first.is_none_or(|first| name(claim) < name(first)) {
+            first = Some(claim);
+        }
     }
+    reported.protocol = first.and_then(|claim| claim.protocol);
     reported.dst_ports = dst.into_iter().collect();
     reported.src_ports = src.into_iter().collect();
     reported
+}
+
+fn name(claim: &Claim) -> (Timestamp, &str, Option<&str>) {
+    (claim.since, &claim.source, claim.event_id.as_deref())
 }
 
 /// Raises the highest rates seen.
