@@ -8,6 +8,7 @@ mod control;
 mod extend;
 mod flows;
 mod foresee;
+mod guarded;
 mod lifetime;
 mod paths;
 mod properties;
@@ -238,6 +239,10 @@ pub(super) struct World {
     pub(super) reserved: Option<Reserved>,
     /// How far neighbours are with what is over many.
     pub(super) reach: Reach,
+    /// Whether each decision is checked against the guardrails.
+    guarded: bool,
+    /// What ended lately, oldest first.
+    gone: Vec<Arc<Mitigation>>,
 }
 
 impl World {
@@ -251,6 +256,8 @@ impl World {
             established: true,
             reserved: None,
             reach: Reach::Told,
+            guarded: false,
+            gone: Vec::new(),
         }
     }
 
@@ -259,6 +266,7 @@ impl World {
         Self {
             state: self.state.clone(),
             policy: policy(),
+            gone: Vec::new(),
             ..*self
         }
     }
@@ -278,8 +286,20 @@ impl World {
                 reach: self.reach,
             },
         };
+        let before = self.state.clone();
         let decision = decide(&self.state, &self.policy, command, self.now, &facts);
         self.state.apply(&decision.effects);
+        for effect in &decision.effects {
+            if let Effect::Mitigation { after, .. } = effect
+                && !after.status.is_live()
+            {
+                self.gone.push(Arc::clone(after));
+            }
+        }
+        self.gone.drain(..self.gone.len().saturating_sub(16));
+        if self.guarded {
+            self.check_guardrails(command, &decision, &before);
+        }
         decision
     }
 
@@ -301,7 +321,8 @@ impl World {
     /// Scopes that something is known of.
     pub(super) fn scopes(&self) -> BTreeSet<Scope> {
         let state = &self.state;
-        state.scopes().chain(state.suppressions.keys()).cloned().collect()
+        let others = state.suppressions.keys().chain(state.unconfirmed.keys());
+        state.scopes().chain(others).cloned().collect()
     }
 
     pub(super) fn next(&self) -> Option<(Timestamp, Scope)> {
