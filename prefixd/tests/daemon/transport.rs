@@ -12,8 +12,9 @@ const TIME: Duration = Duration::from_secs(15);
 
 /// Sends bytes, and answers everything that comes until the daemon closes, and when that was.
 async fn spoken(daemon: &Daemon, bytes: &[u8], ends: bool) -> anyhow::Result<(String, Duration)> {
-    let mut stream = TcpStream::connect(daemon.address).await?;
+    // The daemon counts from when it accepts, which may be before this side hears of it.
     let began = Instant::now();
+    let mut stream = TcpStream::connect(daemon.address).await?;
     // The daemon may have cut it off before all is written.
     let _ = stream.write_all(bytes).await;
     if ends {
