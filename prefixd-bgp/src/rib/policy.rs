@@ -28,11 +28,13 @@ pub(super) struct Policy {
 }
 
 /// What the router is told at most after it said that it holds as many rules as it takes (Cease/1).
-#[derive(Clone, Default)]
+#[derive(Clone, Copy, Default)]
 struct Ceiling {
     total: Option<usize>,
     families: [Option<usize>; Family::COUNT],
-    /// When the bound is tried again; never for one that the router has named to this process.
+    /// Which of them the router has named to this process: they are not tried again.
+    named: [bool; Family::COUNT],
+    /// When all others are.
     until: Option<Instant>,
     guesses: u32,
 }
@@ -124,6 +126,7 @@ impl Policy {
     /// The router takes no more than `bound` rules of the family: stay well below, or the next session ends the same way.
     pub(super) fn bound_named(&mut self, family: Family, bound: usize) {
         self.ceiling.families[family.index()] = Some(nine_tenths(bound));
+        self.ceiling.named[family.index()] = true;
         self.version += 1;
     }
 
@@ -143,6 +146,7 @@ impl Policy {
         };
         for (family, told) in told.iter().filter(|(_, told)| !few(*told)) {
             self.ceiling.families[family.index()] = Some(nine_tenths(*told).saturating_sub(kept));
+            self.ceiling.named[family.index()] = false;
         }
         self.ceiling.total = Some(total);
         let holds = GUESS_HOLDS.saturating_mul(1 << self.ceiling.guesses.min(5));
@@ -156,12 +160,23 @@ impl Policy {
         self.ceiling.until
     }
 
-    /// Gives a bound up if its time is over; true if it did.
+    /// Gives up what is not named if its time is over; true if it did.
     pub(super) fn lift_due(&mut self, now: Instant) -> bool {
         let due = self.ceiling.until.is_some_and(|until| until <= now);
         if due {
+            let Ceiling {
+                mut families,
+                named,
+                guesses,
+                ..
+            } = self.ceiling;
+            for (bound, named) in families.iter_mut().zip(named) {
+                bound.take_if(|_| !named);
+            }
             self.ceiling = Ceiling {
-                guesses: self.ceiling.guesses,
+                families,
+                named,
+                guesses,
                 ..Ceiling::default()
             };
             self.version += 1;

@@ -59,6 +59,19 @@ fn a_bound_outlives_the_process_and_ends_by_itself() {
 }
 
 #[test]
+fn what_is_named_after_a_restart_is_not_tried_again() {
+    let now = Instant::now();
+    let day = Duration::from_secs(86_400);
+    let (before, _) = after_a_prefix_limit(Some((Family::Ipv4, 10)), &[], now);
+    let (mut rib, generation) = after_a_restart(before.remembered().1, now);
+    rib.prefix_limit_reached(Some((Family::Ipv4, 8)), now);
+    assert!(rib.lift_due(now + day));
+    drain(&mut rib, generation, now + day);
+    let bound = rib.remembered().1.bound.unwrap();
+    assert_eq!((bound.families, bound.until), ([(Family::Ipv4, 7)].into(), None));
+}
+
+#[test]
 fn a_guess_after_a_restart_holds_longer_than_the_one_before() {
     let now = Instant::now();
     let hour = Duration::from_secs(3600);
