@@ -10,6 +10,7 @@ use super::templates::{Configured, Templates};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use prefixd_api::config::settings::Rtbh;
 use prefixd_api::config::{self, Config, Settings, inventory, playbooks, settings};
+use prefixd_api::event::pop_of_source;
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::resource::{SafelistEntry, SafelistOrigin};
 use prefixd_api::rule::{Action, protocol};
@@ -133,7 +134,14 @@ fn sources(settings: &Settings) -> Sources {
             .sources
             .iter()
             .filter(|(name, _)| *name != DEFAULT_SOURCE)
-            .map(|(name, of)| (name.clone(), source(of)))
+            .map(|(name, of)| {
+                let mut source = source(of);
+                // What comes in at another POP says nothing of what is filtered here.
+                if pop_of_source(name).is_some() {
+                    source.visibility = Visibility::PostFilter;
+                }
+                (name.clone(), source)
+            })
             .collect(),
     }
 }

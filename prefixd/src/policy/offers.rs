@@ -162,7 +162,7 @@ impl Policy {
             bps: observed.bps,
             pps: observed.pps,
             confidence: claims::confidence(self, own.iter().copied()),
-            protocol: own.iter().find_map(|claim| claim.protocol),
+            protocol: claims::reported(own.iter().copied()).protocol,
             dst_ports,
             src_ports,
             sources,

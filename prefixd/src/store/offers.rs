@@ -113,7 +113,8 @@ impl Store {
         self.in_time(writing).await
     }
 
-    /// What the other POPs offer, by the POP and what it is about; nothing where it cannot be read, and the log says so.
+    /// What the other POPs offer, by the POP and what it is about: no offer where it cannot be read, no row where not even its victim
+    /// can. The log says so.
     ///
     /// # Errors
     /// When the store fails.
@@ -133,8 +134,11 @@ impl Store {
             })
             .await?;
         let one = |(pop, victim, vector, body): (String, String, String, String)| {
+            let victim = victim.parse().inspect_err(|error| {
+                tracing::warn!(%error, pop, victim, "a victim that another POP offers cannot be read; it is left out");
+            });
             let scope = Scope {
-                victim: victim.parse().ok()?,
+                victim: victim.ok()?,
                 vector: vector.into(),
             };
             let offer = serde_json::from_str::<Offer>(&body).inspect_err(|error| {
