@@ -70,7 +70,8 @@ pub(super) fn passed_before(reason: &Reason, before: &[&Reason]) -> Vec<Check> {
     let has = |is_it: fn(&Reason) -> bool| before.iter().any(|known| is_it(known));
     // Who asks by hand passes suppressions, and may ask for any action and for the service's ports.
     let by_person = has(|reason| matches!(reason, Reason::OperatorAsked { .. }));
-    let by_report = has(|reason| matches!(reason, Reason::ClaimHeld { .. })) && !by_person;
+    let reported = has(|reason| matches!(reason, Reason::ClaimHeld { .. }));
+    let by_report = reported && !by_person;
     let begins = has(|reason| matches!(reason, Reason::Playbook { .. }));
     let planned = has(|reason| matches!(reason, Reason::RulesWithinBounds { .. }));
     let on_trial = has(|reason| matches!(reason, Reason::DryRun { .. }));
@@ -86,7 +87,8 @@ pub(super) fn passed_before(reason: &Reason, before: &[&Reason]) -> Vec<Check> {
             (!on_trial, BREAKER),
             (by_report, VECTORS),
         ],
-        Reason::Lease { .. } => vec![(!begins, JUDGED), (true, LIFETIME)],
+        // An undo begins one without a report and without a playbook: nothing was live.
+        Reason::Lease { .. } => vec![(reported && !begins, JUDGED), (true, LIFETIME)],
         Reason::Renewed { .. } => vec![(true, JUDGED)],
         _ => Vec::new(),
     };
