@@ -7,6 +7,9 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 # Where `make install` finds the programs.
 BUILT ?= $(or $(CARGO_TARGET_DIR),target)/release
+DEBUG ?= $(or $(CARGO_TARGET_DIR),target)/debug
+# Of `make drive-api`, for each route.
+CASES ?= 60
 
 # What tests, benchmarks and the demo need besides Rust, make and a C compiler: Debian packages.
 TEST_PACKAGES := bird2 frr gobgpd exabgp postgresql bgpdump
@@ -20,7 +23,7 @@ help: ## List the commands
 	@echo
 	@echo "  make demo DEMO=plain       the demo without the console: prints each step, fails when a rule was wrong"
 	@echo "  PREFIXD_TEST_ALLOW_MISSING=bird,frr,gobgp,exabgp,postgresql,bgpdump make test"
-	@echo "                             skips what needs the named programs, and says so"
+	@echo "                             skips what needs the named programs, and says so; schemathesis: the same of drive-api"
 
 setup: ## Install the routers and the database that the tests need (Debian packages)
 	@lab/install-packages $(TEST_PACKAGES)
@@ -45,9 +48,11 @@ interop: setup ## Play the matrix of sessions with every router and write docs/i
 	$(CARGO) run --locked -p prefixd-bgp --example interop > docs/interop.md.new
 	mv docs/interop.md.new docs/interop.md
 
-drive-api: ## Drive the daemon by its OpenAPI document with schemathesis (needs python3-venv and PyPI; about a minute)
-	$(CARGO) build --locked -p prefixd
-	lab/drive-api target/debug/prefixd
+drive-api: ## Drive the daemon by its OpenAPI document on both stores (python3-venv, PyPI; 2 minutes)
+	@lab/install-packages curl python3-venv postgresql
+	$(CARGO) build --locked -p prefixd -p lab@0.1.0 --bins
+	lab/drive-api $(DEBUG)/prefixd $(CASES)
+	$(DEBUG)/beside-postgres lab/drive-api $(DEBUG)/prefixd $(CASES) @
 
 demo: ## Daemon, a real router, an attack wave, and the console on top (DEMO=plain: no console)
 	@lab/install-packages $(DEMO_PACKAGES)

@@ -291,6 +291,8 @@ impl Query {
             .map(|(_, value)| value);
         match (values.next(), values.next()) {
             (None, _) => Ok(None),
+            // PostgreSQL holds no such text, and takes a question with one for a failure of its own.
+            (Some(value), None) if value.contains('\0') => Err(Failure::field(key, "has the character NUL")),
             (Some(value), None) if !value.is_empty() => Ok(Some(value.clone())),
             (Some(_), None) => Err(Failure::field(key, "has no value")),
             (Some(_), Some(_)) => Err(Failure::field(key, "is there twice; keep one")),
@@ -411,6 +413,10 @@ impl<S: Send + Sync> FromRequestParts<S> for PathText {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         match axum::extract::Path::<String>::from_request_parts(parts, state).await {
+            Ok(text) if text.contains('\0') => Err(Failure::new(
+                Code::RequestSyntax,
+                "the path has the character NUL",
+            )),
             Ok(text) => Ok(Self(text.0)),
             Err(PathRejection::FailedToDeserializePathParams(error)) => Err(Failure::new(
                 Code::RequestSyntax,

@@ -351,6 +351,7 @@ async fn a_bad_filter_is_refused_with_the_good_ones() -> anyhow::Result<()> {
         ("ip/203.0.113.1%2F24/history", "ip", "203.0.113.0/24"),
         ("ip/acme/history", "ip", "prefix"),
         ("ip/203.0.113.1/history?limit=0", "limit", "1000"),
+        ("sources?pop=fra%001", "pop", "NUL"),
     ] {
         let response = http
             .get(format!("http://{}/v1/{path}", daemon.address))
