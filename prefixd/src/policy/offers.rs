@@ -7,15 +7,21 @@ use super::reason::Reason;
 use super::settings::Policy;
 use super::state::State;
 use super::turn::Turn;
-use prefixd_api::event::{Event, EventAction, pop_of_source, source_of_pop};
+use prefixd_api::event::{Event, EventAction, MAX_EVENT_PORTS, check_name, pop_of_source, source_of_pop};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Group, Mitigation, Observed, OriginKind, Scope};
+use prefixd_api::problem::FieldError;
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::time::Timestamp;
 use prefixd_api::victim::Victim;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// Detectors that an offer names at most.
+const MOST_SOURCES: usize = 64;
+/// A confidence that differs by less is told with the next renewal.
+const WOBBLES: f64 = 0.05;
 
 /// What is reported of one victim and vector. A daemon of another version may say more.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +56,52 @@ impl Offer {
             victim: self.victim,
             vector: self.vector.as_str().into(),
         }
+    }
+
+    /// As it is taken from another daemon: in the bounds of a report. More ports than one may have are left out.
+    ///
+    /// # Errors
+    /// What no report may say, by field.
+    pub fn checked(mut self) -> Result<Self, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        check_name(&mut errors, "vector", &self.vector);
+        for source in &self.sources {
+            check_name(&mut errors, "sources", source);
+        }
+        if !self.victim.is_host() {
+            errors.push(FieldError::new("victim", "is no host"));
+        }
+        if self.confidence.is_some_and(|sure| !(0.0..=1.0).contains(&sure)) {
+            errors.push(FieldError::new("confidence", "must be between 0 and 1"));
+        }
+        self.dst_ports.truncate(MAX_EVENT_PORTS);
+        self.src_ports.truncate(MAX_EVENT_PORTS);
+        self.sources.truncate(MOST_SOURCES);
+        if errors.is_empty() { Ok(self) } else { Err(errors) }
+    }
+
+    /// Whether it says what another one does not. A confidence that wobbles and a rate that creeps are none, so that a detector that
+    /// reports every second is no news every second.
+    #[must_use]
+    pub fn is_news_to(&self, told: &Self) -> bool {
+        let rest = |offer: &Self| Self {
+            bps: None,
+            pps: None,
+            confidence: None,
+            ..offer.clone()
+        };
+        let differs = |new: Option<f64>, old: Option<f64>, least: f64| match (new, old) {
+            (Some(new), Some(old)) => (new - old).abs() >= least,
+            (new, old) => new.is_some() != old.is_some(),
+        };
+        let creeps = |new: Option<u64>, old: Option<u64>| match (new, old) {
+            (Some(new), Some(old)) => new.abs_diff(old) <= old / 10,
+            (new, old) => new.is_some() == old.is_some(),
+        };
+        rest(self) != rest(told)
+            || differs(self.confidence, told.confidence, WOBBLES)
+            || !creeps(self.bps.map(|bps| bps.0), told.bps.map(|bps| bps.0))
+            || !creeps(self.pps, told.pps)
     }
 
     /// It as a report of the POP that makes it, or the word that it is over.
@@ -151,6 +203,10 @@ impl Policy {
         }
         sources.sort_unstable();
         sources.dedup();
+        // A report has no more, and it is heard as one.
+        sources.truncate(MOST_SOURCES);
+        dst_ports.truncate(MAX_EVENT_PORTS);
+        src_ports.truncate(MAX_EVENT_PORTS);
         // A claim without an end lives until it is cleared.
         let leaves = live.leaves_at();
         let ends = own.iter().map(|claim| claim.lives_until.unwrap_or(leaves));
@@ -176,6 +232,81 @@ impl Turn<'_> {
     pub(super) fn note_offered(&mut self, mitigation: &Mitigation, step: &Step) {
         if step.offered && mitigation.enforced && mitigation.waits_for.is_none() {
             self.trace.note(Reason::Offered {});
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn offer() -> Offer {
+        Offer {
+            mitigation_id: MitigationId(Uuid::nil()),
+            victim: "192.0.2.1".parse().unwrap(),
+            vector: "udp_flood".to_owned(),
+            bps: Some(BitsPerSecond(1_000)),
+            pps: Some(1_000),
+            confidence: Some(0.9),
+            protocol: None,
+            dst_ports: vec![53],
+            src_ports: Vec::new(),
+            sources: vec!["flow".to_owned()],
+        }
+    }
+
+    #[test]
+    fn what_no_report_may_say_is_not_taken_from_another_pop() {
+        let refused = |change: fn(&mut Offer)| {
+            let mut offer = offer();
+            change(&mut offer);
+            offer.checked().map_err(|errors| errors[0].field.clone())
+        };
+        assert_eq!(refused(|_| ()), Ok(offer()));
+        for (field, change) in [
+            (
+                "vector",
+                (|offer| offer.vector = "x\u{1b}[2J".to_owned()) as fn(&mut Offer),
+            ),
+            ("vector", |offer| offer.vector = "x".repeat(300)),
+            ("sources", |offer| offer.sources.push(String::new())),
+            ("victim", |offer| {
+                offer.victim = Victim::network("192.0.2.0/24".parse().unwrap()).unwrap();
+            }),
+            ("confidence", |offer| offer.confidence = Some(1.5)),
+        ] {
+            assert_eq!(refused(change), Err(field.to_owned()), "{field}");
+        }
+        let many = refused(|offer| offer.dst_ports = (1..=100).collect()).unwrap();
+        assert_eq!(many.dst_ports.len(), MAX_EVENT_PORTS);
+    }
+
+    #[test]
+    fn what_wobbles_is_no_news() {
+        let is_news = |change: fn(&mut Offer)| {
+            let mut new = offer();
+            change(&mut new);
+            new.is_news_to(&offer())
+        };
+        for change in [
+            (|_| ()) as fn(&mut Offer),
+            |offer| offer.confidence = Some(0.93),
+            |offer| offer.confidence = Some(0.87),
+            |offer| offer.bps = Some(BitsPerSecond(1_100)),
+            |offer| offer.pps = Some(900),
+        ] {
+            assert!(!is_news(change));
+        }
+        for change in [
+            (|offer| offer.confidence = Some(0.96)) as fn(&mut Offer),
+            |offer| offer.confidence = None,
+            |offer| offer.bps = Some(BitsPerSecond(1_101)),
+            |offer| offer.pps = None,
+            |offer| offer.dst_ports.push(80),
+            |offer| offer.sources.push("sflow".to_owned()),
+        ] {
+            assert!(is_news(change));
         }
     }
 }

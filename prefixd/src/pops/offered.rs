@@ -66,7 +66,7 @@ fn changes(written: Option<&Offers>, offers: &Offers, now: Timestamp) -> OfferCh
     for (scope, wanted) in offers {
         let (is_news, is_due) = match written.get(scope) {
             None => (true, true),
-            Some((offer, until)) => (*offer != wanted.0, is_due(*until, wanted.1, now)),
+            Some((offer, until)) => (wanted.0.is_news_to(offer), is_due(*until, wanted.1, now)),
         };
         changes.news |= is_news;
         if is_news || is_due {
@@ -84,14 +84,14 @@ fn lasting((offer, until): &(Offer, Timestamp), now: Timestamp) -> (Offer, std::
     (offer.clone(), until.since(now))
 }
 
-/// What is there after the changes: of what was not written anew the end is the one before.
+/// What is there after the changes: of what was not written anew it is what was there before.
 fn as_written(before: Option<Offers>, changes: &OfferChanges, mut offers: Offers) -> Offers {
     let put: std::collections::BTreeSet<Scope> = changes.put.iter().map(|(offer, _)| offer.scope()).collect();
-    for (scope, (_, until)) in before.into_iter().flatten() {
+    for (scope, written) in before.into_iter().flatten() {
         if let Some(offered) = offers.get_mut(&scope)
             && !put.contains(&scope)
         {
-            offered.1 = until;
+            *offered = written;
         }
     }
     offers
@@ -210,8 +210,15 @@ mod tests {
 
     #[test]
     fn what_was_not_written_keeps_its_end() {
-        let before = offers(&[("192.0.2.1", 53, 300), ("192.0.2.2", 53, 300)]);
-        let wanted = offers(&[("192.0.2.1", 53, 310), ("192.0.2.2", 80, 310)]);
+        let mut before = offers(&[("192.0.2.1", 53, 300), ("192.0.2.2", 53, 300)]);
+        let mut wanted = offers(&[("192.0.2.1", 53, 310), ("192.0.2.2", 80, 310)]);
+        // What creeps is compared with what was told, or it would never be told.
+        let sure = |offers: &mut Offers, confidence| {
+            let (offer, _) = offers.values_mut().next().unwrap();
+            offer.confidence = Some(confidence);
+        };
+        sure(&mut before, 0.9);
+        sure(&mut wanted, 0.94);
         let found = changes(Some(&before), &wanted, at(0));
         let known = as_written(Some(before), &found, wanted);
         let ends: Vec<_> = known
@@ -219,5 +226,6 @@ mod tests {
             .map(|(_, until)| until.as_micros() / 1_000_000)
             .collect();
         assert_eq!(ends, [300, 310]);
+        assert_eq!(known.values().next().unwrap().0.confidence, Some(0.9));
     }
 }

@@ -144,7 +144,12 @@ impl Store {
             let offer = serde_json::from_str::<Offer>(&body).inspect_err(|error| {
                 tracing::warn!(%error, pop, %scope, "what another POP offers cannot be read; what was heard of it before stays");
             });
-            Some((pop, scope, offer.ok()))
+            let offer = offer.ok().map(Offer::checked).transpose().inspect_err(|errors| {
+                tracing::warn!(?errors, pop, %scope, "what another POP offers is no report that anybody may make; what was heard of it before stays");
+            });
+            // A row is of what it says.
+            let offer = offer.ok().flatten().filter(|offer| offer.scope() == scope);
+            Some((pop, scope, offer))
         };
         Ok(rows.into_iter().filter_map(one).collect())
     }

@@ -33,6 +33,9 @@ pub(super) fn check(settings: &Settings, report: &mut Report) {
     }
 }
 
+/// Seconds that a claim of another POP lives at least.
+const SHORTEST_OF_POP: u32 = 10;
+
 /// `pop:NAME`: what the POP of that name offers.
 fn of_pop(pop: &str, source: &Source, settings: &Settings, report: &mut Report) {
     if !is_name(pop) {
@@ -40,6 +43,11 @@ fn of_pop(pop: &str, source: &Source, settings: &Settings, report: &mut Report) 
     } else if pop == settings.pop {
         report.error("is this POP itself, which hears what the others offer");
     }
+    report.require(
+        "claim_ttl_seconds",
+        source.claim_ttl_seconds >= SHORTEST_OF_POP,
+        format!("must be at least {SHORTEST_OF_POP}: offers are looked at once a second, and a claim that dies between two looks would flap"),
+    );
     if !is_shared(settings) {
         report.warn(
             "reporting",
@@ -105,8 +113,12 @@ mod tests {
                 .iter()
                 .any(|text| text.contains("has no effect"))
         );
-        for (source, part) in [("pop:iad1", "is this POP itself"), ("pop:", "the name of a POP")] {
-            let errors = at(shared, &format!("\"{source}\": {{ domain: flows }}"))
+        for (source, more, part) in [
+            ("pop:iad1", "", "is this POP itself"),
+            ("pop:", "", "the name of a POP"),
+            ("pop:fra1", ", claim_ttl_seconds: 9", "must be at least 10"),
+        ] {
+            let errors = at(shared, &format!("\"{source}\": {{ domain: flows{more} }}"))
                 .unwrap_err()
                 .0;
             assert!(

@@ -372,7 +372,7 @@ impl fmt::Display for Reason {
                 "allow_rtbh is not used, so that a neighbour without FlowSpec gets nothing: {because}"
             ),
             Self::Offered {} => f.write_str(
-                "scope: all: while detectors here report it, what they report is offered to the other POPs, which decide for themselves",
+                "scope: all: while detectors here report it, what they report is offered to the other POPs on the database, if there are any, which decide for themselves",
             ),
             Self::CompanionLeftOut { flow } => write!(
                 f,
