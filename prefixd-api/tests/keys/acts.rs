@@ -75,6 +75,25 @@ fn is_test(text: &str, name: &str) -> bool {
     marked || made
 }
 
+/// What a test says: its function, and the file without the functions of other tests, as helpers and constants are its own too.
+fn of_function(text: &str, name: &str) -> String {
+    let mut kept = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        kept.push(line);
+        let start = line.trim_start();
+        let function = start.split_once("fn ").map(|(_, rest)| rest);
+        let function = function.and_then(|rest| rest.split('(').next());
+        if start.starts_with("//") || function.is_none_or(|own| own == name || !is_test(text, own)) {
+            continue;
+        }
+        kept.pop();
+        let end = format!("{}}}", &line[..line.len() - start.len()]);
+        lines.by_ref().find(|line| *line == end);
+    }
+    kept.join("\n")
+}
+
 /// What a case of a decision table has: its own lines, those before the first case, and what all tables start from.
 fn case(text: &str, name: &str) -> Option<String> {
     let mut parts = text.split("\n  - case: ");
@@ -95,7 +114,7 @@ fn complaint(line: &Line) -> Option<String> {
     let text = read(path);
     let of_test = match Path::new(path).extension().and_then(|ending| ending.to_str()) {
         Some("yaml") => case(&text, name),
-        _ => is_test(&text, name).then_some(text),
+        _ => is_test(&text, name).then(|| of_function(&text, name)),
     };
     let Some(of_test) = of_test else {
         return Some(format!("{what}: {path} has no test {name}"));
@@ -166,6 +185,13 @@ fn a_line_that_shows_nothing_is_refused() {
         let told = line(test, word).unwrap_or_default();
         assert!(told.contains(part), "{test}: {told:?}");
     }
+    let two =
+        "fn helper() {\n    word;\n}\n#[test]\nfn one() {\n    own;\n}\n#[test]\nfn two() {\n    other;\n}\n";
+    let says = of_function(two, "one");
+    assert!(
+        says.contains("word") && says.contains("own") && !says.contains("other"),
+        "{says}"
+    );
     let missing = complaints(&["a.b".to_owned()].into(), &table("a.c  x.rs::y\n"));
     assert!(missing[0].contains("a.b has no test") && missing[1].contains("a.c does not exist"));
     assert!(has_word("a max_ports: 1", "max_ports") && !has_word("max_portsx", "max_ports"));

@@ -330,20 +330,29 @@ mod tests {
     #[tokio::test]
     async fn the_socket_is_where_and_for_whom_it_is_configured() {
         let dir = tempfile::tempdir().unwrap();
-        // Only root may give a file to a group that is not its own.
-        let group = nix::unistd::geteuid().is_root().then(|| "daemon".to_owned());
+        let group = a_group();
         let socket = Socket {
             path: dir.path().join("sub/prefixd.sock"),
             mode: "0640".to_owned().try_into().unwrap(),
-            operator_group: group.clone(),
+            operator_group: Some(group.name.clone()),
             ..Socket::default()
         };
         let _listener = bind_socket(&socket).unwrap();
         let made = socket.path.metadata().unwrap();
         assert_eq!(made.mode() & 0o777, 0o640);
-        if let Some(group) = group {
-            let wanted = nix::unistd::Group::from_name(&group).unwrap().unwrap();
-            assert_eq!(made.gid(), wanted.gid.as_raw());
+        assert_eq!(made.gid(), group.gid.as_raw());
+    }
+
+    /// One that a file may be given to, and is not in by itself where there is such a one: root may take any, everybody else one of
+    /// their own.
+    fn a_group() -> nix::unistd::Group {
+        use nix::unistd::{Group, getegid, geteuid, getgroups};
+        if geteuid().is_root() {
+            return Group::from_name("daemon").unwrap().unwrap();
         }
+        let own = getegid();
+        let others = getgroups().unwrap().into_iter().filter(|group| *group != own);
+        let mut groups = others.chain([own]);
+        groups.find_map(|group| Group::from_gid(group).unwrap()).unwrap()
     }
 }

@@ -131,3 +131,52 @@ async fn the_rib_is_compared_as_often_as_configured() {
     shutdown.cancel();
     engine.await.unwrap().unwrap();
 }
+
+/// By the daemon's own clock, which stands still while the server starts: nothing here waits for a second to pass.
+#[tokio::test]
+async fn a_server_that_is_back_is_used_within_a_second() {
+    if !lab::postgres::available().unwrap() {
+        return;
+    }
+    let mut server = lab::postgres::Postgres::start(lab::postgres::Options::default())
+        .await
+        .unwrap();
+    let connection = server.database().await.unwrap();
+    let place = crate::store::tests::on(connection).await;
+    let bench = Bench::new(place).await;
+    let Bench {
+        engine,
+        handle,
+        clock,
+        ..
+    } = bench;
+    let shutdown = CancellationToken::new();
+    let engine = tokio::spawn(engine.run(shutdown.clone()));
+    handle.submit(ban(10)).await.unwrap();
+    let is_away = async || handle.snapshot().store_failing_since.is_some();
+
+    server.crash().await.unwrap();
+    assert!(matches!(handle.submit(ban(11)).await, Err(SubmitError::Store)));
+    assert!(is_away().await);
+    let _still = still();
+    tokio::time::pause();
+    // On a clock of its own.
+    let _server = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(server.start_again()).unwrap();
+        server
+    })
+    .await
+    .unwrap();
+    // Nobody asks for anything while the daemon is not ready.
+    let back_at = clock.now();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    until("the store is seen to work", async || !is_away().await).await;
+    handle.submit(ban(11)).await.unwrap();
+    assert!(clock.now().since(back_at) <= Duration::from_secs(1));
+    shutdown.cancel();
+    engine.await.unwrap().unwrap();
+}

@@ -2,7 +2,7 @@
 
 use super::fixture::{Attack, host};
 use super::*;
-use crate::store::elsewhere::{LIVE, OF_VICTIM, around};
+use crate::store::elsewhere::{LIVE, OF_SCOPES, OF_VICTIM, around};
 use crate::store::prefix::{family, key};
 use prefixd_api::ids::GroupId;
 use prefixd_api::mitigation::Group;
@@ -137,6 +137,22 @@ async fn questions_about_others_walk_what_is_live_alone() {
     let plan = plan.join("\n");
     assert!(
         plan.contains("mitigations_scope") && plan.contains("(af =") && plan.contains("(victim ="),
+        "{plan}"
+    );
+    let of_scopes = format!("EXPLAIN {OF_SCOPES}");
+    let of_scopes = sqlx::query_scalar(sqlx::AssertSqlSafe(of_scopes))
+        .bind(vec![family(host(1)); 2])
+        .bind(
+            [host(1), host(2)]
+                .map(|ip| key(ip.to_string().parse().unwrap()))
+                .to_vec(),
+        )
+        .bind(vec!["udp_flood"; 2])
+        .bind(vec!["iad1"; 2]);
+    let plan: Vec<String> = of_scopes.fetch_all(&mut connection).await.unwrap();
+    let plan = plan.join("\n");
+    assert!(
+        plan.contains("mitigations_scope") && !plan.contains("Seq Scan"),
         "{plan}"
     );
     let live = format!("EXPLAIN {LIVE}");

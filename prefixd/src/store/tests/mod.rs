@@ -63,11 +63,16 @@ pub(crate) async fn postgres() -> Option<Place> {
         .database()
         .await
         .unwrap();
-    Some(Place {
+    Some(on(connection).await)
+}
+
+/// This database of a server.
+pub(crate) async fn on(connection: String) -> Place {
+    Place {
         store: Store::open(&connection, 4).await.unwrap(),
         connection,
         directory: None,
-    })
+    }
 }
 
 /// How many connections there may be for readers at most.
