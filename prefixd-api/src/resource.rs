@@ -329,7 +329,41 @@ pub enum AnnouncementState {
     Covered,
 }
 
+/// A text names no [`AnnouncementState`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no state of a rule; known: {known}")]
+pub struct UnknownState {
+    text: String,
+    known: String,
+}
+
+impl FromStr for AnnouncementState {
+    type Err = UnknownState;
+
+    fn from_str(text: &str) -> Result<Self, UnknownState> {
+        let found = Self::ALL.into_iter().find(|state| state.as_str() == text);
+        found.ok_or_else(|| UnknownState {
+            text: text.to_owned(),
+            known: Self::ALL.map(Self::as_str).join(", "),
+        })
+    }
+}
+
 impl AnnouncementState {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Queued,
+        Self::Advertised,
+        Self::Withdrawing,
+        Self::SessionDown,
+        Self::OverBudget,
+        Self::Probation,
+        Self::Quarantined,
+        Self::Refused,
+        Self::Reflected,
+        Self::Covered,
+    ];
+
     /// The name on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

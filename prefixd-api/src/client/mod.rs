@@ -26,7 +26,7 @@ pub use configuration::Change;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::Error;
 pub use feed::{Feed, FeedItem, FeedOptions};
-pub use query::{EventQuery, MitigationQuery, Page};
+pub use query::{EventQuery, MitigationQuery, Page, RibQuery};
 pub use questions::{AuditQuery, GroupQuery, ReportQuery};
 pub use token::{TokenError, read_token};
 

@@ -1,8 +1,10 @@
 //! Filters of the lists.
 
 use crate::event::{EventAction, EventOutcome};
+use crate::family::AfiSafi;
 use crate::mitigation::MitigationStatus;
 use crate::prefix;
+use crate::resource::AnnouncementState;
 use crate::rule::ActionType;
 use crate::time::Timestamp;
 use ipnet::IpNet;
@@ -58,6 +60,29 @@ pub struct MitigationQuery {
     pub action_type: Option<ActionType>,
     /// Which part of them.
     pub page: Page,
+}
+
+/// Which rules of a neighbour.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RibQuery {
+    /// In one of these states; any when empty.
+    pub state: Vec<AnnouncementState>,
+    /// Of this family.
+    pub afi_safi: Option<AfiSafi>,
+    /// Most rules of the answer, 1 to 1000; the daemon's 100 when absent.
+    pub limit: Option<u16>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl RibQuery {
+    pub(super) fn add_to(&self, path: &mut PathBuilder) {
+        let state: Vec<_> = self.state.iter().map(|state| state.as_str()).collect();
+        path.add("state", (!state.is_empty()).then(|| state.join(",")));
+        path.add("afi_safi", self.afi_safi);
+        path.add("limit", self.limit);
+        path.add("cursor", self.cursor.as_ref());
+    }
 }
 
 impl EventQuery {
@@ -163,6 +188,18 @@ mod tests {
         assert_eq!(
             query.to_path(),
             "/v1/events?source=fnm&victim_ip=2001%3Adb8%3A%3A1&outcome=accepted_stale&action=unban"
+        );
+        let mut path = PathBuilder::new("/v1/peers/edge1/rib");
+        let query = RibQuery {
+            state: vec![AnnouncementState::Queued, AnnouncementState::Refused],
+            afi_safi: Some(AfiSafi::Ipv6Flowspec),
+            limit: Some(5),
+            cursor: Some("ipv6-flowspec:06".to_owned()),
+        };
+        query.add_to(&mut path);
+        assert_eq!(
+            path.0,
+            "/v1/peers/edge1/rib?state=queued%2Crefused&afi_safi=ipv6-flowspec&limit=5&cursor=ipv6-flowspec%3A06"
         );
     }
 }

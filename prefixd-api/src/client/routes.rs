@@ -2,7 +2,7 @@
 
 use super::query::{PathBuilder, push_encoded};
 use super::retry::Repeat;
-use super::{Ask, Client, Error, EventQuery, MitigationQuery, Read, decode};
+use super::{Ask, Client, Error, EventQuery, MitigationQuery, Read, RibQuery, decode};
 use crate::control::{BreakerResetRequest, Control, ControlRequest, ControlState};
 use crate::event::{EventAnswer, EventBatch, EventBatchAnswer, EventList, EventRequest, StoredEvent};
 use crate::ids::{CommandId, EventId, MitigationId};
@@ -235,15 +235,9 @@ impl Client {
     }
 
     /// One page of what a neighbour should hold and was told, by NLRI.
-    pub async fn peer_rib(
-        &self,
-        name: &str,
-        limit: Option<u16>,
-        cursor: Option<&str>,
-    ) -> Result<Read<RibList>, Error> {
+    pub async fn peer_rib(&self, name: &str, query: &RibQuery) -> Result<Read<RibList>, Error> {
         let mut path = PathBuilder::new(&format!("{}/rib", peer_path(name)));
-        path.add("limit", limit);
-        path.add("cursor", cursor);
+        query.add_to(&mut path);
         self.read(&path.0).await
     }
 

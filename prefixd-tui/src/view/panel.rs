@@ -142,7 +142,7 @@ fn head_lines(app: &App, panel: &WithdrawPanel, shown: usize, width: usize, smal
     }
     let gap = (!small).then(Vec::new);
     head.extend(gap.clone());
-    head.extend(effect_lines(panel, width));
+    head.extend(effect_lines(app, panel, width));
     head.extend(gap);
     head
 }
@@ -264,7 +264,7 @@ fn reported_by(row: &Mitigation) -> impl Iterator<Item = &Arc<Claim>> {
 }
 
 /// What it lets through, where to, and whether it will come back.
-fn effect_lines(panel: &WithdrawPanel, width: usize) -> Vec<Line> {
+fn effect_lines(app: &App, panel: &WithdrawPanel, width: usize) -> Vec<Line> {
     let rows = || panel.targets.iter().map(|target| &target.shown);
     let rates: u64 = rows()
         .filter_map(|row| row.observed.bps)
@@ -321,13 +321,35 @@ fn effect_lines(panel: &WithdrawPanel, width: usize) -> Vec<Line> {
         ),
         effect(
             "takes back",
-            format!(
-                "{rules} {} from every neighbour",
-                if rules == 1 { "rule" } else { "rules" }
-            ),
-            Meaning::Plain,
+            match held_words(app) {
+                Some(held) => format!("{}, but {held}", rules_words(rules)),
+                None => format!("{} from every neighbour", rules_words(rules)),
+            },
+            if held_words(app).is_some() {
+                Meaning::High
+            } else {
+                Meaning::Plain
+            },
         ),
     ]
+}
+
+fn rules_words(rules: usize) -> String {
+    format!("{rules} {}", if rules == 1 { "rule" } else { "rules" })
+}
+
+/// Who may hold rules that are taken back now: without a session, the router is not told.
+fn held_words(app: &App) -> Option<String> {
+    let now = app.server_now();
+    let held: Vec<String> = app
+        .peers
+        .iter()
+        .filter_map(|peer| {
+            let left = peer.may_hold_until.filter(|until| *until > now)?.since(now);
+            Some(format!("{} {}", peer.name, relative(left)))
+        })
+        .collect();
+    (!held.is_empty()).then(|| format!("may still be there: {}", held.join(", ")))
 }
 
 /// The texts of the fields over the lines made for them.

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// A screen by its name, and how to get there.
 type Prepared = (&'static str, fn(&mut Console));
 
-const SCREENS: [Prepared; 18] = [
+const SCREENS: [Prepared; 19] = [
     ("overview", |_| {}),
     ("list", |console| drop(console.keys("2 j j"))),
     ("list_marks_filter", |console| {
@@ -25,6 +25,12 @@ const SCREENS: [Prepared; 18] = [
     ("sort_menu", |console| drop(console.keys("2 s j"))),
     ("help_list", |console| drop(console.keys("2 ?"))),
     ("withdraw_one", |console| drop(console.keys("2 j j w"))),
+    ("withdraw_held", |console| {
+        let mut peers = fixture::peers();
+        peers[2].may_hold_until = Some(fixture::now().saturating_add(Duration::from_secs(90)));
+        console.answers(Answer::Peers(Ok(peers)));
+        console.keys("2 j j w");
+    }),
     ("withdraw_marked", |console| {
         drop(console.keys("2 j Space j Space Space w 5 'cust called'"));
     }),

@@ -62,6 +62,23 @@ impl Announcer {
         Some(route.delivery)
     }
 
+    /// Whether any neighbour has something of a mitigation, or is told it as soon as it can be. What waits for a place in a budget
+    /// counts: mattering more for that, rules would take it from each other in turns.
+    #[must_use]
+    pub fn is_anywhere(&self, id: MitigationId) -> bool {
+        let holdings = self.inner().holdings(id);
+        let is_at = |neighbor: &str, key| {
+            let at = self.delivery_at(neighbor, key);
+            matches!(
+                at,
+                Some(At::Advertised | At::Queued | At::OverBudget(_) | At::Displaced(_))
+            )
+        };
+        holdings
+            .iter()
+            .any(|holding| holding.keys.iter().any(|key| is_at(&holding.neighbor, key)))
+    }
+
     /// How rules stand at the neighbours, for as many mitigations as are asked about.
     #[must_use]
     pub fn deliveries(&self) -> Deliveries<'_> {

@@ -5,7 +5,6 @@
 
 use super::announcements::Standing;
 use super::{Announcer, Neighbor};
-use prefixd_api::config::Profile;
 use prefixd_api::peer::MayHold;
 use prefixd_api::resource::AnnouncementState;
 use prefixd_api::time::Timestamp;
@@ -38,7 +37,7 @@ impl Announcer {
 
     /// What one neighbour may hold.
     pub(super) fn held_by(&self, neighbor: &Neighbor) -> Option<Held> {
-        held(self.speaker.may_hold(&neighbor.name), neighbor.plan.profile)
+        neighbor.held(self.speaker.may_hold(&neighbor.name))
     }
 
     /// In whole seconds, the later ones: nobody knows it more exactly.
@@ -70,10 +69,12 @@ impl Announcer {
     }
 }
 
-/// A router of a kind that was measured to drop the rules all the same holds none.
-pub(super) fn held(by_agreement: Option<Held>, profile: Profile) -> Option<Held> {
-    let measured = profile.measured_restart();
-    by_agreement.filter(|_| measured.is_none_or(|measured| measured.kept))
+impl Neighbor {
+    /// A router that was never told a rule holds none, nor does one of a kind that was measured to drop them all the same.
+    pub(super) fn held(&self, by_agreement: Option<Held>) -> Option<Held> {
+        let measured = self.plan.profile.measured_restart();
+        by_agreement.filter(|_| self.was_told && measured.is_none_or(|measured| measured.kept))
+    }
 }
 
 fn words(until: Timestamp) -> String {
@@ -85,5 +86,40 @@ pub(super) fn joined(one: Option<String>, other: Option<String>) -> Option<Strin
     match (one, other) {
         (Some(one), Some(other)) => Some(format!("{one}; {other}")),
         (one, other) => one.or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{configs, named, policy, state, three};
+    use super::*;
+    use std::time::Duration;
+    use tokio::time::Instant;
+
+    #[tokio::test]
+    async fn a_neighbour_that_was_never_told_a_rule_holds_none() {
+        let now = Instant::now();
+        let agreed = Held {
+            since: now,
+            until: now + Duration::from_secs(90),
+        };
+        assert!(named("a", true).held(Some(agreed)).is_some());
+        assert_eq!(named("a", false).held(Some(agreed)), None);
+
+        // A trial that began by a reload: what it was told before may be there.
+        let (announcer, _, mut neighbors) = three();
+        for neighbor in &mut neighbors[..2] {
+            (neighbor.enforce, neighbor.was_told) = (false, false);
+        }
+        announcer
+            .reconfigure(configs(&neighbors), neighbors.clone(), policy(""), &state(&[]))
+            .unwrap();
+        let told: Vec<bool> = announcer
+            .inner()
+            .neighbors
+            .iter()
+            .map(|known| known.held(Some(agreed)).is_some())
+            .collect();
+        assert_eq!(told, [true; 3]);
     }
 }

@@ -32,6 +32,7 @@ pub use deliveries::Deliveries;
 pub use elsewhere::traffic_elsewhere;
 pub use plan::NeighborPlan;
 pub use preview::preview;
+pub use rib::RibFilter;
 
 use crate::clock::Clock;
 use crate::policy::{Policy, State};
@@ -117,6 +118,8 @@ pub struct Neighbor {
     pub name: Arc<str>,
     /// Whether rules go to it.
     pub enforce: bool,
+    /// Whether rules went to it since the daemon began, now or before a reload.
+    pub was_told: bool,
     /// What it takes.
     pub plan: NeighborPlan,
     /// Most rules it may hold.
@@ -301,7 +304,7 @@ impl Announcer {
     pub fn reconfigure(
         &self,
         configs: Vec<NeighborConfig>,
-        neighbors: Vec<Neighbor>,
+        mut neighbors: Vec<Neighbor>,
         policy: Arc<Policy>,
         state: &State,
     ) -> Result<(), ConfigError> {
@@ -316,6 +319,10 @@ impl Announcer {
         let mut inner = self.inner();
         inner.policy = policy;
         if report.is_ok() {
+            for neighbor in &mut neighbors {
+                let mut before = inner.neighbors.iter();
+                neighbor.was_told |= before.any(|known| known.name == neighbor.name && known.was_told);
+            }
             inner.neighbors = neighbors;
         }
         inner.forget_compiled();

@@ -2,7 +2,7 @@
 
 use super::deliveries::Holding;
 use super::groups::Group;
-use super::may_hold::{held, joined};
+use super::may_hold::joined;
 use super::on_loss::on_loss;
 use super::{Announcer, Inner, Neighbor};
 use prefixd_api::config::Profile;
@@ -17,7 +17,7 @@ use prefixd_api::time::Timestamp;
 use prefixd_api::victim::Victim;
 use prefixd_bgp::flowspec::Family;
 use prefixd_bgp::{
-    Admin, Delivery as At, LATENCY_BUCKETS_SECONDS, MessageCounts, NotificationSeen, PeerStatus,
+    Admin, Delivery as At, LATENCY_BUCKETS_SECONDS, MayHold, MessageCounts, NotificationSeen, PeerStatus,
     SessionChange, SessionEvent, SessionPhase,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,7 @@ impl Announcer {
             .iter()
             .filter_map(|neighbor| {
                 let status = statuses.iter().find(|status| status.name == neighbor.name)?;
-                Some(self.peer(status, &inner.about(neighbor)))
+                Some(self.peer(status, &inner.about(neighbor, status.may_hold)))
             })
             .collect()
     }
@@ -46,12 +46,12 @@ impl Announcer {
     /// One neighbour with everything there is to see.
     #[must_use]
     pub fn peer_detail(&self, name: &str) -> Option<PeerDetail> {
+        let status = self.speaker.peer(name)?;
         let about = {
             let inner = self.inner();
             let neighbor = inner.neighbors.iter().find(|neighbor| &*neighbor.name == name)?;
-            inner.about(neighbor)
+            inner.about(neighbor, status.may_hold)
         };
-        let status = self.speaker.peer(name)?;
         let history = self.speaker.history(name)?;
         let seen = |seen: &NotificationSeen| PeerNotification {
             at: self.at(seen.at),
@@ -108,13 +108,25 @@ impl Announcer {
         neighbors.any(|known| &*known.name == neighbor && inner.gets_rules(known))
     }
 
-    /// Whether any session is established.
+    /// Whether a neighbour that gets rules is established.
     #[must_use]
     pub fn any_established(&self) -> bool {
-        self.inner()
-            .neighbors
-            .iter()
-            .any(|neighbor| self.speaker.is_established(&neighbor.name))
+        let inner = self.inner();
+        let mut neighbors = inner.neighbors.iter();
+        neighbors.any(|known| inner.gets_rules(known) && self.speaker.is_established(&known.name))
+    }
+
+    /// Whether a neighbour that gets rules lacks any, for longer than it takes to write them: its session is down, or it is not
+    /// told them, or does not take them.
+    #[must_use]
+    pub fn is_lacking(&self) -> bool {
+        let inner = self.inner();
+        self.speaker.peers().iter().any(|status| {
+            let rules = &status.rules;
+            let lacks = status.session.is_none() || rules.quarantined + rules.probation + rules.refused > 0;
+            let mut neighbors = inner.neighbors.iter();
+            lacks && neighbors.any(|known| known.name == status.name && inner.gets_rules(known))
+        })
     }
 
     /// When the first neighbour got everything of a mitigation that it can get.
@@ -244,7 +256,7 @@ impl Announcer {
             on_loss: status
                 .retention
                 .map(|retention| on_loss(retention, about.profile.measured_restart())),
-            may_hold_until: held(status.may_hold, about.profile).map(|held| self.until(held)),
+            may_hold_until: about.may_hold.map(|held| self.until(held)),
             enforce: about.enforce,
             disabled: disabled.map(|disabled| PeerDisabled::clone(disabled)),
             rules_desired: status.rules.desired as u64,
@@ -281,6 +293,8 @@ impl Announcer {
 /// What is known of a neighbour besides its session.
 struct About {
     enforce: bool,
+    /// What it may hold without a session.
+    may_hold: Option<MayHold>,
     reflects: bool,
     profile: Profile,
     disabled: Option<Arc<PeerDisabled>>,
@@ -290,7 +304,7 @@ struct About {
 }
 
 impl Inner {
-    fn about(&self, neighbor: &Neighbor) -> About {
+    fn about(&self, neighbor: &Neighbor, may_hold: Option<MayHold>) -> About {
         let mut by_form = BTreeMap::new();
         let mut refused = BTreeMap::new();
         if let Some(group) = self.group_of(&neighbor.name) {
@@ -309,6 +323,7 @@ impl Inner {
         }
         About {
             enforce: neighbor.enforce,
+            may_hold: neighbor.held(may_hold),
             reflects: neighbor.reflects,
             profile: neighbor.plan.profile,
             disabled: self.disabled.get(&neighbor.name).cloned(),

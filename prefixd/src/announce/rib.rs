@@ -1,23 +1,58 @@
 //! What one neighbour should hold and was told, rule by rule.
 
+use super::compile::family;
 use super::peers::state_of;
 use super::table::Desired;
 use super::{Announcer, Neighbor};
+use prefixd_api::family::AfiSafi;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::peer::{RibList, RibRoute};
+use prefixd_api::resource::AnnouncementState;
 use prefixd_api::rule::Rule;
 use prefixd_bgp::flowspec::NlriKey;
 use prefixd_bgp::{Delivery, RouteStatus};
+
+/// Which rules of a neighbour are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct RibFilter {
+    /// In one of these states; any when empty.
+    pub states: Vec<AnnouncementState>,
+    /// Of this family.
+    pub family: Option<AfiSafi>,
+}
 
 impl Announcer {
     /// A page of a neighbour's Adj-RIB-Out, by NLRI; `after` is the `next_cursor` of the page before. Absent for an
     /// unknown neighbour.
     #[must_use]
-    pub fn rib(&self, neighbor: &str, after: Option<&str>, limit: usize) -> Option<RibList> {
-        let mut places: Vec<(String, RouteStatus)> = self
-            .speaker
-            .adj_rib_out(neighbor)?
+    pub fn rib(
+        &self,
+        neighbor: &str,
+        which: &RibFilter,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Option<RibList> {
+        let routes = self.speaker.adj_rib_out(neighbor)?;
+        let known = {
+            let inner = self.inner();
+            inner
+                .neighbors
+                .iter()
+                .find(|known| &*known.name == neighbor)
+                .cloned()
+        };
+        let state = |route: &RouteStatus| match &known {
+            Some(known) => known.standing(&route.delivery).0,
+            None => state_of(&route.delivery).0,
+        };
+        let mut places: Vec<(String, RouteStatus)> = routes
             .into_iter()
+            .filter(|route| {
+                which
+                    .family
+                    .is_none_or(|family| route.key.family() == self::family(family))
+            })
+            .filter(|route| which.states.is_empty() || which.states.contains(&state(route)))
             .map(|route| (cursor(&route.key), route))
             .filter(|(place, _)| after.is_none_or(|after| place.as_str() > after))
             .collect();

@@ -50,6 +50,7 @@ pub(super) fn named(name: &str, enforce: bool) -> Neighbor {
     Neighbor {
         name: name.into(),
         enforce,
+        was_told: enforce,
         plan: NeighborPlan::default(),
         max_rules: 1000,
         reflects: false,
@@ -393,7 +394,7 @@ pub(super) fn three() -> (Announcer, Vec<NeighborConfig>, Vec<Neighbor>) {
     (announcer(speaker, neighbors.clone()), configs, neighbors)
 }
 
-fn configs(neighbors: &[Neighbor]) -> Vec<NeighborConfig> {
+pub(super) fn configs(neighbors: &[Neighbor]) -> Vec<NeighborConfig> {
     let config = |(last, of): (u8, &Neighbor)| NeighborConfig {
         limits: of.plan.limits,
         ..neighbor(&of.name, Ipv4Addr::new(192, 0, 2, last), 179)
@@ -668,30 +669,6 @@ pub(super) fn alike(net: u8) -> (Arc<Announcer>, Vec<Speaker>) {
     let speaker = speaker(None, 1, neighbors);
     let announcer = announcer(speaker, vec![named("a", true), named("b", true)]);
     (Arc::new(announcer), routers)
-}
-
-#[tokio::test]
-async fn what_waits_for_another_neighbour_is_told_and_told_again() {
-    let (announcer, routers) = alike(8);
-    let mut feed = announcer.ephemeral().subscribe();
-    let watching = Arc::clone(&announcer);
-    let watch = tokio::spawn(async move { watching.watch_sessions().await });
-    announcer.speaker.open();
-    for _ in &routers {
-        assert_eq!(session(&mut feed).await.1, PeerState::Established);
-    }
-    let one = [mitigation(&announcer, 1, &police())];
-    announcer.project(&state(&one), ids(&one));
-    let delivery = |established| Delivery {
-        established,
-        advertised: 1,
-        unsupported: 0,
-    };
-    assert_eq!(told(&announcer, &mut feed, 1).await, [delivery(2)]);
-    // The other is told it in the place of the first.
-    announcer.speaker.disable("a", "line card").unwrap();
-    while told(&announcer, &mut feed, 1).await != [delivery(1)] {}
-    watch.abort();
 }
 
 type Feed = broadcast::Receiver<FeedBody>;

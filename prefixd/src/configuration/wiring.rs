@@ -43,6 +43,7 @@ pub(crate) fn neighbors(config: &Config) -> Vec<Neighbor> {
         .map(|neighbor| Neighbor {
             name: Arc::from(neighbor.name.as_str()),
             enforce: neighbor.enforce,
+            was_told: neighbor.enforce,
             plan: NeighborPlan {
                 families: families(neighbor),
                 profile: neighbor.profile,

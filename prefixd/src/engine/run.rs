@@ -148,6 +148,8 @@ pub struct Engine {
     sessions: broadcast::Receiver<SessionEvent>,
     /// Whether any neighbour is established, as of the last look.
     established: bool,
+    /// Whether a neighbour lacks rules, as of the last tick.
+    is_lacking: bool,
     /// What of the quota over all POPs is this one's; absent where there is no other POP.
     pub(super) reserved: Option<Reserved>,
     /// Until when no more of it is asked for, because there was none.
@@ -246,6 +248,7 @@ impl Engine {
             panics: HashMap::new(),
             sessions: parts.announcer.speaker().events(),
             established: false,
+            is_lacking: false,
             reserved: None,
             reserve_at: None,
             store_failing_since: None,
@@ -591,16 +594,21 @@ impl Engine {
                 return Facts {
                     advertised_at: None,
                     established: self.established,
+                    lost: None,
                     reserved: self.reserved,
                     aggregate: OfAggregate::default(),
                 };
             }
         };
+        let live = state.mitigation_of(&scope);
+        let both = over.into_iter().chain(live);
         Facts {
-            advertised_at: state
-                .mitigation_of(&scope)
-                .and_then(|live| self.advertised_at(live)),
+            advertised_at: live.and_then(|live| self.advertised_at(live)),
             established: self.established,
+            lost: both
+                .map(|one| &**one)
+                .find(|one| self.is_lost(one))
+                .map(|one| one.mitigation_id),
             reserved: self.reserved,
             aggregate: over.map_or_else(OfAggregate::default, |live| OfAggregate {
                 advertised_at: self.advertised_at(live),
@@ -615,6 +623,14 @@ impl Engine {
             None => self.parts.announcer.advertised_at(live.mitigation_id),
             Some(_) => None,
         }
+    }
+
+    /// Routers had it and none has it any more. Asked only while a neighbour lacks anything.
+    fn is_lost(&self, live: &Mitigation) -> bool {
+        self.is_lacking
+            && live.enforced
+            && live.advertised_at.is_some()
+            && !self.parts.announcer.is_anywhere(live.mitigation_id)
     }
 
     pub(super) fn store(&self) -> Arc<Store> {
@@ -703,6 +719,7 @@ impl Engine {
 
     pub(super) async fn tick(&mut self) -> Result<(), EngineError> {
         (self.parts.alive)();
+        self.is_lacking = self.parts.announcer.is_lacking();
         if let Some(by) = self.parts.store.overtaken_by() {
             return Err(EngineError::Overtaken(by.to_owned()));
         }

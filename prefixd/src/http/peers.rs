@@ -5,6 +5,7 @@ use super::identity::Principal;
 use super::keys::{Done, Key, Reply};
 use super::mitigations::reason;
 use super::{App, Failure};
+use crate::announce::RibFilter;
 use crate::policy::{Command, Outcome, PeerCommand};
 use axum::Extension;
 use axum::extract::State;
@@ -12,7 +13,7 @@ use axum::response::Response;
 use prefixd_api::family::AfiSafi;
 use prefixd_api::peer::{PeerDetail, PeerDisabled, PeerOrder, PeerOrderRequest, RibList};
 use prefixd_api::problem::Problem;
-use prefixd_api::resource::PeerList;
+use prefixd_api::resource::{PeerList, UnknownState};
 
 /// All neighbours.
 #[utoipa::path(get, path = "/v1/peers", tag = "peers", responses((status = 200, body = PeerList)))]
@@ -39,6 +40,8 @@ pub(super) async fn get(
 
 /// What a neighbour should hold and was told, rule by rule.
 #[utoipa::path(get, path = "/v1/peers/{name}/rib", tag = "peers", params(("name" = String, Path),
+    ("state" = Option<String>, Query, description = "Any of these, separated by commas"),
+    ("afi_safi" = Option<AfiSafi>, Query, description = "Of this family"),
     ("limit" = Option<u16>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = RibList), (status = 400, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn rib(
@@ -46,6 +49,17 @@ pub(super) async fn rib(
     PathText(name): PathText,
     mut query: Query,
 ) -> Result<Response, Failure> {
+    let states = query.text("state")?.unwrap_or_default();
+    let states = states
+        .split(',')
+        .filter(|state| !state.is_empty())
+        .map(str::parse);
+    let which = RibFilter {
+        states: states
+            .collect::<Result<_, UnknownState>>()
+            .map_err(|error| Failure::field("state", error.to_string()))?,
+        family: query.value("afi_safi")?,
+    };
     let (limit, cursor) = (query.limit()?, query.text("cursor")?);
     query.finish()?;
     let is_ours = |cursor: &str| {
@@ -59,7 +73,7 @@ pub(super) async fn rib(
             "is not the next_cursor of a page of this list",
         ));
     }
-    let page = app.announcer.rib(&name, cursor.as_deref(), limit.into());
+    let page = app.announcer.rib(&name, &which, cursor.as_deref(), limit.into());
     ok(&page.ok_or_else(|| Failure::not_found("neighbour"))?)
 }
 

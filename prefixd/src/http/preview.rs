@@ -70,6 +70,7 @@ fn facts(app: &App, snapshot: &Snapshot) -> Facts {
     Facts {
         advertised_at: None,
         established: app.announcer.any_established(),
+        lost: None,
         reserved: app.store.is_shared().then(|| known.at_most(max)),
         aggregate: OfAggregate::default(),
     }

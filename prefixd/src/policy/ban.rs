@@ -208,6 +208,12 @@ impl<'a> Turn<'a> {
         let escalated = self.escalate_when_due(&mut next, owner, since);
         self.note_what_carries(&mut next);
         next.severity = self.severity(&next, owner);
+        if next.severity > live.severity && self.is_unprotected(&next) {
+            self.trace.note(Reason::Severity {
+                severity: next.severity,
+                established: false,
+            });
+        }
         let (what, outcome, reason) = match escalated {
             Some(reason) => {
                 self.trace.note(granted);

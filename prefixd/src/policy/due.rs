@@ -195,8 +195,10 @@ impl Turn<'_> {
             step_back::due_at(self.policy, live),
         ];
         changed |= steps.into_iter().flatten().any(|at| at <= self.now);
-        if let Some(reason) = back {
+        if changed || back.is_some() {
             next.severity = self.severity(&next, owner);
+        }
+        if let Some(reason) = back {
             next.why_summary = reason.to_string();
             self.trace.note(reason);
             self.change(MitigationEvent::Deescalated, DAEMON, Some(live), next);

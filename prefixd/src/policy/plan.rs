@@ -181,14 +181,20 @@ impl<'a> Turn<'a> {
         Ok(rules)
     }
 
-    /// Whether nothing is between the attack and the victim although something should.
+    /// How much it matters.
     pub(super) fn severity(&self, mitigation: &Mitigation, owner: Option<Owner<'_>>) -> Severity {
         let link = owner.and_then(|owner| owner.customer.link);
+        let unprotected = self.is_unprotected(mitigation);
+        severity::of(&mitigation.rules, mitigation.observed, link, unprotected)
+    }
+
+    /// Whether nothing is between the attack and the victim although something should.
+    pub(super) fn is_unprotected(&self, mitigation: &Mitigation) -> bool {
         // Refused, quarantined or without a place at every neighbour: a session alone filters nothing.
         let since = mitigation.promoted_at.unwrap_or(mitigation.created_at);
         let is_nowhere = mitigation.advertised_at.is_none() && self.now.since(since) >= ARRIVES;
-        let unprotected = mitigation.enforced && (!self.facts.established || is_nowhere);
-        severity::of(&mitigation.rules, mitigation.observed, link, unprotected)
+        let is_lost = self.facts.lost == Some(mitigation.mitigation_id);
+        mitigation.enforced && (!self.facts.established || is_nowhere || is_lost)
     }
 }
 

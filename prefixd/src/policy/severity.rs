@@ -7,7 +7,7 @@ use prefixd_api::rule::{Action, Rule};
 /// Bounds where the customer's link is unknown: medium, high, critical.
 const UNKNOWN_LINK: [u64; 3] = [100_000_000, 1_000_000_000, 10_000_000_000];
 
-/// The higher of what the rules do and what the attack sends; one higher when no router is there to stop it.
+/// The higher of what the rules do and what the attack sends; one higher when no router has them.
 pub(super) fn of(
     rules: &[Rule],
     observed: Observed,

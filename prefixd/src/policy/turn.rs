@@ -22,8 +22,10 @@ use std::sync::Arc;
 pub struct Facts {
     /// When a neighbour was first seen to have the rules of the scope's live mitigation.
     pub advertised_at: Option<Timestamp>,
-    /// Whether any neighbour is established.
+    /// Whether any neighbour that gets rules is established.
     pub established: bool,
+    /// One that the decision is about, of which no neighbour has anything any more.
+    pub lost: Option<MitigationId>,
     /// What of the quota over all POPs is this one's; absent where there is no other POP.
     pub reserved: Option<Reserved>,
     /// What is known of the aggregate over the victim that an event is about.

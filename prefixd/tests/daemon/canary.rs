@@ -4,7 +4,7 @@ use crate::metrics::Scrape;
 use crate::support::{Daemon, Setup, router, wait_for};
 use lab::routers::{Family, Kind, RouterConfig};
 use prefixd_api::audit::AuditEntry;
-use prefixd_api::client::AuditQuery;
+use prefixd_api::client::{AuditQuery, RibQuery};
 use prefixd_api::resource::AnnouncementState::{Advertised, Queued, Reflected};
 use prefixd_api::resource::{Announcement, AnnouncementState};
 
@@ -160,7 +160,7 @@ async fn what_a_route_reflector_was_told_is_reflected() -> anyhow::Result<()> {
     })
     .await?;
     assert!(daemon.client.peer("bird0").await?.value.peer.reflects);
-    let rib = daemon.client.peer_rib("bird0", None, None).await?.value;
+    let rib = daemon.client.peer_rib("bird0", &RibQuery::default()).await?.value;
     assert!(rib.routes.iter().all(|route| route.state == Reflected), "{rib:?}");
     Ok(())
 }

@@ -5,6 +5,7 @@ use anyhow::Context;
 use lab::proxy::Proxy;
 use lab::routers::{Family, Kind, Router, RouterConfig, RouterRule};
 use nix::sys::signal::Signal;
+use prefixd_api::client::RibQuery;
 use prefixd_api::mitigation::WithdrawRequest;
 use prefixd_api::operation::Withdrawn;
 use prefixd_api::peer::MayHold;
@@ -312,7 +313,7 @@ async fn a_lost_router_that_agreed_is_said_to_hold_its_rules() -> anyhow::Result
         assert_eq!(at.state, AnnouncementState::SessionDown);
         assert!(at.reason.is_some_and(|reason| reason.contains(&says)));
     }
-    for route in client.peer_rib("bird0", None, None).await?.value.routes {
+    for route in client.peer_rib("bird0", &RibQuery::default()).await?.value.routes {
         assert!(route.reason.is_some_and(|reason| reason.contains(&says)));
     }
     let preview = client

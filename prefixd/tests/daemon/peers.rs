@@ -1,7 +1,9 @@
 //! Neighbours as the operators want them: protected, disabled, enabled, reset, told again.
 
 use crate::support::{Daemon, PATIENCE, Setup, router, wait_for};
+use anyhow::Context;
 use lab::routers::{Family, Kind, Router, RouterConfig, RouterRule};
+use prefixd_api::client::RibQuery;
 use prefixd_api::family::AfiSafi;
 use prefixd_api::peer::{PeerDetail, PeerOrder, PeerOrderRequest, RibRoute};
 use prefixd_api::resource::{AnnouncementState, PeerState};
@@ -347,6 +349,14 @@ async fn a_release_is_recorded_and_names_only_what_is_held_back() -> anyhow::Res
     Ok(())
 }
 
+fn rib_page(limit: u16, cursor: Option<&str>) -> RibQuery {
+    RibQuery {
+        limit: Some(limit),
+        cursor: cursor.map(str::to_owned),
+        ..RibQuery::default()
+    }
+}
+
 #[tokio::test]
 async fn the_rib_of_a_neighbour_says_where_each_rule_stands() -> anyhow::Result<()> {
     let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
@@ -359,7 +369,7 @@ async fn the_rib_of_a_neighbour_says_where_each_rule_stands() -> anyhow::Result<
     }
     wait_victims(&bird, 5).await?;
     let all = wait_for("all are advertised", || async {
-        let list = daemon.client.peer_rib("bird0", None, None).await?.value;
+        let list = daemon.client.peer_rib("bird0", &RibQuery::default()).await?.value;
         let state = |route: &RibRoute| route.state == AnnouncementState::Advertised;
         Ok((list.count >= 5 && list.routes.iter().all(state)).then_some(list))
     })
@@ -370,7 +380,7 @@ async fn the_rib_of_a_neighbour_says_where_each_rule_stands() -> anyhow::Result<
     loop {
         let page = daemon
             .client
-            .peer_rib("bird0", Some(2), cursor.as_deref())
+            .peer_rib("bird0", &rib_page(2, cursor.as_deref()))
             .await?
             .value;
         assert!(page.count <= 2);
@@ -395,7 +405,11 @@ async fn the_rib_of_a_neighbour_says_where_each_rule_stands() -> anyhow::Result<
         );
         assert!(route.until.is_some() && route.written_at.is_some() && route.action.is_some());
     }
-    let refused = daemon.client.peer_rib("bird0", None, Some("x")).await.err();
+    let refused = daemon
+        .client
+        .peer_rib("bird0", &rib_page(2, Some("x")))
+        .await
+        .err();
     assert_eq!(
         refused.and_then(|error| error.code().map(str::to_owned)),
         Some("request.field".into())
@@ -406,11 +420,61 @@ async fn the_rib_of_a_neighbour_says_where_each_rule_stands() -> anyhow::Result<
         .order_peer("bird0", PeerOrder::Disable, &because("works"))
         .await?;
     wait_state(&daemon, "bird0", PeerState::Disabled).await?;
-    let list = daemon.client.peer_rib("bird0", None, None).await?.value;
+    let in_state = |state| RibQuery {
+        state: vec![AnnouncementState::Queued, state],
+        ..rib_page(2, None)
+    };
+    let none = daemon
+        .client
+        .peer_rib("bird0", &in_state(AnnouncementState::Advertised))
+        .await?
+        .value;
+    assert_eq!((none.count, none.next_cursor), (0, None));
+    let two = daemon
+        .client
+        .peer_rib("bird0", &in_state(AnnouncementState::SessionDown))
+        .await?
+        .value;
+    assert!(two.count == 2 && two.next_cursor.is_some(), "{two:?}");
+    let list = daemon.client.peer_rib("bird0", &RibQuery::default()).await?.value;
     assert_eq!(list.count, all.count);
     for route in list.routes {
         assert_eq!(route.state, AnnouncementState::SessionDown);
         assert!(route.reason.is_some_and(|reason| reason.contains("disabled")));
     }
+    Ok(())
+}
+
+/// A session with a router that does not take the rule stops nothing.
+#[tokio::test]
+async fn what_no_router_has_any_more_matters_more() -> anyhow::Result<()> {
+    let mut bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
+    let other = router!(Kind::Bird, RouterConfig::new(65002, 65010));
+    let mut daemon = Daemon::configured(Setup::default(), &[&bird, &other])?;
+    daemon.edit(
+        "prefixd.yaml",
+        "peer_asn: 65002,",
+        "peer_asn: 65002, afi_safi: [ipv6-flowspec],",
+    )?;
+    daemon.boot().await?;
+    daemon.wait_established(2).await?;
+    let reported = async || {
+        let answer = daemon.ban("203.0.113.10", 27015).await?;
+        let id = answer.mitigation_id.context("it is mitigated")?;
+        anyhow::Ok(daemon.client.mitigation(id).await?.value.mitigation)
+    };
+    let told = wait_for("a router was seen to have it", || async {
+        let mitigation = reported().await?;
+        Ok(mitigation.advertised_at.is_some().then_some(mitigation))
+    })
+    .await?;
+    bird.stop().await?;
+    let lost = wait_for("it matters more", || async {
+        let mitigation = reported().await?;
+        Ok((mitigation.severity > told.severity).then_some(mitigation))
+    })
+    .await?;
+    assert_eq!(lost.mitigation_id, told.mitigation_id);
+    wait_state(&daemon, "bird1", PeerState::Established).await?;
     Ok(())
 }

@@ -4,6 +4,7 @@ use crate::metrics::wait_counted;
 use crate::support::{Daemon, PATIENCE, Setup, router, wait_for};
 use anyhow::Context as _;
 use lab::routers::{Family, Kind, RouterConfig};
+use prefixd_api::client::RibQuery;
 use prefixd_api::mitigation::MitigationRequest;
 use prefixd_api::peer::{PeerOrder, PeerOrderRequest, PeerParked};
 use prefixd_api::resource::AnnouncementState;
@@ -47,7 +48,7 @@ async fn a_rule_that_ends_the_session_is_held_back_and_the_operator_sees_why() -
     frr.wait_rules(Family::Ipv4Flow, |rules| rules.len() == healthy, PATIENCE)
         .await?;
 
-    let list = daemon.client.peer_rib("frr0", None, None).await?.value;
+    let list = daemon.client.peer_rib("frr0", &RibQuery::default()).await?.value;
     let route = list.routes.iter().find(|route| route.nlri == found.nlri);
     let route = route.context("the rule is not in the listing")?;
     assert_eq!(route.state, AnnouncementState::Quarantined);

@@ -337,6 +337,16 @@ async fn a_bad_filter_is_refused_with_the_good_ones() -> anyhow::Result<()> {
         ("groups?state=pending", "state", "known: open, quiet, closed"),
         ("groups?victim_ip=203.0.113.1/24", "victim_ip", "203.0.113.0/24"),
         ("groups?cursor=x", "cursor", "next_cursor"),
+        (
+            "peers/edge1/rib?state=queued,sent",
+            "state",
+            "known: queued, advertised",
+        ),
+        (
+            "peers/edge1/rib?afi_safi=ipv4",
+            "afi_safi",
+            "known: ipv4-flowspec",
+        ),
         ("audit?action=withdrawn", "action", "mitigation.withdrawn"),
         ("audit?target_type=mitigations", "target_type", "mitigation"),
         ("audit?action=config&target_type=peer", "target_type", "config"),

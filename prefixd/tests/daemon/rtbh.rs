@@ -2,6 +2,7 @@
 
 use crate::support::{Daemon, PATIENCE, Setup, router};
 use lab::routers::{Family, Kind, NO_EXPORT, RouterConfig};
+use prefixd_api::client::RibQuery;
 use prefixd_api::mitigation::{MitigationRequest, WithdrawRequest};
 use prefixd_api::resource::{AnnouncementForm, AnnouncementState};
 use prefixd_api::rule::ActionType;
@@ -51,7 +52,14 @@ async fn an_operator_gives_an_address_up_where_routers_take_blackholes() -> anyh
     assert_eq!(at.next(), second);
 
     // Routes of every family are listed page by page.
-    let rib = async |cursor: Option<&str>| daemon.client.peer_rib("bird0", Some(1), cursor).await;
+    let rib = async |cursor: Option<&str>| {
+        let query = RibQuery {
+            limit: Some(1),
+            cursor: cursor.map(str::to_owned),
+            ..RibQuery::default()
+        };
+        daemon.client.peer_rib("bird0", &query).await
+    };
     let first = rib(None).await?.value;
     assert_eq!(
         (first.routes[0].afi_safi.as_str(), &first.next_cursor),

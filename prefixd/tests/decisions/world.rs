@@ -104,6 +104,7 @@ impl World {
         let facts = Facts {
             advertised_at: advertised_at(scope.and_then(|scope| self.state.mitigation_of(scope))),
             established: self.established,
+            lost: None,
             reserved: None,
             aggregate: OfAggregate {
                 advertised_at: advertised_at(scope.and_then(|scope| self.state.aggregate_over(scope))),

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::session::Session;
 use clap::Args;
-use prefixd_api::client::Error;
+use prefixd_api::client::{Error, RibQuery};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Mitigation, MitigationDetail};
 use prefixd_api::resource::AnnouncementState;
@@ -136,13 +136,13 @@ async fn leaving(
     rules: &BTreeSet<String>,
 ) -> Result<BTreeSet<String>, Failure> {
     let mut waits = BTreeSet::new();
-    let mut cursor = None;
+    let mut query = RibQuery {
+        state: vec![AnnouncementState::Withdrawing],
+        limit: Some(PAGE),
+        ..RibQuery::default()
+    };
     loop {
-        let page = match session
-            .client
-            .peer_rib(neighbor, Some(PAGE), cursor.as_deref())
-            .await
-        {
+        let page = match session.client.peer_rib(neighbor, &query).await {
             Ok(page) => page.value,
             // It was removed meanwhile, and its session with it.
             Err(Error::Problem(problem)) if problem.status == 404 => return Ok(waits),
@@ -153,8 +153,8 @@ async fn leaving(
             .into_iter()
             .filter(|route| route.state == AnnouncementState::Withdrawing && rules.contains(&route.nlri));
         waits.extend(leaves.map(|route| route.nlri));
-        cursor = page.next_cursor;
-        if cursor.is_none() {
+        query.cursor = page.next_cursor;
+        if query.cursor.is_none() {
             return Ok(waits);
         }
     }

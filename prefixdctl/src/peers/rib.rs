@@ -6,6 +6,8 @@ use crate::page::{PageSize, Pages};
 use crate::rendered::{Entry, Syntax};
 use crate::session::Session;
 use clap::Args;
+use prefixd_api::client::RibQuery;
+use prefixd_api::family::AfiSafi;
 use prefixd_api::peer::RibRoute;
 use prefixd_api::resource::AnnouncementState;
 use prefixd_api::show::{relative, short_id};
@@ -14,11 +16,17 @@ use prefixd_api::show::{relative, short_id};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  prefixdctl peers rib edge1 --all -o json
+  prefixdctl peers rib edge1 --state over_budget,quarantined,refused -o json
   prefixdctl peers rib edge1 --all --as iosxr")]
 pub(super) struct RibArgs {
     /// Its name in the configuration
     name: String,
+    /// In one of these states: queued, advertised, over_budget, quarantined, ...
+    #[arg(long, value_delimiter = ',', value_name = "A,B,C")]
+    state: Vec<AnnouncementState>,
+    /// The one family, as afi_safi has it; all of them when absent
+    #[arg(long, value_name = "FAMILY")]
+    family: Option<AfiSafi>,
     #[command(flatten)]
     size: PageSize,
     /// Write the rules as a router's configuration
@@ -32,10 +40,20 @@ impl RibArgs {
             session.no_rendering()?;
         }
         let (client, name) = (&session.client, self.name.as_str());
+        let which = &RibQuery {
+            state: self.state,
+            afi_safi: self.family,
+            ..RibQuery::default()
+        };
         let pages = self
             .size
             .collect(session, |limit, cursor| async move {
-                let list = client.peer_rib(name, limit, cursor.as_deref()).await?.value;
+                let query = RibQuery {
+                    limit,
+                    cursor,
+                    ..which.clone()
+                };
+                let list = client.peer_rib(name, &query).await?.value;
                 Ok(Pages {
                     items: list.routes,
                     next_cursor: list.next_cursor,

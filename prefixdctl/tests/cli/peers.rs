@@ -228,6 +228,21 @@ fn the_rib_is_listed_page_by_page() {
     ]);
     let ids = daemon.ctl(&["peers", "rib", "edge1", "--all", "-o", "ids"]);
     assert_eq!(text(&ids.stdout), "01\n02\n", "{ids:?}");
+
+    let filtered = format!("{SHOW}/rib?state=queued%2Crefused&afi_safi=ipv6-flowspec&limit=100");
+    let daemon = Daemon::new([(get(&filtered), page(json!([route("03", "queued")]), None))]);
+    let ids = daemon.ctl(&[
+        "peers",
+        "rib",
+        "edge1",
+        "--state",
+        "queued,refused",
+        "--family",
+        "ipv6-flowspec",
+        "-o",
+        "ids",
+    ]);
+    assert_eq!(text(&ids.stdout), "03\n", "{ids:?}");
 }
 
 #[test]

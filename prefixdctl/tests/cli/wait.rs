@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 const ID: &str = "0199a8b2-7c31-7e55-8a4d-2f6b9c01d3e4";
 const NLRI: &str = "060120cb00710a";
-const RIB: &str = "/v1/peers/edge1/rib?limit=1000";
+const RIB: &str = "/v1/peers/edge1/rib?state=withdrawing&limit=1000";
 
 fn mitigation(advertised: u32) -> Value {
     let mut mitigation: Value = serde_json::from_str(include_str!("../data/mitigation.json")).unwrap();

@@ -1,6 +1,8 @@
 //! What is shown and told of rules, beside how they are sent.
 
 use super::*;
+use prefixd_api::family::AfiSafi;
+use prefixd_api::resource::AnnouncementState;
 
 #[tokio::test]
 async fn what_takes_long_to_settle_is_looked_at_in_turns() {
@@ -37,7 +39,7 @@ async fn what_two_mitigations_share_is_shown_as_it_is_announced() {
     };
     assert_eq!(warnings(&milder)[0], ("a".to_owned(), None));
     announcer.project(&state(&both), ids(&both));
-    let rib = announcer.rib("a", None, 10).unwrap();
+    let rib = announcer.rib("a", &RibFilter::default(), None, 10).unwrap();
     let [route] = &rib.routes[..] else {
         panic!("{rib:?}")
     };
@@ -47,8 +49,55 @@ async fn what_two_mitigations_share_is_shown_as_it_is_announced() {
         (route.action, route.mitigations.len()),
         (Some(Action::Discard), 2)
     );
+    let count = |which: RibFilter| announcer.rib("a", &which, None, 10).unwrap().count;
+    for (family, expected) in [(AfiSafi::Ipv4Flowspec, 1), (AfiSafi::Ipv4Unicast, 0)] {
+        let of_family = RibFilter {
+            family: Some(family),
+            ..RibFilter::default()
+        };
+        assert_eq!(count(of_family), expected, "{family}");
+    }
+    for (state, expected) in [
+        (AnnouncementState::SessionDown, 1),
+        (AnnouncementState::Advertised, 0),
+    ] {
+        let in_state = RibFilter {
+            states: vec![state],
+            ..RibFilter::default()
+        };
+        assert_eq!(count(in_state), expected, "{state}");
+    }
     assert_eq!(warnings(&stricter)[0].1, None);
     let warning = warnings(&milder)[0].1.clone().unwrap();
     assert!(warning.contains(text), "{warning}");
     assert_eq!(warnings(&milder)[1], ("b".to_owned(), None), "it gets no rules");
+}
+
+#[tokio::test]
+async fn what_waits_for_another_neighbour_is_told_and_told_again() {
+    let (announcer, routers) = alike(8);
+    let mut feed = announcer.ephemeral().subscribe();
+    let watching = Arc::clone(&announcer);
+    let watch = tokio::spawn(async move { watching.watch_sessions().await });
+    announcer.speaker.open();
+    for _ in &routers {
+        assert_eq!(session(&mut feed).await.1, PeerState::Established);
+    }
+    let one = [mitigation(&announcer, 1, &police())];
+    announcer.project(&state(&one), ids(&one));
+    let delivery = |established| Delivery {
+        established,
+        advertised: 1,
+        unsupported: 0,
+    };
+    assert_eq!(told(&announcer, &mut feed, 1).await, [delivery(2)]);
+    assert!(announcer.is_anywhere(one[0].mitigation_id) && !announcer.is_lacking());
+    // The other is told it in the place of the first.
+    announcer.speaker.disable("a", "line card").unwrap();
+    while told(&announcer, &mut feed, 1).await != [delivery(1)] {}
+    assert!(announcer.is_anywhere(one[0].mitigation_id) && announcer.is_lacking());
+    announcer.speaker.disable("b", "line card").unwrap();
+    while session(&mut feed).await != ("b".to_owned(), PeerState::Disabled) {}
+    assert!(!announcer.is_anywhere(one[0].mitigation_id) && announcer.is_lacking());
+    watch.abort();
 }

@@ -129,6 +129,7 @@ impl Bench {
         let edge = Neighbor {
             name: "edge".into(),
             enforce: true,
+            was_told: true,
             plan: NeighborPlan::default(),
             max_rules: 1000,
             reflects: false,

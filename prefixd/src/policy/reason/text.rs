@@ -622,7 +622,7 @@ impl fmt::Display for Reason {
                 if *established {
                     Ok(())
                 } else {
-                    f.write_str(", one higher because no neighbour is established")
+                    f.write_str(", one higher because no neighbour with a session has it")
                 }
             }
             Self::OperatorHeld { mitigation_id } => write!(

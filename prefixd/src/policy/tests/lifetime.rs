@@ -151,7 +151,7 @@ fn what_guardrails_refuse_is_said_with_the_decision_whoever_asked() {
 /// A router with a session that has not taken the rule stops nothing.
 #[test]
 fn what_no_router_has_after_a_while_matters_more() {
-    let severity = |advertised: bool, after: u64| {
+    let severity = |advertised: bool, lost: bool, after: u64| {
         let mut world = World::new(policy());
         world.event(ban("once", VICTIM, "udp_flood"));
         world.now = world.now.saturating_add(seconds(after));
@@ -159,6 +159,7 @@ fn what_no_router_has_after_a_while_matters_more() {
         let facts = Facts {
             advertised_at: advertised.then_some(live.created_at),
             established: true,
+            lost: lost.then_some(live.mitigation_id),
             ..Facts::default()
         };
         let command = EventCommand {
@@ -172,7 +173,8 @@ fn what_no_router_has_after_a_while_matters_more() {
         world.state.apply(&decision.effects);
         world.live()[0].severity
     };
-    assert_eq!(severity(true, 20), Severity::Low);
-    assert_eq!(severity(false, 5), Severity::Low, "it may be on its way");
-    assert_eq!(severity(false, 20), Severity::Medium);
+    assert_eq!(severity(true, false, 20), Severity::Low);
+    assert_eq!(severity(false, false, 5), Severity::Low, "it may be on its way");
+    assert_eq!(severity(false, false, 20), Severity::Medium);
+    assert_eq!(severity(true, true, 1), Severity::Medium, "a router had it");
 }
