@@ -154,7 +154,7 @@ impl Turn<'_> {
             victim: event.victim,
             owner,
             enforced,
-            source: Some(&event.source),
+            source: claims::asking(&mitigation.claims).or(Some(&event.source)),
             frees: mitigation
                 .carpet
                 .as_ref()

@@ -44,6 +44,12 @@ pub(super) fn holding<'g>(
         .filter(move |claim| is_live(claim, now) && (!enforced || policy.sources.get(&claim.source).enforce))
 }
 
+/// The source that a beginning counts against, of claims whose first one asks: not the one that reports when that is not
+/// enforced, and what is announced stands on another's word.
+pub(super) fn asking(claims: &[Arc<Claim>]) -> Option<&str> {
+    claims.first().map(|claim| claim.source.as_str())
+}
+
 /// How many different sources hold these claims.
 pub(super) fn source_count<'c>(claims: impl IntoIterator<Item = &'c Arc<Claim>>) -> usize {
     let mut names: Vec<&str> = claims

@@ -3,6 +3,7 @@
 
 use super::ban::outcome_of;
 use super::carpet::step_of;
+use super::claims;
 use super::command::EventCommand;
 use super::effect::MitigationEvent;
 use super::guard::Subject;
@@ -109,7 +110,7 @@ impl<'a> Turn<'a> {
             victim: event.victim,
             owner,
             enforced: live.enforced,
-            source: Some(&event.source),
+            source: claims::asking(&next.claims).or(Some(&event.source)),
             frees: 0,
         })?;
         let step = &playbook.steps[0];
@@ -117,7 +118,7 @@ impl<'a> Turn<'a> {
         next.promoted_at = Some(self.now);
         next.expires_at = self.now;
         next.ttl_seconds = u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX);
-        let seen = super::claims::seen_here(&next.claims).then_some(self.now);
+        let seen = claims::seen_here(&next.claims).then_some(self.now);
         (next.evidence_since, next.evidence_at) = (seen, seen);
         self.start_lease(&mut next, group, last_ban_at, step.ttl)?;
         self.grant_rtbh(&mut next, step);

@@ -1,6 +1,7 @@
 //! Everything a decision can depend on besides the configuration: what is live, and what is remembered of what
 //! was. Persistent maps: a clone is a cheap snapshot, so a batch works on a copy and readers keep theirs.
 
+use super::claims;
 use super::effect::{Effect, PeerWhat};
 use super::of_victim::OfVictim;
 use super::quarantine::PeerMemory;
@@ -445,10 +446,7 @@ impl Tally {
             return;
         }
         let source = match mitigation.origin.kind {
-            OriginKind::Event => mitigation
-                .claims
-                .first()
-                .map(|claim| Arc::from(claim.source.as_str())),
+            OriginKind::Event => claims::asking(&mitigation.claims).map(Arc::from),
             OriginKind::Operator => None,
         };
         self.starts.push(Start { at, customer, source });

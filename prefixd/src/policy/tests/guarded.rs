@@ -85,8 +85,13 @@ impl World {
             }
             self.lease(&change);
             if change.tells() {
-                self.sources(&change);
+                self.sources(command, &change);
                 self.announcing(&change, before);
+            }
+            if let (Command::Extend(_), Some(was)) = (command, &change.was) {
+                // Who has it last longer asks for what it does, whoever asked for that before.
+                let asks = Change { was: None, is: was };
+                self.sources(command, &asks);
             }
             if change.begins() {
                 self.quotas(&change);
@@ -249,14 +254,14 @@ impl World {
         }
     }
 
-    /// One of the sources that claim it may ask for what it does, unless a person says what it does. What is put back stands on
-    /// the claims that it stood on.
-    fn sources(&self, change: &Change<'_>) {
-        let of_person = change.is.origin.kind == OriginKind::Operator;
+    /// One of the sources that claim it may ask for what it does, unless a person says what it does. What is put back by
+    /// itself stands on the claims that it stood on.
+    fn sources(&self, command: &Command, change: &Change<'_>) {
+        let by_itself = matches!(command, Command::Due(_)) && change.begins();
         let before = self
             .gone
             .iter()
-            .filter(|gone| of_person && change.begins() && Some(gone.mitigation_id) == change.is.previous_id);
+            .filter(|gone| by_itself && Some(gone.mitigation_id) == change.is.previous_id);
         let claims = change
             .is
             .claims

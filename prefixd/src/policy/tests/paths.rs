@@ -172,3 +172,21 @@ fn nothing_comes_back_against_a_guardrail() {
         assert!(world.live().is_empty());
     }
 }
+
+/// What a report begins on another's word counts against whose word it is.
+#[test]
+fn one_on_trial_does_not_lend_its_rate() {
+    let mut world = World::new(policy());
+    world.policy.quotas.new_source = 1;
+    world.event(ban("once", VICTIM, "ntp_amplification"));
+    let other = "203.0.113.5";
+    for source in ["once", "trial"] {
+        let decision = world.event(ban(source, other, "ntp_amplification"));
+        let Outcome::Event { answer, .. } = &decision.outcome else {
+            panic!("{:?}", decision.outcome)
+        };
+        assert_eq!(answer.status, EventOutcome::RejectedGuardrail, "{source}");
+        assert_eq!(decision.refused, [Guardrail::RateOfChange], "{source}");
+    }
+    assert_eq!(world.live().len(), 1);
+}

@@ -71,10 +71,44 @@ fn prefixes() -> impl Strategy<Value = IpNet> {
     .prop_map(|text| text.parse().unwrap())
 }
 
-fn acts() -> impl Strategy<Value = Act> {
+fn acts() -> BoxedStrategy<Act> {
+    acts_among(VICTIMS.len(), VECTORS.len())
+}
+
+/// Stories of all victims; of both customers' alone, which fill the quotas; and of few scopes, so that a scope is filtered
+/// again and again, many sources claim it, and one victim suffers from everything at once.
+fn stories() -> impl Strategy<Value = Vec<Act>> {
+    prop_oneof![
+        4 => prop::collection::vec(acts(), 1..60),
+        1 => prop::collection::vec(acts_among(6, 3), 30..60),
+        1 => prop::collection::vec(acts_among(1, VECTORS.len()), 1..60),
+        3 => prop::collection::vec(acts_among(2, 1), 1..60),
+        1 => lasting(),
+    ]
+}
+
+/// One attack that goes on for as long as it may be filtered, or longer, before anything else happens.
+fn lasting() -> impl Strategy<Value = Vec<Act>> {
+    let rest = prop::collection::vec(acts_among(2, 1), 1..40);
+    (prop::collection::vec(90u64..290, 2..6), rest).prop_map(|(pauses, rest)| {
+        let again = pauses.into_iter().flat_map(|pause| {
+            let mut request = ban(SOURCES[0], VICTIMS[0], VECTORS[0]);
+            request.top_dst_ports = vec![1000];
+            [Act::Event(request, None), Act::Pass(pause)]
+        });
+        again.chain(rest).collect()
+    })
+}
+
+/// About the first so many victims and vectors.
+fn acts_among(victims: usize, vectors: usize) -> BoxedStrategy<Act> {
     let request = (
-        (0..SOURCES.len(), prop::option::of(0u8..3), any::<bool>()),
-        (0..VICTIMS.len(), 0..VECTORS.len()),
+        (
+            0..SOURCES.len(),
+            prop::option::of(0u8..3),
+            prop::bool::weighted(0.4),
+        ),
+        (0..victims, 0..vectors),
         prop::collection::vec(
             prop::sample::select(vec![53u16, 80, 443, 1000, 2000, 3000, 40000]),
             0..12,
@@ -103,7 +137,7 @@ fn acts() -> impl Strategy<Value = Act> {
             },
         );
     let create = (
-        (0..VICTIMS.len(), 0..VECTORS.len()),
+        (0..victims, 0..vectors),
         prop::option::of(prop::sample::select(vec![
             ActionType::Police,
             ActionType::Discard,
@@ -162,14 +196,17 @@ fn acts() -> impl Strategy<Value = Act> {
             .prop_map(|(which, suppress, confirm)| Act::Withdraw(which, suppress, confirm)),
         1 => any::<usize>().prop_map(Act::Confirm),
         2 => any::<usize>().prop_map(Act::Undo),
-        1 => (any::<usize>(), 0u64..20_000).prop_map(|(which, ttl)| Act::Extend(which, ttl)),
+        2 => (any::<usize>(), prop_oneof![0u64..20_000, 30u64..14_400]).prop_map(|(which, ttl)| Act::Extend(which, ttl)),
         3 => stops(),
         1 => (prefixes(), prop::option::of(0u64..600)).prop_map(|(prefix, ttl)| Act::Protect(prefix, ttl)),
         1 => prefixes().prop_map(Act::Unprotect),
-        5 => prop_oneof![Just(0u64), 1..90u64, 90..1000u64, 1000..100_000u64].prop_map(Act::Pass),
+        // Mostly not so long that everything of before is over.
+        5 => prop_oneof![2 => Just(0u64), 2 => 1..90u64, 3 => 90..300u64, 1 => 300..1000u64, 1 => 1000..100_000u64]
+            .prop_map(Act::Pass),
         1 => any::<usize>().prop_map(Act::Judge),
         1 => any::<bool>().prop_map(Act::Established),
     ]
+    .boxed()
 }
 
 /// What people stop, and let go on: the latter as often.
@@ -286,6 +323,20 @@ pub(super) fn ladders() -> Policy {
             ..source(Reporting::Repeats, Visibility::PreFilter)
         },
     );
+    policy
+}
+
+/// A policy that drops from the first report on.
+fn harsh() -> Policy {
+    let mut policy = policy();
+    policy.playbooks.default.as_mut().unwrap().steps = vec![step(ActionType::Discard, 300)];
+    policy
+}
+
+/// The same, and not for long.
+fn brief() -> Policy {
+    let mut policy = harsh();
+    policy.limits.max_lifetime = seconds(400);
     policy
 }
 
@@ -562,10 +613,13 @@ proptest! {
 
     #[test]
     fn guardrails_and_counters_hold_for_any_sequence(
-        acts in prop::collection::vec(acts(), 1..60),
-        dry in prop::bool::weighted(0.2), plain in any::<bool>(), roomy in prop::bool::weighted(0.3),
+        acts in stories(), of in prop::sample::select(vec![policy as fn() -> Policy, ladders, harsh, brief]),
+        dry in prop::bool::weighted(0.1), roomy in prop::bool::weighted(0.3), begins_with in prop::option::of(0..RELOADS),
     ) {
-        let mut policy = if plain { policy() } else { ladders() };
+        let mut policy = of();
+        if let Some(which) = begins_with {
+            reload(&mut policy, which);
+        }
         if roomy {
             policy.quotas = ROOMY;
         }
