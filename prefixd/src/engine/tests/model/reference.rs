@@ -1,22 +1,24 @@
 //! The same daemon, as simple as it can be said: no journal, no batches, no routers, and none of the code that decides.
 //! It knows nothing that a page of prose about prefixd would not tell.
 
-use super::story::{Ask, PORTS, RATES, Report, SOURCES, Scope, VICTIMS, Word};
-use prefixd_api::ids::MitigationId;
+use super::memory::{Claim, Memory, Mitigation, Name, Operator, PutBack, Suppression, Taken, is_in, nth_of};
+use super::story::{After, Ask, Asked, Order, PORTS, PREFIXES, RATES, Report, Scope, Target, Which, Word};
+use crate::policy::FreshIds;
+use prefixd_api::ids::{MitigationId, SuppressionId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Microseconds.
 pub(super) type At = i64;
 
 pub(super) const SECOND: At = 1_000_000;
-const DAY: At = 24 * 3600 * SECOND;
-const HOLD_DOWN: At = 10 * SECOND;
-const LONGEST_HOLD_DOWN: At = 3600 * SECOND;
-const MAX_LIFETIME: At = 600 * SECOND;
-const MAX_LIFETIME_OPERATOR: At = 1200 * SECOND;
-const QUIET: At = 100 * SECOND;
-const MAX_EVENT_AGE: At = 60 * SECOND;
-const RENEW_AHEAD: At = 5 * SECOND;
+pub(super) const DAY: At = 24 * 3600 * SECOND;
+pub(super) const HOLD_DOWN: At = 10 * SECOND;
+pub(super) const LONGEST_HOLD_DOWN: At = 3600 * SECOND;
+pub(super) const MAX_LIFETIME: At = 600 * SECOND;
+pub(super) const MAX_LIFETIME_OPERATOR: At = 1200 * SECOND;
+pub(super) const QUIET: At = 100 * SECOND;
+pub(super) const MAX_EVENT_AGE: At = 60 * SECOND;
+pub(super) const RENEW_AHEAD: At = 5 * SECOND;
 
 /// What differs from one configuration to the next.
 #[derive(Clone, Copy, Debug)]
@@ -27,97 +29,18 @@ pub(super) struct Setup {
     pub(super) udp_ttl: At,
 }
 
-/// What a rule takes from its victim.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Taken {
-    /// UDP to these ports.
-    Ports(BTreeSet<u16>),
-    /// Long replies of NTP servers.
-    Ntp,
-}
-
-/// A source, and what it calls the attack.
-type Name = (usize, Option<u8>);
-
-#[derive(Clone, Debug)]
-struct Claim {
-    since: At,
-    lives_until: At,
-    cleared_at: Option<At>,
-    ports: BTreeSet<u16>,
-}
-
-impl Claim {
-    fn is_live(&self, now: At) -> bool {
-        self.cleared_at.is_none() && self.lives_until > now
-    }
-}
-
-/// What is remembered of a scope.
-#[derive(Clone, Debug, Default)]
-struct Memory {
-    claims: BTreeMap<Name, Claim>,
-    starts: Vec<At>,
-    filtered_since: Option<At>,
-    last_ban: Option<At>,
-    suppressed_until: Option<At>,
-}
-
-/// An operator's claim.
-#[derive(Clone, Copy, Debug)]
-struct Operator {
-    /// Without an end it says what the mitigation does.
-    until: Option<At>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Mitigation {
-    pub(super) id: MitigationId,
-    pub(super) customer: &'static str,
-    pub(super) taken: Taken,
-    /// Zero drops.
-    pub(super) rate: u64,
-    pub(super) expires_at: At,
-    pub(super) ends_at: Option<At>,
-    operator: Option<Operator>,
-    sources: BTreeSet<usize>,
-    ttl: At,
-    pub(super) acknowledged: bool,
-}
-
-impl Mitigation {
-    fn is_pinned(&self) -> bool {
-        self.operator.is_some_and(|operator| operator.until.is_none())
-    }
-
-    const fn max_lifetime(&self) -> At {
-        if self.operator.is_some() {
-            MAX_LIFETIME_OPERATOR
-        } else {
-            MAX_LIFETIME
-        }
-    }
-
-    /// To `now + ttl`, never shorter, never beyond the lifetime.
-    fn extend(&mut self, since: At, now: At, ttl: At) {
-        let wanted = self.expires_at.max(now + ttl);
-        let bound = (since + self.max_lifetime()).max(self.expires_at);
-        self.expires_at = wanted.min(bound);
-    }
-
-    pub(super) fn end(&self) -> At {
-        self.ends_at.map_or(self.expires_at, |at| at.min(self.expires_at))
-    }
-}
-
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Reference {
     pub(super) setup: Setup,
-    memory: BTreeMap<Scope, Memory>,
+    pub(super) memory: BTreeMap<Scope, Memory>,
     pub(super) live: BTreeMap<Scope, Mitigation>,
     /// What ended last in a scope, and whether it was withdrawn.
     pub(super) ended: BTreeMap<Scope, (Mitigation, bool)>,
+    /// Withdrawals that are undone unless they are confirmed: always of what ended last.
+    pub(super) unconfirmed: BTreeMap<Scope, PutBack>,
+    /// The newest of each target, over or not.
+    pub(super) suppressions: BTreeMap<Target, Suppression>,
     /// Until when each prefix is protected.
     pub(super) safelist: BTreeMap<usize, At>,
     pub(super) paused: BTreeSet<usize>,
@@ -125,7 +48,11 @@ pub(super) struct Reference {
     pub(super) stopped: BTreeMap<bool, Word>,
     /// Reports that have a name and a time, with what was answered.
     answered: BTreeMap<(usize, u8, bool, At), String>,
-    fresh: MitigationId,
+    /// Requests that were carried out under a key: when, their words and their answers.
+    keys: BTreeMap<u8, (At, String, String)>,
+    pub(super) is_disabled: bool,
+    /// The name of what begins next.
+    pub(super) fresh: MitigationId,
     /// What a rule matched before it was widened stays for a second.
     pub(super) leaving: Vec<(Scope, Taken, At)>,
     /// What was kept back when that was last looked at.
@@ -139,19 +66,39 @@ impl Reference {
             memory: BTreeMap::new(),
             live: BTreeMap::new(),
             ended: BTreeMap::new(),
+            unconfirmed: BTreeMap::new(),
+            suppressions: BTreeMap::new(),
             safelist: BTreeMap::new(),
             paused: BTreeSet::new(),
             stopped: BTreeMap::new(),
             answered: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            is_disabled: false,
             fresh: MitigationId::new(),
             leaving: Vec::new(),
             kept_back: BTreeSet::new(),
         }
     }
 
-    /// Answers what the caller should be told. A mitigation that begins is called by the fresh name.
-    pub(super) fn ask(&mut self, ask: &Ask, fresh: MitigationId, now: At) -> String {
-        self.fresh = fresh;
+    /// Answers what the caller should be told. Under a key, what was carried out once is only told again.
+    pub(super) fn asked(&mut self, asked: &Asked, names: &[FreshIds], now: At) -> String {
+        let words = format!("{:?}", asked.ask);
+        let known = asked.key.and_then(|key| self.keys.get(&key));
+        match known.filter(|(at, ..)| at + DAY >= now) {
+            Some((_, before, answer)) if *before == words => return format!("{answer} again"),
+            Some(_) => return "the key of another".to_owned(),
+            None => {}
+        }
+        let answer = self.ask(&asked.ask, names, now);
+        if let Some(key) = asked.key.filter(|_| is_done(&answer)) {
+            self.keys.insert(key, (now, words, answer.clone()));
+        }
+        answer
+    }
+
+    /// What begins is called by these names.
+    fn ask(&mut self, ask: &Ask, names: &[FreshIds], now: At) -> String {
+        self.fresh = names[0].mitigation;
         match ask {
             Ask::Report(report) => self.report(report, now, report.age.map(|age| now - age * SECOND)),
             // The same report at another time of its detector is news.
@@ -164,15 +111,53 @@ impl Reference {
             } => self.create(*scope, PORTS[*port], RATES[*rate], ttl * SECOND, now),
             Ask::Extend { scope, ttl } => self.extend(*scope, ttl * SECOND, now),
             Ask::Adjust { scope, port, rate } => self.adjust(*scope, PORTS[*port], RATES[*rate], now),
-            Ask::Withdraw { scope, suppress } => {
-                if !self.live.contains_key(scope) {
-                    return "not_found".to_owned();
-                }
-                if *suppress > 0 {
-                    self.memory(*scope).suppressed_until = Some(now + suppress * SECOND);
-                }
-                self.end(*scope, true);
+            Ask::Withdraw { scope, after } if self.live.contains_key(scope) => {
+                self.withdraw(*scope, *after, names[0], now);
                 "withdrawn".to_owned()
+            }
+            Ask::WithdrawMany { which, .. } if is_miscounted(*which) => "conflict.expect_count".to_owned(),
+            Ask::WithdrawMany { which, after } => {
+                let meant = self.meant(*which);
+                let before = self.live.len();
+                for (scope, names) in meant.iter().zip(names) {
+                    if self.live.contains_key(scope) {
+                        self.withdraw(*scope, *after, *names, now);
+                    }
+                }
+                format!("{} of {} done", before - self.live.len(), meant.len())
+            }
+            Ask::Confirm(nth) => match nth_of(&self.unconfirmed, *nth) {
+                Some((scope, _)) => {
+                    self.unconfirmed.remove(&scope);
+                    "changed".to_owned()
+                }
+                None => "not_found".to_owned(),
+            },
+            // What is live goes on whatever is suppressed.
+            Ask::Suppress {
+                target: Target::Scope(scope),
+                ..
+            } if self.live.contains_key(scope) => "conflict.exists".to_owned(),
+            Ask::Suppress { target, time } => {
+                self.suppress(*target, names[0].suppression, now + time * SECOND);
+                format!("suppressed, {} live", self.live_of(*target))
+            }
+            Ask::Unsuppress(nth) => match nth_of(&self.suppressions, *nth) {
+                Some((target, known)) if known.until > now => {
+                    self.lift(target, now);
+                    "unsuppressed".to_owned()
+                }
+                _ => "not_found".to_owned(),
+            },
+            Ask::Withdraw { .. } => "not_found".to_owned(),
+            Ask::Order(Order::Resend) if self.is_disabled => "conflict.disabled".to_owned(),
+            Ask::Order(order) => {
+                match order {
+                    Order::Disable => self.is_disabled = true,
+                    Order::Enable => self.is_disabled = false,
+                    Order::Resend => {}
+                }
+                "ordered".to_owned()
             }
             Ask::Undo(scope) => self.undo(*scope, now),
             Ask::Acknowledge(scope) => {
@@ -181,7 +166,7 @@ impl Reference {
                 match live.or(ended) {
                     Some(one) => {
                         one.acknowledged = true;
-                        "acknowledged".to_owned()
+                        "1 of 1 done".to_owned()
                     }
                     None => "not_found".to_owned(),
                 }
@@ -254,7 +239,9 @@ impl Reference {
         if seen_at.is_some_and(|at| now - at > MAX_EVENT_AGE) {
             return "accepted_stale";
         }
-        if !report.unban && self.paused.contains(&report.source) {
+        let unheard =
+            self.paused.contains(&report.source) || self.is_suppressed(Target::Source(report.source), now);
+        if !report.unban && unheard {
             return "suppressed";
         }
         if self.owner(report.victim).is_none() {
@@ -291,11 +278,7 @@ impl Reference {
         if self.live.contains_key(&scope) {
             return self.prolong(scope, now);
         }
-        if self
-            .memory(scope)
-            .suppressed_until
-            .is_some_and(|until| until > now)
-        {
+        if self.is_suppressed(Target::Scope(scope), now) || self.is_prefix_suppressed(scope.0, now) {
             return "suppressed";
         }
         let (taken, rate, ttl) = if report.ntp {
@@ -366,6 +349,8 @@ impl Reference {
         memory.starts.push(now);
         mitigation.extend(since, now, ttl);
         self.live.insert(scope, mitigation);
+        // It came later than what would be put back.
+        self.unconfirmed.remove(&scope);
         Ok(())
     }
 
@@ -476,7 +461,7 @@ impl Reference {
     }
 
     fn undo(&mut self, scope: Scope, now: At) -> String {
-        let Some((ended, withdrawn)) = self.ended.get(&scope).cloned() else {
+        let Some((_, withdrawn)) = self.ended.get(&scope) else {
             return "not_found".to_owned();
         };
         if self.live.contains_key(&scope) {
@@ -485,65 +470,83 @@ impl Reference {
         if !withdrawn {
             return "conflict.ended".to_owned();
         }
-        let until = (!ended.is_pinned()).then_some(now + ended.ttl);
-        let operator = Some(Operator { until });
-        let last_ban = self.memory(scope).last_ban;
-        self.memory(scope).forget_dead(now);
-        match self.begin(scope, ended.taken, ended.rate, ended.ttl, operator, last_ban, now) {
-            Ok(()) => {
-                self.memory(scope).suppressed_until = None;
-                "created".to_owned()
-            }
+        match self.bring_back(scope, now) {
+            Ok(()) => "created".to_owned(),
             Err(code) => code.to_owned(),
         }
     }
 
-    /// Whatever is due by now happens. Asked early or twice, nothing does.
-    pub(super) fn pass(&mut self, now: At) {
-        self.leaving.retain(|(_, _, until)| *until > now);
-        self.safelist.retain(|_, until| *until > now);
-        for (scope, memory) in &mut self.memory {
-            memory.forget_dead(now);
-            memory.suppressed_until = memory.suppressed_until.filter(|until| *until > now);
-            // Forgotten once it is quiet; until then a successor counts on.
-            let quiet = memory
-                .last_ban
-                .or(memory.filtered_since)
-                .is_none_or(|at| at + QUIET <= now);
-            if quiet && memory.holding(now).is_empty() && !self.live.contains_key(scope) {
-                memory.filtered_since = None;
-            }
+    /// What was withdrawn last in a scope begins again, and its suppression is over.
+    pub(super) fn bring_back(&mut self, scope: Scope, now: At) -> Result<(), &'static str> {
+        let ended = self.ended[&scope].0.clone();
+        let until = (!ended.is_pinned()).then_some(now + ended.ttl);
+        let operator = Some(Operator { until });
+        let last_ban = self.memory(scope).last_ban;
+        self.memory(scope).forget_dead(now);
+        self.begin(scope, ended.taken, ended.rate, ended.ttl, operator, last_ban, now)?;
+        self.lift(Target::Scope(scope), now);
+        Ok(())
+    }
+
+    fn withdraw(&mut self, scope: Scope, after: After, names: FreshIds, now: At) {
+        if after.suppress > 0 {
+            let until = now + after.suppress * SECOND;
+            self.suppress(Target::Scope(scope), names.suppression, until);
         }
-        for scope in self.live.keys().copied().collect::<Vec<_>>() {
-            self.pass_one(scope, now);
+        self.end(scope, true);
+        let waits = after.confirm.map(|within| PutBack {
+            at: now + within * SECOND,
+            successor: names.mitigation,
+        });
+        self.unconfirmed.extend(waits.map(|waits| (scope, waits)));
+    }
+
+    /// The scopes that are meant, newest first where nobody named them.
+    pub(super) fn meant(&self, which: Which) -> Vec<Scope> {
+        match which {
+            Which::Named([one, other]) if one == other => vec![one],
+            Which::Named(both) => both.to_vec(),
+            Which::Customer { acme, .. } => {
+                let customer = if acme { "acme" } else { "beta" };
+                let mut all: Vec<_> = self
+                    .live
+                    .iter()
+                    .filter(|(_, live)| live.customer == customer)
+                    .collect();
+                all.sort_by_key(|(_, live)| std::cmp::Reverse(live.id));
+                all.into_iter().map(|(scope, _)| *scope).collect()
+            }
         }
     }
 
-    fn pass_one(&mut self, scope: Scope, now: At) {
-        let was_operators = self.live[&scope].operator.is_some();
-        let (mut live, since) = self.touched(scope, now);
-        if was_operators && live.operator.is_none() {
-            live.expires_at = live.expires_at.min(since + MAX_LIFETIME);
+    fn suppress(&mut self, target: Target, id: SuppressionId, until: At) {
+        self.suppressions.insert(target, Suppression { id, until });
+    }
+
+    fn lift(&mut self, target: Target, now: At) {
+        if let Some(one) = self.suppressions.get_mut(&target) {
+            one.until = one.until.min(now);
         }
-        let renews = self.memory(scope).is_held_by_one_that_reports_once(now);
-        let outlived = since + live.max_lifetime() <= live.expires_at;
-        if live.ends_at.is_some_and(|at| at <= now) {
-            self.live.insert(scope, live);
-            return self.end(scope, true);
-        }
-        if live.expires_at <= now && (outlived || !renews) {
-            self.live.insert(scope, live);
-            return self.end(scope, false);
-        }
-        if live.operator.is_none() && live.sources.is_empty() && live.ends_at.is_none() {
-            self.start_ending(scope, &mut live, since, now);
-        }
-        let ahead = RENEW_AHEAD.min(live.ttl / 4);
-        if renews && !outlived && live.expires_at - ahead <= now {
-            let ttl = live.ttl;
-            live.extend(since, now, ttl);
-        }
-        self.live.insert(scope, live);
+    }
+
+    fn is_suppressed(&self, target: Target, now: At) -> bool {
+        self.suppressions.get(&target).is_some_and(|one| one.until > now)
+    }
+
+    pub(super) fn is_prefix_suppressed(&self, victim: usize, now: At) -> bool {
+        let mut around = (0..PREFIXES.len()).filter(|prefix| is_in(*prefix, victim));
+        around.any(|prefix| self.is_suppressed(Target::Prefix(prefix), now))
+    }
+
+    /// What goes on although its bans are not acted on.
+    fn live_of(&self, target: Target) -> usize {
+        let mut live = self.live.iter().collect::<Vec<_>>();
+        live.retain(|(scope, live)| match target {
+            Target::Scope(_) => false,
+            Target::Prefix(prefix) => is_in(prefix, scope.0),
+            Target::Source(source) => live.sources.contains(&source),
+        });
+        live.len()
     }
 
     /// What a guardrail does not allow any more ends, what lasts too long is shortened.
@@ -559,45 +562,10 @@ impl Reference {
         }
     }
 
-    /// The daemon starts anew, and has forgotten nothing.
-    pub(super) fn restart(&mut self, now: At) {
-        self.leaving.clear();
-        self.judge(now);
-        self.pass(now);
-    }
-
-    /// When something happens by itself next.
-    pub(super) fn next(&self, now: At) -> Option<At> {
-        let scopes = self.live.iter().flat_map(|(scope, live)| {
-            let memory = self.memory.get(scope);
-            let renews = memory.is_some_and(|memory| memory.is_held_by_one_that_reports_once(now));
-            let renewal = renews.then(|| live.expires_at - RENEW_AHEAD.min(live.ttl / 4));
-            let lets_go = live.operator.and_then(|operator| operator.until);
-            [Some(live.end()), renewal, lets_go].into_iter().flatten()
-        });
-        let memory = self.memory.values().flat_map(|memory| {
-            let claims = memory.claims.values().filter(|claim| claim.cleared_at.is_none());
-            claims
-                .map(|claim| claim.lives_until)
-                .chain(memory.suppressed_until)
-        });
-        let rest = self
-            .safelist
-            .values()
-            .copied()
-            .chain(self.leaving.iter().map(|(_, _, until)| *until));
-        scopes
-            .chain(memory)
-            .chain(rest)
-            .filter(|at| *at > now && *at < At::MAX)
-            .min()
-    }
-
-    pub(super) fn suppressed(&self, now: At) -> BTreeMap<Scope, At> {
-        let until = |memory: &Memory| memory.suppressed_until.filter(|until| *until > now);
-        self.memory
-            .iter()
-            .filter_map(|(scope, memory)| Some((*scope, until(memory)?)))
+    pub(super) fn suppressed(&self, now: At) -> Vec<(Target, SuppressionId, At)> {
+        let in_force = self.suppressions.iter().filter(|(_, one)| one.until > now);
+        in_force
+            .map(|(target, one)| (*target, one.id, one.until))
             .collect()
     }
 
@@ -647,29 +615,15 @@ impl Reference {
         self.kept_back = kept;
     }
 
-    fn end(&mut self, scope: Scope, withdrawn: bool) {
+    pub(super) fn end(&mut self, scope: Scope, withdrawn: bool) {
         self.leaving.retain(|(of, _, _)| *of != scope);
         if let Some(ended) = self.live.remove(&scope) {
             self.ended.insert(scope, (ended, withdrawn));
         }
     }
 
-    /// The hold-down is doubled for each time the scope was mitigated before within a day.
-    fn start_ending(&mut self, scope: Scope, live: &mut Mitigation, since: At, now: At) {
-        let starts = self
-            .memory(scope)
-            .starts
-            .iter()
-            .filter(|start| **start + DAY > now)
-            .count();
-        let doublings = u32::try_from(starts.saturating_sub(1)).unwrap().min(20);
-        let hold_down = (HOLD_DOWN << doublings).min(LONGEST_HOLD_DOWN);
-        live.extend(since, now, hold_down);
-        live.ends_at = Some((now + hold_down).min(live.expires_at));
-    }
-
     /// What is live with the claims of now, and since when the scope is filtered.
-    fn touched(&mut self, scope: Scope, now: At) -> (Mitigation, At) {
+    pub(super) fn touched(&mut self, scope: Scope, now: At) -> (Mitigation, At) {
         let mut live = self.live[&scope].clone();
         let memory = self.memory(scope);
         live.operator = live
@@ -679,11 +633,11 @@ impl Reference {
         (live, memory.filtered_since.unwrap_or(now))
     }
 
-    fn memory(&mut self, scope: Scope) -> &mut Memory {
+    pub(super) fn memory(&mut self, scope: Scope) -> &mut Memory {
         self.memory.entry(scope).or_default()
     }
 
-    fn owner(&self, victim: usize) -> Option<&'static str> {
+    pub(super) fn owner(&self, victim: usize) -> Option<&'static str> {
         match victim {
             0 | 1 => Some("acme"),
             2 | 3 if self.setup.has_beta => Some("beta"),
@@ -698,7 +652,7 @@ impl Reference {
     }
 
     /// Panic goes before hold.
-    fn stop(&self, customer: &str) -> Option<Word> {
+    pub(super) fn stop(&self, customer: &str) -> Option<Word> {
         let meant = self
             .stopped
             .iter()
@@ -709,55 +663,11 @@ impl Reference {
     }
 }
 
-impl Memory {
-    fn forget_dead(&mut self, now: At) {
-        self.claims.retain(|_, claim| match claim.cleared_at {
-            Some(cleared) => cleared + DAY > now,
-            None => claim.lives_until > now,
-        });
-    }
-
-    fn holding(&self, now: At) -> BTreeSet<usize> {
-        let live = self.claims.iter().filter(|(_, claim)| claim.is_live(now));
-        live.map(|((source, _), _)| *source).collect()
-    }
-
-    fn ports(&self, now: At) -> BTreeSet<u16> {
-        let live = self.claims.values().filter(|claim| claim.is_live(now));
-        live.flat_map(|claim| &claim.ports).copied().collect()
-    }
-
-    fn is_held_by_one_that_reports_once(&self, now: At) -> bool {
-        self.holding(now).iter().any(|source| SOURCES[*source] == "once")
-    }
+/// Whether an answer says that something was done: then it is kept for whoever asks again under the same key.
+fn is_done(answer: &str) -> bool {
+    !answer.contains("not_found") && !answer.contains('.') && !answer.starts_with("0 of ")
 }
 
-fn is_in(prefix: usize, victim: usize) -> bool {
-    let last = VICTIMS[victim][3];
-    VICTIMS[victim][0] == 203 && if prefix == 0 { last == 10 } else { last >= 128 }
-}
-
-/// The NLRI of what is taken from a victim (RFC 8955 section 4.2.2), in hexadecimal.
-pub(super) fn nlri(victim: usize, taken: &Taken) -> String {
-    let mut bytes = vec![1, 32];
-    bytes.extend(VICTIMS[victim]);
-    bytes.extend([3, 0x81, 17]);
-    match taken {
-        Taken::Ports(ports) => {
-            bytes.push(5);
-            for (place, port) in ports.iter().enumerate() {
-                let last = if place + 1 == ports.len() { 0x80 } else { 0 };
-                match u8::try_from(*port) {
-                    Ok(short) => bytes.extend([last | 0x01, short]),
-                    Err(_) => {
-                        bytes.push(last | 0x11);
-                        bytes.extend(port.to_be_bytes());
-                    }
-                }
-            }
-        }
-        Taken::Ntp => bytes.extend([6, 0x81, 123, 10, 0x83, 100]),
-    }
-    let components: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{:02x}{components}", bytes.len())
+const fn is_miscounted(which: Which) -> bool {
+    matches!(which, Which::Customer { miscounted: true, .. })
 }

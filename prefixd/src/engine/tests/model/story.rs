@@ -19,12 +19,12 @@ pub(super) const PREFIXES: [&str; 2] = ["203.0.113.10/32", "203.0.113.128/25"];
 /// A police rate of an operator is stricter than the playbook's, or milder.
 pub(super) const RATES: [u64; 3] = [0, 2_000_000, 8_000_000];
 
-/// The kind of attack.
+/// The kind of attack, in the order of the names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Vector {
-    Udp,
-    Ntp,
     Manual,
+    Ntp,
+    Udp,
 }
 
 impl Vector {
@@ -37,7 +37,7 @@ impl Vector {
     }
 
     pub(super) fn named(name: &str) -> Self {
-        let all = [Self::Udp, Self::Ntp, Self::Manual];
+        let all = [Self::Manual, Self::Ntp, Self::Udp];
         all.into_iter().find(|vector| vector.name() == name).unwrap()
     }
 }
@@ -62,6 +62,53 @@ pub(super) struct Report {
 impl Report {
     pub(super) const fn scope(&self) -> Scope {
         (self.victim, if self.ntp { Vector::Ntp } else { Vector::Udp })
+    }
+}
+
+/// Whose bans are stored and not acted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Target {
+    Scope(Scope),
+    Prefix(usize),
+    Source(usize),
+}
+
+/// Which are withdrawn at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Which {
+    /// All of a customer, of whom the caller may have counted one too many.
+    Customer { acme: bool, miscounted: bool },
+    /// What is live in these scopes, by its names.
+    Named([Scope; 2]),
+}
+
+/// What comes after a withdrawal, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct After {
+    /// So long no ban of the scope is acted on.
+    pub(super) suppress: i64,
+    /// Unless it is confirmed within so long, it is undone.
+    pub(super) confirm: Option<i64>,
+}
+
+/// What is ordered of the neighbour.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Order {
+    Disable,
+    Enable,
+    Resend,
+}
+
+/// A request, and the key under which it is carried out once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) ask: Ask,
+    pub(super) key: Option<u8>,
+}
+
+impl From<Ask> for Asked {
+    fn from(ask: Ask) -> Self {
+        Self { ask, key: None }
     }
 }
 
@@ -92,8 +139,21 @@ pub(super) enum Ask {
     },
     Withdraw {
         scope: Scope,
-        suppress: i64,
+        after: After,
     },
+    WithdrawMany {
+        which: Which,
+        after: After,
+    },
+    /// One of the withdrawals that wait stands.
+    Confirm(usize),
+    Suppress {
+        target: Target,
+        time: i64,
+    },
+    /// One of those that there were, over or not.
+    Unsuppress(usize),
+    Order(Order),
     /// Of what ended last in the scope.
     Undo(Scope),
     /// What is live there, or else ended last.
@@ -116,6 +176,13 @@ pub(super) enum Ask {
 }
 
 impl Ask {
+    pub(super) const fn under(self, key: u8) -> Asked {
+        Asked {
+            ask: self,
+            key: Some(key),
+        }
+    }
+
     pub(super) const fn is_panic(&self) -> bool {
         matches!(
             self,
@@ -145,11 +212,15 @@ pub(super) enum Killed {
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Ask(Ask),
+    Ask(Asked),
     /// A report that has a name and a time, sent again; counted from the newest.
     Repeat(usize),
+    /// The last request under this key, word for word.
+    Retry(u8),
+    /// A request under a key that comes twice at once.
+    Twice(Ask, u8),
     /// All of them in one batch.
-    Together(Vec<Ask>),
+    Together(Vec<Asked>),
     /// Seconds pass, and every deadline among them is met.
     Wait(i64),
     /// The machine stands still for so long.
@@ -162,7 +233,7 @@ pub(super) enum Step {
     Reload(usize),
     /// The process is killed, and another starts after some seconds.
     Crash {
-        asked: Option<(Ask, Killed)>,
+        asked: Option<(Asked, Killed)>,
         down: i64,
     },
 }
@@ -171,32 +242,37 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step(), 1..60)
 }
 
+/// Two, so that they are often used again.
+const KEYS: u8 = 2;
+
 fn step() -> impl Strategy<Value = Step> {
     let killed = prop_oneof![Just(Killed::Undurable), Just(Killed::Untold)];
     let down = prop_oneof![Just(0i64), 1i64..90];
     prop_oneof![
-        24 => ask().prop_map(Step::Ask),
+        24 => asked().prop_map(Step::Ask),
         2 => (0usize..8).prop_map(Step::Repeat),
-        4 => prop::collection::vec(ask().prop_filter("overtakes the others", |ask| !ask.is_panic()), 2..8)
+        2 => (0..KEYS).prop_map(Step::Retry),
+        1 => (request(), 0..KEYS).prop_map(|(ask, key)| Step::Twice(ask, key)),
+        4 => prop::collection::vec(asked().prop_filter("overtakes the others", |asked| !asked.ask.is_panic()), 2..8)
             .prop_map(Step::Together),
         6 => (1i64..30).prop_map(Step::Wait),
         1 => (200i64..2000).prop_map(Step::Wait),
         1 => (1i64..300).prop_map(Step::Stall),
         5 => any::<bool>().prop_map(|just_before| Step::Deadline { just_before }),
         2 => (0..super::CONFIGURATIONS).prop_map(Step::Reload),
-        3 => (prop::option::of((ask(), killed)), down).prop_map(|(asked, down)| Step::Crash { asked, down }),
+        3 => (prop::option::of((asked(), killed)), down).prop_map(|(asked, down)| Step::Crash { asked, down }),
     ]
 }
 
 fn scope() -> impl Strategy<Value = Scope> {
     let vector = prop_oneof![3 => Just(Vector::Udp), 1 => Just(Vector::Ntp), 1 => Just(Vector::Manual)];
-    (0..VICTIMS.len(), vector)
+    (prop_oneof![1 => Just(0), 2 => 0..VICTIMS.len()], vector)
 }
 
 fn report() -> impl Strategy<Value = Report> {
     (
         0..SOURCES.len(),
-        prop_oneof![8 => 0..4usize, 1 => Just(4usize)],
+        prop_oneof![4 => Just(0usize), 8 => 0..4usize, 1 => Just(4usize)],
         prop::bool::weighted(0.25),
         prop::option::of(0u8..2),
         prop::bool::weighted(0.3),
@@ -214,18 +290,62 @@ fn report() -> impl Strategy<Value = Report> {
         })
 }
 
-fn ask() -> impl Strategy<Value = Ask> {
-    let word = prop_oneof![3 => Just(Word::Running), 2 => Just(Word::Hold), 1 => Just(Word::Panic)];
+fn target() -> impl Strategy<Value = Target> {
     prop_oneof![
-        24 => report().prop_map(Ask::Report),
+        2 => scope().prop_map(Target::Scope),
+        2 => (0..PREFIXES.len()).prop_map(Target::Prefix),
+        1 => (0..SOURCES.len()).prop_map(Target::Source),
+    ]
+}
+
+fn which() -> impl Strategy<Value = Which> {
+    let customer = (any::<bool>(), prop::bool::weighted(0.2));
+    prop_oneof![
+        customer.prop_map(|(acme, miscounted)| Which::Customer { acme, miscounted }),
+        [scope(), scope()].prop_map(Which::Named),
+    ]
+}
+
+fn after() -> impl Strategy<Value = After> {
+    let suppress = prop_oneof![Just(0i64), 1i64..200];
+    (suppress, prop::option::weighted(0.6, 1i64..60))
+        .prop_map(|(suppress, confirm)| After { suppress, confirm })
+}
+
+/// On the heap, as the trees that values are made of are large.
+fn asked() -> BoxedStrategy<Asked> {
+    prop_oneof![
+        // Reports have names of their own.
+        24 => report().prop_map(|report| Ask::Report(report).into()),
+        11 => stops().prop_map(Asked::from),
+        22 => (request(), prop::option::weighted(0.2, 0..KEYS)).prop_map(|(ask, key)| Asked { ask, key }),
+    ]
+    .boxed()
+}
+
+/// What people ask about mitigations.
+fn request() -> BoxedStrategy<Ask> {
+    prop_oneof![
         3 => (scope(), 0..PORTS.len(), 0..RATES.len(), 2i64..200)
             .prop_map(|(scope, port, rate, ttl)| Ask::Create { scope, port, rate, ttl }),
         3 => (scope(), 2i64..200).prop_map(|(scope, ttl)| Ask::Extend { scope, ttl }),
         2 => (scope(), 0..PORTS.len(), 0..RATES.len())
             .prop_map(|(scope, port, rate)| Ask::Adjust { scope, port, rate }),
-        4 => (scope(), prop_oneof![Just(0i64), 1i64..200])
-            .prop_map(|(scope, suppress)| Ask::Withdraw { scope, suppress }),
+        4 => (scope(), after()).prop_map(|(scope, after)| Ask::Withdraw { scope, after }),
+        3 => (which(), after()).prop_map(|(which, after)| Ask::WithdrawMany { which, after }),
+        2 => any::<usize>().prop_map(Ask::Confirm),
         3 => scope().prop_map(Ask::Undo),
+        3 => (target(), 1i64..200).prop_map(|(target, time)| Ask::Suppress { target, time }),
+        2 => any::<usize>().prop_map(Ask::Unsuppress),
+    ]
+    .boxed()
+}
+
+/// What people note down, protect, and stop.
+fn stops() -> BoxedStrategy<Ask> {
+    let word = prop_oneof![3 => Just(Word::Running), 2 => Just(Word::Hold), 1 => Just(Word::Panic)];
+    let order = prop::sample::select(vec![Order::Disable, Order::Enable, Order::Enable, Order::Resend]);
+    prop_oneof![
         2 => scope().prop_map(Ask::Acknowledge),
         1 => (0..PREFIXES.len(), prop::option::of(1i64..200))
             .prop_map(|(prefix, time)| Ask::Protect { prefix, time }),
@@ -234,5 +354,7 @@ fn ask() -> impl Strategy<Value = Ask> {
             .prop_map(|(source, withdraw)| Ask::Pause { source, withdraw }),
         2 => (0..SOURCES.len()).prop_map(Ask::Resume),
         2 => (any::<bool>(), word).prop_map(|(whole_pop, word)| Ask::Say { whole_pop, word }),
+        1 => order.prop_map(Ask::Order),
     ]
+    .boxed()
 }

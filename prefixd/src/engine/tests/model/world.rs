@@ -1,33 +1,24 @@
 //! The engine as it is, driven by a story beside the reference.
 
-use super::super::{Bench, SETTLED, Told, report};
-use super::reference::{At, Reference, nlri};
-use super::story::{
-    Ask, Killed, PORTS, PREFIXES, RATES, Report, SOURCES, Scope, Step, VICTIMS, Vector, Word,
-};
+use super::super::{Bench, SETTLED};
+use super::asking::{Waits, victim_of};
+use super::memory::nlri;
+use super::reference::{At, Reference};
+use super::story::{Ask, Asked, Killed, PREFIXES, Report, SOURCES, Scope, Step, Target, Vector};
 use crate::engine::commit::outcome;
-use crate::engine::{Answer, Reload, Request, SubmitError};
-use crate::policy::{
-    About, AdjustCommand, AnnotateCommand, Annotation, Command, CreateCommand, EventCommand, ExtendCommand,
-    FreshIds, Implicit, Outcome, PauseSource, Policy, ResumeSource, SafelistAdd, SetControl, UndoCommand,
-    WithdrawCommand,
-};
+use crate::engine::{Reload, Request};
+use crate::policy::{Implicit, Policy, State};
 use crate::store::tests::Place;
 use crate::store::{Store, StoreError, Verification};
 use prefixd_api::config::Config;
-use prefixd_api::control::{ControlScope, ControlState};
-use prefixd_api::event::{Event, EventAction, EventRequest};
-use prefixd_api::ids::MitigationId;
-use prefixd_api::mitigation::{Mitigation, MitigationRequest};
-use prefixd_api::operation::AdjustRequest;
-use prefixd_api::rate::BitsPerSecond;
-use prefixd_api::rule::{ActionType, MatchRequest};
+use prefixd_api::control::ControlScope;
+use prefixd_api::ids::SuppressionId;
+use prefixd_api::mitigation::Mitigation;
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::flowspec::Effect;
 use proptest::test_runner::TestCaseError;
 use sqlx::{Connection, Executor, PgConnection};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -97,15 +88,17 @@ pub(super) fn play(on_postgres: bool, steps: &[Step]) -> Verdict {
     })
 }
 
-struct World {
+pub(super) struct World {
     bench: Option<Bench>,
     _directory: Option<tempfile::TempDir>,
     connection: String,
     pop: String,
     configuration: usize,
-    reference: Reference,
+    pub(super) reference: Reference,
     /// Reports that have a name and a time.
     said: Vec<(Report, At)>,
+    /// What was asked last under each key.
+    keyed: BTreeMap<u8, Ask>,
     /// Up to where the journal was verified.
     verified: u64,
 }
@@ -131,11 +124,12 @@ impl World {
             configuration: 0,
             reference: Reference::new(super::setup(0)),
             said: Vec::new(),
+            keyed: BTreeMap::new(),
             verified: 0,
         }
     }
 
-    fn bench(&mut self) -> &mut Bench {
+    pub(super) fn bench(&mut self) -> &mut Bench {
         self.bench.as_mut().unwrap()
     }
 
@@ -150,15 +144,24 @@ impl World {
             Step::Repeat(back) => {
                 let said = self.said.iter().rev().nth(*back).copied();
                 if let Some((report, seen_at)) = said {
-                    self.together(&[Ask::Again { report, seen_at }]).await?;
+                    self.together(&[Ask::Again { report, seen_at }.into()]).await?;
                 }
             }
+            Step::Retry(key) => {
+                let asked = self.keyed.get(key).map(|ask| ask.under(*key));
+                self.together(asked.as_slice()).await?;
+            }
+            Step::Twice(ask, key) => self.together(&[ask.under(*key); 2]).await?,
             Step::Wait(seconds) => {
                 let until = self.now() + seconds * super::SECOND;
                 while let Some(next) = self.next().filter(|next| *next < until) {
                     self.stand_still_until(next).await?;
                 }
                 self.stand_still_until(until).await?;
+            }
+            // It is not said which one is put back first.
+            Step::Stall(seconds) if self.reference.is_crowded() => {
+                Box::pin(self.step(&Step::Wait(*seconds))).await?;
             }
             Step::Stall(seconds) => {
                 let until = self.now() + seconds * super::SECOND;
@@ -194,21 +197,20 @@ impl World {
     }
 
     /// Has all of this decided in one batch, and compares what is told.
-    async fn together(&mut self, asks: &[Ask]) -> Result<(), String> {
+    async fn together(&mut self, asks: &[Asked]) -> Result<(), String> {
         let now = self.now();
         self.reference.pass(now);
         let mut answers = Vec::new();
         for ask in asks {
-            if let Some((told, expected)) = self.ask(ask, now).await {
+            if let Some((told, expected)) = Box::pin(self.ask(ask, now)).await {
                 answers.push((ask, told, expected));
             }
         }
         self.rest().await;
         for (ask, mut told, expected) in answers {
             let told = told
-                .try_recv()
+                .heard()
                 .map_err(|error| format!("{ask:?} was not answered: {error}"))?;
-            let told = in_a_word(told);
             if told != expected {
                 return Err(format!("{ask:?} was answered {told}, not {expected}"));
             }
@@ -217,27 +219,24 @@ impl World {
     }
 
     /// Puts it into the queue, and answers what should be told. Nothing where it makes no sense.
-    async fn ask(&mut self, ask: &Ask, now: At) -> Option<(Told, String)> {
-        let (ids, command) = self.command(ask, now).await?;
-        let bench = self.bench();
-        let told = match &command {
-            Command::Control(set) if set.is_panic() => bench.urgently(command),
-            _ => bench.ask(command),
-        };
-        let expected = self.reference.ask(ask, ids.mitigation, now);
-        if let Ask::Report(report) = ask
+    async fn ask(&mut self, asked: &Asked, now: At) -> Option<(Waits, String)> {
+        let (names, command) = Box::pin(self.command(&asked.ask, now)).await?;
+        let waits = Waits::of(self.bench(), asked, command);
+        let expected = self.reference.asked(asked, &names, now);
+        self.keyed.extend(asked.key.map(|key| (key, asked.ask)));
+        if let Ask::Report(report) = &asked.ask
             && let (Some(_), Some(age)) = (report.name, report.age)
         {
             self.said.push((*report, now - age * super::SECOND));
         }
-        Some((told, expected))
+        Some((waits, expected))
     }
 
     /// Until the engine has nothing left to do now.
     async fn rest(&mut self) {
         let bench = self.bench();
         loop {
-            bench.decide().await;
+            Box::pin(bench.decide()).await;
             if bench.engine.commit.is_some() {
                 bench.committed().await;
             }
@@ -284,12 +283,12 @@ impl World {
     }
 
     /// The process ends without a word, and another starts with what is stored.
-    async fn crash(&mut self, asked: Option<(Ask, Killed)>, down: i64) -> Result<(), String> {
+    async fn crash(&mut self, asked: Option<(Asked, Killed)>, down: i64) -> Result<(), String> {
         if let Some((ask, killed)) = asked {
             let now = self.now();
             let before = self.reference.clone();
             self.reference.pass(now);
-            let told = self.ask(&ask, now).await;
+            let told = Box::pin(self.ask(&ask, now)).await;
             let bench = self.bench();
             bench.engine.decide_waiting().await.unwrap();
             match killed {
@@ -303,6 +302,7 @@ impl World {
             }
             drop(told);
         }
+        let down = if self.reference.is_crowded() { 0 } else { down };
         let bench = self.bench.take().unwrap();
         let now = bench.clock.now();
         drop(bench);
@@ -330,6 +330,8 @@ impl World {
         let snapshot = bench.handle.snapshot();
         let store = Arc::clone(&bench.engine.parts.store);
         let announced = announced(bench);
+        let edge = bench.announcer.speaker().peer("edge").unwrap();
+        let is_disabled = edge.admin.is_disabled();
         let live: BTreeMap<Scope, Arc<Mitigation>> = snapshot
             .state
             .mitigations
@@ -349,20 +351,24 @@ impl World {
             let expected = self.reference.of_customer(customer) as u64;
             same(customer, counts.customer(customer), expected)?;
         }
-        let suppressions = state
-            .suppressions
-            .values()
-            .filter(|one| one.expires_at.as_micros() > now);
-        let suppressed = suppressions
-            .map(|one| {
-                let scope = (
-                    victim_of(one.scope.victim.address()),
-                    Vector::named(&one.scope.vector),
-                );
-                (scope, one.expires_at.as_micros())
-            })
-            .collect();
-        same("suppressions", suppressed, self.reference.suppressed(now))?;
+        same(
+            "suppressions",
+            suppressed(state, now),
+            self.reference.suppressed(now),
+        )?;
+        let unconfirmed = state.unconfirmed.values().map(|waits| {
+            let at = waits.put_back_at.as_micros();
+            (scope_of(&waits.ended), (at, waits.successor))
+        });
+        let expected = self.reference.unconfirmed.iter();
+        same(
+            "what is put back",
+            unconfirmed.collect::<BTreeMap<_, _>>(),
+            expected
+                .map(|(scope, waits)| (*scope, (waits.at, waits.successor)))
+                .collect(),
+        )?;
+        same("disabled", is_disabled, self.reference.is_disabled)?;
         let counts = |at: Option<Timestamp>| at.is_none_or(|at| at.as_micros() > now);
         let protected: BTreeSet<String> = state
             .safelist
@@ -466,164 +472,19 @@ impl World {
         let store = Arc::clone(&self.bench().engine.parts.store);
         for (scope, (expected, _)) in &self.reference.ended {
             let stored = store.get_mitigation(expected.id).await.unwrap();
-            let acknowledged = stored.as_ref().map(|stored| stored.acknowledged_at.is_some());
-            let is_over = stored.as_ref().is_some_and(|stored| !stored.status.is_live());
-            if !is_over || acknowledged != Some(expected.acknowledged) {
+            let put_back = self.reference.unconfirmed.get(scope).map(|waits| waits.at);
+            let is_as_expected = stored.as_ref().is_some_and(|stored| {
+                !stored.status.is_live()
+                    && stored.acknowledged_at.is_some() == expected.acknowledged
+                    && stored.confirm_by.map(Timestamp::as_micros) == put_back
+            });
+            if !is_as_expected {
                 return Err(TestCaseError::fail(format!(
                     "{scope:?} ended, and is stored as {stored:?}"
                 )));
             }
         }
         Ok(())
-    }
-
-    async fn command(&mut self, ask: &Ask, now: At) -> Option<(FreshIds, Command)> {
-        let ids = FreshIds::new();
-        let (actor, reason) = ("token:noc".to_owned(), "a story".to_owned());
-        let live = |reference: &Reference, scope: &Scope| {
-            reference
-                .live
-                .get(scope)
-                .map_or_else(MitigationId::new, |live| live.id)
-        };
-        let seconds = |seconds: &i64| Duration::from_secs(seconds.unsigned_abs());
-        let command = match ask {
-            Ask::Report(said) => event(ids, said, said.age.map(|age| now - age * super::SECOND)),
-            Ask::Again { report, seen_at } => event(ids, report, Some(*seen_at)),
-            Ask::Create {
-                scope,
-                port,
-                rate,
-                ttl,
-            } => {
-                let rate = RATES[*rate];
-                Command::Create(Box::new(CreateCommand {
-                    ids,
-                    victim: address(scope.0).to_string().parse().unwrap(),
-                    request: MitigationRequest {
-                        victim_ip: address(scope.0).to_string(),
-                        vector: Some(scope.1.name().to_owned()),
-                        action: Some(if rate == 0 {
-                            ActionType::Discard
-                        } else {
-                            ActionType::Police
-                        }),
-                        rate_bps: (rate > 0).then_some(BitsPerSecond(rate)),
-                        ttl_seconds: u32::try_from(*ttl).ok(),
-                        dst_ports: [PORTS[*port]].into_iter().collect(),
-                        protocol: Some(17),
-                        reason,
-                        ..MitigationRequest::default()
-                    },
-                    actor,
-                }))
-            }
-            Ask::Extend { scope, ttl } => Command::Extend(ExtendCommand {
-                mitigation: live(&self.reference, scope),
-                ttl: seconds(ttl),
-                reason,
-                expected_revision: None,
-                actor,
-            }),
-            Ask::Adjust { scope, port, rate } => {
-                let rate = RATES[*rate];
-                let matches = MatchRequest {
-                    protocols: [17].into(),
-                    dst_ports: [PORTS[*port]].into_iter().collect(),
-                    ..MatchRequest::default()
-                };
-                Command::Adjust(Box::new(AdjustCommand {
-                    mitigation: live(&self.reference, scope),
-                    request: AdjustRequest {
-                        action: Some(if rate == 0 {
-                            ActionType::Discard
-                        } else {
-                            ActionType::Police
-                        }),
-                        rate_bps: (rate > 0).then_some(BitsPerSecond(rate)),
-                        matches: Some(Box::new(matches)),
-                        reason,
-                        ..AdjustRequest::default()
-                    },
-                    actor,
-                }))
-            }
-            Ask::Withdraw { scope, suppress } => Command::Withdraw(WithdrawCommand {
-                ids,
-                mitigation: live(&self.reference, scope),
-                reason,
-                suppress: Some(seconds(suppress)),
-                confirm_within: None,
-                expected_revision: None,
-                actor,
-            }),
-            Ask::Undo(scope) => Command::Undo(UndoCommand {
-                ids,
-                ended: self.ended(*scope).await?,
-                reason,
-                expected_revision: None,
-                actor,
-            }),
-            Ask::Acknowledge(scope) => {
-                let (mitigation, ended) = match self.reference.live.get(scope) {
-                    Some(live) => (live.id, None),
-                    None => {
-                        let ended = self.ended(*scope).await?;
-                        (ended.mitigation_id, Some(ended))
-                    }
-                };
-                Command::Annotate(AnnotateCommand {
-                    about: vec![About { mitigation, ended }],
-                    like: None,
-                    what: Annotation::Acknowledge(true),
-                    revisions: std::collections::BTreeMap::new(),
-                    actor,
-                })
-            }
-            Ask::Protect { prefix, time } => Command::SafelistAdd(SafelistAdd {
-                prefix: PREFIXES[*prefix].parse().unwrap(),
-                reason,
-                expires_at: time.map(|time| Timestamp::from_micros(now + time * super::SECOND)),
-                expect_count: None,
-                actor,
-            }),
-            Ask::Unprotect(prefix) => Command::SafelistRemove {
-                prefix: PREFIXES[*prefix].parse().unwrap(),
-                actor,
-            },
-            Ask::Pause { source, withdraw } => Command::PauseSource(PauseSource {
-                source: SOURCES[*source].into(),
-                withdraw: *withdraw,
-                expect_count: None,
-                reason,
-                actor,
-            }),
-            Ask::Resume(source) => Command::ResumeSource(ResumeSource {
-                source: SOURCES[*source].into(),
-                reason,
-                actor,
-            }),
-            Ask::Say { whole_pop, word } => Command::Control(SetControl {
-                scope: if *whole_pop { "pop" } else { "customer:acme" }.parse().unwrap(),
-                state: match word {
-                    Word::Running => ControlState::Running,
-                    Word::Hold => ControlState::Hold,
-                    Word::Panic => ControlState::Panic,
-                },
-                actor,
-                reason,
-                expected_revision: None,
-                said: 0,
-            }),
-        };
-        Some((ids, command))
-    }
-
-    /// What ended last in a scope, as a request finds it in the store.
-    async fn ended(&mut self, scope: Scope) -> Option<Arc<Mitigation>> {
-        let id = self.reference.ended.get(&scope)?.0.id;
-        let stored = self.bench().engine.parts.store.get_mitigation(id).await.unwrap();
-        stored.filter(|stored| !stored.status.is_live()).map(Arc::new)
     }
 }
 
@@ -660,14 +521,30 @@ fn config(pop: &str, configuration: usize) -> Config {
     Config::from_texts(&settings, &inventory, &playbooks).unwrap()
 }
 
-fn address(victim: usize) -> Ipv4Addr {
-    VICTIMS[victim].into()
+fn suppressed(state: &State, now: At) -> Vec<(Target, SuppressionId, At)> {
+    let of_scopes = state.suppressions.values().map(|one| {
+        let (victim, vector) = (one.scope.victim.address(), Vector::named(&one.scope.vector));
+        let target = Target::Scope((victim_of(victim), vector));
+        (target, one.suppression_id, one.expires_at)
+    });
+    let wide = state.wide_suppressions.values().map(|one| {
+        let target = match (one.prefix, &one.source) {
+            (Some(prefix), None) => Target::Prefix(place(&PREFIXES, &prefix.to_string())),
+            (None, Some(source)) => Target::Source(place(&SOURCES, source)),
+            other => panic!("{other:?}"),
+        };
+        (target, one.suppression_id, one.expires_at)
+    });
+    let all = of_scopes
+        .chain(wide)
+        .map(|(target, id, until)| (target, id, until.as_micros()));
+    let mut in_force: Vec<_> = all.filter(|(.., until)| *until > now).collect();
+    in_force.sort();
+    in_force
 }
 
-fn victim_of(victim: IpAddr) -> usize {
-    (0..VICTIMS.len())
-        .find(|one| IpAddr::from(address(*one)) == victim)
-        .unwrap()
+fn place(names: &[&str], name: &str) -> usize {
+    names.iter().position(|one| *one == name).unwrap()
 }
 
 fn scope_of(mitigation: &Mitigation) -> Scope {
@@ -675,57 +552,6 @@ fn scope_of(mitigation: &Mitigation) -> Scope {
         victim_of(mitigation.victim_ip.address()),
         Vector::named(&mitigation.vector),
     )
-}
-
-fn event(ids: FreshIds, said: &Report, seen_at: Option<At>) -> Command {
-    let seen_at = seen_at.map(Timestamp::from_micros);
-    let request = EventRequest {
-        source: SOURCES[said.source].to_owned(),
-        event_id: said.name.map(|name| format!("attack{name}")),
-        action: if said.unban {
-            EventAction::Unban
-        } else {
-            EventAction::Ban
-        },
-        victim_ip: address(said.victim).to_string(),
-        vector: said.scope().1.name().to_owned(),
-        // Too little for fragments to matter.
-        bps: Some(50_000_000),
-        top_dst_ports: vec![PORTS[said.port]],
-        timestamp: seen_at,
-        ..report(0)
-    };
-    Command::Event(Box::new(EventCommand {
-        ids,
-        event: Event::try_from(request).unwrap(),
-        actor: "token:detector".to_owned(),
-        seen_at,
-    }))
-}
-
-fn in_a_word(told: Result<Answer, SubmitError>) -> String {
-    let answer = match told {
-        Ok(answer) => answer,
-        Err(error) => return error.to_string(),
-    };
-    match answer.outcome {
-        Outcome::Event { answer: event, .. } if answer.replay => format!("{} again", event.status),
-        Outcome::Event { answer: event, .. } => event.status.to_string(),
-        Outcome::Created(_) => "created".to_owned(),
-        Outcome::Changed(_) => "changed".to_owned(),
-        Outcome::Withdrawn(_) => "withdrawn".to_owned(),
-        Outcome::Many(results) => match &results[..] {
-            [(_, Ok(_))] => "acknowledged".to_owned(),
-            [(_, Err(problem))] => problem.code.clone(),
-            other => format!("{other:?}"),
-        },
-        Outcome::SafelistAdded(answer) => format!("protected, {} withdrawn", answer.withdrawn),
-        Outcome::SafelistRemoved => "unprotected".to_owned(),
-        Outcome::SourcePaused { withdrawn, .. } => format!("paused, {withdrawn} withdrawn"),
-        Outcome::ControlChanged => "said".to_owned(),
-        Outcome::Refused(problem) => problem.code.clone(),
-        other => format!("{other:?}"),
-    }
 }
 
 /// A process that dies lets its files go at once; what it had under way in this one may take a moment. Time stands still here,

@@ -1,0 +1,150 @@
+//! What happens by itself.
+
+use super::memory::{Mitigation, PutBack};
+use super::reference::{At, DAY, HOLD_DOWN, LONGEST_HOLD_DOWN, MAX_LIFETIME, QUIET, RENEW_AHEAD, Reference};
+use super::story::{Scope, Word};
+use std::collections::BTreeSet;
+
+/// When what is put off is tried again.
+const AGAIN: At = 60 * super::SECOND;
+
+impl Reference {
+    /// Whatever is due by now happens. Asked early or twice, nothing does.
+    pub(super) fn pass(&mut self, now: At) {
+        self.leaving.retain(|(_, _, until)| *until > now);
+        self.safelist.retain(|_, until| *until > now);
+        for (scope, memory) in &mut self.memory {
+            memory.forget_dead(now);
+            // Forgotten once it is quiet; until then a successor counts on.
+            let quiet = memory
+                .last_ban
+                .or(memory.filtered_since)
+                .is_none_or(|at| at + QUIET <= now);
+            if quiet && memory.holding(now).is_empty() && !self.live.contains_key(scope) {
+                memory.filtered_since = None;
+            }
+        }
+        let scopes: BTreeSet<Scope> = self.live.keys().chain(self.unconfirmed.keys()).copied().collect();
+        for scope in scopes {
+            self.put_back(scope, now);
+            if self.live.contains_key(&scope) {
+                self.pass_one(scope, now);
+            }
+        }
+    }
+
+    /// Nobody confirmed a withdrawal in time. What is against it for a while only puts it off.
+    fn put_back(&mut self, scope: Scope, now: At) {
+        let Some(due) = self.unconfirmed.get(&scope).copied().filter(|due| due.at <= now) else {
+            return;
+        };
+        let (put_off, stop) = (
+            PutBack {
+                at: now + AGAIN,
+                ..due
+            },
+            self.owner(scope.0).and_then(|owner| self.stop(owner)),
+        );
+        self.unconfirmed.remove(&scope);
+        self.fresh = due.successor;
+        let refused = if self.is_prefix_suppressed(scope.0, now) {
+            Err("suppressed")
+        } else {
+            self.bring_back(scope, now)
+        };
+        match refused {
+            Err("suppressed") => self.unconfirmed.insert(scope, put_off),
+            Err("guardrail.panic") if stop == Some(Word::Hold) => self.unconfirmed.insert(scope, put_off),
+            _ => None,
+        };
+    }
+
+    fn pass_one(&mut self, scope: Scope, now: At) {
+        let was_operators = self.live[&scope].operator.is_some();
+        let (mut live, since) = self.touched(scope, now);
+        if was_operators && live.operator.is_none() {
+            live.expires_at = live.expires_at.min(since + MAX_LIFETIME);
+        }
+        let renews = self.memory(scope).is_held_by_one_that_reports_once(now);
+        let outlived = since + live.max_lifetime() <= live.expires_at;
+        if live.ends_at.is_some_and(|at| at <= now) {
+            self.live.insert(scope, live);
+            return self.end(scope, true);
+        }
+        if live.expires_at <= now && (outlived || !renews) {
+            self.live.insert(scope, live);
+            return self.end(scope, false);
+        }
+        if live.operator.is_none() && live.sources.is_empty() && live.ends_at.is_none() {
+            self.start_ending(scope, &mut live, since, now);
+        }
+        let ahead = RENEW_AHEAD.min(live.ttl / 4);
+        if renews && !outlived && live.expires_at - ahead <= now {
+            let ttl = live.ttl;
+            live.extend(since, now, ttl);
+        }
+        self.live.insert(scope, live);
+    }
+
+    /// The daemon starts anew, and has forgotten nothing.
+    pub(super) fn restart(&mut self, now: At) {
+        self.leaving.clear();
+        self.judge(now);
+        self.pass(now);
+    }
+
+    /// When something happens by itself next.
+    pub(super) fn next(&self, now: At) -> Option<At> {
+        let scopes = self.live.iter().flat_map(|(scope, live)| {
+            let memory = self.memory.get(scope);
+            let renews = memory.is_some_and(|memory| memory.is_held_by_one_that_reports_once(now));
+            let renewal = renews.then(|| live.expires_at - RENEW_AHEAD.min(live.ttl / 4));
+            let lets_go = live.operator.and_then(|operator| operator.until);
+            [Some(live.end()), renewal, lets_go].into_iter().flatten()
+        });
+        let memory = self.memory.values().flat_map(|memory| {
+            let claims = memory.claims.values().filter(|claim| claim.cleared_at.is_none());
+            claims.map(|claim| claim.lives_until)
+        });
+        let rest = self
+            .safelist
+            .values()
+            .copied()
+            .chain(self.leaving.iter().map(|(_, _, until)| *until))
+            .chain(self.suppressions.values().map(|one| one.until))
+            .chain(self.unconfirmed.values().map(|due| due.at));
+        scopes
+            .chain(memory)
+            .chain(rest)
+            .filter(|at| *at > now && *at < At::MAX)
+            .min()
+    }
+
+    /// Whether what is put back by itself may find no place: it is not said which one does where several come at once.
+    pub(super) fn is_crowded(&self) -> bool {
+        let all = || self.live.keys().chain(self.unconfirmed.keys());
+        let of = |customer| {
+            all()
+                .filter(|scope| self.owner(scope.0) == Some(customer))
+                .count()
+        };
+        all().count() > self.setup.per_pop
+            || ["acme", "beta"]
+                .into_iter()
+                .any(|one| of(one) > self.setup.per_customer)
+    }
+
+    /// The hold-down is doubled for each time the scope was mitigated before within a day.
+    pub(super) fn start_ending(&mut self, scope: Scope, live: &mut Mitigation, since: At, now: At) {
+        let starts = self
+            .memory(scope)
+            .starts
+            .iter()
+            .filter(|start| **start + DAY > now)
+            .count();
+        let doublings = u32::try_from(starts.saturating_sub(1)).unwrap().min(20);
+        let hold_down = (HOLD_DOWN << doublings).min(LONGEST_HOLD_DOWN);
+        live.extend(since, now, hold_down);
+        live.ends_at = Some((now + hold_down).min(live.expires_at));
+    }
+}
