@@ -185,3 +185,15 @@ impl Policy {
         Some(&service.id)
     }
 }
+
+#[cfg(test)]
+impl Policy {
+    /// One that is broken: deciding a ban by any of its playbooks panics.
+    pub(crate) fn broken(mut self) -> Self {
+        let playbooks = &mut self.playbooks;
+        for playbook in playbooks.ordered.iter_mut().chain(&mut playbooks.default) {
+            playbook.steps.clear();
+        }
+        self
+    }
+}

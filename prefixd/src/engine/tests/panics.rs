@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::batch::{Batch, Work};
 use crate::journal::Head;
+use crate::policy::SafelistAdd;
 use crate::policy::{Decision, Effect, Outcome, State};
 use crate::store::tests::fixture::{Attack, START, host};
 use prefixd_api::mitigation::{EndReason, MitigationStatus, Scope};
@@ -100,4 +101,37 @@ fn a_rule_that_cannot_be_judged_ends() {
         (MitigationStatus::Withdrawn, Some(EndReason::Defect))
     );
     assert_eq!(sealed.content.entries.len(), 1, "and the journal says so");
+}
+
+on_both_stores! {
+    a_defect_is_counted_and_costs_its_command_alone
+}
+
+async fn a_defect_is_counted_and_costs_its_command_alone(place: Place) {
+    let mut bench = Bench::new(place).await;
+    bench.engine.start().await.unwrap();
+    let config = Config::from_texts(SETTINGS, INVENTORY, PLAYBOOKS).unwrap();
+    let policy = Policy::compile(&config, &Implicit::default());
+    bench.engine.parts.policy = Arc::new(policy.broken());
+    let metrics = Arc::clone(&bench.engine.parts.metrics);
+    assert_eq!(metrics.defects.get(), 0);
+    let mut caller = bench.ban(10);
+    let mut other = bench.ask(Command::SafelistAdd(SafelistAdd {
+        prefix: "203.0.113.11/32".parse().unwrap(),
+        reason: "a router".to_owned(),
+        expires_at: None,
+        expect_count: None,
+        actor: "token:noc".to_owned(),
+    }));
+    bench.finish().await;
+    assert_eq!(told(&mut caller), failed(&SubmitError::Defect));
+    assert!(other.try_recv().unwrap().is_ok(), "it was in the same batch");
+    assert_eq!(metrics.defects.get(), 1);
+    bench.assert_durable().await;
+
+    bench.engine.parts.policy = Arc::new(Policy::compile(&config, &Implicit::default()));
+    let mut again = bench.ban(10);
+    bench.finish().await;
+    assert_eq!(told(&mut again), accepted(), "and the engine goes on");
+    assert_eq!(metrics.defects.get(), 1);
 }
