@@ -83,7 +83,12 @@ impl Reference {
             let ttl = live.ttl;
             live.extend(since, now, ttl);
         }
+        // Where the lifetime leaves nothing to renew.
+        let is_over = live.expires_at <= now;
         self.live.insert(scope, live);
+        if is_over {
+            self.end(scope, false);
+        }
     }
 
     /// The daemon starts anew, and has forgotten nothing.
