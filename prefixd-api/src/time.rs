@@ -79,6 +79,9 @@ impl FromStr for Timestamp {
 
     /// Reads RFC 3339 with any offset; parts below a microsecond are cut off.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(at) = Text::read(text) {
+            return Ok(at);
+        }
         text.parse::<jiff::Timestamp>()
             .map(|at| Self(at.as_microsecond()))
     }
@@ -93,8 +96,8 @@ impl Serialize for Timestamp {
     }
 }
 
-/// A moment of the years 1970 to 9998 as text. A page of a list has a thousand of them, and by way of [`fmt`] they were a seventh of
-/// what it cost.
+/// A moment of the years 1970 to 9998 as text, as we write it. A page of a list has a thousand of them, and by way of [`fmt`] they
+/// were a seventh of what it cost; a start reads a million.
 struct Text([u8; Text::LEN]);
 
 impl Text {
@@ -128,16 +131,48 @@ impl Text {
         Some(Self(text))
     }
 
+    /// Reads what [`Text::of`] writes, and nothing else: other texts are for jiff.
+    fn read(text: &str) -> Option<Timestamp> {
+        let text: &[u8; Self::LEN] = text.as_bytes().try_into().ok()?;
+        let number = |range: std::ops::Range<usize>| {
+            let digits = text.get(range)?.iter();
+            digits.into_iter().try_fold(0_u64, |number, digit| {
+                let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
+                Some(number * 10 + u64::from(digit))
+            })
+        };
+        let day = day(number(0..4)?, number(5..7)?, number(8..10)?)?;
+        let second = number(11..13)? * 3600 + number(14..16)? * 60 + number(17..19)?;
+        let micros = (day * 86_400 + second) * 1_000_000 + number(20..26)?;
+        let at = Timestamp(i64::try_from(micros).ok()?);
+        // So that a date that is none, a leap second and other signs between the digits are not taken for another moment.
+        (Self::of(at)?.0 == *text).then_some(at)
+    }
+
     fn as_str(&self) -> &str {
         // Digits and the signs between them.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
+/// The day since 1970 of a year, month and day of the proleptic Gregorian calendar; `None` for what is before 1970 or no month.
+fn day(year: u64, month: u64, date: u64) -> Option<u64> {
+    let (year, month) = match month {
+        1..=2 => (year.checked_sub(1)?, month + 9),
+        3..=12 => (year, month - 3),
+        _ => return None,
+    };
+    let (era, year) = (year / 400, year % 400);
+    let day = 365 * year + year / 4 - year / 100 + (153 * month + 2) / 5 + date;
+    (era * 146_097 + day).checked_sub(TO_MARCH_OF_0 + 1)
+}
+
+/// Days from the first of March of the year 0 to 1970.
+const TO_MARCH_OF_0: u64 = 719_468;
+
 /// Year, month and day of a day since 1970 in the proleptic Gregorian calendar. Years begin in March here, so that the leap
 /// day is their last; 400 of them have 146,097 days.
 fn civil(day: u64) -> (u64, u64, u64) {
-    const TO_MARCH_OF_0: u64 = 719_468;
     let day = day + TO_MARCH_OF_0;
     let (era, day) = (day / 146_097, day % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
@@ -154,12 +189,23 @@ fn civil(day: u64) -> (u64, u64, u64) {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(|_| {
-            de::Error::custom(format_args!(
-                "{text:?} is not an RFC 3339 time such as 2026-01-18T10:29:58Z"
-            ))
-        })
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Timestamp;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an RFC 3339 time such as 2026-01-18T10:29:58Z")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
+                text.parse().map_err(|_| {
+                    E::custom(format_args!(
+                        "{text:?} is not an RFC 3339 time such as 2026-01-18T10:29:58Z"
+                    ))
+                })
+            }
+        }
+        deserializer.deserialize_str(Visitor)
     }
 }
 
@@ -193,6 +239,41 @@ mod tests {
             let at = Timestamp::from_micros(micros);
             assert_eq!(at.to_string(), by_jiff(micros));
             assert_eq!(serde_json::to_value(at).unwrap(), by_jiff(micros));
+            let is_usual = (0..end).contains(&micros);
+            assert_eq!(Text::read(&by_jiff(micros)), is_usual.then_some(at));
+        }
+    }
+
+    #[test]
+    fn what_is_not_as_we_write_it_is_for_the_general_reader() {
+        for text in [
+            "2026-02-29T10:29:58.123456Z",
+            "2026-13-01T10:29:58.123456Z",
+            "2026-00-01T10:29:58.123456Z",
+            "2026-01-00T10:29:58.123456Z",
+            "2026-01-18T24:00:00.000000Z",
+            "2026-01-18T10:29:60.000000Z",
+            "1969-12-31T23:59:59.999999Z",
+            "0000-01-01T00:00:00.000000Z",
+            "9999-01-01T00:00:00.000000Z",
+            "2026-01-18 10:29:58.123456Z",
+            "2026-01-18T10:29:58.123456z",
+            "2026-01-18T10:29:58,123456Z",
+            "2026-01-18T10:29:58.12345é",
+            "2026-01-18T+1:29:58.123456Z",
+            "2026-01-18T10:29:58.123456",
+            "2026-01-18T10:29:58.1234560Z",
+            "2026-01-18T10:29:58Z",
+            "",
+        ] {
+            assert_eq!(Text::read(text), None, "{text}");
+            let by_jiff = text.parse::<jiff::Timestamp>().ok();
+            let read = text.parse::<Timestamp>().ok();
+            assert_eq!(
+                read.map(Timestamp::as_micros),
+                by_jiff.map(jiff::Timestamp::as_microsecond),
+                "{text}"
+            );
         }
     }
 

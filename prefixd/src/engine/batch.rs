@@ -76,15 +76,13 @@ pub(super) struct Batch {
 pub(super) type Answers = HashMap<EventKey, EventAnswer>;
 
 impl Batch {
-    /// An empty batch on top of a state and the end of the journal that belongs to it.
+    /// An empty batch on top of a state, as it is at `now`, and the end of the journal that belongs to it.
     pub(super) fn new(state: &State, pop: Arc<str>, head: Head, now: Timestamp) -> Self {
-        let mut working = state.clone();
-        working.advance(now);
         Self {
             items: Vec::new(),
             effects: Vec::new(),
             written: Vec::new(),
-            working,
+            working: state.clone(),
             writer: Writer::new(pop, head),
             now,
             answers: Answers::new(),

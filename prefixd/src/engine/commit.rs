@@ -75,12 +75,15 @@ impl Engine {
     }
 
     /// An empty batch on top of what is committed or being committed.
-    pub(super) fn next_batch(&self) -> Batch {
-        let (state, head) = match &self.commit {
-            Some(commit) => (&commit.sealed.working, commit.sealed.head),
-            None => (&self.state, self.head),
+    pub(super) fn next_batch(&mut self) -> Batch {
+        let (now, pop) = (self.parts.clock.now(), self.pop());
+        let (state, head) = match &mut self.commit {
+            Some(commit) => (&mut commit.sealed.working, commit.sealed.head),
+            None => (&mut self.state, self.head),
         };
-        Batch::new(state, self.pop(), head, self.parts.clock.now())
+        // Here, not on the copy: one that comes to nothing is dropped, and all is forgotten again by the next.
+        state.advance(now);
+        Batch::new(state, pop, head, now)
     }
 
     /// Answers that are decided and not durable yet.

@@ -2,6 +2,7 @@
 
 use crate::policy::{State, Unconfirmed};
 use crate::store::Loaded;
+use prefixd_api::mitigation::Mitigation;
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
 use tracing::{error, warn};
@@ -51,12 +52,25 @@ pub(super) fn restore(state: &mut State, loaded: Loaded, now: Timestamp) -> u64 
         if mitigation.expires_at > at_most {
             Arc::make_mut(&mut mitigation).expires_at = at_most;
         }
+        share_claims(&mut mitigation, state);
         state.restore(mitigation);
     }
     restore_unconfirmed(state, loaded.unconfirmed);
     state.unreadable.extend(loaded.taken);
     state.catch_up(now);
     loaded.unreadable.len() as u64
+}
+
+/// A claim of a group holds its mitigation too: they were one in memory, and two in the store.
+fn share_claims(mitigation: &mut Arc<Mitigation>, state: &State) {
+    let Some(group) = state.group(&mitigation.scope()) else {
+        return;
+    };
+    for claim in &mut Arc::make_mut(mitigation).claims {
+        if let Some(of_group) = group.claims.iter().find(|of_group| *of_group == claim) {
+            *claim = Arc::clone(of_group);
+        }
+    }
 }
 
 /// What waits to be put back, the newest of each scope: not where another is live or began since, which a person or a

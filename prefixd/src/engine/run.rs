@@ -285,6 +285,8 @@ impl Engine {
                 tokio::time::sleep(RETRY).await;
             }
         }
+        // A command for each that is live, which never are so many again.
+        self.own.shrink_to_fit();
         self.parts.announcer.keep_disabled(&self.state);
         self.parts.announcer.remember(&self.state, None);
         self.tell_neighbors();
@@ -699,16 +701,15 @@ impl Engine {
     }
 
     fn watch_all_scopes(&mut self) {
-        let scopes: HashSet<Scope> = self
+        // In their order, in which neighbours are near each other in memory.
+        let scopes = self
             .state
             .scopes()
             .chain(self.state.suppressions.keys())
-            .chain(self.state.unconfirmed.keys())
-            .cloned()
-            .collect();
+            .chain(self.state.unconfirmed.keys());
         for scope in scopes {
-            let at = next_deadline(&self.state, &self.parts.policy, &scope);
-            self.deadlines.set(scope, at);
+            let at = next_deadline(&self.state, &self.parts.policy, scope);
+            self.deadlines.set(scope.clone(), at);
         }
     }
 

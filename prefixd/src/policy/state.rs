@@ -320,6 +320,7 @@ impl State {
     pub fn catch_up(&mut self, now: Timestamp) {
         self.counts.enforced.starts.catch_up(now);
         self.counts.dry_run.starts.catch_up(now);
+        self.advance(now);
         let ahead = |group: &Group| {
             let cleared = group.claims.iter().filter_map(|claim| claim.cleared_at);
             let starts = group.starts.iter().copied();

@@ -44,27 +44,40 @@ pub(super) struct Sqlite {
 
 /// Runs a query on either engine, within the store's deadline: `on_db!(store, |db| ...)`, or
 /// `on_db!(store, |db: Engine| ...)` where the body has to name the engine's type. With `patiently` there is no
-/// deadline: at start a query may be as long as the state is large.
+/// deadline, here or at the server: at start a query may be as long as the state is large.
 macro_rules! on_db {
     ($store:expr, |$db:ident $(: $engine:ident)?| $body:expr) => {
         $store
-            .in_time(async { $crate::store::db::on_db!(patiently $store, |$db $(: $engine)?| $body) })
+            .in_time(async {
+                $crate::store::db::on_db!($store, |$db $(: $engine)?| $body, |postgres| {
+                    let mut lease = postgres.lease().await?;
+                    let $db = lease.connection()?;
+                    let value = $body;
+                    lease.give_back();
+                    Ok(value)
+                })
+            })
             .await?
     };
-    (patiently $store:expr, |$db:ident $(: $engine:ident)?| $body:expr) => {
+    (patiently $store:expr, |$db:ident| $body:expr) => {
+        $crate::store::db::on_db!($store, |$db| $body, |postgres| {
+            let mut connection = postgres.patient().await?;
+            let $db = &mut connection;
+            let value = $body;
+            sqlx::Connection::close(connection).await?;
+            Ok(value)
+        })
+    };
+    ($store:expr, |$db:ident $(: $engine:ident)?| $body:expr, |$postgres:ident| $on_postgres:block) => {
         match &$store.db {
             $crate::store::db::Db::Sqlite(sqlite) => {
                 $(type $engine = sqlx::Sqlite;)?
                 let $db = &sqlite.readers;
                 Ok::<_, $crate::store::StoreError>($body)
             }
-            $crate::store::db::Db::Postgres(postgres) => {
+            $crate::store::db::Db::Postgres($postgres) => {
                 $(type $engine = sqlx::Postgres;)?
-                let mut lease = postgres.lease().await?;
-                let $db = lease.connection()?;
-                let value = $body;
-                lease.give_back();
-                Ok(value)
+                $on_postgres
             }
         }
     };

@@ -10,6 +10,7 @@ use super::db::on_db;
 use super::{Store, StoreError, prefix};
 use crate::journal::Head;
 use crate::policy::{PeerMemory, Unconfirmed};
+use futures_util::{Stream, TryFutureExt as _, TryStreamExt as _, stream};
 use prefixd_api::control::{BreakerTripped, Stopped};
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression, WideSuppression};
 use prefixd_api::peer::PeerDisabled;
@@ -19,15 +20,16 @@ use prefixd_api::time::Timestamp;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 /// How long a closed group still counts: its starts double the hold-down for a day.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Rows of a page.
-const PAGE: i64 = 1_000;
+/// Rows that are read by another thread at once.
+const BUNCH: usize = 100;
 
 /// What was stored.
 #[derive(Debug)]
@@ -90,66 +92,61 @@ impl Store {
     /// When the store fails, or a safelist entry, suppression, disabled neighbour, the breaker or what people
     /// stopped cannot be read.
     pub async fn load(&self, pop: &str, now: Timestamp) -> Result<Loaded, StoreError> {
-        // Read in pages: there may be a hundred thousand, and none of their texts is needed longer than it takes to read.
+        // Row by row: there may be a hundred thousand, and none of their texts is needed longer than it takes to read.
         let (mut unreadable, mut taken) = (Vec::new(), Vec::new());
         let mut mitigations = Vec::new();
-        let mut after = Some((i64::MIN, Uuid::nil()));
-        while let Some((at, id)) = after {
-            let rows: Vec<(i64, Uuid, Vec<u8>, String, String)> = on_db!(patiently self, |db| {
-                sqlx::query_as(
-                    "SELECT created_at, id, victim, vector, body FROM mitigations WHERE live = 1 AND pop = $1 \
-                     AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4",
-                )
-                .bind(pop)
-                .bind(at)
-                .bind(id)
-                .bind(PAGE)
-                .fetch_all(db)
-                .await?
-            })?;
-            after = rows.last().map(|(at, id, ..)| (*at, *id));
-            for (_, id, victim, vector, body) in rows {
-                match read::<Mitigation>("mitigation", id, &body) {
-                    Ok(mut mitigation) => {
+        on_db!(patiently self, |db| {
+            let rows = sqlx::query_as::<_, (Uuid, Vec<u8>, String, String)>(
+                "SELECT id, victim, vector, body FROM mitigations WHERE live = 1 AND pop = $1",
+            )
+            .bind(pop)
+            .fetch(db);
+            let mut read = read_beside(rows, |(id, victim, vector, body)| {
+                read::<Mitigation>("mitigation", id, &body)
+                    .map(|mut mitigation| {
                         mitigation.compact();
-                        mitigations.push(Arc::new(mitigation));
-                    }
-                    Err(row) => {
+                        Arc::new(mitigation)
+                    })
+                    .map_err(|row| (row, scope(&victim, vector)))
+            });
+            while let Some(mitigation) = read.try_next().await? {
+                match mitigation {
+                    Ok(mitigation) => mitigations.push(mitigation),
+                    Err((row, scope)) => {
                         unreadable.push(row);
-                        taken.extend(scope(&victim, vector));
+                        taken.extend(scope);
                     }
                 }
             }
-        }
+        })?;
+        // Here and not there: the order of the statement would be by another index than the one that finds them.
+        mitigations.sort_unstable_by_key(|mitigation| (mitigation.created_at, mitigation.mitigation_id));
         let mut newest: HashMap<Scope, Arc<Group>> = HashMap::new();
-        let mut after = Some(Uuid::nil());
-        while let Some(id) = after {
-            let rows: Vec<(Uuid, String)> = on_db!(patiently self, |db| {
-                sqlx::query_as(
-                    "SELECT id, body FROM signal_groups WHERE pop = $1 AND (closed_at IS NULL OR last_event_at >= $2) \
-                     AND id > $3 ORDER BY id LIMIT $4",
-                )
-                .bind(pop)
-                .bind(now.saturating_sub(REMEMBERED).as_micros())
-                .bind(id)
-                .bind(PAGE)
-                .fetch_all(db)
-                .await?
-            })?;
-            after = rows.last().map(|(id, _)| *id);
-            for (id, body) in rows {
-                match read::<Group>("group", id, &body) {
-                    Ok(mut group) => {
-                        group.compact();
+        on_db!(patiently self, |db| {
+            let rows = sqlx::query_as::<_, (Uuid, String)>(
+                "SELECT id, body FROM signal_groups WHERE pop = $1 AND (closed_at IS NULL OR last_event_at >= $2)",
+            )
+            .bind(pop)
+            .bind(now.saturating_sub(REMEMBERED).as_micros())
+            .fetch(db);
+            let mut read = read_beside(rows, |(id, body)| {
+                read::<Group>("group", id, &body).map(|mut group| {
+                    group.compact();
+                    Arc::new(group)
+                })
+            });
+            while let Some(group) = read.try_next().await? {
+                match group {
+                    Ok(group) => {
                         let before = newest.get(&group.scope);
                         if before.is_none_or(|before| before.last_event_at <= group.last_event_at) {
-                            newest.insert(group.scope.clone(), Arc::new(group));
+                            newest.insert(group.scope.clone(), group);
                         }
                     }
                     Err(row) => unreadable.push(row),
                 }
             }
-        }
+        })?;
         let groups = newest.into_values().collect();
         let rows: Vec<(String,)> = on_db!(patiently self, |db| {
             sqlx::query_as(
@@ -234,6 +231,21 @@ impl Store {
             taken,
         })
     }
+}
+
+/// Reads rows in bunches on another thread while the next are fetched.
+fn read_beside<'rows, R: Send + 'static, T: Send + 'static>(
+    rows: impl Stream<Item = Result<R, sqlx::Error>> + Send + 'rows,
+    read: impl Fn(R) -> T + Copy + Send + 'static,
+) -> Pin<Box<dyn Stream<Item = Result<T, StoreError>> + Send + 'rows>> {
+    let bunches = rows.try_chunks(BUNCH).map_err(|error| StoreError::from(error.1));
+    let read = bunches
+        .map_ok(move |bunch| {
+            let reading = spawn_blocking(move || bunch.into_iter().map(read).map(Ok).collect::<Vec<_>>());
+            reading.map_err(|ended| StoreError::Thread(ended.into()))
+        })
+        .try_buffered(2);
+    Box::pin(read.map_ok(stream::iter).try_flatten())
 }
 
 fn scope(victim: &[u8], vector: String) -> Option<Scope> {

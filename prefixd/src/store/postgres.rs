@@ -133,6 +133,11 @@ impl Postgres {
             .map(|connection| Lease(Some(connection)))
     }
 
+    /// A connection of its own, on which a statement takes as long as it takes.
+    pub(super) async fn patient(&self) -> Result<PgConnection, StoreError> {
+        connect(&self.options.clone().options([("statement_timeout", "0")])).await
+    }
+
     /// The writing connection. Whoever is sure that nothing is under way on it puts it back; dropped instead, it is
     /// closed, and the next writer opens a new one.
     pub(super) async fn take_writer(&self) -> Result<Writer<'_>, sqlx::Error> {

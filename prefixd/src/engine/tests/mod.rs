@@ -62,7 +62,7 @@ bgp:
   neighbors: [{ name: edge, address: 192.0.2.1, peer_asn: 65001, profile: bird }]
 sources: { default: { reporting: repeats } }
 guardrails: { min_ttl_seconds: 1 }
-quotas: { max_new_per_minute: { pop: 1000, customer: 1000, source: 1000 } }
+quotas: { max_active_per_customer: 300, max_active_per_pop: 300, max_new_per_minute: { pop: 1000, customer: 1000, source: 1000 } }
 timers: { hold_down_seconds: 0 }
 escalation: { enabled: false }
 ";
