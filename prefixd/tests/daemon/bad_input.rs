@@ -178,7 +178,7 @@ async fn routes_methods_types_and_filters() -> anyhow::Result<()> {
             "event",
         ),
         (&get, "/v1/events/not-an-id", "", 404, "event"),
-        (&get, "/v1/mitigations/%00", "", 404, "mitigation"),
+        (&get, "/v1/mitigations/%00", "", 400, "NUL"),
         (&Method::DELETE, "/v1/events", "", 405, "method_not_allowed"),
         (&post, "/v1/events", "text/plain", 415, "media_type"),
         (&get, "/v1/mitigations?status=activ", "", 400, "escalated"),
