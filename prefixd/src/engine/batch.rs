@@ -19,7 +19,7 @@ use tracing::error;
 /// Commands one batch holds at most.
 const MAX_COMMANDS: usize = 512;
 /// Effects after which a batch takes no further command.
-const MAX_EFFECTS: usize = 1_000;
+const MAX_EFFECTS: usize = 1_600;
 
 /// A command and who waits for it. Nobody waits for what the engine asks of itself.
 #[derive(Debug)]

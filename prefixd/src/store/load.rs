@@ -12,6 +12,7 @@ use crate::journal::Head;
 use crate::policy::{PeerMemory, Unconfirmed};
 use futures_util::{Stream, TryFutureExt as _, TryStreamExt as _, stream};
 use prefixd_api::control::{BreakerTripped, Stopped};
+use prefixd_api::ids::GroupId;
 use prefixd_api::mitigation::{Group, Mitigation, Scope, Suppression, WideSuppression};
 use prefixd_api::peer::PeerDisabled;
 use prefixd_api::resource::SafelistEntry;
@@ -36,7 +37,7 @@ const BUNCH: usize = 100;
 pub struct Loaded {
     /// Live mitigations, oldest first.
     pub mitigations: Vec<Arc<Mitigation>>,
-    /// The newest group of each scope that is open or had an event within a day.
+    /// The group of each scope: the open one, else the newest that had an event within a day.
     pub groups: Vec<Arc<Group>>,
     /// Suppressions that have not expired.
     pub suppressions: Vec<Suppression>,
@@ -139,7 +140,7 @@ impl Store {
                 match group {
                     Ok(group) => {
                         let before = newest.get(&group.scope);
-                        if before.is_none_or(|before| before.last_event_at <= group.last_event_at) {
+                        if before.is_none_or(|before| age(before) < age(&group)) {
                             newest.insert(group.scope.clone(), group);
                         }
                     }
@@ -246,6 +247,12 @@ fn read_beside<'rows, R: Send + 'static, T: Send + 'static>(
         })
         .try_buffered(2);
     Box::pin(read.map_ok(stream::iter).try_flatten())
+}
+
+/// What of a scope's groups is greatest in the one that counts. Rows come in any order, and one batch may close a group
+/// and open the next.
+fn age(group: &Group) -> (bool, Timestamp, GroupId) {
+    (group.closed_at.is_none(), group.last_event_at, group.group_id)
 }
 
 fn scope(victim: &[u8], vector: String) -> Option<Scope> {

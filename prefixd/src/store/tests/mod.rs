@@ -17,6 +17,7 @@ mod counts;
 mod elsewhere;
 mod filters;
 pub(crate) mod fixture;
+mod load;
 mod postgres;
 mod questions;
 mod safelist;
