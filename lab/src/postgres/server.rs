@@ -78,7 +78,7 @@ impl Server {
                 "synchronous_commit=on",
                 "full_page_writes=on",
                 "max_wal_size=4GB",
-                "min_wal_size=1GB",
+                "min_wal_size=3GB",
                 "shared_buffers=128MB",
             ]
         } else {

@@ -13,9 +13,9 @@ use sqlx::QueryBuilder;
 use std::sync::Arc;
 
 /// Entries that one page looks at.
-const WINDOW: i64 = 2_000;
+const WINDOW: i64 = 1_000;
 /// The same where their bodies have to be searched.
-const SEARCH_WINDOW: i64 = 1_000;
+const SEARCH_WINDOW: i64 = 500;
 
 /// Which entries. Empty fields let everything through.
 #[derive(Clone, Debug, Default)]

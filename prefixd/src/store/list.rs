@@ -20,7 +20,7 @@ use std::str::FromStr;
 use uuid::Uuid;
 
 /// Rows one page may look at.
-pub const SCAN_BUDGET: i64 = 2_000;
+pub const SCAN_BUDGET: i64 = 1_000;
 
 /// Where the next page begins. Opaque to clients. Later is more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

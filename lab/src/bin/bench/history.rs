@@ -18,6 +18,9 @@ const ACTIVE: u64 = 10_000;
 /// Pages of each list, one after the other, each where the one before ended.
 const PAGES: usize = 300;
 
+/// After this time all of it is in the counts that graphs read, as all history is but that of the last moments.
+const COUNTED: Duration = Duration::from_secs(45);
+
 /// What is asked: each walks an index of its own, or filters on the way of one.
 const LISTS: [&str; 17] = [
     "/v1/mitigations?limit=100",
@@ -51,6 +54,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<Figure>
         }
         rig.run(Mode::Batch, 4, Until::Requests(ACTIVE / 100), ACTIVE)
             .await?;
+        tokio::time::sleep(COUNTED).await;
         for path in LISTS {
             let times = pages(&rig, path).await?;
             let figure = Figure {

@@ -47,7 +47,7 @@ impl fmt::Display for Store {
 /// A new cluster makes and zeroes each file of its log while a commit waits for it. One that has run for a while only
 /// takes the old ones again: so does this one from here on.
 async fn has_run_for_a_while(postgres: &Postgres) -> anyhow::Result<()> {
-    const FILES: u32 = 60;
+    const FILES: u32 = 160;
     postgres
         .sql(&format!(
             "DO $$ BEGIN FOR i IN 1..{FILES} LOOP PERFORM pg_logical_emit_message(false, 'bench', 'x'); \
