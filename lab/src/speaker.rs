@@ -99,6 +99,12 @@ impl Speaker {
         }
     }
 
+    /// The connection of the session, for who reads or writes it otherwise.
+    #[must_use]
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Sends a KEEPALIVE.
     ///
     /// # Errors

@@ -73,8 +73,8 @@ fn share_claims(mitigation: &mut Arc<Mitigation>, state: &State) {
     }
 }
 
-/// What waits to be put back, the newest of each scope: not where another is live or began since, which a person or a
-/// detector decided later.
+/// What waits to be put back, the newest of each scope: not where another is announced or began since, which a person or a
+/// detector decided later. What is only pending has taken the place of nothing.
 fn restore_unconfirmed(state: &mut State, unconfirmed: Vec<Unconfirmed>) {
     for waits in unconfirmed {
         let (ended, scope) = (&waits.ended, waits.ended.scope());
@@ -85,7 +85,10 @@ fn restore_unconfirmed(state: &mut State, unconfirmed: Vec<Unconfirmed>) {
             .unconfirmed
             .get(&scope)
             .is_some_and(|other| other.ended.ended_at > ended.ended_at);
-        if began_since || is_older || state.mitigation_of(&scope).is_some() {
+        let is_taken = state
+            .mitigation_of(&scope)
+            .is_some_and(|live| live.status.is_announced());
+        if began_since || is_older || is_taken {
             warn!(mitigation = %ended.mitigation_id, "another one took its place: it is not put back");
         } else {
             state.unconfirmed.insert(scope, Arc::new(waits));

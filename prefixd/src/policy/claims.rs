@@ -82,8 +82,9 @@ pub(super) fn confidence<'c>(
             None => voices.push((voice, weighted)),
         }
     }
-    let doubt = voices.iter().map(|(_, value)| 1.0 - value).product::<f64>();
-    (!voices.is_empty()).then_some(1.0 - doubt)
+    // Not 1 - product: of a single voice that would be a little less than it said, and a threshold of the same not met.
+    let with = |all: f64, (_, value): &(Voice<'_>, f64)| all + value * (1.0 - all);
+    (!voices.is_empty()).then(|| voices.iter().fold(0.0, with))
 }
 
 /// What these claims report of the attack, together, in whatever order they come: where they differ on the protocol, the

@@ -41,11 +41,9 @@ pub(super) fn witness(policy: &Policy, mitigation: &mut Mitigation, now: Timesta
         .map(|claim| (claim.since, claim.lives_until.map_or(now, |until| until.min(now))))
         .chain(reported.then_some((now, now)))
         .collect();
-    let carries = step_back::carries(policy, mitigation);
+    let carried = step_back::carried_until(policy, mitigation, now, reported);
+    mitigation.carried_at = mitigation.carried_at.max(carried);
     for (from, until) in spans {
-        if carries {
-            mitigation.carried_at = mitigation.carried_at.max(Some(until));
-        }
         let joins = mitigation
             .evidence_at
             .is_some_and(|at| from.since(at) <= policy.timers.quiet);

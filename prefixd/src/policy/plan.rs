@@ -9,7 +9,7 @@ use super::severity;
 use super::templates::{Input, Reported};
 use super::turn::Turn;
 use super::widen::{Bounds, police_as_one, widen};
-use prefixd_api::mitigation::{Claim, Mitigation, Observed, Severity};
+use prefixd_api::mitigation::{Claim, Mitigation, Observed, OriginKind, Severity};
 use prefixd_api::rule::{Action, ActionType, Ranges, Rule};
 use prefixd_api::victim::Victim;
 use std::collections::BTreeSet;
@@ -165,7 +165,16 @@ impl<'a> Turn<'a> {
         if is_portless(mitigation, reported.dst_ports.is_empty()) {
             reported.dst_ports = Ranges::default();
         }
-        let new = self.plan(target, step, &reported)?;
+        // Held by an operator alone: what nobody reports any more must not become all that the template takes.
+        let is_reported = mitigation
+            .claims
+            .iter()
+            .any(|claim| claim.kind == OriginKind::Event);
+        let new = if is_reported {
+            self.plan(target, step, &reported)?
+        } else {
+            Vec::new()
+        };
         let bounds = self.bounds(mitigation, owner, step);
         let mut rules = widen(kept, new, &bounds);
         for rule in &mut rules {

@@ -4,7 +4,7 @@
 //! this one keeps the mitigation alive and not the step. Each step back takes its own time, and what comes again has to
 //! last as long as the first time.
 
-use super::claims::witnesses;
+use super::claims::{confidence, witnesses};
 use super::evidence;
 use super::inventory::Owner;
 use super::lease::is_pinned;
@@ -13,8 +13,9 @@ use super::playbooks::Step;
 use super::reason::Reason;
 use super::settings::Policy;
 use super::turn::Turn;
-use prefixd_api::mitigation::{Mitigation, MitigationStatus};
+use prefixd_api::mitigation::{Claim, Mitigation, MitigationStatus};
 use prefixd_api::time::Timestamp;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The step in force and the one that it gives way to.
@@ -39,9 +40,38 @@ fn back<'p>(policy: &'p Policy, mitigation: &Mitigation) -> Option<Back<'p>> {
     })
 }
 
-/// Whether what is claimed now carries a step that could be given up.
-pub(super) fn carries(policy: &Policy, mitigation: &Mitigation) -> bool {
-    back(policy, mitigation).is_some_and(|back| back.is_carried(policy, mitigation))
+/// Until when what is claimed carries a step that could be given up. Claims carry it together only while all of them live,
+/// also where nobody looked when the first of them died because the process stood still or was not there.
+pub(super) fn carried_until(
+    policy: &Policy,
+    mitigation: &Mitigation,
+    now: Timestamp,
+    reported: bool,
+) -> Option<Timestamp> {
+    let back = back(policy, mitigation)?;
+    let until = |claim: &Arc<Claim>| claim.lives_until.map_or(now, |until| until.min(now));
+    let mut ends: Vec<Timestamp> = mitigation.claims.iter().map(until).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    let is_carried_at = |end: &Timestamp| {
+        let alive: Vec<Arc<Claim>> = mitigation
+            .claims
+            .iter()
+            .filter(|claim| until(claim) >= *end)
+            .cloned()
+            .collect();
+        let is_evident = reported && *end == now || alive.iter().any(|claim| witnesses(policy, claim));
+        if alive.len() == mitigation.claims.len() {
+            return is_evident && back.is_carried(policy, mitigation);
+        }
+        let left = Mitigation {
+            confidence: confidence(policy, &alive),
+            claims: alive,
+            ..mitigation.clone()
+        };
+        is_evident && back.is_carried(policy, &left)
+    };
+    ends.into_iter().rev().find(is_carried_at)
 }
 
 impl Back<'_> {

@@ -129,7 +129,10 @@ impl<'a> Turn<'a> {
                 last_ban_at: None,
             },
         };
-        claims::settle(&mut group, self.now);
+        if claims::settle(&mut group, self.now) {
+            let live: Vec<_> = claims::holding(self.policy, &group, false, self.now).collect();
+            group.confidence = claims::confidence(self.policy, live);
+        }
         group
     }
 

@@ -105,6 +105,20 @@ mod tests {
         World::new(policy)
     }
 
+    /// 1 - (1 - 0.45) is less than 0.45 in binary.
+    #[test]
+    fn what_a_single_source_says_is_the_confidence_and_nothing_less() {
+        for percent in 1..=100 {
+            let mut world = world();
+            let confidence = Some(f64::from(percent) / 100.0);
+            world.event(EventRequest {
+                confidence,
+                ..ban("once", "203.0.113.9", "ntp_amplification")
+            });
+            assert_eq!(world.live()[0].confidence, confidence);
+        }
+    }
+
     #[test]
     fn of_a_domain_the_strongest_counts_and_all_together_are_the_confidence() {
         let mut world = world();

@@ -28,7 +28,7 @@ use prefixd_api::time::Timestamp;
 use prefixd_bgp::{HoldTime, NeighborConfig, Speaker, SpeakerConfig};
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -109,19 +109,40 @@ impl Bench {
         Self::starting_at(Timestamp::wall_clock(), place, settings, &config).await
     }
 
+    /// Its sessions are never opened.
     async fn starting_at(now: Timestamp, place: Place, settings: Settings, config: &Config) -> Self {
+        let neighbor = NeighborConfig::new("edge", Ipv4Addr::new(192, 0, 2, 1).into(), 65001);
+        Box::pin(Self::beside(neighbor, Vec::new(), now, place, settings, config)).await
+    }
+
+    /// The neighbour opens its session itself, from this machine, and the session never ends by time.
+    async fn heard_at(now: Timestamp, place: Place, settings: Settings, config: &Config) -> Self {
+        let neighbor = NeighborConfig {
+            passive: true,
+            ..NeighborConfig::new("edge", Ipv4Addr::LOCALHOST.into(), 65001)
+        };
+        let listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
+        Box::pin(Self::beside(neighbor, listen, now, place, settings, config)).await
+    }
+
+    async fn beside(
+        neighbor: NeighborConfig,
+        listen: Vec<SocketAddr>,
+        now: Timestamp,
+        place: Place,
+        settings: Settings,
+        config: &Config,
+    ) -> Self {
         let clock = Arc::new(Clock::starting_at(now));
-        let address = Ipv4Addr::new(192, 0, 2, 1).into();
         let neighbor = NeighborConfig {
             families: [prefixd_bgp::flowspec::Family::Ipv4].into(),
-            ..NeighborConfig::new("edge", address, 65001)
+            ..neighbor
         };
-        // Its sessions are never opened.
         let speaker = Speaker::start(SpeakerConfig {
             local_asn: 65010,
             router_id: Ipv4Addr::new(10, 255, 0, 1),
-            listen: Vec::new(),
-            hold_time: HoldTime::from_secs(30).unwrap(),
+            listen,
+            hold_time: HoldTime::from_secs(u16::MAX).unwrap(),
             marker: None,
             neighbors: vec![neighbor.clone()],
         })

@@ -2,9 +2,10 @@
 
 use super::super::restore::restore;
 use super::*;
-use crate::policy::{ConfirmCommand, State, WithdrawCommand};
+use crate::policy::{ConfirmCommand, CreateCommand, State, WithdrawCommand};
 use crate::store::Loaded;
 use prefixd_api::ids::MitigationId;
+use prefixd_api::mitigation::{MitigationRequest, MitigationStatus};
 
 impl Bench {
     /// An operator takes the one live mitigation back; the detector may say at once that it is wrong.
@@ -42,7 +43,41 @@ impl Bench {
     }
 }
 
-on_both_stores!(a_restart_puts_nothing_back_that_another_took_the_place_of);
+on_both_stores!(
+    a_restart_puts_nothing_back_that_another_took_the_place_of
+    a_restart_puts_back_what_only_something_pending_came_after
+);
+
+const OF_TWO: &str = "
+playbooks:
+  - name: udp
+    match: { vector: udp_flood }
+    steps: [{ action: police, rate_bps: 5000000, ttl_seconds: 300, require_sources: 2 }]
+";
+
+async fn a_restart_puts_back_what_only_something_pending_came_after(place: Place) {
+    let mut bench = Bench::with(place, SETTLED, OF_TWO).await;
+    let request = MitigationRequest {
+        victim_ip: "203.0.113.10".to_owned(),
+        vector: Some("udp_flood".to_owned()),
+        dst_ports: [27015].into_iter().collect(),
+        protocol: Some(17),
+        reason: "INC-4711".to_owned(),
+        ..MitigationRequest::default()
+    };
+    let _made = bench.ask(Command::Create(Box::new(CreateCommand {
+        ids: FreshIds::new(),
+        victim: "203.0.113.10".parse().unwrap(),
+        request,
+        actor: "token:noc".to_owned(),
+    })));
+    bench.finish().await;
+    bench.withdraw().await;
+    bench.banned(10).await;
+    let loaded = bench.stored().await;
+    assert_eq!(loaded.mitigations[0].status, MitigationStatus::Pending);
+    assert_eq!(bench.waiting(loaded), 1);
+}
 
 async fn a_restart_puts_nothing_back_that_another_took_the_place_of(place: Place) {
     let mut bench = Bench::new(place).await;

@@ -13,6 +13,7 @@ mod lifetime;
 mod paths;
 mod properties;
 mod quarantine;
+mod step_back;
 mod suppress;
 mod undo;
 

@@ -446,6 +446,19 @@ fn what_was_pending_is_never_put_back() {
     assert!(world.live().is_empty() && world.state.unconfirmed.is_empty());
 }
 
+/// Claims that died while nobody looked say nothing of what begins then.
+#[test]
+fn what_is_put_back_later_is_not_as_sure_as_it_was() {
+    let mut world = flooded();
+    withdraw(&mut world, Some(100_000));
+    let scope = world.state.unconfirmed.keys().next().unwrap().clone();
+    world.now = world.now.saturating_add(seconds(100_000));
+    world.run(&Command::Due(scope.clone()), Some(&scope));
+    assert_eq!(world.live().len(), 1);
+    let group = world.state.group(&scope).unwrap();
+    assert_eq!((group.claims.len(), group.confidence), (0, None));
+}
+
 /// The playbook asks for two sources from now on.
 fn two_sources(world: &mut World) {
     let playbook = world.policy.playbooks.default.as_mut().unwrap();

@@ -3,8 +3,9 @@
 use super::super::{Bench, Told, report};
 use super::memory::nth_of;
 use super::reference::{At, Reference};
+use super::setup::SOURCES;
 use super::story::{
-    Ask, Asked, Order, PORTS, PREFIXES, RATES, Report, SOURCES, Scope, Target, VICTIMS, Which, Word,
+    Ask, Asked, Order, PORTS, PREFIXES, RATES, Report, SURE, Scope, Target, VICTIMS, Which, Word,
 };
 use super::world::World;
 use crate::engine::{Keyed, Reply, Request, SubmitError, Told as ToldKeyed};
@@ -107,6 +108,7 @@ impl World {
                 port,
                 rate,
                 ttl,
+                replace,
             } => {
                 let rate = RATES[*rate];
                 Command::Create(Box::new(CreateCommand {
@@ -124,6 +126,7 @@ impl World {
                         ttl_seconds: u32::try_from(*ttl).ok(),
                         dst_ports: [PORTS[*port]].into_iter().collect(),
                         protocol: Some(17),
+                        replace: *replace,
                         reason,
                         ..MitigationRequest::default()
                     },
@@ -198,8 +201,7 @@ impl World {
             Ask::Confirm(nth) => {
                 let waits = nth_of(&self.reference.unconfirmed, *nth);
                 Command::Confirm(ConfirmCommand {
-                    mitigation: waits
-                        .map_or_else(MitigationId::new, |(scope, _)| self.reference.ended[&scope].0.id),
+                    mitigation: waits.map_or_else(MitigationId::new, |(_, waits)| waits.ended.id),
                     expected_revision: None,
                     reason,
                     actor,
@@ -221,7 +223,7 @@ impl World {
             Ask::Suppress { target, time } => {
                 let (prefix, source) = match target {
                     Target::Prefix(prefix) => (Some(PREFIXES[*prefix].parse().unwrap()), None),
-                    Target::Source(source) => (None, Some(SOURCES[*source].to_owned())),
+                    Target::Source(source) => (None, Some(SOURCES[*source].name.to_owned())),
                     Target::Scope(_) => unreachable!(),
                 };
                 Command::SuppressWide(SuppressWide {
@@ -288,14 +290,14 @@ impl World {
                 actor,
             },
             Ask::Pause { source, withdraw } => Command::PauseSource(PauseSource {
-                source: SOURCES[*source].into(),
+                source: SOURCES[*source].name.into(),
                 withdraw: *withdraw,
                 expect_count: None,
                 reason,
                 actor,
             }),
             Ask::Resume(source) => Command::ResumeSource(ResumeSource {
-                source: SOURCES[*source].into(),
+                source: SOURCES[*source].name.into(),
                 reason,
                 actor,
             }),
@@ -336,7 +338,7 @@ pub(super) fn victim_of(victim: IpAddr) -> usize {
 fn event(ids: FreshIds, said: &Report, seen_at: Option<At>) -> Command {
     let seen_at = seen_at.map(Timestamp::from_micros);
     let request = EventRequest {
-        source: SOURCES[said.source].to_owned(),
+        source: SOURCES[said.source].name.to_owned(),
         event_id: said.name.map(|name| format!("attack{name}")),
         action: if said.unban {
             EventAction::Unban
@@ -348,6 +350,7 @@ fn event(ids: FreshIds, said: &Report, seen_at: Option<At>) -> Command {
         // Too little for fragments to matter.
         bps: Some(50_000_000),
         top_dst_ports: vec![PORTS[said.port]],
+        confidence: said.sure.map(|sure| f64::from(SURE[sure]) / 100.0),
         timestamp: seen_at,
         ..report(0)
     };

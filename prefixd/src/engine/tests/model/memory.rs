@@ -1,17 +1,37 @@
 //! What the reference knows of an attack, a mitigation and a rule.
 
-use super::reference::{At, DAY, MAX_LIFETIME, MAX_LIFETIME_OPERATOR};
-use super::story::{SOURCES, VICTIMS};
+use super::reference::{At, DAY, MAX_LIFETIME, MAX_LIFETIME_OPERATOR, QUIET};
+use super::setup::SOURCES;
+use super::story::VICTIMS;
 use prefixd_api::ids::{MitigationId, SuppressionId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a rule takes from its victim.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Taken {
-    /// UDP to these ports.
-    Ports(BTreeSet<u16>),
+/// How sure somebody is.
+pub(super) type Percent = u32;
+
+/// A part of the traffic to a victim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Piece {
+    /// UDP to this port.
+    Port(u16),
     /// Long replies of NTP servers.
     Ntp,
+}
+
+/// What one rule takes from its victim.
+pub(super) type Taken = BTreeSet<Piece>;
+
+/// What a mitigation takes, and what is let through of it. Zero drops.
+pub(super) type Pieces = BTreeMap<Piece, u64>;
+
+/// Its rules: what is let through as much is one.
+pub(super) fn rules(pieces: &Pieces) -> Vec<(Taken, u64)> {
+    let rates: BTreeSet<u64> = pieces.values().copied().collect();
+    let of = |rate: u64| pieces.iter().filter(move |(_, own)| **own == rate);
+    rates
+        .into_iter()
+        .map(|rate| (of(rate).map(|(piece, _)| *piece).collect(), rate))
+        .collect()
 }
 
 /// A source, and what it calls the attack.
@@ -23,6 +43,7 @@ pub(super) struct Claim {
     pub(super) lives_until: At,
     pub(super) cleared_at: Option<At>,
     pub(super) ports: BTreeSet<u16>,
+    pub(super) confidence: Option<Percent>,
 }
 
 impl Claim {
@@ -38,6 +59,9 @@ pub(super) struct Memory {
     pub(super) starts: Vec<At>,
     pub(super) filtered_since: Option<At>,
     pub(super) last_ban: Option<At>,
+    pub(super) reports: Vec<At>,
+    /// From when to when it was claimed by somebody who saw it, and who claims it no more.
+    watched: Vec<(At, At)>,
 }
 
 /// An operator's claim.
@@ -51,20 +75,36 @@ pub(super) struct Operator {
 pub(super) struct Mitigation {
     pub(super) id: MitigationId,
     pub(super) customer: &'static str,
-    pub(super) taken: Taken,
-    /// Zero drops.
-    pub(super) rate: u64,
+    pub(super) pieces: Pieces,
+    /// For others who say the same: nothing of it is announced.
+    pub(super) is_pending: bool,
+    /// When it was first to be announced, or began to wait.
+    pub(super) began: At,
     pub(super) expires_at: At,
     pub(super) ends_at: Option<At>,
     pub(super) operator: Option<Operator>,
     pub(super) sources: BTreeSet<usize>,
     pub(super) ttl: At,
     pub(super) acknowledged: bool,
+    pub(super) step: usize,
+    pub(super) stepped_at: At,
+    /// Before it counts nothing towards the next step.
+    pub(super) evidence_from: At,
+    /// When there was last evidence that carries the step.
+    pub(super) carried_at: At,
+    /// When the neighbour was first told it, and whether the daemon has seen that.
+    pub(super) told: Option<(At, bool)>,
+    /// Since when a step that was not taken in its time could be.
+    pub(super) late_since: Option<At>,
 }
 
 impl Mitigation {
     pub(super) fn is_pinned(&self) -> bool {
         self.operator.is_some_and(|operator| operator.until.is_none())
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.operator.is_some() || !self.sources.is_empty()
     }
 
     pub(super) const fn max_lifetime(&self) -> At {
@@ -88,9 +128,9 @@ impl Mitigation {
 }
 
 /// One of them, counted round.
-pub(super) fn nth_of<K: Copy, V: Copy>(all: &BTreeMap<K, V>, nth: usize) -> Option<(K, V)> {
+pub(super) fn nth_of<K: Copy, V: Clone>(all: &BTreeMap<K, V>, nth: usize) -> Option<(K, V)> {
     let one = all.iter().nth(nth % all.len().max(1))?;
-    Some((*one.0, *one.1))
+    Some((*one.0, one.1.clone()))
 }
 
 /// Nobody's bans of a target are acted on.
@@ -101,32 +141,86 @@ pub(super) struct Suppression {
 }
 
 /// A withdrawal that is undone.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PutBack {
+    pub(super) ended: Mitigation,
     pub(super) at: At,
     pub(super) successor: MitigationId,
 }
 
 impl Memory {
-    pub(super) fn forget_dead(&mut self, now: At) {
-        self.claims.retain(|_, claim| match claim.cleared_at {
+    /// Whether a claim died.
+    pub(super) fn forget_dead(&mut self, now: At) -> bool {
+        let watched = &mut self.watched;
+        let mut died = false;
+        self.claims.retain(|(source, _), claim| match claim.cleared_at {
             Some(cleared) => cleared + DAY > now,
-            None => claim.lives_until > now,
+            None if claim.lives_until > now => true,
+            None => {
+                if SOURCES[*source].sees_what_is_filtered {
+                    watched.push((claim.since, claim.lives_until));
+                }
+                died = true;
+                false
+            }
         });
+        died
+    }
+
+    /// A source says that it claims nothing of this name any more.
+    pub(super) fn clear(&mut self, name: Name, now: At, seen_at: At) {
+        let known = self.claims.get(&name).filter(|claim| claim.is_live(now));
+        let seen = known.filter(|_| SOURCES[name.0].sees_what_is_filtered);
+        self.watched.extend(seen.map(|claim| (claim.since, now)));
+        let claim = self.claims.entry(name).or_insert(Claim {
+            since: now,
+            lives_until: At::MAX,
+            cleared_at: None,
+            ports: BTreeSet::new(),
+            confidence: None,
+        });
+        claim.cleared_at = claim.cleared_at.max(Some(seen_at));
+    }
+
+    pub(super) fn live(&self, now: At) -> impl Iterator<Item = (&Name, &Claim)> + Clone {
+        self.claims.iter().filter(move |(_, claim)| claim.is_live(now))
     }
 
     pub(super) fn holding(&self, now: At) -> BTreeSet<usize> {
-        let live = self.claims.iter().filter(|(_, claim)| claim.is_live(now));
-        live.map(|((source, _), _)| *source).collect()
+        self.live(now).map(|((source, _), _)| *source).collect()
     }
 
     pub(super) fn ports(&self, now: At) -> BTreeSet<u16> {
-        let live = self.claims.values().filter(|claim| claim.is_live(now));
-        live.flat_map(|claim| &claim.ports).copied().collect()
+        self.live(now)
+            .flat_map(|(_, claim)| &claim.ports)
+            .copied()
+            .collect()
     }
 
     pub(super) fn is_held_by_one_that_reports_once(&self, now: At) -> bool {
-        self.holding(now).iter().any(|source| SOURCES[*source] == "once")
+        self.holding(now)
+            .iter()
+            .any(|source| SOURCES[*source].reports_once)
+    }
+
+    /// From when to when there was evidence without a longer gap, lastly, of what began then.
+    pub(super) fn evidence(&self, began: At, now: At) -> Option<(At, At)> {
+        let live = self.live(now);
+        let seen = live.filter(|((source, _), _)| SOURCES[*source].sees_what_is_filtered);
+        let mut spans: Vec<(At, At)> = seen
+            .map(|(_, claim)| (claim.since, now))
+            .chain(self.watched.iter().copied())
+            .chain(self.reports.iter().map(|at| (*at, *at)))
+            .filter(|(_, until)| *until >= began)
+            .collect();
+        spans.sort_unstable();
+        spans.into_iter().reduce(|all, next| {
+            if next.0 - all.1 > QUIET {
+                next
+            } else {
+                (all.0, all.1.max(next.1))
+            }
+        })
     }
 }
 
@@ -140,21 +234,21 @@ pub(super) fn nlri(victim: usize, taken: &Taken) -> String {
     let mut bytes = vec![1, 32];
     bytes.extend(VICTIMS[victim]);
     bytes.extend([3, 0x81, 17]);
-    match taken {
-        Taken::Ports(ports) => {
-            bytes.push(5);
-            for (place, port) in ports.iter().enumerate() {
-                let last = if place + 1 == ports.len() { 0x80 } else { 0 };
-                match u8::try_from(*port) {
-                    Ok(short) => bytes.extend([last | 0x01, short]),
-                    Err(_) => {
-                        bytes.push(last | 0x11);
-                        bytes.extend(port.to_be_bytes());
-                    }
-                }
+    if taken.contains(&Piece::Ntp) {
+        bytes.extend([6, 0x81, 123, 10, 0x83, 100]);
+    } else {
+        bytes.push(5);
+    }
+    for (place, piece) in taken.iter().enumerate() {
+        let last = if place + 1 == taken.len() { 0x80 } else { 0 };
+        let Piece::Port(port) = piece else { continue };
+        match u8::try_from(*port) {
+            Ok(short) => bytes.extend([last | 0x01, short]),
+            Err(_) => {
+                bytes.push(last | 0x11);
+                bytes.extend(port.to_be_bytes());
             }
         }
-        Taken::Ntp => bytes.extend([6, 0x81, 123, 10, 0x83, 100]),
     }
     let components: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{:02x}{components}", bytes.len())

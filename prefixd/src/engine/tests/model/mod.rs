@@ -4,55 +4,33 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `story` | what can happen |
-//! | `reference`, `passing`, `memory` | what should come of it, by none of the daemon's own code: of words, of time, and what is remembered |
-//! | `world` | the real thing, step by step, and what must hold after each |
+//! | `setup` | configurations, for both |
+//! | `reference`, `reports`, `passing`, `ladder`, `memory` | what should come of it, by none of the daemon's own code: of people's words, of detectors', of time, of evidence, and what is remembered |
+//! | `world`, `router` | the real thing, step by step, and what must hold after each; the neighbour |
 //! | `asking` | what the story asks, as the engine is asked, and what it says |
 //!
 //! `PREFIXD_MODEL_SEEDS=5000 cargo test -p prefixd --lib model` tries more seeds, `PREFIXD_MODEL_SEED=17` one of them. A
 //! seed that fails prints the shortest story that does.
 
 mod asking;
+mod ladder;
 mod memory;
 mod passing;
 mod reference;
+mod reports;
+mod router;
+mod setup;
 mod story;
 mod world;
 
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use reference::{SECOND, Setup};
+use reference::SECOND;
 use std::time::{Duration, Instant};
+use story::Kind;
 
 /// Seeds in every run of the tests: what takes some ten seconds on an idle machine.
 const SEEDS_SQLITE: u64 = 60;
 const SEEDS_POSTGRES: u64 = 20;
-
-const CONFIGURATIONS: usize = 4;
-
-/// The configurations that a reload changes between.
-const fn setup(configuration: usize) -> Setup {
-    let base = Setup {
-        per_customer: 3,
-        per_pop: 5,
-        has_beta: true,
-        udp_ttl: 40 * SECOND,
-    };
-    match configuration {
-        0 => base,
-        1 => Setup {
-            has_beta: false,
-            ..base
-        },
-        2 => Setup {
-            udp_ttl: 20 * SECOND,
-            ..base
-        },
-        _ => Setup {
-            per_customer: 1,
-            per_pop: 2,
-            ..base
-        },
-    }
-}
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -80,7 +58,12 @@ fn play(on_postgres: bool, usual: u64) {
         };
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         let mut runner = TestRunner::new_with_rng(config, rng);
-        let told = runner.run(&story::steps(), |steps| world::play(on_postgres, &steps));
+        let kind = if seed % 3 == 2 {
+            Kind::Sieges
+        } else {
+            Kind::Anything
+        };
+        let told = runner.run(&story::steps(kind), |steps| world::play(on_postgres, &steps));
         if let Err(error) = told {
             panic!("PREFIXD_MODEL_SEED={seed}: {error}");
         }

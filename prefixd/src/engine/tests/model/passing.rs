@@ -1,6 +1,6 @@
 //! What happens by itself.
 
-use super::memory::{Mitigation, PutBack};
+use super::memory::Mitigation;
 use super::reference::{At, DAY, HOLD_DOWN, LONGEST_HOLD_DOWN, MAX_LIFETIME, QUIET, RENEW_AHEAD, Reference};
 use super::story::{Scope, Word};
 use std::collections::BTreeSet;
@@ -11,59 +11,88 @@ const AGAIN: At = 60 * super::SECOND;
 impl Reference {
     /// Whatever is due by now happens. Asked early or twice, nothing does.
     pub(super) fn pass(&mut self, now: At) {
-        self.leaving.retain(|(_, _, until)| *until > now);
+        let before = std::mem::replace(&mut self.passed_at, now);
+        self.leaving.retain(|(.., until)| *until > now);
         self.safelist.retain(|_, until| *until > now);
+        for scope in self.live.keys().copied().collect::<Vec<_>>() {
+            self.carry(scope, now);
+        }
+        let mut died = BTreeSet::new();
         for (scope, memory) in &mut self.memory {
-            memory.forget_dead(now);
+            if memory.forget_dead(now) {
+                died.insert(*scope);
+            }
             // Forgotten once it is quiet; until then a successor counts on.
             let quiet = memory
                 .last_ban
                 .or(memory.filtered_since)
                 .is_none_or(|at| at + QUIET <= now);
-            if quiet && memory.holding(now).is_empty() && !self.live.contains_key(scope) {
+            if quiet
+                && memory.holding(now).is_empty()
+                && self.live.get(scope).is_none_or(|live| live.is_pending)
+            {
                 memory.filtered_since = None;
             }
         }
         let scopes: BTreeSet<Scope> = self.live.keys().chain(self.unconfirmed.keys()).copied().collect();
         for scope in scopes {
             self.put_back(scope, now);
-            if self.live.contains_key(&scope) {
-                self.pass_one(scope, now);
+            match self.live.get(&scope) {
+                Some(live) if live.is_pending => self.pass_pending(scope, died.contains(&scope), now),
+                Some(_) => self.pass_one(scope, before, now),
+                None => {}
             }
+            self.mind_what_is_late(scope, now);
         }
     }
 
     /// Nobody confirmed a withdrawal in time. What is against it for a while only puts it off.
     fn put_back(&mut self, scope: Scope, now: At) {
-        let Some(due) = self.unconfirmed.get(&scope).copied().filter(|due| due.at <= now) else {
+        let Some(mut due) = self.unconfirmed.get(&scope).cloned().filter(|due| due.at <= now) else {
             return;
         };
-        let (put_off, stop) = (
-            PutBack {
-                at: now + AGAIN,
-                ..due
-            },
-            self.owner(scope.0).and_then(|owner| self.stop(owner)),
-        );
+        let stop = self.owner(scope.0).and_then(|owner| self.stop(owner));
         self.unconfirmed.remove(&scope);
+        if due.ended.is_pending {
+            return;
+        }
         self.fresh = due.successor;
         let refused = if self.is_prefix_suppressed(scope.0, now) {
             Err("suppressed")
         } else {
-            self.bring_back(scope, now)
+            self.bring_back(scope, &due.ended, now)
         };
-        match refused {
-            Err("suppressed") => self.unconfirmed.insert(scope, put_off),
-            Err("guardrail.panic") if stop == Some(Word::Hold) => self.unconfirmed.insert(scope, put_off),
-            _ => None,
+        let is_put_off = match refused {
+            Err("suppressed") => true,
+            Err("guardrail.panic") => stop == Some(Word::Hold),
+            _ => false,
         };
+        if is_put_off {
+            due.at = now + AGAIN;
+            self.unconfirmed.insert(scope, due);
+        }
     }
 
-    fn pass_one(&mut self, scope: Scope, now: At) {
+    /// It waited long enough, or nobody says so any more.
+    fn pass_pending(&mut self, scope: Scope, died: bool, now: At) {
+        let (pending, _) = self.touched(scope, now);
+        if pending.expires_at <= now || pending.sources.is_empty() {
+            return self.end(scope, false);
+        }
+        if died {
+            self.live.insert(scope, pending);
+        }
+    }
+
+    fn pass_one(&mut self, scope: Scope, before: At, now: At) {
         let was_operators = self.live[&scope].operator.is_some();
         let (mut live, since) = self.touched(scope, now);
         if was_operators && live.operator.is_none() {
             live.expires_at = live.expires_at.min(since + MAX_LIFETIME);
+        }
+        self.live.insert(scope, live.clone());
+        if self.move_in_time(scope, before, now) {
+            live = self.live[&scope].clone();
         }
         let renews = self.memory(scope).is_held_by_one_that_reports_once(now);
         let outlived = since + live.max_lifetime() <= live.expires_at;
@@ -78,6 +107,9 @@ impl Reference {
         if live.operator.is_none() && live.sources.is_empty() && live.ends_at.is_none() {
             self.start_ending(scope, &mut live, since, now);
         }
+        self.live.insert(scope, live);
+        self.move_back_in_time(scope, before, now);
+        let mut live = self.live[&scope].clone();
         let ahead = RENEW_AHEAD.min(live.ttl / 4);
         if renews && !outlived && live.expires_at - ahead <= now {
             let ttl = live.ttl;
@@ -105,7 +137,11 @@ impl Reference {
             let renews = memory.is_some_and(|memory| memory.is_held_by_one_that_reports_once(now));
             let renewal = renews.then(|| live.expires_at - RENEW_AHEAD.min(live.ttl / 4));
             let lets_go = live.operator.and_then(|operator| operator.until);
-            [Some(live.end()), renewal, lets_go].into_iter().flatten()
+            let steps = [self.ripe_at(*scope, now), self.back_at(*scope)];
+            [Some(live.end()), renewal, lets_go]
+                .into_iter()
+                .chain(steps)
+                .flatten()
         });
         let memory = self.memory.values().flat_map(|memory| {
             let claims = memory.claims.values().filter(|claim| claim.cleared_at.is_none());
@@ -115,7 +151,7 @@ impl Reference {
             .safelist
             .values()
             .copied()
-            .chain(self.leaving.iter().map(|(_, _, until)| *until))
+            .chain(self.leaving.iter().map(|(.., until)| *until))
             .chain(self.suppressions.values().map(|one| one.until))
             .chain(self.unconfirmed.values().map(|due| due.at));
         scopes
@@ -127,7 +163,11 @@ impl Reference {
 
     /// Whether what is put back by itself may find no place: it is not said which one does where several come at once.
     pub(super) fn is_crowded(&self) -> bool {
-        let all = || self.live.keys().chain(self.unconfirmed.keys());
+        let all = || {
+            self.all_announced()
+                .map(|(scope, _)| scope)
+                .chain(self.unconfirmed.keys())
+        };
         let of = |customer| {
             all()
                 .filter(|scope| self.owner(scope.0) == Some(customer))

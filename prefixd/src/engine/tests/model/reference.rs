@@ -1,8 +1,12 @@
 //! The same daemon, as simple as it can be said: no journal, no batches, no routers, and none of the code that decides.
 //! It knows nothing that a page of prose about prefixd would not tell.
 
-use super::memory::{Claim, Memory, Mitigation, Name, Operator, PutBack, Suppression, Taken, is_in, nth_of};
-use super::story::{After, Ask, Asked, Order, PORTS, PREFIXES, RATES, Report, Scope, Target, Which, Word};
+use super::memory::{
+    Memory, Mitigation, Operator, Piece, Pieces, PutBack, Suppression, Taken, is_in, nth_of, rules,
+};
+use super::reports::Fresh;
+use super::setup::Setup;
+use super::story::{After, Ask, Asked, Order, PORTS, PREFIXES, RATES, Scope, Target, Which, Word};
 use crate::policy::FreshIds;
 use prefixd_api::ids::{MitigationId, SuppressionId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,18 +20,11 @@ pub(super) const HOLD_DOWN: At = 10 * SECOND;
 pub(super) const LONGEST_HOLD_DOWN: At = 3600 * SECOND;
 pub(super) const MAX_LIFETIME: At = 600 * SECOND;
 pub(super) const MAX_LIFETIME_OPERATOR: At = 1200 * SECOND;
-pub(super) const QUIET: At = 100 * SECOND;
+pub(super) const QUIET: At = 40 * SECOND;
+/// So long what is pending waits for the next report.
+pub(super) const WINDOW: At = 60 * SECOND;
 pub(super) const MAX_EVENT_AGE: At = 60 * SECOND;
 pub(super) const RENEW_AHEAD: At = 5 * SECOND;
-
-/// What differs from one configuration to the next.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Setup {
-    pub(super) per_customer: usize,
-    pub(super) per_pop: usize,
-    pub(super) has_beta: bool,
-    pub(super) udp_ttl: At,
-}
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -47,16 +44,18 @@ pub(super) struct Reference {
     /// By whether it is the whole POP or one customer.
     pub(super) stopped: BTreeMap<bool, Word>,
     /// Reports that have a name and a time, with what was answered.
-    answered: BTreeMap<(usize, u8, bool, At), String>,
+    pub(super) answered: BTreeMap<(usize, u8, bool, At), String>,
     /// Requests that were carried out under a key: when, their words and their answers.
     keys: BTreeMap<u8, (At, String, String)>,
     pub(super) is_disabled: bool,
     /// The name of what begins next.
     pub(super) fresh: MitigationId,
     /// What a rule matched before it was widened stays for a second.
-    pub(super) leaving: Vec<(Scope, Taken, At)>,
+    pub(super) leaving: Vec<(Scope, Taken, u64, At)>,
     /// What was kept back when that was last looked at.
-    kept_back: BTreeSet<Scope>,
+    kept_back: BTreeSet<(Scope, Taken, u64)>,
+    /// When it was last looked at what happens by itself.
+    pub(super) passed_at: At,
 }
 
 impl Reference {
@@ -77,6 +76,7 @@ impl Reference {
             fresh: MitigationId::new(),
             leaving: Vec::new(),
             kept_back: BTreeSet::new(),
+            passed_at: At::MIN,
         }
     }
 
@@ -108,7 +108,11 @@ impl Reference {
                 port,
                 rate,
                 ttl,
-            } => self.create(*scope, PORTS[*port], RATES[*rate], ttl * SECOND, now),
+                replace,
+            } => {
+                let pieces = [(Piece::Port(PORTS[*port]), RATES[*rate])].into();
+                self.create(*scope, pieces, ttl * SECOND, *replace, now)
+            }
             Ask::Extend { scope, ttl } => self.extend(*scope, ttl * SECOND, now),
             Ask::Adjust { scope, port, rate } => self.adjust(*scope, PORTS[*port], RATES[*rate], now),
             Ask::Withdraw { scope, after } if self.live.contains_key(scope) => {
@@ -220,209 +224,54 @@ impl Reference {
         }
     }
 
-    /// A report that a detector saw at a time of its own clock, or did not say when.
-    fn report(&mut self, report: &Report, now: At, seen_at: Option<At>) -> String {
-        let key = report.name.zip(seen_at);
-        let key = key.map(|(name, seen_at)| (report.source, name, report.unban, seen_at));
-        if let Some(answer) = key.and_then(|key| self.answered.get(&key)) {
-            return format!("{answer} again");
+    fn create(&mut self, scope: Scope, pieces: Pieces, ttl: At, replace: bool, now: At) -> String {
+        if self.live.contains_key(&scope) && !replace {
+            return "conflict.exists".to_owned();
         }
-        let answer = self.hear(report, now, seen_at).to_owned();
-        if let Some(key) = key {
-            self.answered.insert(key, answer.clone());
-        }
-        answer
-    }
-
-    fn hear(&mut self, report: &Report, now: At, seen_at: Option<At>) -> &'static str {
-        let (scope, name) = (report.scope(), (report.source, report.name));
-        if seen_at.is_some_and(|at| now - at > MAX_EVENT_AGE) {
-            return "accepted_stale";
-        }
-        let unheard =
-            self.paused.contains(&report.source) || self.is_suppressed(Target::Source(report.source), now);
-        if !report.unban && unheard {
-            return "suppressed";
-        }
-        if self.owner(report.victim).is_none() {
-            return if report.unban {
-                "no_active_mitigation"
-            } else {
-                "accepted_not_owned"
-            };
-        }
-        if report.unban {
-            return self.unban(scope, name, now, seen_at.unwrap_or(now));
-        }
-        let ttl = if report.source == 0 { 400 } else { 90 } * SECOND;
-        let memory = self.memory(scope);
-        memory.forget_dead(now);
-        if let Some(claim) = memory.claims.get(&name)
-            && let (Some(cleared), Some(seen)) = (claim.cleared_at, seen_at)
-            && seen <= cleared
-        {
-            return "accepted_stale";
-        }
-        let last_ban = memory.last_ban.replace(now);
-        memory
-            .claims
-            .retain(|other, claim| *other != name || claim.cleared_at.is_none());
-        let claim = memory.claims.entry(name).or_insert(Claim {
-            since: now,
-            lives_until: now,
-            cleared_at: None,
-            ports: BTreeSet::new(),
-        });
-        claim.lives_until = now + ttl;
-        claim.ports.insert(PORTS[report.port]);
-        if self.live.contains_key(&scope) {
-            return self.prolong(scope, now);
-        }
-        if self.is_suppressed(Target::Scope(scope), now) || self.is_prefix_suppressed(scope.0, now) {
-            return "suppressed";
-        }
-        let (taken, rate, ttl) = if report.ntp {
-            (Taken::Ntp, 0, 30 * SECOND)
-        } else {
-            let ports = self.memory(scope).ports(now);
-            (Taken::Ports(ports), 5_000_000, self.setup.udp_ttl)
+        let operator = Some(Operator { until: None });
+        let last_ban = self.memory(scope).last_ban;
+        let made = match self.announced(scope).cloned() {
+            Some(live) => self.revise(scope, Mitigation { operator, ..live }, pieces, ttl, now),
+            None => {
+                let fresh = Fresh {
+                    pieces,
+                    ttl,
+                    step: 1,
+                    operator,
+                    last_ban,
+                };
+                self.begin(scope, fresh, now)
+            }
         };
-        match self.begin(scope, taken, rate, ttl, None, last_ban, now) {
-            Ok(()) => "accepted",
-            Err(_) => "rejected_guardrail",
-        }
+        made.map_or_else(str::to_owned, |()| "created".to_owned())
     }
 
-    /// A mitigation begins, unless a guardrail is against it.
-    #[expect(clippy::too_many_arguments, reason = "what a mitigation is")]
-    fn begin(
+    /// An operator has it do something else, for as long as is asked for now.
+    fn revise(
         &mut self,
         scope: Scope,
-        taken: Taken,
-        rate: u64,
+        mut live: Mitigation,
+        pieces: Pieces,
         ttl: At,
-        operator: Option<Operator>,
-        last_ban: Option<At>,
         now: At,
     ) -> Result<(), &'static str> {
-        if self.is_protected(scope.0, now) {
-            return Err("guardrail.safelist");
-        }
-        let customer = self.owner(scope.0).ok_or("guardrail.ownership")?;
-        if self.stop(customer).is_some() {
+        if live.pieces != pieces && self.stop(live.customer).is_some() {
             return Err("guardrail.panic");
         }
-        if self.of_customer(customer) >= self.setup.per_customer {
-            return Err("guardrail.quota_customer");
-        }
-        if self.live.len() >= self.setup.per_pop {
-            return Err("guardrail.quota_pop");
-        }
-        let fresh = self.fresh;
-        let memory = self.memory(scope);
-        let held_before = memory
-            .claims
-            .values()
-            .any(|claim| claim.since < now && claim.is_live(now));
-        if last_ban.is_none_or(|at| at + QUIET <= now) && !held_before {
-            memory.filtered_since = None;
-        }
-        let since = memory.filtered_since.unwrap_or(now);
-        let sources = memory.holding(now);
-        let mut mitigation = Mitigation {
-            id: fresh,
-            customer,
-            taken,
-            rate,
-            expires_at: now,
-            ends_at: None,
-            operator,
-            sources,
-            ttl,
-            acknowledged: false,
-        };
-        if since + mitigation.max_lifetime() <= now {
+        let since = self.memory(scope).filtered_since.unwrap_or(now);
+        if since + MAX_LIFETIME_OPERATOR <= now {
             return Err("guardrail.lifetime");
         }
-        memory.filtered_since = Some(since);
-        memory.starts.retain(|start| start + DAY > now);
-        memory.starts.push(now);
-        mitigation.extend(since, now, ttl);
-        self.live.insert(scope, mitigation);
-        // It came later than what would be put back.
-        self.unconfirmed.remove(&scope);
+        (live.step, live.ttl, live.expires_at, live.ends_at) = (1, ttl, now, None);
+        live.extend(since, now, ttl);
+        self.live.insert(scope, live);
+        self.exchange(scope, pieces, now);
         Ok(())
     }
 
-    /// A report on what is live renews the lease, and widens unless that is stopped.
-    fn prolong(&mut self, scope: Scope, now: At) -> &'static str {
-        let (mut live, since) = self.touched(scope, now);
-        if since + live.max_lifetime() <= now {
-            return "rejected_guardrail";
-        }
-        live.ends_at = None;
-        let ttl = live.ttl;
-        live.extend(since, now, ttl);
-        if !live.is_pinned()
-            && self.stop(live.customer).is_none()
-            && let Taken::Ports(ports) = &live.taken
-        {
-            let all: BTreeSet<u16> = ports.union(&self.memory(scope).ports(now)).copied().collect();
-            if all != *ports {
-                self.leaving.push((scope, live.taken.clone(), now + SECOND));
-                live.taken = Taken::Ports(all);
-            }
-        }
-        self.live.insert(scope, live);
-        "extended"
-    }
-
-    fn unban(&mut self, scope: Scope, name: Name, now: At, seen_at: At) -> &'static str {
-        let memory = self.memory(scope);
-        memory.forget_dead(now);
-        let claim = memory.claims.entry(name).or_insert(Claim {
-            since: now,
-            lives_until: At::MAX,
-            cleared_at: None,
-            ports: BTreeSet::new(),
-        });
-        claim.cleared_at = claim.cleared_at.max(Some(seen_at));
-        if !self.live.contains_key(&scope) {
-            return "no_active_mitigation";
-        }
-        let (mut next, since) = self.touched(scope, now);
-        if next.operator.is_some() || !next.sources.is_empty() {
-            self.live.insert(scope, next);
-            return "claim_cleared";
-        }
-        if next.ends_at.is_none() {
-            self.start_ending(scope, &mut next, since, now);
-            self.live.insert(scope, next.clone());
-        }
-        if next.ends_at.is_some_and(|at| at > now) {
-            return "ending";
-        }
-        self.end(scope, true);
-        "withdrawn"
-    }
-
-    fn create(&mut self, scope: Scope, port: u16, rate: u64, ttl: At, now: At) -> String {
-        if self.live.contains_key(&scope) {
-            return "conflict.exists".to_owned();
-        }
-        let last_ban = self.memory(scope).last_ban;
-        self.memory(scope).forget_dead(now);
-        let operator = Some(Operator { until: None });
-        let taken = Taken::Ports([port].into());
-        match self.begin(scope, taken, rate, ttl, operator, last_ban, now) {
-            Ok(()) => "created".to_owned(),
-            Err(code) => code.to_owned(),
-        }
-    }
-
     fn extend(&mut self, scope: Scope, ttl: At, now: At) -> String {
-        if !self.live.contains_key(&scope) {
-            return "not_found".to_owned();
+        if let Err(code) = self.is_to_be_changed(scope) {
+            return code.to_owned();
         }
         let (mut live, since) = self.touched(scope, now);
         if !live.is_pinned() {
@@ -433,7 +282,7 @@ impl Reference {
         if since + MAX_LIFETIME_OPERATOR <= now {
             return "guardrail.lifetime".to_owned();
         }
-        live.ends_at = None;
+        (live.ends_at, live.late_since) = (None, None);
         live.extend(since, now, ttl);
         self.live.insert(scope, live);
         "changed".to_owned()
@@ -441,49 +290,73 @@ impl Reference {
 
     /// The operator says what it does, until it ends.
     fn adjust(&mut self, scope: Scope, port: u16, rate: u64, now: At) -> String {
-        if !self.live.contains_key(&scope) {
-            return "not_found".to_owned();
+        if let Err(code) = self.is_to_be_changed(scope) {
+            return code.to_owned();
         }
         let (mut live, _) = self.touched(scope, now);
-        let taken = Taken::Ports([port].into());
-        if live.taken != taken || live.rate != rate {
-            if self.stop(live.customer).is_some() {
-                return "guardrail.panic".to_owned();
-            }
-            self.leaving.push((scope, live.taken, now + SECOND));
+        let pieces: Pieces = [(Piece::Port(port), rate)].into();
+        if live.pieces != pieces && self.stop(live.customer).is_some() {
+            return "guardrail.panic".to_owned();
         }
-        live.taken = taken;
-        live.rate = rate;
         live.operator = Some(Operator { until: None });
         live.ends_at = None;
         self.live.insert(scope, live);
+        self.exchange(scope, pieces, now);
         "changed".to_owned()
     }
 
+    /// Nothing of what is pending is announced that could be changed.
+    fn is_to_be_changed(&self, scope: Scope) -> Result<(), &'static str> {
+        match self.live.get(&scope) {
+            None => Err("not_found"),
+            Some(live) if live.is_pending => Err("conflict.pending"),
+            Some(_) => Ok(()),
+        }
+    }
+
     fn undo(&mut self, scope: Scope, now: At) -> String {
-        let Some((_, withdrawn)) = self.ended.get(&scope) else {
+        let Some((ended, withdrawn)) = self.ended.get(&scope).cloned() else {
             return "not_found".to_owned();
         };
-        if self.live.contains_key(&scope) {
+        if self.announced(scope).is_some() {
             return "conflict.exists".to_owned();
         }
-        if !withdrawn {
+        if !withdrawn || ended.is_pending {
             return "conflict.ended".to_owned();
         }
-        match self.bring_back(scope, now) {
+        match self.bring_back(scope, &ended, now) {
             Ok(()) => "created".to_owned(),
             Err(code) => code.to_owned(),
         }
     }
 
-    /// What was withdrawn last in a scope begins again, and its suppression is over.
-    pub(super) fn bring_back(&mut self, scope: Scope, now: At) -> Result<(), &'static str> {
-        let ended = self.ended[&scope].0.clone();
+    /// What was withdrawn begins again, its suppression is over, and what waits there gives way.
+    pub(super) fn bring_back(
+        &mut self,
+        scope: Scope,
+        ended: &Mitigation,
+        now: At,
+    ) -> Result<(), &'static str> {
         let until = (!ended.is_pinned()).then_some(now + ended.ttl);
-        let operator = Some(Operator { until });
-        let last_ban = self.memory(scope).last_ban;
-        self.memory(scope).forget_dead(now);
-        self.begin(scope, ended.taken, ended.rate, ended.ttl, operator, last_ban, now)?;
+        let fresh = Fresh {
+            pieces: ended.pieces.clone(),
+            ttl: ended.ttl,
+            step: ended.step,
+            operator: Some(Operator { until }),
+            last_ban: self.memory(scope).last_ban,
+        };
+        let pending = self.live.remove(&scope);
+        let begun = self.begin(scope, fresh, now);
+        match (&begun, pending) {
+            (Ok(()), Some(pending)) => {
+                self.ended.insert(scope, (pending, false));
+            }
+            (Err(_), Some(pending)) => {
+                self.live.insert(scope, pending);
+            }
+            (_, None) => {}
+        }
+        begun?;
         self.lift(Target::Scope(scope), now);
         Ok(())
     }
@@ -494,7 +367,9 @@ impl Reference {
             self.suppress(Target::Scope(scope), names.suppression, until);
         }
         self.end(scope, true);
+        self.unconfirmed.remove(&scope);
         let waits = after.confirm.map(|within| PutBack {
+            ended: self.ended[&scope].0.clone(),
             at: now + within * SECOND,
             successor: names.mitigation,
         });
@@ -529,7 +404,7 @@ impl Reference {
         }
     }
 
-    fn is_suppressed(&self, target: Target, now: At) -> bool {
+    pub(super) fn is_suppressed(&self, target: Target, now: At) -> bool {
         self.suppressions.get(&target).is_some_and(|one| one.until > now)
     }
 
@@ -546,6 +421,7 @@ impl Reference {
             Target::Prefix(prefix) => is_in(prefix, scope.0),
             Target::Source(source) => live.sources.contains(&source),
         });
+        live.retain(|(_, live)| !live.is_pending);
         live.len()
     }
 
@@ -569,55 +445,85 @@ impl Reference {
             .collect()
     }
 
+    /// What is announced in a scope.
+    pub(super) fn announced(&self, scope: Scope) -> Option<&Mitigation> {
+        self.live.get(&scope).filter(|live| !live.is_pending)
+    }
+
+    pub(super) fn all_announced(&self) -> impl Iterator<Item = (&Scope, &Mitigation)> {
+        self.live.iter().filter(|(_, live)| !live.is_pending)
+    }
+
     pub(super) fn of_customer(&self, customer: &str) -> usize {
-        self.live
-            .values()
-            .filter(|live| live.customer == customer)
+        self.all_announced()
+            .filter(|(_, live)| live.customer == customer)
             .count()
+    }
+
+    fn wanted(&self) -> impl Iterator<Item = (Scope, Taken, u64)> {
+        self.all_announced().flat_map(|(scope, live)| {
+            let rules = rules(&live.pieces).into_iter();
+            rules.map(|(taken, rate)| (*scope, taken, rate))
+        })
     }
 
     /// What the neighbour should be told: of what several ask for, the strictest.
     pub(super) fn rules(&self) -> BTreeMap<(usize, Taken), u64> {
         let mut rules = BTreeMap::new();
-        let sent = self.live.iter().filter(|(scope, _)| !self.is_kept_back(**scope));
-        for ((victim, _), live) in sent {
-            rules
-                .entry((*victim, live.taken.clone()))
-                .and_modify(|rate: &mut u64| *rate = (*rate).min(live.rate))
-                .or_insert(live.rate);
+        let kept_back = self.all_kept_back();
+        for rule in self.wanted().filter(|rule| !kept_back.contains(rule)) {
+            let ((victim, _), taken, rate) = rule;
+            let least: &mut u64 = rules.entry((victim, taken)).or_insert(rate);
+            *least = (*least).min(rate);
         }
         rules
     }
 
     /// What a stricter one of the same victim takes as well is not told.
-    fn is_kept_back(&self, scope: Scope) -> bool {
-        let Some((live, Taken::Ports(ports))) = self.live.get(&scope).map(|live| (live, &live.taken)) else {
-            return false;
+    fn all_kept_back(&self) -> BTreeSet<(Scope, Taken, u64)> {
+        let all: Vec<_> = self
+            .wanted()
+            .filter(|(_, taken, _)| !taken.contains(&Piece::Ntp))
+            .collect();
+        let is_kept_back = |(scope, taken, rate): &&(Scope, Taken, u64)| {
+            all.iter().any(|(other, wider, stricter)| {
+                scope.0 == other.0 && taken.is_subset(wider) && stricter < rate
+            })
         };
-        self.live.iter().any(|(other, stricter)| {
-            let takes_all = matches!(&stricter.taken, Taken::Ports(all) if ports.is_subset(all));
-            other.0 == scope.0 && takes_all && stricter.rate < live.rate
-        })
+        all.iter().filter(is_kept_back).cloned().collect()
+    }
+
+    /// Whether the neighbour is told anything of it.
+    pub(super) fn is_told(&self, scope: Scope) -> bool {
+        let kept_back = self.all_kept_back();
+        let mut own = self.wanted().filter(|(of, ..)| *of == scope);
+        !self.is_disabled && own.any(|rule| !kept_back.contains(&rule))
     }
 
     /// What is kept back from now on stays for a second, as what was widened does.
     pub(super) fn look_beside(&mut self, now: At) {
-        let kept: BTreeSet<Scope> = self
-            .live
-            .keys()
-            .copied()
-            .filter(|scope| self.is_kept_back(*scope))
-            .collect();
-        for scope in kept.difference(&self.kept_back) {
-            let taken = self.live[scope].taken.clone();
-            self.leaving.push((*scope, taken, now + SECOND));
+        let kept = self.all_kept_back();
+        for (scope, taken, rate) in kept.difference(&self.kept_back) {
+            self.leaving.push((*scope, taken.clone(), *rate, now + SECOND));
         }
         self.kept_back = kept;
     }
 
+    /// It takes something else from now on. What it took stays beside that for a second.
+    pub(super) fn exchange(&mut self, scope: Scope, pieces: Pieces, now: At) {
+        let Some(live) = self.live.get_mut(&scope) else {
+            return;
+        };
+        let (before, after) = (rules(&live.pieces), rules(&pieces));
+        live.pieces = pieces;
+        let gone = before.into_iter().filter(|rule| !after.contains(rule));
+        let gone = gone.map(|(taken, rate)| (scope, taken, rate, now + SECOND));
+        self.leaving.extend(gone);
+    }
+
     pub(super) fn end(&mut self, scope: Scope, withdrawn: bool) {
-        self.leaving.retain(|(of, _, _)| *of != scope);
         if let Some(ended) = self.live.remove(&scope) {
+            self.leaving.retain(|(of, ..)| *of != scope);
             self.ended.insert(scope, (ended, withdrawn));
         }
     }
@@ -645,7 +551,7 @@ impl Reference {
         }
     }
 
-    fn is_protected(&self, victim: usize, now: At) -> bool {
+    pub(super) fn is_protected(&self, victim: usize, now: At) -> bool {
         self.safelist
             .iter()
             .any(|(prefix, until)| *until > now && is_in(*prefix, victim))

@@ -1,5 +1,6 @@
 //! What happens in a story: few victims, sources, ports and names, so that things meet.
 
+use super::setup::{CONFIGURATIONS, SOURCES};
 use proptest::prelude::*;
 
 /// Two of ACME, two of Beta, one of nobody.
@@ -12,8 +13,8 @@ pub(super) const VICTIMS: [[u8; 4]; 5] = [
 ];
 /// None follows another, so that each is a term of its own.
 pub(super) const PORTS: [u16; 4] = [53, 1900, 27015, 40000];
-/// The first is heard once an attack, the others repeat.
-pub(super) const SOURCES: [&str; 3] = ["once", "fastnetmon", "netscout"];
+/// How sure a detector may say that it is.
+pub(super) const SURE: [u32; 3] = [30, 70, 100];
 /// What people protect: one victim, and all of Beta.
 pub(super) const PREFIXES: [&str; 2] = ["203.0.113.10/32", "203.0.113.128/25"];
 /// A police rate of an operator is stricter than the playbook's, or milder.
@@ -55,6 +56,8 @@ pub(super) struct Report {
     pub(super) name: Option<u8>,
     pub(super) unban: bool,
     pub(super) port: usize,
+    /// Whether it says how sure it is.
+    pub(super) sure: Option<usize>,
     /// How many seconds ago it was seen.
     pub(super) age: Option<i64>,
 }
@@ -126,6 +129,8 @@ pub(super) enum Ask {
         port: usize,
         rate: usize,
         ttl: i64,
+        /// What is live there, or waits.
+        replace: bool,
     },
     Extend {
         scope: Scope,
@@ -238,8 +243,86 @@ pub(super) enum Step {
     },
 }
 
-pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
-    prop::collection::vec(step(), 1..60)
+/// What a story is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// Everything that can happen.
+    Anything,
+    /// Few victims that are attacked for long: steps are taken and given up, and words are awaited.
+    Sieges,
+}
+
+pub(super) fn steps(kind: Kind) -> BoxedStrategy<Vec<Step>> {
+    match kind {
+        Kind::Anything => prop::collection::vec(step(), 1..60).boxed(),
+        Kind::Sieges => {
+            let configuration = (0..CONFIGURATIONS).prop_map(Step::Reload);
+            let siege = prop::collection::vec(step_of_siege(), 10..80);
+            (configuration, siege)
+                .prop_map(|(configuration, siege)| [vec![configuration], siege].concat())
+                .boxed()
+        }
+    }
+}
+
+fn step_of_siege() -> BoxedStrategy<Step> {
+    let report = || report_of_siege().prop_map(|report| Ask::Report(report).into());
+    let asked = prop_oneof![24 => report(), 2 => request_of_siege().prop_map(Asked::from)].boxed();
+    let killed = prop_oneof![Just(Killed::Undurable), Just(Killed::Untold)];
+    let down = prop_oneof![2 => Just(0i64), 1 => 1i64..60];
+    prop_oneof![
+        20 => asked.clone().prop_map(Step::Ask),
+        2 => prop::collection::vec(report(), 2..5).prop_map(Step::Together),
+        16 => (1i64..25).prop_map(Step::Wait),
+        1 => (1i64..120).prop_map(Step::Stall),
+        6 => any::<bool>().prop_map(|just_before| Step::Deadline { just_before }),
+        1 => (0..CONFIGURATIONS).prop_map(Step::Reload),
+        2 => (prop::option::of((asked, killed)), down).prop_map(|(asked, down)| Step::Crash { asked, down }),
+    ]
+    .boxed()
+}
+
+fn scope_of_siege() -> impl Strategy<Value = Scope> {
+    (
+        0usize..2,
+        prop_oneof![2 => Just(Vector::Udp), 1 => Just(Vector::Ntp)],
+    )
+}
+
+fn report_of_siege() -> impl Strategy<Value = Report> {
+    (report(), scope_of_siege(), prop::bool::weighted(0.12), 0usize..2).prop_map(
+        |(report, (victim, vector), unban, port)| Report {
+            victim,
+            ntp: vector == Vector::Ntp,
+            unban,
+            port,
+            age: None,
+            ..report
+        },
+    )
+}
+
+/// What is in the way of a step, or takes its place.
+fn request_of_siege() -> BoxedStrategy<Ask> {
+    let word = prop_oneof![2 => Just(Word::Running), 1 => Just(Word::Hold)];
+    let order = prop::sample::select(vec![Order::Disable, Order::Enable, Order::Resend]);
+    let within = prop::option::of(1i64..40);
+    prop_oneof![
+        6 => word.prop_map(|word| Ask::Say { whole_pop: true, word }),
+        3 => order.prop_map(Ask::Order),
+        3 => (scope_of_siege(), 20i64..150).prop_map(|(scope, ttl)| Ask::Extend { scope, ttl }),
+        2 => (scope_of_siege(), within).prop_map(|(scope, confirm)| Ask::Withdraw {
+            scope,
+            after: After { suppress: 0, confirm },
+        }),
+        2 => scope_of_siege().prop_map(Ask::Undo),
+        2 => scope_of_siege().prop_map(Ask::Acknowledge),
+        1 => (scope_of_siege(), 0..PORTS.len(), 0..RATES.len(), 10i64..60)
+            .prop_map(|(scope, port, rate, ttl)| Ask::Create { scope, port, rate, ttl, replace: true }),
+        1 => (0..SOURCES.len(), any::<bool>()).prop_map(|(source, withdraw)| Ask::Pause { source, withdraw }),
+        2 => (0..SOURCES.len()).prop_map(Ask::Resume),
+    ]
+    .boxed()
 }
 
 /// Two, so that they are often used again.
@@ -259,7 +342,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (200i64..2000).prop_map(Step::Wait),
         1 => (1i64..300).prop_map(Step::Stall),
         5 => any::<bool>().prop_map(|just_before| Step::Deadline { just_before }),
-        2 => (0..super::CONFIGURATIONS).prop_map(Step::Reload),
+        2 => (0..CONFIGURATIONS).prop_map(Step::Reload),
         3 => (prop::option::of((asked(), killed)), down).prop_map(|(asked, down)| Step::Crash { asked, down }),
     ]
 }
@@ -277,15 +360,17 @@ fn report() -> impl Strategy<Value = Report> {
         prop::option::of(0u8..2),
         prop::bool::weighted(0.3),
         0..PORTS.len(),
+        prop::option::of(0..SURE.len()),
         prop::option::of(prop_oneof![6 => 0i64..5, 1 => 20i64..90]),
     )
-        .prop_map(|(source, victim, ntp, name, unban, port, age)| Report {
+        .prop_map(|(source, victim, ntp, name, unban, port, sure, age)| Report {
             source,
             victim,
             ntp,
             name,
             unban,
             port,
+            sure,
             age,
         })
 }
@@ -326,8 +411,8 @@ fn asked() -> BoxedStrategy<Asked> {
 /// What people ask about mitigations.
 fn request() -> BoxedStrategy<Ask> {
     prop_oneof![
-        3 => (scope(), 0..PORTS.len(), 0..RATES.len(), 2i64..200)
-            .prop_map(|(scope, port, rate, ttl)| Ask::Create { scope, port, rate, ttl }),
+        3 => (scope(), 0..PORTS.len(), 0..RATES.len(), 2i64..200, prop::bool::weighted(0.3))
+            .prop_map(|(scope, port, rate, ttl, replace)| Ask::Create { scope, port, rate, ttl, replace }),
         3 => (scope(), 2i64..200).prop_map(|(scope, ttl)| Ask::Extend { scope, ttl }),
         2 => (scope(), 0..PORTS.len(), 0..RATES.len())
             .prop_map(|(scope, port, rate)| Ask::Adjust { scope, port, rate }),

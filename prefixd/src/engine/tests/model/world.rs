@@ -1,19 +1,21 @@
 //! The engine as it is, driven by a story beside the reference.
 
 use super::super::{Bench, SETTLED};
-use super::asking::{Waits, victim_of};
+use super::asking::{Waits, address, victim_of};
+use super::ladder::confidence;
 use super::memory::nlri;
 use super::reference::{At, Reference};
-use super::story::{Ask, Asked, Killed, PREFIXES, Report, SOURCES, Scope, Step, Target, Vector};
+use super::router;
+use super::setup::{SOURCES, Setup};
+use super::story::{Ask, Asked, Killed, PREFIXES, Report, Scope, Step, Target, Vector};
 use crate::engine::commit::outcome;
 use crate::engine::{Reload, Request};
 use crate::policy::{Implicit, Policy, State};
 use crate::store::tests::Place;
 use crate::store::{Store, StoreError, Verification};
-use prefixd_api::config::Config;
 use prefixd_api::control::ControlScope;
 use prefixd_api::ids::SuppressionId;
-use prefixd_api::mitigation::Mitigation;
+use prefixd_api::mitigation::{self, Mitigation, MitigationStatus};
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::flowspec::Effect;
 use proptest::test_runner::TestCaseError;
@@ -23,47 +25,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tokio::sync::{OnceCell, oneshot};
-
-const SETTINGS: &str = "
-pop: {POP}
-mode: enforced
-http: { socket: null, auth: { mode: none } }
-bgp:
-  local_asn: 65010
-  router_id: 10.255.0.1
-  listen: null
-  marker_large_community: \"65010:8955:1\"
-  neighbors: [{ name: edge, address: 192.0.2.1, peer_asn: 65001, profile: bird }]
-sources:
-  default: { reporting: repeats, claim_ttl_seconds: 90 }
-  once: { reporting: once, claim_ttl_seconds: 400 }
-guardrails:
-  min_ttl_seconds: 1
-  max_ttl_seconds: 300
-  max_ttl_operator_seconds: 300
-  max_lifetime_seconds: 600
-  max_lifetime_operator_seconds: 1200
-quotas:
-  max_active_per_customer: {CUSTOMER}
-  max_active_per_pop: {PER_POP}
-  max_new_per_minute: { pop: 1000, customer: 1000, source: 1000 }
-timers:
-  hold_down_seconds: 10
-  quiet_period_seconds: 100
-  correlation_window_seconds: 60
-  max_event_age_seconds: 60
-escalation: { enabled: false }
-";
-const ACME: &str = "
-customers:
-  - { customer_id: acme, name: ACME, prefixes: [203.0.113.0/25], link_bps: 10000000000, services: [] }
-";
-const BETA: &str = "  - { customer_id: beta, name: Beta, prefixes: [203.0.113.128/25], link_bps: 10000000000, services: [] }\n";
-const PLAYBOOKS: &str = "
-playbooks:
-  - { name: udp, match: { vector: udp_flood }, steps: [{ action: police, rate_bps: 5000000, ttl_seconds: {TTL} }] }
-  - { name: ntp, match: { vector: ntp_amplification }, steps: [{ action: discard, ttl_seconds: 30 }] }
-";
 
 type Verdict = Result<(), TestCaseError>;
 
@@ -113,16 +74,18 @@ impl World {
             crate::store::tests::sqlite().await
         };
         let (connection, directory) = (place.connection.clone(), place.directory.take());
-        let config = config(&pop, 0);
-        let mut bench = Bench::starting_at(Timestamp::wall_clock(), place, SETTLED, &config).await;
+        let setup = Setup::of(0);
+        let config = setup.written(&pop);
+        let mut bench = Bench::heard_at(Timestamp::wall_clock(), place, SETTLED, &config).await;
         bench.engine.start().await.unwrap();
+        bench.announcer.speaker().open();
         Self {
             bench: Some(bench),
             _directory: directory,
             connection,
             pop,
             configuration: 0,
-            reference: Reference::new(super::setup(0)),
+            reference: Reference::new(setup),
             said: Vec::new(),
             keyed: BTreeMap::new(),
             verified: 0,
@@ -191,8 +154,11 @@ impl World {
     }
 
     async fn stand_still_until(&mut self, until: At) -> Result<(), String> {
-        let now = self.now();
-        tokio::time::advance(Duration::from_micros(u64::try_from(until - now).unwrap_or(0))).await;
+        let left = |now: At| Duration::from_micros(u64::try_from(until - now).unwrap_or(0));
+        while left(self.now()) > router::SPEAKS_EVERY {
+            router::keeps_its_session(self.bench()).await;
+        }
+        tokio::time::advance(left(self.now())).await;
         self.together(&[]).await
     }
 
@@ -207,6 +173,7 @@ impl World {
             }
         }
         self.rest().await;
+        self.hear_of_steps();
         for (ask, mut told, expected) in answers {
             let told = told
                 .heard()
@@ -248,11 +215,39 @@ impl World {
             }
         }
         bench.announcer.forget_ended();
+        Box::pin(router::is_told_all(bench)).await;
+    }
+
+    /// What was late is taken when the daemon looks again.
+    fn hear_of_steps(&mut self) {
+        let now = self.now();
+        let live = self.live();
+        for (scope, live) in live {
+            self.reference.hear_of_step(scope, live.step as usize, now);
+        }
+    }
+
+    fn live(&mut self) -> BTreeMap<Scope, Arc<Mitigation>> {
+        let snapshot = self.bench().handle.snapshot();
+        let live = snapshot.state.mitigations.values();
+        live.map(|live| (scope_of(live), Arc::clone(live))).collect()
+    }
+
+    /// When the neighbour was told what is live, and whether that is recorded.
+    fn hear_of_sessions(&mut self) {
+        for (scope, live) in self.live() {
+            let written_at = || self.bench.as_ref()?.announcer.advertised_at(live.mitigation_id);
+            let told = live.advertised_at.or_else(written_at);
+            if let Some(known) = self.reference.live.get_mut(&scope) {
+                known.told = told.map(|at| (at.as_micros(), live.advertised_at.is_some()));
+            }
+        }
     }
 
     async fn reload(&mut self, configuration: usize) -> Result<(), String> {
         let now = self.now();
-        let config = config(&self.pop, configuration);
+        let setup = Setup::of(configuration);
+        let config = setup.written(&self.pop);
         let bench = self.bench();
         let (configs, announce) = bench.neighbors.clone();
         let next = Reload {
@@ -273,9 +268,11 @@ impl World {
         });
         self.configuration = configuration;
         self.reference.pass(now);
-        self.reference.setup = super::setup(configuration);
+        self.reference.setup = setup;
         self.reference.judge(now);
+        self.reference.pass(now);
         self.rest().await;
+        self.hear_of_steps();
         match told.try_recv() {
             Ok(Ok(_)) => Ok(()),
             other => Err(format!("the reload was answered {other:?}")),
@@ -312,12 +309,17 @@ impl World {
             directory: None,
         };
         let now = now.saturating_add(Duration::from_secs(down.unsigned_abs()));
-        let config = config(&self.pop, self.configuration);
-        let mut bench = Bench::starting_at(now, place, SETTLED, &config).await;
-        bench.engine.start().await.unwrap();
+        let config = Setup::of(self.configuration).written(&self.pop);
+        let bench = Bench::heard_at(now, place, SETTLED, &config).await;
         self.bench = Some(bench);
+        // What was told and not recorded, nobody knows any more.
+        self.hear_of_sessions();
+        let bench = self.bench();
+        bench.engine.start().await.unwrap();
+        bench.announcer.speaker().open();
         self.rest().await;
         self.reference.restart(now.as_micros());
+        self.hear_of_steps();
         Ok(())
     }
 
@@ -325,6 +327,7 @@ impl World {
     async fn holds(&mut self) -> Result<(), String> {
         let now = self.now();
         self.reference.look_beside(now);
+        self.hear_of_sessions();
         let (pop, verified) = (self.pop.clone(), self.verified);
         let bench = self.bench();
         let snapshot = bench.handle.snapshot();
@@ -332,12 +335,7 @@ impl World {
         let announced = announced(bench);
         let edge = bench.announcer.speaker().peer("edge").unwrap();
         let is_disabled = edge.admin.is_disabled();
-        let live: BTreeMap<Scope, Arc<Mitigation>> = snapshot
-            .state
-            .mitigations
-            .values()
-            .map(|live| (scope_of(live), Arc::clone(live)))
-            .collect();
+        let live = self.live();
         self.live_is_as_expected(&live, now)?;
         self.announced_is_as_expected(&announced)?;
         let state = &snapshot.state;
@@ -345,8 +343,17 @@ impl World {
         same(
             "mitigations that count",
             counts.pop,
-            self.reference.live.len() as u64,
+            self.reference.all_announced().count() as u64,
         )?;
+        let pending = self.reference.live.len() - self.reference.all_announced().count();
+        same("what waits", state.counts.pending.pop, pending as u64)?;
+        for (scope, memory) in &self.reference.memory {
+            let group = state.group(&group_of(*scope));
+            let rounded = |confidence: f64| (confidence * 1e9).round();
+            let known = group.and_then(|group| group.confidence).map(rounded);
+            let expected = confidence(memory.live(now)).map(rounded);
+            same(&format!("confidence of {scope:?}"), known, expected)?;
+        }
         for customer in ["acme", "beta"] {
             let expected = self.reference.of_customer(customer) as u64;
             same(customer, counts.customer(customer), expected)?;
@@ -387,7 +394,7 @@ impl World {
             .reference
             .paused
             .iter()
-            .map(|source| SOURCES[*source].to_owned());
+            .map(|source| SOURCES[*source].name.to_owned());
         same("paused sources", paused, expected.collect())?;
         let stopped: BTreeSet<bool> = state
             .stopped
@@ -423,6 +430,16 @@ impl World {
                 live.customer_id.as_deref(),
                 Some(expected.customer),
             )?;
+            let status = match (expected.is_pending, expected.step) {
+                (true, _) => MitigationStatus::Pending,
+                (false, 1) => MitigationStatus::Active,
+                (false, _) => MitigationStatus::Escalated,
+            };
+            same(&what("status"), live.status, status)?;
+            same(&what("step"), live.step as usize, expected.step)?;
+            if self.reference.is_told(*scope) && expected.told.is_none() {
+                return Err(format!("the neighbour was not told of {scope:?}"));
+            }
             same(
                 &what("acknowledged"),
                 live.acknowledged_at.is_some(),
@@ -443,19 +460,20 @@ impl World {
             .iter()
             .map(|((victim, taken), rate)| (nlri(*victim, taken), *rate))
             .collect();
-        let leaving: BTreeSet<String> = self
+        let leaving: BTreeSet<(String, u64)> = self
             .reference
             .leaving
             .iter()
-            .map(|(scope, taken, _)| nlri(scope.0, taken))
+            .map(|(scope, taken, rate, _)| (nlri(scope.0, taken), *rate))
             .collect();
+        let leaves = |rule: &str, rate: u64| leaving.contains(&(rule.to_owned(), rate));
         let mut announced = announced.clone();
-        announced.retain(|rule, _| expected.contains_key(rule) || !leaving.contains(rule));
-        // What leaves may be stricter than what another still wants of the same traffic.
+        announced.retain(|rule, rate| expected.contains_key(rule) || !leaves(rule, *rate));
+        // What leaves may be stricter than what is wanted of the same traffic now.
         let expected: BTreeMap<String, u64> = expected
             .into_iter()
             .map(|(rule, rate)| match announced.get(&rule) {
-                Some(actual) if leaving.contains(&rule) => (rule, rate.min(*actual)),
+                Some(actual) if *actual < rate && leaves(&rule, *actual) => (rule, *actual),
                 _ => (rule, rate),
             })
             .collect();
@@ -472,7 +490,10 @@ impl World {
         let store = Arc::clone(&self.bench().engine.parts.store);
         for (scope, (expected, _)) in &self.reference.ended {
             let stored = store.get_mitigation(expected.id).await.unwrap();
-            let put_back = self.reference.unconfirmed.get(scope).map(|waits| waits.at);
+            let put_back = self.reference.unconfirmed.get(scope);
+            let put_back = put_back
+                .filter(|waits| waits.ended.id == expected.id)
+                .map(|waits| waits.at);
             let is_as_expected = stored.as_ref().is_some_and(|stored| {
                 !stored.status.is_live()
                     && stored.acknowledged_at.is_some() == expected.acknowledged
@@ -506,21 +527,6 @@ async fn postgres() -> Place {
     }
 }
 
-fn config(pop: &str, configuration: usize) -> Config {
-    let setup = super::setup(configuration);
-    let settings = SETTINGS
-        .replace("{POP}", pop)
-        .replace("{CUSTOMER}", &setup.per_customer.to_string())
-        .replace("{PER_POP}", &setup.per_pop.to_string());
-    let inventory = if setup.has_beta {
-        format!("{ACME}{BETA}")
-    } else {
-        ACME.to_owned()
-    };
-    let playbooks = PLAYBOOKS.replace("{TTL}", &(setup.udp_ttl / super::SECOND).to_string());
-    Config::from_texts(&settings, &inventory, &playbooks).unwrap()
-}
-
 fn suppressed(state: &State, now: At) -> Vec<(Target, SuppressionId, At)> {
     let of_scopes = state.suppressions.values().map(|one| {
         let (victim, vector) = (one.scope.victim.address(), Vector::named(&one.scope.vector));
@@ -530,7 +536,7 @@ fn suppressed(state: &State, now: At) -> Vec<(Target, SuppressionId, At)> {
     let wide = state.wide_suppressions.values().map(|one| {
         let target = match (one.prefix, &one.source) {
             (Some(prefix), None) => Target::Prefix(place(&PREFIXES, &prefix.to_string())),
-            (None, Some(source)) => Target::Source(place(&SOURCES, source)),
+            (None, Some(source)) => Target::Source(place(&SOURCES.map(|known| known.name), source)),
             other => panic!("{other:?}"),
         };
         (target, one.suppression_id, one.expires_at)
@@ -552,6 +558,13 @@ fn scope_of(mitigation: &Mitigation) -> Scope {
         victim_of(mitigation.victim_ip.address()),
         Vector::named(&mitigation.vector),
     )
+}
+
+fn group_of(scope: Scope) -> mitigation::Scope {
+    mitigation::Scope {
+        victim: address(scope.0).to_string().parse().unwrap(),
+        vector: scope.1.name().into(),
+    }
 }
 
 /// A process that dies lets its files go at once; what it had under way in this one may take a moment. Time stands still here,

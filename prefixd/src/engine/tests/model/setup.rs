@@ -1,0 +1,323 @@
+//! The configurations that a reload changes between, for the reference and, as files, for the daemon.
+
+use super::memory::Percent;
+use super::reference::{At, SECOND};
+use super::story::Vector;
+use prefixd_api::config::Config;
+
+pub(super) const CONFIGURATIONS: usize = 4;
+
+/// What a later step needs that does not say so itself.
+pub(super) const MIN_CONFIDENCE: Percent = 30;
+
+/// A detector.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source {
+    pub(super) name: &'static str,
+    /// All that nobody configured are one voice.
+    is_configured: bool,
+    /// Who is fed by the same data is one voice.
+    domain: Option<&'static str>,
+    pub(super) reports_once: bool,
+    pub(super) claim_ttl: At,
+    /// Whether it sees the attack although it is filtered.
+    pub(super) sees_what_is_filtered: bool,
+    /// Of a report that does not say so.
+    pub(super) confidence: Option<Percent>,
+    pub(super) weight: Percent,
+    pub(super) may_trigger: bool,
+}
+
+const UNKNOWN: Source = Source {
+    name: "netscout",
+    is_configured: false,
+    domain: None,
+    reports_once: false,
+    claim_ttl: 90 * SECOND,
+    sees_what_is_filtered: true,
+    confidence: None,
+    weight: 100,
+    may_trigger: true,
+};
+const KNOWN: Source = Source {
+    is_configured: true,
+    ..UNKNOWN
+};
+pub(super) const SOURCES: [Source; 6] = [
+    Source {
+        name: "once",
+        reports_once: true,
+        claim_ttl: 400 * SECOND,
+        confidence: Some(80),
+        ..KNOWN
+    },
+    Source {
+        name: "fastnetmon",
+        domain: Some("flows"),
+        ..KNOWN
+    },
+    Source {
+        name: "probe",
+        domain: Some("flows"),
+        sees_what_is_filtered: false,
+        confidence: Some(90),
+        weight: 50,
+        ..KNOWN
+    },
+    Source {
+        name: "scrubber",
+        confidence: Some(60),
+        weight: 50,
+        may_trigger: false,
+        ..KNOWN
+    },
+    UNKNOWN,
+    Source {
+        name: "arbor",
+        ..UNKNOWN
+    },
+];
+
+impl Source {
+    /// Who speaks with it as one.
+    pub(super) fn voice(&self) -> Option<&'static str> {
+        self.is_configured.then(|| self.domain.unwrap_or(self.name))
+    }
+
+    fn written(&self) -> String {
+        if !self.is_configured {
+            return String::new();
+        }
+        let keys = [
+            self.domain.map(|domain| format!(", domain: {domain}")),
+            self.confidence
+                .map(|percent| format!(", default_confidence: 0.{percent:02}")),
+            (self.weight < 100).then(|| format!(", weight: 0.{:02}", self.weight)),
+            (!self.sees_what_is_filtered).then(|| ", visibility: post_filter".to_owned()),
+            (!self.may_trigger).then(|| ", may_trigger: false".to_owned()),
+        ];
+        format!(
+            "  {}: {{ reporting: {}, claim_ttl_seconds: {}{} }}\n",
+            self.name,
+            if self.reports_once { "once" } else { "repeats" },
+            self.claim_ttl / SECOND,
+            keys.into_iter().flatten().collect::<String>()
+        )
+    }
+}
+
+/// One step of a playbook.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rung {
+    /// Zero drops.
+    pub(super) rate: u64,
+    pub(super) ttl: At,
+    /// How long there must have been evidence; of no meaning for the first.
+    pub(super) persistence: At,
+    /// Who do not share their data.
+    pub(super) voices: usize,
+    pub(super) confidence: Option<Percent>,
+    /// How long nothing may have carried it.
+    pub(super) gives_way_after: Option<At>,
+}
+
+const FIRST: Rung = Rung {
+    rate: 5_000_000,
+    ttl: 40 * SECOND,
+    persistence: 0,
+    voices: 1,
+    confidence: None,
+    gives_way_after: None,
+};
+/// Another rate in place.
+const STRICTER: Rung = Rung {
+    rate: 1_000_000,
+    ttl: 60 * SECOND,
+    persistence: 30 * SECOND,
+    gives_way_after: Some(50 * SECOND),
+    ..FIRST
+};
+const LAST: Rung = Rung {
+    rate: 0,
+    ttl: 45 * SECOND,
+    persistence: 50 * SECOND,
+    voices: 2,
+    confidence: Some(70),
+    gives_way_after: Some(50 * SECOND),
+};
+const UDP: [Rung; 3] = [FIRST, STRICTER, LAST];
+/// Nobody begins it who is not rather sure, and it goes less far.
+const UDP_OF_THE_SURE: [Rung; 2] = [
+    Rung {
+        ttl: 35 * SECOND,
+        confidence: Some(45),
+        ..FIRST
+    },
+    STRICTER,
+];
+const NTP: [Rung; 1] = [Rung {
+    rate: 0,
+    ttl: 30 * SECOND,
+    ..FIRST
+}];
+/// The second does the same for longer.
+const NTP_OF_TWO: [Rung; 3] = [
+    Rung {
+        rate: 1_000_000,
+        voices: 2,
+        ..FIRST
+    },
+    Rung {
+        ttl: 70 * SECOND,
+        ..STRICTER
+    },
+    LAST,
+];
+const NTP_OF_THE_SURE: [Rung; 1] = [Rung {
+    voices: 2,
+    confidence: Some(60),
+    ..NTP[0]
+}];
+
+/// What differs from one configuration to the next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setup {
+    pub(super) per_customer: usize,
+    pub(super) per_pop: usize,
+    pub(super) has_beta: bool,
+    pub(super) escalates: bool,
+    udp: &'static [Rung],
+    ntp: &'static [Rung],
+}
+
+impl Setup {
+    pub(super) const fn of(configuration: usize) -> Self {
+        let base = Self {
+            per_customer: 3,
+            per_pop: 5,
+            has_beta: true,
+            escalates: true,
+            udp: &UDP,
+            ntp: &NTP_OF_TWO,
+        };
+        match configuration {
+            0 => base,
+            1 => Self {
+                has_beta: false,
+                ntp: &NTP_OF_THE_SURE,
+                ..base
+            },
+            2 => Self {
+                escalates: false,
+                udp: &UDP_OF_THE_SURE,
+                ..base
+            },
+            _ => Self {
+                per_customer: 1,
+                per_pop: 2,
+                ntp: &NTP,
+                ..base
+            },
+        }
+    }
+
+    /// From the first; nothing is done by itself under the name of operators.
+    pub(super) const fn rungs(&self, vector: Vector) -> &'static [Rung] {
+        match vector {
+            Vector::Udp => self.udp,
+            Vector::Ntp => self.ntp,
+            Vector::Manual => &[],
+        }
+    }
+
+    /// The step of this number, from 1.
+    pub(super) fn rung(&self, vector: Vector, number: usize) -> Option<&'static Rung> {
+        self.rungs(vector).get(number.checked_sub(1)?)
+    }
+
+    /// As it is written in files.
+    pub(super) fn written(&self, pop: &str) -> Config {
+        let settings = SETTINGS
+            .replace("{POP}", pop)
+            .replace("{CUSTOMER}", &self.per_customer.to_string())
+            .replace("{PER_POP}", &self.per_pop.to_string())
+            .replace("{ESCALATES}", &self.escalates.to_string())
+            .replace(
+                "{SOURCES}",
+                &SOURCES.iter().map(Source::written).collect::<String>(),
+            );
+        let inventory = if self.has_beta {
+            format!("{ACME}{BETA}")
+        } else {
+            ACME.to_owned()
+        };
+        let mut playbooks = "playbooks:\n".to_owned();
+        for vector in [Vector::Udp, Vector::Ntp] {
+            let name = vector.name();
+            playbooks += &format!("  - name: {name}\n    match: {{ vector: {name} }}\n    steps:\n");
+            playbooks.extend(self.rungs(vector).iter().map(Rung::written));
+        }
+        Config::from_texts(&settings, &inventory, &playbooks).unwrap()
+    }
+}
+
+impl Rung {
+    fn written(&self) -> String {
+        let action = match self.rate {
+            0 => "action: discard".to_owned(),
+            rate => format!("action: police, rate_bps: {rate}"),
+        };
+        let seconds = |key: &str, time: At| format!(", {key}: {}", time / SECOND);
+        let persistence = Some(self.persistence).filter(|time| *time > 0);
+        let confidence = self
+            .confidence
+            .map(|percent| format!(", require_confidence_at_least: 0.{percent:02}"));
+        let keys = [
+            Some(seconds("ttl_seconds", self.ttl)),
+            persistence.map(|time| seconds("require_persistence_seconds", time)),
+            (self.voices > 1).then(|| format!(", require_sources: {}", self.voices)),
+            confidence,
+            self.gives_way_after
+                .map(|time| seconds("de_escalate_after_seconds", time)),
+        ];
+        format!(
+            "      - {{ {action}{} }}\n",
+            keys.into_iter().flatten().collect::<String>()
+        )
+    }
+}
+
+const SETTINGS: &str = "
+pop: {POP}
+mode: enforced
+http: { socket: null, auth: { mode: none } }
+bgp:
+  local_asn: 65010
+  router_id: 10.255.0.1
+  listen: null
+  marker_large_community: \"65010:8955:1\"
+  neighbors: [{ name: edge, address: 192.0.2.1, peer_asn: 65001, profile: bird }]
+sources:
+  default: { reporting: repeats, claim_ttl_seconds: 90 }
+{SOURCES}guardrails:
+  min_ttl_seconds: 1
+  max_ttl_seconds: 300
+  max_ttl_operator_seconds: 300
+  max_lifetime_seconds: 600
+  max_lifetime_operator_seconds: 1200
+quotas:
+  max_active_per_customer: {CUSTOMER}
+  max_active_per_pop: {PER_POP}
+  max_new_per_minute: { pop: 1000, customer: 1000, source: 1000 }
+timers:
+  hold_down_seconds: 10
+  quiet_period_seconds: 40
+  correlation_window_seconds: 60
+  max_event_age_seconds: 60
+escalation: { enabled: {ESCALATES}, min_persistence_seconds: 30, min_confidence: 0.3 }
+";
+const ACME: &str = "
+customers:
+  - { customer_id: acme, name: ACME, prefixes: [203.0.113.0/25], link_bps: 10000000000, services: [] }
+";
+const BETA: &str = "  - { customer_id: beta, name: Beta, prefixes: [203.0.113.128/25], link_bps: 10000000000, services: [] }\n";

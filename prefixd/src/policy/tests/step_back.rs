@@ -1,0 +1,79 @@
+//! Steps that are given up.
+
+use super::super::command::ExtendCommand;
+use super::properties::ladders;
+use super::*;
+
+const VICTIM: &str = "203.0.113.3";
+
+/// A flood that two sources carry to the second step together.
+fn escalated(sources: u32) -> World {
+    let mut policy = ladders();
+    policy.sources.named.get_mut("other").unwrap().claim_ttl = seconds(200);
+    let flood = &mut policy.playbooks.ordered[1];
+    flood.steps[1].sources = sources;
+    let mut world = World::new(policy);
+    for source in ["once", "other"] {
+        world.event(reported(source));
+    }
+    world.pass(seconds(60));
+    assert_eq!(world.live()[0].step, 2);
+    world
+}
+
+fn reported(source: &str) -> EventRequest {
+    EventRequest {
+        top_dst_ports: vec![1000],
+        confidence: Some(0.9),
+        ..ban(source, VICTIM, "udp_flood")
+    }
+}
+
+/// Nobody looks in between.
+fn stand_still(world: &mut World, span: u64) {
+    world.now = world.now.saturating_add(seconds(span));
+    let scope = world.live()[0].scope();
+    world.run(&Command::Due(scope.clone()), Some(&scope));
+}
+
+#[test]
+fn claims_carry_a_step_together_only_while_all_of_them_live_also_when_nobody_looked() {
+    let mut world = escalated(2);
+    let claims = &world.live()[0].claims;
+    let dies = claims.iter().filter_map(|claim| claim.lives_until).min().unwrap();
+    let span = dies.since(world.now).as_secs() + 50;
+    stand_still(&mut world, span);
+    let live = world.live()[0];
+    assert_eq!((live.claims.len(), live.step), (1, 2));
+    assert_eq!(live.carried_at, Some(dies));
+}
+
+#[test]
+fn what_an_operator_alone_holds_matches_nothing_new() {
+    let mut world = escalated(1);
+    let command = ExtendCommand {
+        mitigation: world.live()[0].mitigation_id,
+        ttl: seconds(1500),
+        reason: "INC-4711".to_owned(),
+        expected_revision: None,
+        actor: "token:noc".to_owned(),
+    };
+    world.run(&Command::Extend(command), None);
+    for source in ["once", "other"] {
+        world.event(unban(source, VICTIM, "udp_flood"));
+    }
+    let matches = |world: &World| {
+        let rules = world.live()[0].rules.iter();
+        rules.map(|rule| rule.matches.clone()).collect::<Vec<_>>()
+    };
+    let before = matches(&world);
+    world.pass(seconds(300));
+    let live = world.live()[0];
+    assert_eq!(live.step, 1);
+    assert!(
+        live.rules
+            .iter()
+            .all(|rule| matches!(rule.action, Action::Police { .. }))
+    );
+    assert_eq!(matches(&world), before);
+}
