@@ -15,9 +15,7 @@ pub(crate) use inbound::InboundRoutes;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use message::keepalive;
 pub(crate) use message::{Inbound, Notification, RefreshSubtype, frame, route_refresh, shutdown_text};
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use nlri::decode_rules;
-pub(crate) use nlri::encode_rule;
+pub(crate) use nlri::{decode_rules, encode_rule};
 pub(crate) use unicast::encode_host;
 pub(crate) use update::{AttributeSet, Packer, SessionKind, end_of_rib};
 

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 
 use super::bits::canonical_bitmask;
+use super::rule::name_of;
 use super::terms::canonical_numeric;
 use super::{Component, Family, NlriKey, Rule};
 use crate::wire;
@@ -113,14 +114,38 @@ pub enum RuleError {
     },
 }
 
-/// A checked rule in canonical form with its bytes.
+/// A checked rule in canonical form: its bytes, which say all of it, and what limits are about. There may be a hundred
+/// thousand of them, so what is in the bytes is not kept beside them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CanonicalRule {
     key: NlriKey,
-    components: Vec<Component>,
+    /// A bit for each type of component.
+    types: u16,
+    widest: Widest,
+}
+
+/// The component that costs the most operators. One NLRI has no room for more than 4,095.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Widest {
+    type_code: u8,
+    operators: u16,
 }
 
 impl CanonicalRule {
+    fn new(family: Family, bytes: Vec<u8>, components: &[Component]) -> Self {
+        let widest = components.iter().max_by_key(|component| component.operators());
+        Self {
+            key: NlriKey::new(family, bytes),
+            types: components
+                .iter()
+                .fold(0, |types, component| types | 1 << component.type_code()),
+            widest: Widest {
+                type_code: widest.map_or(0, Component::type_code),
+                operators: widest.map_or(0, |widest| u16::try_from(widest.operators()).unwrap_or(u16::MAX)),
+            },
+        }
+    }
+
     /// The NLRI as sent, which is the identity of the rule.
     #[must_use]
     pub fn key(&self) -> &NlriKey {
@@ -133,29 +158,32 @@ impl CanonicalRule {
         self.key.family()
     }
 
-    /// Components in wire order, terms in canonical form.
+    /// Components in wire order, terms in canonical form, read from the bytes. They were read when the rule was made; `None`
+    /// would mean that they cannot be read any more.
     #[must_use]
-    pub fn components(&self) -> &[Component] {
-        &self.components
+    pub fn components(&self) -> Option<Vec<Component>> {
+        if self.family().is_flowspec() {
+            wire::decode_rules(self.family(), self.key.as_bytes())?.pop()
+        } else {
+            Some(vec![Component::DestinationPrefix(self.destination()?)])
+        }
+    }
+
+    /// The types of its components: the bit of each is one.
+    pub(crate) fn types(&self) -> u16 {
+        self.types
     }
 
     /// The prefix the rule protects.
     #[must_use]
     pub fn destination(&self) -> Option<IpNet> {
-        self.components.iter().find_map(|component| match component {
-            Component::DestinationPrefix(prefix) => Some(*prefix),
-            _ => None,
-        })
+        self.key.destination()
     }
 
     /// The component that costs the most operators, and how many.
     #[must_use]
     pub fn widest_component(&self) -> (&'static str, usize) {
-        self.components
-            .iter()
-            .map(|component| (component.name(), component.operators()))
-            .max_by_key(|(_, operators)| *operators)
-            .unwrap_or(("rule", 0))
+        (name_of(self.widest.type_code), self.widest.operators.into())
     }
 }
 
@@ -188,10 +216,7 @@ impl Rule {
             return Err(RuleError::NoDestination);
         }
         let bytes = wire::encode_rule(self.family, &components)?;
-        Ok(CanonicalRule {
-            key: NlriKey::new(self.family, bytes),
-            components,
-        })
+        Ok(CanonicalRule::new(self.family, bytes, &components))
     }
 
     fn canonical_host(&self) -> Result<CanonicalRule, RuleError> {
@@ -202,10 +227,8 @@ impl Rule {
         if prefix.prefix_len() != prefix.max_prefix_len() {
             return Err(RuleError::NotAHost);
         }
-        Ok(CanonicalRule {
-            key: NlriKey::new(self.family, wire::encode_host(prefix.addr())?),
-            components: self.components.clone(),
-        })
+        let bytes = wire::encode_host(prefix.addr())?;
+        Ok(CanonicalRule::new(self.family, bytes, &self.components))
     }
 }
 

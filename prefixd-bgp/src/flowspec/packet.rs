@@ -80,8 +80,18 @@ impl CanonicalRule {
     /// Whether the rule matches these packets.
     #[must_use]
     pub fn fit(&self, packet: &Packet) -> Fit {
+        // Nearly all rules are about others: of those nothing else is read.
+        if self
+            .destination()
+            .is_some_and(|destination| !destination.contains(&packet.dst))
+        {
+            return Fit::No;
+        }
+        let Some(components) = self.components() else {
+            return Fit::Depends(vec!["rule"]);
+        };
         let mut open = Vec::new();
-        for component in self.components() {
+        for component in &components {
             match packet.meets(component) {
                 Some(true) => {}
                 Some(false) => return Fit::No,

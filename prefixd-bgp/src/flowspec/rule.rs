@@ -85,21 +85,7 @@ impl Component {
     /// The name used in errors.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::DestinationPrefix(_) => "destination prefix",
-            Self::SourcePrefix(_) => "source prefix",
-            Self::Protocol(_) => "protocol",
-            Self::Port(_) => "port",
-            Self::DestinationPort(_) => "destination port",
-            Self::SourcePort(_) => "source port",
-            Self::IcmpType(_) => "ICMP type",
-            Self::IcmpCode(_) => "ICMP code",
-            Self::TcpFlags(_) => "TCP flags",
-            Self::PacketLength(_) => "packet length",
-            Self::Dscp(_) => "DSCP",
-            Self::Fragment(_) => "fragment",
-            Self::FlowLabel(_) => "flow label",
-        }
+        name_of(self.type_code())
     }
 
     /// How many operators the component costs on the wire; a prefix costs none. A closed range costs two.
@@ -118,5 +104,25 @@ impl Component {
             | Self::Dscp(terms)
             | Self::FlowLabel(terms) => terms.len(),
         }
+    }
+}
+
+/// The name of the component of a type.
+pub(super) fn name_of(type_code: u8) -> &'static str {
+    match type_code {
+        1 => "destination prefix",
+        2 => "source prefix",
+        3 => "protocol",
+        4 => "port",
+        5 => "destination port",
+        6 => "source port",
+        7 => "ICMP type",
+        8 => "ICMP code",
+        9 => "TCP flags",
+        10 => "packet length",
+        11 => "DSCP",
+        12 => "fragment",
+        13 => "flow label",
+        _ => "rule",
     }
 }

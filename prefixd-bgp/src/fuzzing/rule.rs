@@ -27,19 +27,16 @@ pub fn flowspec(bytes: &[u8]) {
 
 fn check(rule: &Rule) {
     let Ok(canonical) = rule.canonical() else { return };
-    let components = canonical.components().to_vec();
+    let read = canonical.components();
+    assert!(read.is_some(), "{rule:?} does not read back");
+    let components = read.unwrap_or_default();
     let again = Rule {
         family: rule.family,
         components: components.clone(),
     };
     assert_eq!(again.canonical().as_ref(), Ok(&canonical), "{rule:?}");
-    assert_eq!(
-        decode_rules(rule.family, canonical.key().as_bytes()),
-        Some(vec![components])
-    );
     for component in &rule.components {
-        let twin = canonical
-            .components()
+        let twin = components
             .iter()
             .find(|other| other.type_code() == component.type_code());
         let same = twin.is_some_and(|twin| matches_the_same(component, twin));

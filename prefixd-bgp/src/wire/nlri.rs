@@ -109,14 +109,12 @@ fn bitmask(terms: &[BitmaskTerm]) -> Vec<BitmaskMatch> {
 
 /// The rules in NLRI bytes as components; `None` if the decoder refuses them, or if they hold what our components cannot
 /// say: offsets, and comparisons that are always or never true. Nothing that a router sends is decoded.
-#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn decode_rules(family: Family, bytes: &[u8]) -> Option<Vec<Vec<Component>>> {
     let rules = decode_flowspec_nlri(bytes, afi(family)).ok()?;
     let components = |rule: FlowSpecRule| rule.components.iter().map(back::component).collect();
     rules.into_iter().map(components).collect()
 }
 
-#[cfg(any(test, feature = "fuzzing"))]
 mod back {
     use ipnet::{IpNet, Ipv4Net, Ipv6Net};
     use rustbgpd_wire::{BitmaskMatch, FlowSpecComponent, FlowSpecPrefix, NumericMatch};

@@ -235,7 +235,8 @@ mod tests {
             ..on("203.0.113.10/32")
         })
         .unwrap();
-        let operators: Vec<_> = rule.components().iter().map(Component::operators).collect();
+        let components = rule.components().unwrap();
+        let operators: Vec<_> = components.iter().map(Component::operators).collect();
         assert_eq!(operators, [0, 2]);
     }
 

@@ -78,10 +78,7 @@ impl Shape {
         let (_, operators) = rule.widest_component();
         Self {
             family: rule.family(),
-            components: rule
-                .components()
-                .iter()
-                .fold(0, |bits, component| bits | 1 << component.type_code()),
+            components: rule.types(),
             operators: class(operators, &[2, 5]),
             bytes: class(rule.key().component_bytes(), &[63, 239]),
             effect: Kind::of(action.effect()),

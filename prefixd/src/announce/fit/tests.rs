@@ -639,7 +639,7 @@ proptest! {
             prop_assert_eq!(&**wire, &compile::of(sent).unwrap());
             prop_assert!(plan.families.contains(&wire.family()));
             prop_assert!(wire.key().component_bytes() <= limits.nlri_bytes);
-            prop_assert!(wire.components().iter().map(Component::operators).all(|n| n <= limits.operators_per_component));
+            prop_assert!(wire.components().unwrap().iter().map(Component::operators).all(|n| n <= limits.operators_per_component));
             prop_assert!(seen.borrow().contains(sent), "a guardrail did not see {}", **sent);
         }
     }
