@@ -2,58 +2,68 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
 /// A moment, in microseconds since the Unix epoch. The database stores the integer, the wire carries RFC 3339
 /// UTC with six decimals.
+//
+// In memory the microseconds are counted from the beginning of time, which no moment is: a mitigation has a dozen moments that
+// may be absent, and none of them takes more room for it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "server", schema(value_type = String, format = DateTime))]
-pub struct Timestamp(i64);
+pub struct Timestamp(NonZeroU64);
+
+const _: () = assert!(size_of::<Option<Timestamp>>() == size_of::<i64>());
 
 impl Timestamp {
-    /// The moment this many microseconds after the Unix epoch.
+    /// The moment this many microseconds after the Unix epoch; the beginning of time is the first moment after it.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {
-        Self(micros)
+        match NonZeroU64::new(micros.cast_unsigned() ^ EPOCH) {
+            Some(since_the_beginning) => Self(since_the_beginning),
+            None => Self(NonZeroU64::MIN),
+        }
     }
 
     /// Microseconds since the Unix epoch.
     #[must_use]
     pub const fn as_micros(self) -> i64 {
-        self.0
+        (self.0.get() ^ EPOCH).cast_signed()
     }
 
     /// The system's wall clock. Decisions never call this: time is given to them.
     #[must_use]
     pub fn wall_clock() -> Self {
-        Self(jiff::Timestamp::now().as_microsecond())
+        Self::from_micros(jiff::Timestamp::now().as_microsecond())
     }
 
     /// How long after `earlier` this is; zero when it is not after.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+        Duration::from_micros(self.0.get().saturating_sub(earlier.0.get()))
     }
 
     /// This moment plus `span`, stopping at the end of time instead of wrapping.
     #[must_use]
     pub fn saturating_add(self, span: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(micros(span)))
     }
 
     /// This moment minus `span`, stopping at the beginning of time instead of wrapping.
     #[must_use]
     pub fn saturating_sub(self, span: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
-        )
+        Self(NonZeroU64::new(self.0.get().saturating_sub(micros(span))).unwrap_or(NonZeroU64::MIN))
     }
+}
+
+/// The Unix epoch, counted from the beginning of time: half of all there is lies before it.
+const EPOCH: u64 = 1 << 63;
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Display for Timestamp {
@@ -61,7 +71,7 @@ impl fmt::Display for Timestamp {
         if let Some(text) = Text::of(*self) {
             return f.write_str(text.as_str());
         }
-        match jiff::Timestamp::from_microsecond(self.0) {
+        match jiff::Timestamp::from_microsecond(self.as_micros()) {
             Ok(at) => write!(f, "{at:.6}"),
             Err(_) => f.write_str("out of range"),
         }
@@ -83,7 +93,7 @@ impl FromStr for Timestamp {
             return Ok(at);
         }
         text.parse::<jiff::Timestamp>()
-            .map(|at| Self(at.as_microsecond()))
+            .map(|at| Self::from_micros(at.as_microsecond()))
     }
 }
 
@@ -107,7 +117,9 @@ impl Text {
 
     fn of(at: Timestamp) -> Option<Self> {
         const DAY: u64 = 86_400;
-        let micros = u64::try_from(at.0).ok().filter(|micros| *micros < Self::END)?;
+        let micros = u64::try_from(at.as_micros())
+            .ok()
+            .filter(|micros| *micros < Self::END)?;
         let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
         let (day, second) = (seconds / DAY, seconds % DAY);
         let (year, month, date) = civil(day);
@@ -144,7 +156,7 @@ impl Text {
         let day = day(number(0..4)?, number(5..7)?, number(8..10)?)?;
         let second = number(11..13)? * 3600 + number(14..16)? * 60 + number(17..19)?;
         let micros = (day * 86_400 + second) * 1_000_000 + number(20..26)?;
-        let at = Timestamp(i64::try_from(micros).ok()?);
+        let at = Timestamp::from_micros(i64::try_from(micros).ok()?);
         // So that a date that is none, a leap second and other signs between the digits are not taken for another moment.
         (Self::of(at)?.0 == *text).then_some(at)
     }
@@ -284,6 +296,20 @@ mod tests {
         assert_eq!(
             Timestamp::from_micros(5).since(Timestamp::from_micros(9)),
             Duration::ZERO
+        );
+        let first = Timestamp::from_micros(i64::MIN);
+        assert_eq!(first.saturating_sub(Duration::MAX), first);
+        assert_eq!(at.saturating_sub(Duration::MAX), first);
+        assert_eq!(first.saturating_add(Duration::MAX), at);
+    }
+
+    #[test]
+    fn moments_are_ordered_as_their_microseconds() {
+        let micros = [i64::MIN + 1, -1, 0, 1, i64::MAX];
+        assert!(micros.is_sorted_by_key(|micros| Timestamp::from_micros(*micros)));
+        assert_eq!(
+            micros.map(|micros| Timestamp::from_micros(micros).as_micros()),
+            micros
         );
     }
 }
