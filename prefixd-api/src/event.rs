@@ -265,7 +265,7 @@ macro_rules! open_names {
         pub enum $name {
             $($(#[$vdoc])* $variant,)*
             /// A value of a newer daemon.
-            Other(String),
+            Other($crate::name::Name),
         }
 
         crate::schema::text_schema!($name, stringify!($name));
@@ -283,7 +283,7 @@ macro_rules! open_names {
 
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
-                match text { $($text => Self::$variant,)* other => Self::Other(other.to_owned()) }
+                match text { $($text => Self::$variant,)* other => Self::Other(other.into()) }
             }
         }
 

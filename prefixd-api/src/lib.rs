@@ -48,6 +48,7 @@ pub mod guardrail;
 pub mod history;
 pub mod ids;
 pub mod mitigation;
+pub mod name;
 pub mod operation;
 pub mod peer;
 pub mod prefix;

@@ -93,7 +93,7 @@ impl Mitigations {
         if let Some(at) = mitigation.ended_at {
             self.ended.insert((at, id));
         }
-        let delivery = self.get(id).and_then(|held| held.delivery);
+        let delivery = self.get(id).and_then(|held| held.delivery.clone());
         let mitigation = Mitigation {
             delivery: mitigation.delivery.or(delivery),
             ..mitigation
@@ -126,7 +126,7 @@ impl Mitigations {
     /// How the rules stand at the neighbours.
     pub(crate) fn deliver(&mut self, id: MitigationId, delivery: Delivery) {
         if let Some(held) = self.rows.get_mut(&id) {
-            held.mitigation.delivery = Some(delivery);
+            held.mitigation.delivery = Some(Box::new(delivery));
         }
     }
 

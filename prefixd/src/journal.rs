@@ -542,8 +542,8 @@ mod tests {
         let mut after = Mitigation::clone(&before);
         after.revision += 1;
         after.expires_at = at;
-        after.external_ref = Some("INC-\"4711\"".to_owned());
-        after.claims.clear();
+        after.external_ref = Some("INC-\"4711\"".into());
+        after.claims = Box::default();
         let body = change_body(&before, &after, None).unwrap();
         let change: MitigationChange = serde_json::from_str(&body).unwrap();
         let [old, new] = [&*before, &after].map(|revision| serde_json::to_value(revision).unwrap());

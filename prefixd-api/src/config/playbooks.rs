@@ -4,11 +4,12 @@ use super::inventory::PolicyProfile;
 use super::is_default;
 use crate::rate::BitsPerSecond;
 use crate::rule::{
-    Action, ActionError, ActionFields, ActionType, Dscp, FlowLabels, Fragments, Ranges, RouteTarget, TcpFlags,
+    Action, ActionError, ActionFields, ActionType, Dscp, FlowLabels, Fragments, Ranges, RouteTarget, Set,
+    TcpFlags,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// The whole file.
@@ -55,13 +56,13 @@ pub struct Vector {
     pub ports: Ranges,
     /// ICMP types; echo alone when there are none.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub icmp_types: BTreeSet<u8>,
+    pub icmp_types: Set<u8>,
     /// ICMP codes, of those types.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub icmp_codes: BTreeSet<u8>,
+    pub icmp_codes: Set<u8>,
     /// DSCP values.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub dscp: BTreeSet<Dscp>,
+    pub dscp: Set<Dscp>,
     /// Flow labels: only victims of IPv6 have them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub flow_labels: FlowLabels,

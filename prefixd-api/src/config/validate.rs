@@ -852,7 +852,7 @@ fn samples(vector: &Vector) -> [Match; 2] {
         (IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]), protocol::ICMPV6),
     ]
     .map(|(victim, icmp)| Match {
-        src_prefix: vector.src_prefix,
+        src_prefix: vector.src_prefix.map(Box::new),
         protocols: [match vector.protocol {
             Protocol::Icmp => icmp,
             Protocol::Number(number) => number,

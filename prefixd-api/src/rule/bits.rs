@@ -3,6 +3,7 @@
 //! A set of alternatives, each "all of these set, none of those", says everything that a bitmask component can
 //! (RFC 8955 section 4.2.1.2). Written `syn&!ack,rst`.
 
+use super::Set;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::hash::Hash;
@@ -97,14 +98,14 @@ impl Alternative {
 /// One of the alternatives must hold: sorted, none inside another, never empty, never all there is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bits<F> {
-    alternatives: Vec<Alternative>,
+    alternatives: Set<Alternative>,
     field: PhantomData<F>,
 }
 
 impl<F> Bits<F> {
     fn one(set: u16, clear: u16) -> Self {
         Self {
-            alternatives: vec![Alternative { set, clear }],
+            alternatives: [Alternative { set, clear }].into(),
             field: PhantomData,
         }
     }
@@ -249,9 +250,8 @@ impl<F: Field> FromStr for Bits<F> {
         if alternatives.len() > MAX_ALTERNATIVES {
             return Err(BitsError::TooMany { text: text() });
         }
-        alternatives.sort_unstable();
         let bits = Self {
-            alternatives,
+            alternatives: alternatives.into_iter().collect(),
             field: PhantomData,
         };
         let all = F::NAMES.iter().fold(0, |all, (_, bit)| all | bit);

@@ -9,6 +9,7 @@ mod overlap;
 mod ranges;
 pub mod render;
 mod request;
+mod set;
 pub mod shape;
 mod text;
 mod values;
@@ -17,12 +18,12 @@ pub use action::{Action, ActionError, ActionFields, ActionType, RouteTarget};
 pub use bits::{Alternative, Bits, BitsError, Fragments, TcpFlags};
 pub use ranges::{Range, Ranges, RangesError};
 pub use request::MatchRequest;
+pub use set::Set;
 pub use text::TextError;
 pub use values::{Dscp, FlowLabels, ValueError};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::fmt;
 
 /// IP protocol numbers that the built-in templates use (IANA, Assigned Internet Protocol Numbers).
@@ -65,10 +66,11 @@ pub struct Match {
     /// Source prefix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "server", schema(value_type = Option<String>, example = "198.51.100.0/24"))]
-    pub src_prefix: Option<IpNet>,
+    pub src_prefix: Option<Box<IpNet>>,
     /// IP protocol numbers.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub protocols: BTreeSet<u8>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(feature = "server", schema(value_type = std::collections::BTreeSet<u8>))]
+    pub protocols: Set<u8>,
     /// Ports, of either direction.
     #[serde(default, skip_serializing_if = "Ranges::is_empty")]
     pub ports: Ranges,
@@ -79,11 +81,13 @@ pub struct Match {
     #[serde(default, skip_serializing_if = "Ranges::is_empty")]
     pub src_ports: Ranges,
     /// ICMP types (ICMPv6 types when the destination is IPv6).
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub icmp_types: BTreeSet<u8>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(feature = "server", schema(value_type = std::collections::BTreeSet<u8>))]
+    pub icmp_types: Set<u8>,
     /// ICMP codes, of those types.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub icmp_codes: BTreeSet<u8>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(feature = "server", schema(value_type = std::collections::BTreeSet<u8>))]
+    pub icmp_codes: Set<u8>,
     /// TCP flags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp_flags: Option<TcpFlags>,
@@ -91,8 +95,9 @@ pub struct Match {
     #[serde(default, skip_serializing_if = "Ranges::is_empty")]
     pub packet_lengths: Ranges,
     /// DSCP values.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub dscp: BTreeSet<Dscp>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(feature = "server", schema(value_type = std::collections::BTreeSet<Dscp>))]
+    pub dscp: Set<Dscp>,
     /// Fragments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fragment: Option<Fragments>,
@@ -101,6 +106,9 @@ pub struct Match {
     pub flow_labels: FlowLabels,
 }
 
+/// Most of the components are absent, and a hundred thousand rules may be live.
+const _: () = assert!(size_of::<Rule>() <= 168);
+
 impl Match {
     /// A match on nothing but the destination.
     #[must_use]
@@ -108,18 +116,24 @@ impl Match {
         Self {
             dst_prefix: prefix.trunc(),
             src_prefix: None,
-            protocols: BTreeSet::new(),
+            protocols: Set::new(),
             ports: Ranges::default(),
             dst_ports: Ranges::default(),
             src_ports: Ranges::default(),
-            icmp_types: BTreeSet::new(),
-            icmp_codes: BTreeSet::new(),
+            icmp_types: Set::new(),
+            icmp_codes: Set::new(),
             tcp_flags: None,
             packet_lengths: Ranges::default(),
-            dscp: BTreeSet::new(),
+            dscp: Set::new(),
             fragment: None,
             flow_labels: FlowLabels::default(),
         }
+    }
+
+    /// The source prefix, which few rules have.
+    #[must_use]
+    pub fn source(&self) -> Option<IpNet> {
+        self.src_prefix.as_deref().copied()
     }
 
     /// Whether the match has ports, of either direction.
@@ -131,11 +145,11 @@ impl Match {
     /// Terms of the component that has the most, which is what routers bound.
     #[must_use]
     pub fn terms(&self) -> usize {
-        let octets = |numbers: &BTreeSet<u8>| {
+        let octets = |numbers: &Set<u8>| {
             let numbers: Ranges = numbers.iter().map(|number| u16::from(*number)).collect();
             numbers.operators()
         };
-        let dscp: BTreeSet<u8> = self.dscp.iter().map(|dscp| dscp.get()).collect();
+        let dscp: Set<u8> = self.dscp.iter().map(|dscp| dscp.get()).collect();
         [
             octets(&self.protocols),
             self.ports.operators(),

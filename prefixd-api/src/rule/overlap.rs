@@ -3,9 +3,8 @@
 //! What a packet does not have no component finds: ports are of TCP and UDP, flags of TCP, types of ICMP, and none of them
 //! is in a fragment but the first (RFC 8955 section 4.2.2).
 
-use super::{Bits, Match, Ranges, protocol};
+use super::{Bits, Match, Ranges, Set, protocol};
 use ipnet::IpNet;
-use std::collections::BTreeSet;
 
 /// What can be said of a packet by its place in a fragmented datagram: whole, the first, one between, the last; each with
 /// and without "don't fragment".
@@ -19,7 +18,7 @@ impl Match {
     pub fn meets(&self, other: &Self) -> bool {
         let both = [self, other];
         touch(Some(self.dst_prefix), Some(other.dst_prefix))
-            && touch(self.src_prefix, other.src_prefix)
+            && touch(self.source(), other.source())
             && ranges(&self.packet_lengths, &other.packet_lengths)
             && sets(&self.dscp, &other.dscp)
             && labels(self, other)
@@ -47,7 +46,7 @@ fn touch(one: Option<IpNet>, other: Option<IpNet>) -> bool {
     }
 }
 
-fn sets<T: Ord>(one: &BTreeSet<T>, other: &BTreeSet<T>) -> bool {
+fn sets<T: Ord>(one: &Set<T>, other: &Set<T>) -> bool {
     one.is_empty() || other.is_empty() || !one.is_disjoint(other)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Any list of OR-ed numeric terms is such a set, so `80 | 81`, `81 | 80` and `>=80 & <=81` are one value.
 
+use super::Set;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::str::FromStr;
@@ -32,7 +33,7 @@ impl Range {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "server", schema(value_type = Vec<String>, example = json!(["53", "1024-65535"])))]
-pub struct Ranges(Vec<Range>);
+pub struct Ranges(Set<Range>);
 
 impl Ranges {
     /// The ranges, ascending.
@@ -59,7 +60,7 @@ impl Ranges {
     #[must_use]
     pub fn is_everything(&self) -> bool {
         matches!(
-            self.0.as_slice(),
+            self.as_slice(),
             [Range {
                 first: 0,
                 last: u16::MAX
@@ -84,7 +85,7 @@ impl Ranges {
             first: 1,
             last: u16::MAX,
         };
-        !self.is_empty() && !Self(vec![others]).minus(self).is_empty()
+        !self.is_empty() && !Self([others].into()).minus(self).is_empty()
     }
 
     /// How many FlowSpec operators the set costs.
@@ -103,10 +104,10 @@ impl Ranges {
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
         let mut left = Vec::new();
-        for range in &self.0 {
+        for range in self.as_slice() {
             let mut from = u32::from(range.first);
             for hole in other
-                .0
+                .as_slice()
                 .iter()
                 .filter(|hole| hole.last >= range.first && hole.first <= range.last)
             {
@@ -115,16 +116,19 @@ impl Ranges {
             }
             push_if_any(&mut left, from, u32::from(range.last) + 1);
         }
-        Self(left)
+        Self(Set::of_sorted(left))
     }
 
     /// Every number from 0 to 65535 that is not in the set.
     #[must_use]
     pub fn complement(&self) -> Self {
-        Self(vec![Range {
-            first: 0,
-            last: u16::MAX,
-        }])
+        Self(
+            [Range {
+                first: 0,
+                last: u16::MAX,
+            }]
+            .into(),
+        )
         .minus(self)
     }
 }
@@ -151,7 +155,7 @@ impl FromIterator<Range> for Ranges {
                 _ => merged.push(range),
             }
         }
-        Self(merged)
+        Self(Set::of_sorted(merged))
     }
 }
 

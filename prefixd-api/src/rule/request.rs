@@ -1,9 +1,8 @@
 //! A match as a person asks for it: the destination is the victim.
 
-use super::{Dscp, FlowLabels, Fragments, Match, Ranges, TcpFlags};
+use super::{Dscp, FlowLabels, Fragments, Match, Ranges, Set, TcpFlags};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 
 /// The components of a [`Match`]. The destination may be left out, and is the victim's otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,8 +18,9 @@ pub struct MatchRequest {
     #[cfg_attr(feature = "server", schema(value_type = Option<String>))]
     pub src_prefix: Option<IpNet>,
     /// IP protocol numbers.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub protocols: BTreeSet<u8>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(feature = "server", schema(value_type = std::collections::BTreeSet<u8>))]
+    pub protocols: Set<u8>,
     /// Source or destination ports.
     #[serde(skip_serializing_if = "Ranges::is_empty")]
     pub ports: Ranges,
@@ -31,11 +31,13 @@ pub struct MatchRequest {
     #[serde(skip_serializing_if = "Ranges::is_empty")]
     pub src_ports: Ranges,
     /// ICMP types.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub icmp_types: BTreeSet<u8>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(feature = "server", schema(value_type = std::collections::BTreeSet<u8>))]
+    pub icmp_types: Set<u8>,
     /// ICMP codes, of those types.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub icmp_codes: BTreeSet<u8>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(feature = "server", schema(value_type = std::collections::BTreeSet<u8>))]
+    pub icmp_codes: Set<u8>,
     /// TCP flags: `syn&!ack,rst`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_flags: Option<TcpFlags>,
@@ -43,8 +45,9 @@ pub struct MatchRequest {
     #[serde(skip_serializing_if = "Ranges::is_empty")]
     pub packet_lengths: Ranges,
     /// DSCP values.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub dscp: BTreeSet<Dscp>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(feature = "server", schema(value_type = std::collections::BTreeSet<Dscp>))]
+    pub dscp: Set<Dscp>,
     /// Fragments: `is_fragment`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fragment: Option<Fragments>,
@@ -59,7 +62,7 @@ impl MatchRequest {
     pub fn on(self, dst_prefix: IpNet) -> Match {
         Match {
             dst_prefix: dst_prefix.trunc(),
-            src_prefix: self.src_prefix,
+            src_prefix: self.src_prefix.map(Box::new),
             protocols: self.protocols,
             ports: self.ports,
             dst_ports: self.dst_ports,
@@ -79,7 +82,7 @@ impl From<Match> for MatchRequest {
     fn from(matches: Match) -> Self {
         Self {
             dst_prefix: Some(matches.dst_prefix),
-            src_prefix: matches.src_prefix,
+            src_prefix: matches.source(),
             protocols: matches.protocols,
             ports: matches.ports,
             dst_ports: matches.dst_ports,

@@ -1,9 +1,8 @@
 //! What a match amounts to: whether it can match at all, and whether it takes more than an attack.
 
-use super::{Fragments, Match, Range, Ranges, TcpFlags, protocol};
+use super::{Fragments, Match, Range, Ranges, Set, TcpFlags, protocol};
 use crate::rate::BitsPerSecond;
 use ipnet::IpNet;
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Lengths that ordinary packets have: a range over all of them singles nothing out.
@@ -23,7 +22,7 @@ pub fn never_matches(matches: &Match) -> Option<&'static str> {
     let own_icmp = if is_ipv6 { protocol::ICMPV6 } else { protocol::ICMP };
     let asks_icmp = !matches.icmp_types.is_empty() || !matches.icmp_codes.is_empty();
     let fragment = matches.fragment.as_ref();
-    let source = matches.src_prefix;
+    let source = matches.source();
     let checks = [
         (
             source.is_some_and(|source| source.addr().is_ipv6() != is_ipv6),
@@ -92,7 +91,7 @@ pub fn is_bare(matches: &Match) -> bool {
     let narrow_dscp = !matches.dscp.is_empty() && matches.dscp.iter().all(|dscp| dscp.get() != 0);
     let narrow_labels = !matches.flow_labels.is_empty() && !matches.flow_labels.contains(0);
     !has_narrow_ports(matches)
-        && !is_from_few(matches.src_prefix)
+        && !is_from_few(matches.source())
         && matches.icmp_types.is_empty()
         && matches.tcp_flags.is_none()
         && !narrow_lengths
@@ -125,7 +124,7 @@ fn has_narrow_ports(matches: &Match) -> bool {
 #[must_use]
 pub fn is_established(matches: &Match) -> bool {
     !has_narrow_ports(matches)
-        && !is_from_few(matches.src_prefix)
+        && !is_from_few(matches.source())
         && matches
             .tcp_flags
             .as_ref()
@@ -139,8 +138,8 @@ pub fn is_vital_icmp(matches: &Match) -> bool {
         IpNet::V4(_) => &VITAL_ICMP,
         IpNet::V6(_) => &VITAL_ICMPV6,
     };
-    let taken: &BTreeSet<u8> = &matches.icmp_types;
-    !is_from_few(matches.src_prefix) && vital.iter().any(|kind| taken.contains(kind))
+    let taken: &Set<u8> = &matches.icmp_types;
+    !is_from_few(matches.source()) && vital.iter().any(|kind| taken.contains(kind))
 }
 
 /// What so many packets of ordinary size carry.

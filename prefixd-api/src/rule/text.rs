@@ -1,6 +1,6 @@
 //! The text form of a match, for people and tickets; and back.
 
-use super::{Match, MatchRequest, Ranges, Rule, protocol};
+use super::{Match, MatchRequest, Ranges, Rule, Set, protocol};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -51,7 +51,7 @@ impl<T: IntoIterator<Item: fmt::Display> + Clone> fmt::Display for List<T> {
 impl fmt::Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "dst {}", self.dst_prefix)?;
-        if let Some(prefix) = self.src_prefix {
+        if let Some(prefix) = self.source() {
             write!(f, " src {prefix}")?;
         }
         for (index, number) in self.protocols.iter().enumerate() {
@@ -145,7 +145,7 @@ impl FromStr for Rule {
     }
 }
 
-fn list<T: FromStr<Err: fmt::Display> + Ord>(text: &str) -> Result<BTreeSet<T>, String> {
+fn list<T: FromStr<Err: fmt::Display> + Ord>(text: &str) -> Result<Set<T>, String> {
     text.split(',')
         .map(|item| item.parse::<T>().map_err(|error| format!("{item:?}: {error}")))
         .collect()
@@ -165,7 +165,7 @@ fn prefix(text: &str) -> Result<IpNet, String> {
     }
 }
 
-fn protocols(text: &str) -> Result<BTreeSet<u8>, String> {
+fn protocols(text: &str) -> Result<Set<u8>, String> {
     text.split(',').map(protocol).collect()
 }
 

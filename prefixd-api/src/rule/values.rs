@@ -1,5 +1,6 @@
 //! Values of fields that are no whole octets.
 
+use super::Set;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::str::FromStr;
@@ -78,7 +79,7 @@ const MAX_LABEL: u32 = 0xF_FFFF;
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "server", schema(value_type = Vec<String>, example = json!(["7", "1024-65535"])))]
-pub struct FlowLabels(Vec<(u32, u32)>);
+pub struct FlowLabels(Set<(u32, u32)>);
 
 impl FlowLabels {
     /// The ranges, ascending, first and last.
@@ -96,7 +97,7 @@ impl FlowLabels {
     /// Whether every label is in it.
     #[must_use]
     pub fn is_everything(&self) -> bool {
-        self.0 == [(0, MAX_LABEL)]
+        *self.0 == [(0, MAX_LABEL)]
     }
 
     /// Whether the label is in it.
@@ -132,7 +133,7 @@ impl FlowLabels {
                 _ => merged.push((first, last)),
             }
         }
-        Self(merged)
+        Self(Set::of_sorted(merged))
     }
 }
 
@@ -169,7 +170,7 @@ impl fmt::Display for FlowLabels {
 
 impl Serialize for FlowLabels {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let one = |range: &(u32, u32)| Self(vec![*range]).to_string();
+        let one = |range: &(u32, u32)| Self([*range].into()).to_string();
         serializer.collect_seq(self.0.iter().map(one))
     }
 }

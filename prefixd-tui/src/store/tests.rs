@@ -98,7 +98,10 @@ fn a_change_keeps_how_the_rules_stand() {
     store.deliver(row.mitigation_id, delivery);
     let (change, _) = changed(&row, |row| row.delivery = None);
     assert_eq!(store.apply(&change), Applied::Done);
-    assert_eq!(store.get(row.mitigation_id).unwrap().delivery, Some(delivery));
+    assert_eq!(
+        store.get(row.mitigation_id).unwrap().delivery,
+        Some(Box::new(delivery))
+    );
 }
 
 #[test]

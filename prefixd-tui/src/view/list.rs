@@ -71,7 +71,7 @@ const COLUMNS: &[Column] = &[
         right: false,
         rank: 4,
         sort: Some(SortKey::Vector),
-        cell: |_, row| (row.vector.clone(), Meaning::Plain),
+        cell: |_, row| (row.vector.to_string(), Meaning::Plain),
     },
     Column {
         title: "ACTION",
@@ -98,7 +98,7 @@ const COLUMNS: &[Column] = &[
         sort: Some(SortKey::Customer),
         cell: |_, row| {
             (
-                row.customer_id.clone().unwrap_or_else(|| "-".to_owned()),
+                row.customer_id.as_deref().unwrap_or("-").to_owned(),
                 Meaning::Plain,
             )
         },
@@ -192,7 +192,7 @@ const COLUMNS: &[Column] = &[
         sort: None,
         cell: |_, row| {
             (
-                row.service_id.clone().unwrap_or_else(|| "-".to_owned()),
+                row.service_id.as_deref().unwrap_or("-").to_owned(),
                 Meaning::Plain,
             )
         },
@@ -256,7 +256,7 @@ pub(super) fn delivery_words(app: &App, row: &Mitigation) -> (String, Meaning) {
             .health
             .as_ref()
             .is_some_and(|health| health.peers_established == 0);
-    match row.delivery {
+    match &row.delivery {
         _ if !row.status.is_announced() => ("-".to_owned(), Meaning::Low),
         _ if !row.enforced => ("dry".to_owned(), Meaning::Low),
         _ if all_down => ("down!".to_owned(), Meaning::Down),

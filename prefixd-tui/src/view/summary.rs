@@ -43,7 +43,7 @@ pub(super) fn lines(app: &App, row: &Mitigation, width: u16) -> Vec<Line> {
     ]);
     let owner = match (&row.customer_id, &row.service_id) {
         (Some(customer), Some(service)) => format!("{customer} / {service}"),
-        (Some(customer), None) => customer.clone(),
+        (Some(customer), None) => customer.to_string(),
         (None, _) => "-".to_owned(),
     };
     lines.extend(wrapped_pair("customer", &owner, width, Meaning::Plain));

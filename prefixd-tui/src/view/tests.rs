@@ -485,17 +485,17 @@ fn outside_text_cannot_reach_the_terminal_as_control() {
     for hostile in HOSTILE.into_iter().chain([long.as_str()]) {
         let mut rows = fixture::wave();
         for row in &mut rows {
-            row.vector = hostile.to_owned();
-            row.customer_id = Some(hostile.to_owned());
-            row.service_id = Some(hostile.to_owned());
-            row.why_summary = hostile.to_owned();
-            row.origin.actor = hostile.to_owned();
-            row.playbook = Some(hostile.to_owned());
-            row.pop = hostile.to_owned();
+            row.vector = hostile.into();
+            row.customer_id = Some(hostile.into());
+            row.service_id = Some(hostile.into());
+            row.why_summary = hostile.into();
+            row.origin.actor = hostile.into();
+            row.playbook = Some(hostile.into());
+            row.pop = hostile.into();
             for claim in &mut row.claims {
                 let claim = Arc::make_mut(claim);
-                claim.source = hostile.to_owned();
-                claim.event_id = Some(hostile.to_owned());
+                claim.source = hostile.into();
+                claim.event_id = Some(hostile.into());
             }
         }
         for keys in ["1", "2", "2 w 1", "2 Enter"] {

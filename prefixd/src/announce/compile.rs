@@ -2,12 +2,11 @@
 
 use prefixd_api::family::AfiSafi;
 use prefixd_api::rate::BitsPerSecond;
-use prefixd_api::rule::{self, Bits, FlowLabels, Match, Ranges, RouteTarget};
+use prefixd_api::rule::{self, Bits, FlowLabels, Match, Ranges, RouteTarget, Set};
 use prefixd_bgp::flowspec::{
     Action, BitmaskTerm, BytesPerSecond, CanonicalRule, Comparison, Component, Dscp, Effect, Family,
     InvalidAction, NumericTerm, PacketsPerSecond, Redirect, Rule, RuleError,
 };
-use std::collections::BTreeSet;
 
 /// Why a rule of a mitigation cannot be announced anywhere.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +37,7 @@ pub(super) fn canonical(matches: &Match) -> Result<CanonicalRule, CompileError> 
         Family::Ipv4
     };
     let mut components = vec![Component::DestinationPrefix(matches.dst_prefix)];
-    components.extend(matches.src_prefix.map(Component::SourcePrefix));
+    components.extend(matches.source().map(Component::SourcePrefix));
     if !matches.protocols.is_empty() {
         components.push(Component::Protocol(values(&matches.protocols)));
     }
@@ -157,7 +156,7 @@ fn whole(rate: f32) -> u64 {
     rate.round() as u64
 }
 
-fn values(numbers: &BTreeSet<u8>) -> Vec<NumericTerm> {
+fn values(numbers: &Set<u8>) -> Vec<NumericTerm> {
     numbers
         .iter()
         .map(|number| NumericTerm::equal(u64::from(*number)))

@@ -220,7 +220,7 @@ fn many(announcer: &Announcer, count: u16) -> Vec<Mitigation> {
             rule["match"]["dst_ports"] = json!([(n / 200 + 1).to_string()]);
             let last = u8::try_from(n % 200).unwrap();
             Mitigation {
-                vector: format!("v{}", n / 200),
+                vector: format!("v{}", n / 200).into(),
                 ..mitigation(announcer, last, &rule)
             }
         })
@@ -419,7 +419,7 @@ fn matches(announcer: &Announcer, name: &str) -> Vec<String> {
         .iter()
         .map(|route| {
             let key = route.rule.key();
-            let mut parts = group.fitted().flat_map(|fitted| &fitted.parts);
+            let mut parts = group.fitted().flat_map(|fitted| fitted.parts.iter());
             let part = parts.find(|part: &&Part| part.canonical.key() == key);
             part.map_or_else(
                 || "(of before)".to_owned(),

@@ -270,9 +270,9 @@ impl Batch {
         ended.status = MitigationStatus::Withdrawn;
         ended.updated_at = self.now;
         ended.ended_at = Some(self.now);
-        ended.ended_by = Some(DAEMON.to_owned());
+        ended.ended_by = Some(DAEMON.into());
         ended.end_reason = Some(EndReason::Defect);
-        "a defect kept it from being judged by the guardrails".clone_into(&mut ended.why_summary);
+        ended.why_summary = "a defect kept it from being judged by the guardrails".into();
         let withdrawn = Effect::Mitigation {
             what: MitigationEvent::Withdrawn,
             actor: DAEMON.to_owned(),

@@ -144,7 +144,7 @@ fn exists(app: &App, scope: &ControlScope) -> Result<(), Failure> {
         ControlScope::Pop => (true, "POP"),
         ControlScope::Customer(id) => {
             let live = || snapshot.state.mitigations.values();
-            let is_filtered = || live().any(|live| live.customer_id.as_ref() == Some(id));
+            let is_filtered = || live().any(|live| live.customer_id.as_deref() == Some(id));
             (
                 snapshot.policy.customer_name(id).is_some() || is_filtered(),
                 "customer",

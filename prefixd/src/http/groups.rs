@@ -155,7 +155,7 @@ pub(super) async fn get(
     let events = EventFilter {
         victim,
         vector: vector.clone(),
-        pop: Some(group.pop.clone()),
+        pop: Some(group.pop.to_string()),
         start: Some(group.opened_at),
         end: Some(after(group.last_event_at)),
         ..EventFilter::default()
@@ -163,7 +163,7 @@ pub(super) async fn get(
     let mitigations = MitigationFilter {
         victim,
         vector,
-        pop: Some(group.pop.clone()),
+        pop: Some(group.pop.to_string()),
         start: Some(group.opened_at),
         ..MitigationFilter::default()
     };

@@ -79,10 +79,10 @@ fn item(line: Line) -> HistoryItem {
             HistoryItem {
                 at: mitigation.created_at,
                 kind: HistoryKind::Mitigation,
-                pop: mitigation.pop.clone(),
+                pop: mitigation.pop.to_string(),
                 id: mitigation.mitigation_id.to_string(),
                 victim_ip: mitigation.victim_ip,
-                vector: mitigation.vector.clone(),
+                vector: mitigation.vector.to_string(),
                 summary: format!("{}, {}{end}", mitigation.action_type, mitigation.status),
                 event: None,
                 mitigation: Some(*mitigation),

@@ -365,7 +365,7 @@ fn one_match(
 
 pub(super) fn with_delivery(app: &App, mitigation: &Arc<Mitigation>) -> Mitigation {
     let mut mitigation = Mitigation::clone(mitigation);
-    mitigation.delivery = Some(app.announcer.deliveries().of(&mitigation));
+    mitigation.delivery = Some(Box::new(app.announcer.deliveries().of(&mitigation)));
     mitigation
 }
 

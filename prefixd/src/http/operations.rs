@@ -485,7 +485,7 @@ fn told(app: &App, results: Vec<One>) -> OperationResults {
             let (mitigation, problem) = match result {
                 Ok(mitigation) => {
                     let mut mitigation = Mitigation::clone(&mitigation);
-                    mitigation.delivery = Some(deliveries.of(&mitigation));
+                    mitigation.delivery = Some(Box::new(deliveries.of(&mitigation)));
                     (Some(mitigation), None)
                 }
                 Err(problem) => (None, Some(*problem)),

@@ -52,7 +52,7 @@ pub(super) async fn withdraw(
             known.mitigation_id, known.pop
         ),
         mitigation_id: known.mitigation_id,
-        pop: known.pop.clone(),
+        pop: known.pop.to_string(),
         request,
         actor,
         idempotency_key: key,

@@ -85,7 +85,7 @@ pub(super) async fn stats(State(app): State<App>, mut query: Query) -> Result<Re
                 stats.active += 1;
                 stats.escalated += u64::from(status == MitigationStatus::Escalated);
                 stats.ending += u64::from(mitigation.ending_since.is_some());
-                *stats.by_vector.entry(mitigation.vector.clone()).or_insert(0) += 1;
+                *stats.by_vector.entry(mitigation.vector.to_string()).or_insert(0) += 1;
                 *stats.by_action.entry(mitigation.action_type).or_insert(0) += 1;
                 *stats.by_severity.entry(mitigation.severity).or_insert(0) += 1;
             }

@@ -12,7 +12,7 @@ use super::plan::{is_changed, set_rules, texts};
 use super::reason::Reason;
 use super::turn::{Turn, refused, refused_with};
 use super::widen::is_same_but_ports;
-use prefixd_api::mitigation::{Mitigation, MitigationStatus, OriginKind};
+use prefixd_api::mitigation::{Mitigation, MitigationStatus};
 use prefixd_api::operation::AdjustRequest;
 use prefixd_api::problem::Code;
 use prefixd_api::rate::BitsPerSecond;
@@ -58,8 +58,7 @@ impl Turn<'_> {
         let group = self.state.group(&live.scope());
         let mut next = group.map_or_else(|| Mitigation::clone(live), |group| self.touched(live, group));
         // The operator says what it does: from now on neither its reports nor its playbook do.
-        next.claims.retain(|claim| claim.kind != OriginKind::Operator);
-        next.claims.insert(0, claims::operators(self.now, None));
+        next.claims = claims::with_operators(&next.claims, self.now, None);
         next.ending_since = None;
         next.ends_at = None;
         self.stays_on_trial(&next, owner)?;
@@ -105,7 +104,8 @@ impl Turn<'_> {
             command.actor,
             request.reason,
             texts(&next.rules).join("; ")
-        );
+        )
+        .into();
         Ok(next)
     }
 

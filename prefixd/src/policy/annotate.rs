@@ -66,7 +66,7 @@ impl Turn<'_> {
             Annotation::Acknowledge(true) => {
                 if next.acknowledged_at.is_none() {
                     next.acknowledged_at = Some(self.now);
-                    next.acknowledged_by = Some(actor.clone());
+                    next.acknowledged_by = Some(actor.as_str().into());
                 }
                 Ok(MitigationEvent::Acknowledged)
             }
@@ -83,21 +83,24 @@ impl Turn<'_> {
                         problem.with_errors(vec![FieldError::new("text", message)]),
                     ));
                 }
-                next.notes.extend(text.iter().map(|text| Note {
+                let note = text.iter().map(|text| Note {
                     at: self.now,
                     by: actor.clone(),
                     text: text.clone(),
-                }));
-                next.external_ref = external_ref.clone().or(next.external_ref.take());
+                });
+                next.notes = next.notes.iter().cloned().chain(note).collect();
+                if let Some(external_ref) = external_ref {
+                    next.external_ref = Some(external_ref.into());
+                }
                 Ok(MitigationEvent::Noted)
             }
             Annotation::Claim(force) => {
                 unless_others(next, actor, *force)?;
                 if next.claimed.as_ref().is_none_or(|claimed| claimed.by != *actor) {
-                    next.claimed = Some(Claimed {
-                        by: actor.clone(),
+                    next.claimed = Some(Box::new(Claimed {
+                        by: actor.as_str().into(),
                         at: self.now,
-                    });
+                    }));
                 }
                 Ok(MitigationEvent::Updated)
             }

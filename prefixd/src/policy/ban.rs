@@ -33,7 +33,7 @@ impl<'a> Turn<'a> {
                 self.trace.note(Reason::Owned {
                     customer_id: owner.customer.id.to_string(),
                     prefix: owner.prefix,
-                    service_id: owner.service.map(|service| service.id.clone()),
+                    service_id: owner.service.map(|service| service.id.to_string()),
                 });
                 if owner.customer.profile != PolicyProfile::Normal {
                     let profile = profile::name(owner.customer.profile).to_owned();
@@ -217,7 +217,7 @@ impl<'a> Turn<'a> {
         let (what, outcome, reason) = match escalated {
             Some(reason) => {
                 self.trace.note(granted);
-                next.why_summary = reason.to_string();
+                next.why_summary = reason.to_string().into();
                 (MitigationEvent::Escalated, EventOutcome::Escalated, reason)
             }
             None => (MitigationEvent::Updated, EventOutcome::Extended, granted),
@@ -236,7 +236,7 @@ impl<'a> Turn<'a> {
             .and_then(|found| found.step(next.step))
         else {
             self.trace.note(Reason::PlaybookGone {
-                playbook,
+                playbook: playbook.to_string(),
                 step: next.step,
             });
             return;
@@ -244,7 +244,7 @@ impl<'a> Turn<'a> {
         match self.replan(next, owner, step) {
             Ok(rules) if rules[..] != next.rules[..] => {
                 let widened = Reason::Widened { rules: texts(&rules) };
-                next.why_summary = widened.to_string();
+                next.why_summary = widened.to_string().into();
                 self.trace.note(widened);
                 set_rules(next, rules);
                 self.grant_rtbh(next, step);
@@ -329,7 +329,7 @@ fn is_behind(mitigation: &Mitigation) -> bool {
         let mut ports = mitigation.rules.iter().map(|rule| &rule.matches.dst_ports);
         ports.any(|ports| ports.is_empty() || ports.contains(port))
     };
-    let mut claimed = mitigation.claims.iter().flat_map(|claim| &claim.dst_ports);
+    let mut claimed = mitigation.claims.iter().flat_map(|claim| claim.dst_ports.iter());
     claimed.any(|port| !is_taken(*port))
 }
 

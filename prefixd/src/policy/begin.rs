@@ -14,6 +14,7 @@ use super::turn::{Conclusion, Turn};
 use prefixd_api::event::EventOutcome;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Group, Mitigation, MitigationStatus, Observed, Origin, OriginKind};
+use prefixd_api::name::Name;
 use prefixd_api::resource::Mode;
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
@@ -69,7 +70,9 @@ impl Turn<'_> {
         let mut holding: Vec<_> = claims::holding(self.policy, group, enforced, self.now)
             .cloned()
             .collect();
-        holding.sort_by_key(|claim| claim.source != event.source || claim.event_id != event.external_id);
+        holding.sort_by_key(|claim| {
+            claim.source != event.source || claim.event_id.as_deref() != event.external_id.as_deref()
+        });
         self.may_trigger(&event.source, &holding)?;
         let playbook = playbook?;
         let step = &playbook.steps[0];
@@ -89,27 +92,27 @@ impl Turn<'_> {
             mitigation_id: command.ids.mitigation,
             revision: 1,
             status: MitigationStatus::Active,
-            customer_id: owner.map(|owner| owner.customer.id.to_string()),
+            customer_id: owner.map(|owner| owner.customer.id.clone()),
             service_id: owner
                 .and_then(|owner| owner.service)
                 .map(|service| service.id.clone()),
-            pop: self.policy.pop.to_string(),
+            pop: self.policy.pop.clone(),
             victim_ip: event.victim,
             carpet: over.as_ref().map(|over| Box::new(over.carpet.clone())),
-            vector: event.vector.clone(),
+            vector: event.vector.as_str().into(),
             action_type: step.asked.kind(),
             rate_bps: None,
             rules: Arc::default(),
             allow_rtbh: false,
             confidence: claims::confidence(self.policy, &holding),
-            claims: holding,
+            claims: holding.into(),
             ending_since: None,
             ends_at: None,
             enforced,
             external_ref: None,
             observed,
             previous_id,
-            playbook: Some(playbook.name.to_string()),
+            playbook: Some(playbook.name.clone()),
             step: 1,
             severity: prefixd_api::mitigation::Severity::Low,
             created_at: self.now,
@@ -128,7 +131,7 @@ impl Turn<'_> {
             end_note: None,
             origin: Origin {
                 kind: OriginKind::Event,
-                actor: command.actor.clone(),
+                actor: command.actor.as_str().into(),
             },
             group_id: group.group_id,
             triggering_event_id: Some(command.ids.event),
@@ -136,13 +139,13 @@ impl Turn<'_> {
             acknowledged_at: None,
             acknowledged_by: None,
             claimed: None,
-            notes: Vec::new(),
+            notes: Box::default(),
             confirm_by: None,
             delivery: None,
-            why_summary: String::new(),
+            why_summary: Box::default(),
         };
         self.note_confidence(&mitigation);
-        mitigation.waits_for = self.lacks(&mitigation, step);
+        mitigation.waits_for = self.lacks(&mitigation, step).map(Box::new);
         let rules = self.first_rules(&mitigation, target, playbook)?;
         if let Some(over) = over {
             if mitigation.waits_for.is_some() {
@@ -154,7 +157,9 @@ impl Turn<'_> {
             victim: event.victim,
             owner,
             enforced,
-            source: claims::asking(&mitigation.claims).or(Some(&event.source)),
+            source: claims::asking(&mitigation.claims)
+                .map(Name::as_str)
+                .or(Some(&event.source)),
             frees: mitigation
                 .carpet
                 .as_ref()
@@ -185,14 +190,15 @@ impl Turn<'_> {
         mitigation.why_summary = format!(
             "{} reports {}: {} step 1, {}",
             event.source, event.vector, playbook.name, reason
-        );
+        )
+        .into();
         // What is pending filters nothing: what was to come back still may.
         if mitigation.waits_for.is_none() {
             self.take_place(&mitigation.scope(), mitigation.mitigation_id, &command.actor);
         }
         if let Some(of_many) = &mitigation.carpet {
             let summary = &mitigation.why_summary;
-            mitigation.why_summary = format!("{}: {summary}", carpet::reason(event.victim, of_many));
+            mitigation.why_summary = format!("{}: {summary}", carpet::reason(event.victim, of_many)).into();
         }
         let made = self.change(MitigationEvent::Created, &command.actor, None, mitigation);
         Ok(Conclusion::new(outcome, reason).on(made.mitigation_id))

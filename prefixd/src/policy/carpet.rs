@@ -301,7 +301,7 @@ impl<'a> Turn<'a> {
             });
         }
         let victims = u32::try_from(count).unwrap_or(u32::MAX);
-        let mut services: Vec<String> = whole.services().map(|service| service.id.clone()).collect();
+        let mut services: Vec<String> = whole.services().map(|service| service.id.to_string()).collect();
         services.sort_unstable();
         services.dedup();
         let over = Over {
@@ -416,7 +416,7 @@ impl<'a> Turn<'a> {
 fn of(scope: &Scope, victim: Victim) -> Scope {
     Scope {
         victim,
-        vector: Arc::clone(&scope.vector),
+        vector: scope.vector.clone(),
     }
 }
 

@@ -5,9 +5,8 @@ use super::inventory::Owner;
 use super::reason::Reason;
 use super::settings::Policy;
 use super::templates::has_ports;
-use prefixd_api::rule::{Action, Match, Ranges, Rule, protocol, shape};
+use prefixd_api::rule::{Action, Match, Ranges, Rule, Set, protocol, shape};
 use prefixd_api::victim::Victim;
-use std::collections::BTreeSet;
 
 impl Policy {
     /// Whether a rule may be announced for a victim at all. Says why not, with the numbers.
@@ -26,7 +25,7 @@ impl Policy {
 
     /// Ports of the services that run at a victim, for any of these protocols; for TCP and UDP where there are none.
     #[must_use]
-    pub fn allowed_ports(&self, victim: Victim, protocols: &BTreeSet<u8>) -> Ranges {
+    pub fn allowed_ports(&self, victim: Victim, protocols: &Set<u8>) -> Ranges {
         let Some(owner) = self.inventory.owner(victim) else {
             return Ranges::default();
         };

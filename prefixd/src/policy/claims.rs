@@ -8,6 +8,7 @@ use super::templates::Reported;
 use super::trace::Notes;
 use prefixd_api::event::{MAX_EVENT_PORTS, pop_of_source};
 use prefixd_api::mitigation::{Claim, Group, Mitigation, Observed, OriginKind};
+use prefixd_api::name::Name;
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +47,8 @@ pub(super) fn holding<'g>(
 
 /// The source that a beginning counts against, of claims whose first one asks: not the one that reports when that is not
 /// enforced, and what is announced stands on another's word.
-pub(super) fn asking(claims: &[Arc<Claim>]) -> Option<&str> {
-    claims.first().map(|claim| claim.source.as_str())
+pub(super) fn asking(claims: &[Arc<Claim>]) -> Option<&Name> {
+    claims.first().map(|claim| &claim.source)
 }
 
 /// How many different sources hold these claims.
@@ -122,7 +123,7 @@ pub(super) fn find<'g>(group: &'g Group, command: &EventCommand) -> Option<&'g A
 }
 
 fn is_of(claim: &Claim, command: &EventCommand) -> bool {
-    claim.source == command.event.source && claim.event_id == command.event.external_id
+    claim.source == command.event.source && claim.event_id.as_deref() == command.event.external_id.as_deref()
 }
 
 /// Opens or refreshes the claim of a ban.
@@ -145,8 +146,8 @@ pub(super) fn hold(
         group.claims.retain(|claim| !is_of(claim, command));
         make_room(group, trace);
         group.claims.push(Arc::new(Claim {
-            source: event.source.clone(),
-            event_id: event.external_id.clone(),
+            source: event.source.as_str().into(),
+            event_id: event.external_id.as_deref().map(Into::into),
             kind: OriginKind::Event,
             since: now,
             last_report_at: now,
@@ -155,8 +156,8 @@ pub(super) fn hold(
             confidence: source.default_confidence,
             bps: None,
             pps: None,
-            dst_ports: Vec::new(),
-            src_ports: Vec::new(),
+            dst_ports: Box::default(),
+            src_ports: Box::default(),
             protocol: None,
         }));
         group.claims.len() - 1
@@ -188,14 +189,18 @@ pub(super) fn hold(
 }
 
 /// Adds ports that are not there yet, up to as many as one event may carry.
-pub(super) fn unite(known: &mut Vec<u16>, more: &[u16]) -> bool {
-    let before = known.len();
+pub(super) fn unite(known: &mut Box<[u16]>, more: &[u16]) -> bool {
+    let mut all = known.to_vec();
     for port in more {
-        if known.len() < MAX_EVENT_PORTS && !known.contains(port) {
-            known.push(*port);
+        if all.len() < MAX_EVENT_PORTS && !all.contains(port) {
+            all.push(*port);
         }
     }
-    known.len() > before
+    let widens = all.len() > known.len();
+    if widens {
+        *known = all.into();
+    }
+    widens
 }
 
 fn make_room(group: &mut Group, trace: &mut Notes) {
@@ -211,8 +216,8 @@ fn make_room(group: &mut Group, trace: &mut Notes) {
     if let Some(index) = least {
         let claim = group.claims.remove(index);
         trace.note(Reason::ClaimForgotten {
-            source: claim.source.clone(),
-            event_id: claim.event_id.clone(),
+            source: claim.source.to_string(),
+            event_id: claim.event_id.as_deref().map(str::to_owned),
             max_claims: MAX_CLAIMS,
         });
     }
@@ -236,8 +241,8 @@ pub(super) fn clear(
     }
     make_room(group, trace);
     group.claims.push(Arc::new(Claim {
-        source: command.event.source.clone(),
-        event_id: command.event.external_id.clone(),
+        source: command.event.source.as_str().into(),
+        event_id: command.event.external_id.as_deref().map(Into::into),
         kind: OriginKind::Event,
         since: now,
         last_report_at: now,
@@ -246,8 +251,8 @@ pub(super) fn clear(
         confidence: None,
         bps: None,
         pps: None,
-        dst_ports: Vec::new(),
-        src_ports: Vec::new(),
+        dst_ports: Box::default(),
+        src_ports: Box::default(),
         protocol: None,
     }));
     false
@@ -271,10 +276,22 @@ pub(super) fn of_operators(mitigation: &Mitigation, now: Timestamp) -> impl Iter
         .filter(move |claim| claim.kind == OriginKind::Operator && is_live(claim, now))
 }
 
+/// An operator's claim in place of any before it, and what else is claimed; without an end it ends with the lease.
+pub(super) fn with_operators(
+    claims: &[Arc<Claim>],
+    now: Timestamp,
+    lives_until: Option<Timestamp>,
+) -> Box<[Arc<Claim>]> {
+    let others = claims.iter().filter(|claim| claim.kind != OriginKind::Operator);
+    std::iter::once(operators(now, lives_until))
+        .chain(others.cloned())
+        .collect()
+}
+
 /// An operator's claim; without an end it ends with the lease.
 pub(super) fn operators(now: Timestamp, lives_until: Option<Timestamp>) -> Arc<Claim> {
     Arc::new(Claim {
-        source: OPERATOR.to_owned(),
+        source: OPERATOR.into(),
         event_id: None,
         kind: OriginKind::Operator,
         since: now,
@@ -284,8 +301,8 @@ pub(super) fn operators(now: Timestamp, lives_until: Option<Timestamp>) -> Arc<C
         confidence: None,
         bps: None,
         pps: None,
-        dst_ports: Vec::new(),
-        src_ports: Vec::new(),
+        dst_ports: Box::default(),
+        src_ports: Box::default(),
         protocol: None,
     })
 }

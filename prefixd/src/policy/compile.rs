@@ -13,8 +13,7 @@ use prefixd_api::config::{self, Config, Settings, inventory, playbooks, settings
 use prefixd_api::event::pop_of_source;
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::resource::{SafelistEntry, SafelistOrigin};
-use prefixd_api::rule::{Action, protocol};
-use std::collections::BTreeSet;
+use prefixd_api::rule::{Action, Set, protocol};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -200,7 +199,7 @@ fn inventory(of: &config::Inventory) -> Inventory {
 
 fn service(of: &inventory::Service) -> Service {
     Service {
-        id: of.service_id.clone(),
+        id: of.service_id.as_str().into(),
         name: of.name.clone(),
         allowed_tcp: of.allowed_ports.tcp.clone(),
         allowed_udp: of.allowed_ports.udp.clone(),
@@ -287,7 +286,7 @@ fn protected_flow(of: &settings::ProtectedFlow) -> ProtectedFlow {
         dst: of.dst,
         src: of.src,
         protocols: match of.protocol {
-            None => BTreeSet::new(),
+            None => Set::new(),
             Some(config::playbooks::Protocol::Icmp) => [protocol::ICMP, protocol::ICMPV6].into(),
             Some(config::playbooks::Protocol::Number(number)) => [number].into(),
         },

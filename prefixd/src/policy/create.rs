@@ -111,11 +111,10 @@ impl Turn<'_> {
             Some(live) => Mitigation::clone(live),
             None => self.operators_own(command, target, group, enforced, live),
         };
-        next.claims.retain(|claim| claim.kind != OriginKind::Operator);
-        next.claims.insert(0, claims::operators(self.now, None));
+        next.claims = claims::with_operators(&next.claims, self.now, None);
         next.ending_since = None;
         next.ends_at = None;
-        next.playbook = playbook.ok().map(|playbook| playbook.name.to_string());
+        next.playbook = playbook.ok().map(|playbook| playbook.name.clone());
         next.step = 1;
         next.carried_at = None;
         next.waits_for = None;
@@ -123,7 +122,12 @@ impl Turn<'_> {
             next.promoted_at = Some(self.now);
         }
         next.status = MitigationStatus::Active;
-        next.external_ref = command.request.external_ref.clone().or(next.external_ref);
+        next.external_ref = command
+            .request
+            .external_ref
+            .as_deref()
+            .map(Into::into)
+            .or(next.external_ref);
         next.ttl_seconds = u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX);
         set_rules(&mut next, rules);
         self.grant_rtbh(&mut next, &step);
@@ -141,7 +145,8 @@ impl Turn<'_> {
             command.actor,
             command.request.reason,
             texts(&next.rules).join("; ")
-        );
+        )
+        .into();
         self.trace.note(Reason::Rules {
             rules: texts(&next.rules),
         });
@@ -318,14 +323,14 @@ impl Turn<'_> {
             mitigation_id: command.ids.mitigation,
             revision: 1,
             status: MitigationStatus::Active,
-            customer_id: owner.map(|owner| owner.customer.id.to_string()),
+            customer_id: owner.map(|owner| owner.customer.id.clone()),
             service_id: owner
                 .and_then(|owner| owner.service)
                 .map(|service| service.id.clone()),
-            pop: self.policy.pop.to_string(),
+            pop: self.policy.pop.clone(),
             victim_ip: command.victim,
             carpet: None,
-            vector: target.vector.to_owned(),
+            vector: target.vector.into(),
             action_type: ActionType::Police,
             rate_bps: None,
             rules: Arc::default(),
@@ -359,7 +364,7 @@ impl Turn<'_> {
             end_note: None,
             origin: Origin {
                 kind: OriginKind::Operator,
-                actor: command.actor.clone(),
+                actor: command.actor.as_str().into(),
             },
             group_id: group.group_id,
             triggering_event_id: None,
@@ -367,10 +372,10 @@ impl Turn<'_> {
             acknowledged_at: None,
             acknowledged_by: None,
             claimed: None,
-            notes: Vec::new(),
+            notes: Box::default(),
             confirm_by: None,
             delivery: None,
-            why_summary: String::new(),
+            why_summary: Box::default(),
         }
     }
 }

@@ -166,7 +166,7 @@ impl Turn<'_> {
         }
         if let Some(reason) = self.escalate_when_due(&mut next, owner, since) {
             next.severity = self.severity(&next, owner);
-            next.why_summary = reason.to_string();
+            next.why_summary = reason.to_string().into();
             self.trace.note(reason);
             self.change(MitigationEvent::Escalated, DAEMON, Some(live), next);
             return false;
@@ -199,7 +199,7 @@ impl Turn<'_> {
             next.severity = self.severity(&next, owner);
         }
         if let Some(reason) = back {
-            next.why_summary = reason.to_string();
+            next.why_summary = reason.to_string().into();
             self.trace.note(reason);
             self.change(MitigationEvent::Deescalated, DAEMON, Some(live), next);
         } else if changed {
@@ -272,7 +272,7 @@ impl Turn<'_> {
         lease::extend(self.policy, next, filtered_since, self.now, ttl);
         self.trace.note(Reason::Renewed {
             expires_at: next.expires_at,
-            source,
+            source: source.to_string(),
         });
         true
     }

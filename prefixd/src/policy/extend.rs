@@ -6,7 +6,7 @@ use super::effect::{Decision, MitigationEvent, Outcome};
 use super::lease;
 use super::reason::Reason;
 use super::turn::{Turn, refused, refused_with};
-use prefixd_api::mitigation::{Mitigation, MitigationStatus, OriginKind};
+use prefixd_api::mitigation::{Mitigation, MitigationStatus};
 use prefixd_api::problem::Code;
 use std::sync::Arc;
 
@@ -58,9 +58,8 @@ impl Turn<'_> {
             None => Mitigation::clone(live),
         };
         if !lease::is_pinned(&next) {
-            next.claims.retain(|claim| claim.kind != OriginKind::Operator);
             let until = self.now.saturating_add(command.ttl);
-            next.claims.insert(0, claims::operators(self.now, Some(until)));
+            next.claims = claims::with_operators(&next.claims, self.now, Some(until));
         }
         if lease::lifetime_end(self.policy, since, true) <= self.now {
             return Err(Reason::LifetimeReached {

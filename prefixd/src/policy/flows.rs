@@ -1,8 +1,7 @@
 //! Flows that no rule may catch: a rule is refused when any packet can be of both.
 
 use ipnet::IpNet;
-use prefixd_api::rule::{Match, Ranges, protocol};
-use std::collections::BTreeSet;
+use prefixd_api::rule::{Match, Ranges, Set, protocol};
 use std::fmt;
 
 /// Traffic that no rule may catch; an empty part is any.
@@ -11,7 +10,7 @@ pub(super) struct ProtectedFlow {
     pub(super) name: String,
     pub(super) dst: Option<IpNet>,
     pub(super) src: Option<IpNet>,
-    pub(super) protocols: BTreeSet<u8>,
+    pub(super) protocols: Set<u8>,
     pub(super) dst_ports: Ranges,
     pub(super) src_ports: Ranges,
 }
@@ -22,13 +21,13 @@ impl ProtectedFlow {
     pub(super) fn is_caught_by(&self, matches: &Match) -> bool {
         let has_ports = !self.dst_ports.is_empty() || !self.src_ports.is_empty();
         let protocols = if self.protocols.is_empty() && has_ports {
-            &BTreeSet::from([protocol::TCP, protocol::UDP])
+            &Set::from([protocol::TCP, protocol::UDP])
         } else {
             &self.protocols
         };
         let either = &matches.ports;
         touch(self.dst, Some(matches.dst_prefix))
-            && touch(self.src, matches.src_prefix)
+            && touch(self.src, matches.source())
             && (protocols.is_empty()
                 || matches.protocols.is_empty()
                 || !protocols.is_disjoint(&matches.protocols))

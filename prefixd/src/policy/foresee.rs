@@ -95,17 +95,17 @@ fn next_report(
     facts: &Facts,
 ) -> NextReport {
     let event = Event {
-        source: claim.source.clone(),
-        external_id: claim.event_id.clone(),
+        source: claim.source.to_string(),
+        external_id: claim.event_id.as_deref().map(str::to_owned),
         action: EventAction::Ban,
         victim: live.victim_ip,
-        vector: live.vector.clone(),
+        vector: live.vector.to_string(),
         bps: claim.bps,
         pps: claim.pps,
         confidence: claim.confidence,
         protocol: claim.protocol,
-        dst_ports: claim.dst_ports.clone(),
-        src_ports: claim.src_ports.clone(),
+        dst_ports: claim.dst_ports.to_vec(),
+        src_ports: claim.src_ports.to_vec(),
         timestamp: None,
         raw_details: None,
     };
@@ -123,14 +123,14 @@ fn next_report(
     });
     match outcome {
         Outcome::Event { answer, .. } => NextReport {
-            source: claim.source.clone(),
+            source: claim.source.to_string(),
             outcome: answer.status,
             reason: answer.reason,
             comes_back,
         },
         // An event has no other outcome.
         _ => NextReport {
-            source: claim.source.clone(),
+            source: claim.source.to_string(),
             outcome: prefixd_api::event::EventOutcome::AcceptedPending,
             reason: String::new(),
             comes_back,
@@ -155,7 +155,7 @@ fn cover(after: &State, withdrawn: &Mitigation) -> Vec<Cover> {
         .filter(|other| other.status.is_announced())
         .map(|other| Cover {
             mitigation_id: other.mitigation_id,
-            vector: other.vector.clone(),
+            vector: other.vector.to_string(),
             rules: super::plan::texts(&other.rules),
             takes_all: takes_all(other),
         })

@@ -8,7 +8,7 @@ use super::safelist;
 use super::state::Tally;
 use super::turn::Turn;
 use prefixd_api::control::Stop;
-use prefixd_api::mitigation::{Claim, OriginKind, Scope};
+use prefixd_api::mitigation::{Claim, Mitigation, OriginKind, Scope};
 use prefixd_api::rule::shape::is_of_all_ports;
 use prefixd_api::rule::{Action, Ranges, Rule};
 use prefixd_api::victim::Victim;
@@ -168,7 +168,8 @@ impl Turn<'_> {
         let (quotas, tally) = (&self.policy.quotas, &self.state.counts.pending);
         let victim = subject.victim;
         // What is announced already is of the four, too: one more could only be refused when it is confirmed.
-        let vectors = tally.victim(victim) + self.tally(subject.enforced).victim(victim);
+        let is_one = |live: &Mitigation| !live.status.is_announced() || live.enforced == subject.enforced;
+        let vectors = self.vectors(victim, is_one);
         if vectors >= MAX_VECTORS {
             let max = MAX_VECTORS;
             return Err(Reason::QuotaVictim { victim, vectors, max });
@@ -217,7 +218,8 @@ impl Turn<'_> {
         self.guard_announcing(subject.enforced, customer_id)?;
         let (quotas, tally) = (&self.policy.quotas, self.tally(subject.enforced));
         if subject.source.is_some() {
-            let vectors = tally.victim(subject.victim);
+            let is_one = |live: &Mitigation| live.status.is_announced() && live.enforced == subject.enforced;
+            let vectors = self.vectors(subject.victim, is_one);
             if vectors >= MAX_VECTORS {
                 return Err(Reason::QuotaVictim {
                     victim: subject.victim,
@@ -324,7 +326,7 @@ impl Turn<'_> {
                 continue;
             }
             max_action = max_action.max(Some(self.policy.sources.get(&claim.source).max_action));
-            sources.push(claim.source.clone());
+            sources.push(claim.source.to_string());
         }
         match max_action {
             Some(max_action) if action > max_action => Err(Reason::SourceAction {
@@ -353,6 +355,10 @@ impl Turn<'_> {
             });
         }
         Ok(())
+    }
+
+    fn vectors(&self, victim: Victim, is_one: impl Fn(&Mitigation) -> bool) -> u64 {
+        self.state.of_victim(victim).filter(|live| is_one(live)).count() as u64
     }
 
     fn tally(&self, enforced: bool) -> &Tally {

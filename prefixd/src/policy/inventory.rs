@@ -3,11 +3,10 @@
 use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixMap;
 use prefixd_api::config::inventory::PolicyProfile;
+use prefixd_api::name::Name;
 use prefixd_api::rate::BitsPerSecond;
-use prefixd_api::rule::{Ranges, protocol};
+use prefixd_api::rule::{Ranges, Set, protocol};
 use prefixd_api::victim::Victim;
-use std::collections::BTreeSet;
-use std::sync::Arc;
 
 /// Customers, their prefixes, services and assets.
 #[derive(Debug, Default)]
@@ -24,7 +23,7 @@ pub(super) struct Inventory {
 
 #[derive(Debug)]
 pub(super) struct Customer {
-    pub(super) id: Arc<str>,
+    pub(super) id: Name,
     pub(super) name: String,
     pub(super) profile: PolicyProfile,
     pub(super) link: Option<BitsPerSecond>,
@@ -35,7 +34,7 @@ pub(super) struct Customer {
 
 #[derive(Debug)]
 pub(super) struct Service {
-    pub(super) id: String,
+    pub(super) id: Name,
     pub(super) name: String,
     pub(super) allowed_tcp: Ranges,
     pub(super) allowed_udp: Ranges,
@@ -179,7 +178,7 @@ impl<'a> Owner<'a> {
     }
 
     /// Ports of the services that run there, for any of these protocols.
-    pub(super) fn allowed(&self, protocols: &BTreeSet<u8>) -> Ranges {
+    pub(super) fn allowed(&self, protocols: &Set<u8>) -> Ranges {
         self.services()
             .flat_map(|service| protocols.iter().map(|number| service.allowed(*number)))
             .fold(Ranges::default(), |all, some| all.union(&some))

@@ -85,7 +85,7 @@ impl Turn<'_> {
         if customer != live.customer_id.as_deref() {
             return Err(Reason::OwnerChanged {
                 victim: live.victim_ip,
-                was: live.customer_id.clone(),
+                was: live.customer_id.as_deref().map(str::to_owned),
                 is: customer.map(str::to_owned),
             });
         }

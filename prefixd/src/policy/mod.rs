@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `settings`, `compile` | the configuration in the shape decisions ask for |
 //! | `inventory`, `safelist`, `flows`, `sources`, `playbooks`, `templates` | its parts, each with its look-up |
-//! | `state`, `starts`, `of_victim` | what is live and what is remembered |
+//! | `state`, `starts` | what is live and what is remembered |
 //! | `decide`, `turn` | one command; a decision while it is made |
 //! | `ban`, `unban`, `create`, `extend`, `adjust`, `annotate`, `withdraw`, `undo`, `suppress`, `pause`, `protect`, `control`, `breaker`, `neighbor`, `due`, `judge`, `quarantine` | one command each |
 //! | `begin`, `pending` | what a first ban makes: announced, or waiting until others say the same |
@@ -50,7 +50,6 @@ mod inventory;
 mod judge;
 mod lease;
 mod neighbor;
-mod of_victim;
 mod offers;
 mod passed;
 mod pause;
@@ -103,7 +102,6 @@ pub use effect::{
 };
 pub use foresee::{Foreseen, foresee_withdrawal};
 pub(crate) use lease::is_pinned;
-pub use of_victim::OfVictim;
 pub use offers::Offer;
 pub use pause::{holds, holds_alone};
 pub(crate) use plan::is_changed;

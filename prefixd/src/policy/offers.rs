@@ -193,20 +193,18 @@ impl Policy {
             .filter(|claim| claim.kind == OriginKind::Event && pop_of_source(&claim.source).is_none())
             .collect();
         let mut observed = Observed::default();
-        let (mut dst_ports, mut src_ports) = (Vec::new(), Vec::new());
+        let (mut dst_ports, mut src_ports) = (Box::default(), Box::default());
         let mut sources: Vec<String> = Vec::new();
         for claim in &own {
             claims::observe(&mut observed, claim);
             claims::unite(&mut dst_ports, &claim.dst_ports);
             claims::unite(&mut src_ports, &claim.src_ports);
-            sources.push(claim.source.clone());
+            sources.push(claim.source.to_string());
         }
         sources.sort_unstable();
         sources.dedup();
         // A report has no more, and it is heard as one.
         sources.truncate(MOST_SOURCES);
-        dst_ports.truncate(MAX_EVENT_PORTS);
-        src_ports.truncate(MAX_EVENT_PORTS);
         // A claim without an end lives until it is cleared.
         let leaves = live.leaves_at();
         let ends = own.iter().map(|claim| claim.lives_until.unwrap_or(leaves));
@@ -219,8 +217,8 @@ impl Policy {
             pps: observed.pps,
             confidence: claims::confidence(self, own.iter().copied()),
             protocol: claims::reported(own.iter().copied()).protocol,
-            dst_ports,
-            src_ports,
+            dst_ports: dst_ports.into_vec(),
+            src_ports: src_ports.into_vec(),
             sources,
         };
         Some((offer, until))

@@ -67,7 +67,7 @@ impl Turn<'_> {
         }));
         for live in alone {
             let mut ended = Mitigation::clone(&live);
-            ended.end_note = Some(command.reason.clone());
+            ended.end_note = Some(command.reason.as_str().into());
             let because = format!(
                 "{} paused {}, which alone held it: {}",
                 command.actor, command.source, command.reason

@@ -16,6 +16,7 @@ use super::turn::{Conclusion, Turn};
 use crate::journal::DAEMON;
 use prefixd_api::event::EventOutcome;
 use prefixd_api::mitigation::{EndReason, Group, Mitigation, MitigationStatus};
+use prefixd_api::name::Name;
 use prefixd_api::rule::Rule;
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
@@ -88,21 +89,22 @@ impl<'a> Turn<'a> {
         let mut next = self.touched(live, group);
         next.last_event_id = Some(command.ids.event);
         // The claim that asks comes first: rates of change count against its source.
-        next.claims
-            .sort_by_key(|claim| claim.source != event.source || claim.event_id != event.external_id);
+        next.claims.sort_by_key(|claim| {
+            claim.source != event.source || claim.event_id.as_deref() != event.external_id.as_deref()
+        });
         self.may_trigger(&event.source, &next.claims)?;
         let playbook = self.playbook_of(live, target, &event.source)?;
         self.note_confidence(&next);
         let waits = self.lacks(&next, &playbook.steps[0]);
         let rules = self.first_rules(&next, target, playbook)?;
         set_rules(&mut next, rules);
-        next.playbook = Some(playbook.name.to_string());
-        next.waits_for = waits;
+        next.playbook = Some(playbook.name.clone());
+        next.waits_for = waits.map(Box::new);
         if next.waits_for.is_some() {
             next.expires_at = self.now.saturating_add(self.policy.timers.window);
             next.severity = self.severity(&next, owner);
             let reason = self.waits(&next);
-            next.why_summary = reason.to_string();
+            next.why_summary = reason.to_string().into();
             self.change(MitigationEvent::Updated, &command.actor, Some(live), next);
             return Ok(Conclusion::new(EventOutcome::AcceptedPending, reason));
         }
@@ -110,7 +112,9 @@ impl<'a> Turn<'a> {
             victim: event.victim,
             owner,
             enforced: live.enforced,
-            source: claims::asking(&next.claims).or(Some(&event.source)),
+            source: claims::asking(&next.claims)
+                .map(Name::as_str)
+                .or(Some(&event.source)),
             frees: 0,
         })?;
         let step = &playbook.steps[0];
@@ -129,7 +133,7 @@ impl<'a> Turn<'a> {
             rules: texts(&next.rules),
         };
         self.take_place(&next.scope(), next.mitigation_id, &command.actor);
-        next.why_summary = format!("{} confirms {}: {reason}", event.source, event.vector);
+        next.why_summary = format!("{} confirms {}: {reason}", event.source, event.vector).into();
         self.change(MitigationEvent::Promoted, &command.actor, Some(live), next);
         Ok(Conclusion::new(EventOutcome::Accepted, reason))
     }
@@ -188,7 +192,7 @@ impl<'a> Turn<'a> {
 
     /// Why it is pending, as the answer to a report.
     pub(super) fn waits(&self, next: &Mitigation) -> Reason {
-        let waits = next.waits_for.unwrap_or_default();
+        let waits = next.waits_for.as_deref().copied().unwrap_or_default();
         Reason::Waits {
             sources: waits.has_sources,
             sources_at_least: waits.sources,

@@ -10,9 +10,8 @@ use super::templates::{Input, Reported};
 use super::turn::Turn;
 use super::widen::{Bounds, police_as_one, widen};
 use prefixd_api::mitigation::{Claim, Mitigation, Observed, OriginKind, Severity};
-use prefixd_api::rule::{Action, ActionType, Ranges, Rule};
+use prefixd_api::rule::{Action, ActionType, Ranges, Rule, Set};
 use prefixd_api::victim::Victim;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What rules are made for.
@@ -136,7 +135,7 @@ impl<'a> Turn<'a> {
     /// What the rules of a live mitigation must fit into.
     fn bounds(&self, mitigation: &Mitigation, owner: Option<Owner<'_>>, step: &Step) -> Bounds {
         let protocols = mitigation.rules.iter().flat_map(|rule| &rule.matches.protocols);
-        let protocols: BTreeSet<u8> = protocols.copied().collect();
+        let protocols: Set<u8> = protocols.copied().collect();
         Bounds {
             max_ports: self.policy.limits.max_ports,
             allowed: owner.map_or_else(Ranges::default, |owner| owner.allowed(&protocols)),

@@ -1,9 +1,9 @@
 //! Playbooks: for a vector, the steps from the mildest to the strictest.
 
 use prefixd_api::config::inventory::PolicyProfile;
+use prefixd_api::name::Name;
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::rule::Action;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// All playbooks, most specific first.
@@ -17,7 +17,7 @@ pub(super) struct Playbooks {
 
 #[derive(Debug)]
 pub(super) struct Playbook {
-    pub(super) name: Arc<str>,
+    pub(super) name: Name,
     pub(super) when: Condition,
     /// Never empty.
     pub(super) steps: Vec<Step>,

@@ -7,16 +7,16 @@ use super::safelist::FixedSafelist;
 use super::sources::Sources;
 use super::templates::Templates;
 use ipnet::IpNet;
+use prefixd_api::name::Name;
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::resource::{Mode, SafelistEntry};
 use prefixd_api::victim::Victim;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The configuration, compiled.
 #[derive(Debug)]
 pub struct Policy {
-    pub(super) pop: Arc<str>,
+    pub(super) pop: Name,
     pub(super) mode: Mode,
     pub(super) limits: Limits,
     pub(super) quotas: Quotas,

@@ -1,10 +1,10 @@
 //! Starts of the last minute, counted as they come and go: the rate of change is read, never summed.
 
 use imbl::{HashMap, Vector};
+use prefixd_api::name::Name;
 use prefixd_api::time::Timestamp;
 use std::borrow::Borrow;
 use std::hash::Hash;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a start counts.
@@ -16,17 +16,17 @@ pub(super) struct Start {
     /// When.
     pub(super) at: Timestamp,
     /// The customer.
-    pub(super) customer: Option<Arc<str>>,
+    pub(super) customer: Option<Name>,
     /// The source that asked for it; operators have none and do not count against sources.
-    pub(super) source: Option<Arc<str>>,
+    pub(super) source: Option<Name>,
 }
 
 /// Starts of the last minute.
 #[derive(Clone, Debug, Default)]
 pub struct Starts {
     queue: Vector<Start>,
-    customers: HashMap<Arc<str>, u64>,
-    sources: HashMap<Arc<str>, u64>,
+    customers: HashMap<Name, u64>,
+    sources: HashMap<Name, u64>,
 }
 
 impl Starts {
@@ -80,8 +80,8 @@ impl Starts {
     }
 }
 
-pub(super) fn increment(counts: &mut HashMap<Arc<str>, u64>, key: &Arc<str>) {
-    *counts.entry(Arc::clone(key)).or_insert(0) += 1;
+pub(super) fn increment(counts: &mut HashMap<Name, u64>, key: &Name) {
+    *counts.entry(key.clone()).or_insert(0) += 1;
 }
 
 /// Counts down and forgets what reaches zero, so that names from outside cannot pile up.

@@ -3,7 +3,6 @@
 
 use super::claims;
 use super::effect::{Effect, PeerWhat};
-use super::of_victim::OfVictim;
 use super::quarantine::PeerMemory;
 use super::settings::Policy;
 use super::starts::{Start, Starts, decrement, increment};
@@ -17,6 +16,7 @@ use prefixd_api::ids::{MitigationId, SuppressionId};
 use prefixd_api::mitigation::{
     Group, Mitigation, MitigationStatus, OriginKind, Scope, Suppression, WideSuppression,
 };
+use prefixd_api::name::Name;
 use prefixd_api::peer::PeerDisabled;
 use prefixd_api::resource::SafelistEntry;
 use prefixd_api::source::SourcePaused;
@@ -32,7 +32,7 @@ const MAX_ANNOTATED: usize = 4_096;
 pub struct State {
     /// Live mitigations by name; names are ordered by time.
     pub mitigations: OrdMap<MitigationId, Arc<Mitigation>>,
-    /// Groups and live mitigations by scope.
+    /// Groups and live mitigations by scope, so that those of one victim are side by side.
     scopes: OrdMap<Scope, Known>,
     /// The victims of each prefix, where many become one mitigation.
     pub(super) struck: Option<Struck>,
@@ -68,7 +68,7 @@ struct Known {
     /// Its group, open or remembered because its past still counts.
     group: Option<Arc<Group>>,
     /// Its one live mitigation.
-    live: Option<MitigationId>,
+    live: Option<Arc<Mitigation>>,
 }
 
 /// Counts of live mitigations and of recent starts, kept in step with the maps. Enforced and dry-run
@@ -115,9 +115,7 @@ pub struct Tally {
     /// Live in this POP.
     pub pop: u64,
     /// Live by customer.
-    pub customers: HashMap<Arc<str>, u64>,
-    /// Those of each victim.
-    pub victims: HashMap<Victim, OfVictim>,
+    pub customers: HashMap<Name, u64>,
     /// Starts of the last minute.
     pub starts: Starts,
 }
@@ -126,14 +124,25 @@ impl State {
     /// The live mitigation of a scope.
     #[must_use]
     pub fn mitigation_of(&self, scope: &Scope) -> Option<&Arc<Mitigation>> {
-        self.mitigations.get(&self.scopes.get(scope)?.live?)
+        self.scopes.get(scope)?.live.as_ref()
+    }
+
+    /// The live mitigations of a victim: one per vector, nearly always one.
+    pub fn of_victim(&self, victim: Victim) -> impl Iterator<Item = &Arc<Mitigation>> {
+        let first = Scope {
+            victim,
+            vector: Name::default(),
+        };
+        self.scopes
+            .range(first..)
+            .take_while(move |(scope, _)| scope.victim == victim)
+            .filter_map(|(_, known)| known.live.as_ref())
     }
 
     /// Other mitigations of a victim whose rules are meant for the routers.
     pub fn beside(&self, victim: Victim, id: MitigationId) -> impl Iterator<Item = &Arc<Mitigation>> {
-        let all = self.counts.enforced.of_victim(victim).iter();
-        all.filter(move |one| **one != id)
-            .filter_map(|one| self.mitigations.get(one))
+        self.of_victim(victim)
+            .filter(move |one| one.enforced && one.status.is_announced() && one.mitigation_id != id)
     }
 
     /// The group of a scope: open, or remembered because its past still counts.
@@ -151,7 +160,7 @@ impl State {
         around.find_map(|victim| {
             self.mitigation_of(&Scope {
                 victim,
-                vector: Arc::clone(&scope.vector),
+                vector: scope.vector.clone(),
             })
         })
     }
@@ -175,7 +184,7 @@ impl State {
     pub fn live_scopes(&self) -> impl Iterator<Item = &Scope> {
         self.scopes
             .iter()
-            .filter_map(|(scope, known)| known.live.map(|_| scope))
+            .filter_map(|(scope, known)| known.live.as_ref().map(|_| scope))
     }
 
     /// Puts a group that was stored back, at start.
@@ -358,8 +367,7 @@ impl State {
         match (was_live, after.status.is_live()) {
             (None, true) => {
                 self.counts.add(after);
-                self.known(after.scope()).live = Some(after.mitigation_id);
-                self.mitigations.insert(after.mitigation_id, Arc::clone(after));
+                self.set_live(after);
             }
             (Some(before), true) => {
                 if before.status == MitigationStatus::Pending {
@@ -372,7 +380,7 @@ impl State {
                         self.counts.add(after);
                     }
                 }
-                self.mitigations.insert(after.mitigation_id, Arc::clone(after));
+                self.set_live(after);
             }
             (Some(before), false) => {
                 self.counts.remove(before);
@@ -388,6 +396,11 @@ impl State {
                 }
             }
         }
+    }
+
+    fn set_live(&mut self, live: &Arc<Mitigation>) {
+        self.known(live.scope()).live = Some(Arc::clone(live));
+        self.mitigations.insert(live.mitigation_id, Arc::clone(live));
     }
 
     /// A mitigation as it is by the last decision: live, or ended as the store has it unless that is older.
@@ -421,25 +434,9 @@ impl Tally {
         self.customers.get(id).copied().unwrap_or(0)
     }
 
-    /// How many of this victim are live: one per vector.
-    #[must_use]
-    pub fn victim(&self, victim: Victim) -> u64 {
-        self.of_victim(victim).len() as u64
-    }
-
-    /// Those of this victim.
-    #[must_use]
-    pub fn of_victim(&self, victim: Victim) -> &[MitigationId] {
-        self.victims.get(&victim).map_or(&[], OfVictim::as_slice)
-    }
-
     fn add(&mut self, mitigation: &Mitigation, at: Timestamp) {
         self.pop += 1;
-        let (victim, id) = (mitigation.victim_ip, mitigation.mitigation_id);
-        let others = self.victims.get(&victim);
-        let all = others.map_or(OfVictim::One(id), |others| others.with(id));
-        self.victims.insert(victim, all);
-        let customer: Option<Arc<str>> = mitigation.customer_id.as_deref().map(Arc::from);
+        let customer = mitigation.customer_id.clone();
         if let Some(customer) = &customer {
             increment(&mut self.customers, customer);
         }
@@ -447,7 +444,7 @@ impl Tally {
             return;
         }
         let source = match mitigation.origin.kind {
-            OriginKind::Event => claims::asking(&mitigation.claims).map(Arc::from),
+            OriginKind::Event => claims::asking(&mitigation.claims).cloned(),
             OriginKind::Operator => None,
         };
         self.starts.push(Start { at, customer, source });
@@ -455,16 +452,6 @@ impl Tally {
 
     fn remove(&mut self, mitigation: &Mitigation) {
         self.pop = self.pop.saturating_sub(1);
-        let (victim, id) = (mitigation.victim_ip, mitigation.mitigation_id);
-        match self.victims.get(&victim).map(|all| all.without(id)) {
-            Some(Some(left)) => {
-                self.victims.insert(victim, left);
-            }
-            Some(None) => {
-                self.victims.remove(&victim);
-            }
-            None => {}
-        }
         if let Some(customer) = mitigation.customer_id.as_deref() {
             decrement(&mut self.customers, customer);
         }

@@ -5,6 +5,7 @@ use super::settings::Carpets;
 use imbl::{HashMap, OrdSet};
 use ipnet::IpNet;
 use prefixd_api::mitigation::{Group, Scope};
+use prefixd_api::name::Name;
 use prefixd_api::time::Timestamp;
 use prefixd_api::victim::Victim;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ const MAX_KEPT: usize = 1024;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Struck {
     bounds: Carpets,
-    prefixes: HashMap<(IpNet, Arc<str>), Kept>,
+    prefixes: HashMap<(IpNet, Name), Kept>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -122,14 +123,14 @@ impl Struck {
     }
 
     /// None of what is wider than anything that may be aggregated to.
-    fn key(&self, scope: &Scope) -> Option<(IpNet, Arc<str>)> {
+    fn key(&self, scope: &Scope) -> Option<(IpNet, Name)> {
         let victim = scope.victim.prefix();
         let widest = self.bounds.widest(victim);
         if victim.prefix_len() < widest {
             return None;
         }
         let prefix = IpNet::new(victim.network(), widest).ok()?.trunc();
-        Some((prefix, Arc::clone(&scope.vector)))
+        Some((prefix, scope.vector.clone()))
     }
 }
 

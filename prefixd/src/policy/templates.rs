@@ -10,10 +10,10 @@ use prefixd_api::config::playbooks::Protocol;
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::rule::shape::is_of_all_ports;
 use prefixd_api::rule::{
-    Action, ActionType, Dscp, FlowLabels, Fragments, Match, Range, Ranges, Rule, TcpFlags, protocol,
+    Action, ActionType, Dscp, FlowLabels, Fragments, Match, Range, Ranges, Rule, Set, TcpFlags, protocol,
 };
 use prefixd_api::victim::Victim;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 /// ICMP echo reply and request (RFC 792); never unreachable or time exceeded, which carry path MTU discovery.
 const ICMP_ECHO: [u8; 2] = [0, 8];
@@ -44,9 +44,9 @@ pub(super) struct Configured {
     pub(super) fragment: Option<Fragments>,
     pub(super) src_prefix: Option<IpNet>,
     pub(super) ports: Ranges,
-    pub(super) icmp_types: BTreeSet<u8>,
-    pub(super) icmp_codes: BTreeSet<u8>,
-    pub(super) dscp: BTreeSet<Dscp>,
+    pub(super) icmp_types: Set<u8>,
+    pub(super) icmp_codes: Set<u8>,
+    pub(super) dscp: Set<Dscp>,
     pub(super) flow_labels: FlowLabels,
     /// The strictest action it may take automatically.
     pub(super) max_action: ActionType,
@@ -414,7 +414,7 @@ impl Configured {
         };
         let base = Match {
             protocols: [number].into(),
-            src_prefix: self.src_prefix,
+            src_prefix: self.src_prefix.map(Box::new),
             icmp_types,
             icmp_codes: self.icmp_codes.clone(),
             ports: self.ports.clone(),
@@ -622,7 +622,7 @@ pub(super) fn icmp(victim: Victim) -> u8 {
 }
 
 /// The types that a rule on ICMP takes, whoever reports: all others carry path MTU or neighbour discovery.
-fn icmp_echo(victim: Victim) -> BTreeSet<u8> {
+fn icmp_echo(victim: Victim) -> Set<u8> {
     if victim.is_ipv6() {
         ICMPV6_ECHO.into()
     } else {
@@ -631,7 +631,7 @@ fn icmp_echo(victim: Victim) -> BTreeSet<u8> {
 }
 
 /// Whether every one of these protocols has ports.
-pub(super) fn has_ports(protocols: &BTreeSet<u8>) -> bool {
+pub(super) fn has_ports(protocols: &Set<u8>) -> bool {
     !protocols.is_empty()
         && protocols
             .iter()

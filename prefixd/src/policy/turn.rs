@@ -116,7 +116,7 @@ impl<'a> Turn<'a> {
             },
             None => Group {
                 group_id: fresh,
-                pop: self.policy.pop.to_string(),
+                pop: self.policy.pop.clone(),
                 scope: scope.clone(),
                 claims: Vec::new(),
                 confidence: None,
@@ -151,7 +151,6 @@ impl<'a> Turn<'a> {
     ) -> Arc<Mitigation> {
         after.revision = before.map_or(1, |before| before.revision + 1);
         after.updated_at = self.now;
-        after.compact();
         let after = Arc::new(after);
         self.effects.push(Effect::Mitigation {
             what,
@@ -230,9 +229,9 @@ impl<'a> Turn<'a> {
         self.ended_by.extend(Guardrail::from_code(reason.as_str()));
         ended.status = status;
         ended.ended_at = Some(self.now);
-        ended.ended_by = Some(actor.to_owned());
+        ended.ended_by = Some(actor.into());
         ended.end_reason = Some(reason);
-        ended.why_summary = because;
+        ended.why_summary = because.into();
         self.change(what, actor, Some(before), ended)
     }
 
@@ -333,7 +332,7 @@ impl<'a> Turn<'a> {
         if let Some((before, after, slot)) = last
             && (is_asked || before.as_ref().is_none_or(|before| is_reshaped(before, after)))
         {
-            *slot = Some(trace.conclude(self.now, word, after.why_summary.clone()));
+            *slot = Some(trace.conclude(self.now, word, after.why_summary.to_string()));
         }
         Decision {
             outcome,

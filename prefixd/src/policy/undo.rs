@@ -201,11 +201,12 @@ impl Turn<'_> {
         let what = if next.notes.iter().any(said) {
             MitigationEvent::Updated
         } else {
-            next.notes.push(Note {
+            let note = Note {
                 at: self.now,
                 by: DAEMON.to_owned(),
                 text: format!("{says}: {why}. It is tried again every minute until it is confirmed"),
-            });
+            };
+            next.notes = next.notes.iter().cloned().chain([note]).collect();
             MitigationEvent::Noted
         };
         let next = self.change(what, DAEMON, Some(ended), next);
@@ -300,11 +301,11 @@ impl Turn<'_> {
             } else {
                 MitigationStatus::Active
             },
-            customer_id: owner.map(|owner| owner.customer.id.to_string()),
+            customer_id: owner.map(|owner| owner.customer.id.clone()),
             service_id: owner
                 .and_then(|owner| owner.service)
                 .map(|service| service.id.clone()),
-            claims: holding,
+            claims: holding.into(),
             ending_since: None,
             ends_at: None,
             enforced,
@@ -324,22 +325,22 @@ impl Turn<'_> {
             end_note: None,
             origin: Origin {
                 kind: OriginKind::Operator,
-                actor: undone.actor.to_owned(),
+                actor: undone.actor.into(),
             },
             group_id: group.group_id,
             acknowledged_at: None,
             acknowledged_by: None,
             claimed: None,
-            notes: Vec::new(),
+            notes: Box::default(),
             confirm_by: None,
-            why_summary: format!("{}: {}", undone.because, texts(&ended.rules).join("; ")),
+            why_summary: format!("{}: {}", undone.because, texts(&ended.rules).join("; ")).into(),
             ..ended.clone()
         };
         let last_ban_at = group.last_ban_at;
         self.start_lease(&mut next, &mut group, last_ban_at, ttl)?;
         set_rules(&mut next, ended.rules.to_vec());
         let judged = Mitigation {
-            claims: stood_on,
+            claims: stood_on.into(),
             ..next.clone()
         };
         if self.has_lost_rtbh(&judged) {

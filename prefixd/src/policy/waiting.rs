@@ -4,12 +4,12 @@ use super::settings::Policy;
 use super::starts::decrement;
 use imbl::HashMap;
 use prefixd_api::mitigation::{Mitigation, OriginKind};
-use std::sync::Arc;
+use prefixd_api::name::Name;
 
 /// Pending mitigations by customer and by the source whose claim is the oldest. Few: they are bounded by the quotas.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Waiting {
-    began: HashMap<(Option<Arc<str>>, Arc<str>), u64>,
+    began: HashMap<(Option<Name>, Name), u64>,
 }
 
 impl Waiting {
@@ -45,13 +45,12 @@ impl Waiting {
     }
 }
 
-fn key(mitigation: &Mitigation) -> Option<(Option<Arc<str>>, Arc<str>)> {
+fn key(mitigation: &Mitigation) -> Option<(Option<Name>, Name)> {
     let events = mitigation
         .claims
         .iter()
         .filter(|claim| claim.kind == OriginKind::Event);
     // Not the one that comes first in the list: that is who asked last.
     let first = events.min_by(|one, other| (one.since, &one.source).cmp(&(other.since, &other.source)))?;
-    let customer = mitigation.customer_id.as_deref().map(Arc::from);
-    Some((customer, first.source.as_str().into()))
+    Some((mitigation.customer_id.clone(), first.source.clone()))
 }

@@ -3,8 +3,7 @@
 use super::playbooks::OnAllowedPort;
 use super::ports::{Fit, fit};
 use super::templates::MAX_RULES;
-use prefixd_api::rule::{Action, ActionType, Bits, Match, Ranges, Rule};
-use std::collections::BTreeSet;
+use prefixd_api::rule::{Action, ActionType, Bits, Match, Ranges, Rule, Set};
 
 /// What widened rules must fit into.
 #[derive(Clone, Debug)]
@@ -195,8 +194,8 @@ pub(crate) fn covers(wide: &Match, narrow: &Match) -> bool {
     };
     wide.dst_prefix.contains(&narrow.dst_prefix)
         && wide
-            .src_prefix
-            .is_none_or(|wide| narrow.src_prefix.is_some_and(|narrow| wide.contains(&narrow)))
+            .source()
+            .is_none_or(|wide| narrow.source().is_some_and(|narrow| wide.contains(&narrow)))
         && set(&wide.protocols, &narrow.protocols)
         && ranges(&wide.ports, &narrow.ports)
         && ranges(&wide.dst_ports, &narrow.dst_ports)
@@ -211,7 +210,7 @@ pub(crate) fn covers(wide: &Match, narrow: &Match) -> bool {
             || (!narrow.flow_labels.is_empty() && wide.flow_labels.covers(&narrow.flow_labels)))
 }
 
-fn set<T: Ord>(wide: &BTreeSet<T>, narrow: &BTreeSet<T>) -> bool {
+fn set<T: Ord>(wide: &Set<T>, narrow: &Set<T>) -> bool {
     wide.is_empty() || (!narrow.is_empty() && narrow.is_subset(wide))
 }
 

@@ -60,7 +60,7 @@ impl Turn<'_> {
     fn take_back(&mut self, live: &Arc<Mitigation>, ids: &FreshIds, asked: &Asked<'_>) -> Arc<Mitigation> {
         self.take_place(&live.scope(), live.mitigation_id, asked.actor);
         let mut ended = Mitigation::clone(live);
-        ended.end_note = Some(asked.reason.to_owned());
+        ended.end_note = Some(asked.reason.into());
         let mut notes = Notes::default();
         notes.note(Reason::OperatorAsked {
             actor: asked.actor.to_owned(),
@@ -88,7 +88,7 @@ impl Turn<'_> {
         if let Some(at) = ended.confirm_by {
             notes.note(Reason::PutBackAt { at });
         }
-        self.explain_last(notes.conclude(self.now, "withdrawn", ended.why_summary.clone()));
+        self.explain_last(notes.conclude(self.now, "withdrawn", ended.why_summary.to_string()));
         if let Some(put_back_at) = ended.confirm_by {
             let waits = Unconfirmed {
                 ended: Mitigation::clone(&ended),

@@ -30,8 +30,8 @@ fn material() -> Material {
     events[2].bps = None;
     let mut mitigation = Arc::unwrap_or_clone(Arc::clone(&attack.mitigation));
     mitigation.ended_at = Some(at(50));
-    mitigation.ended_by = Some("uid:1000(anna)".to_owned());
-    mitigation.end_note = Some("false positive [#7](http://x)".to_owned());
+    mitigation.ended_by = Some("uid:1000(anna)".into());
+    mitigation.end_note = Some("false positive [#7](http://x)".into());
     let whole = json!({ "mitigation": attack.mitigation.as_ref() });
     let changed = |changes: Value| json!({"mitigation_id": mitigation.mitigation_id, "revision": 2, "changes": changes});
     let entries = vec![

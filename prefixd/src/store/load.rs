@@ -104,10 +104,7 @@ impl Store {
             .fetch(db);
             let mut read = read_beside(rows, |(id, victim, vector, body)| {
                 read::<Mitigation>("mitigation", id, &body)
-                    .map(|mut mitigation| {
-                        mitigation.compact();
-                        Arc::new(mitigation)
-                    })
+                    .map(Arc::new)
                     .map_err(|row| (row, scope(&victim, vector)))
             });
             while let Some(mitigation) = read.try_next().await? {

@@ -168,7 +168,7 @@ async fn the_messages_of_a_neighbour_are_dumped() -> anyhow::Result<()> {
     let (small, ended) = tokio::join!(small, async {
         for live in &live {
             let request = PeerOrderRequest {
-                reason: live.vector.clone(),
+                reason: live.vector.to_string(),
                 ..PeerOrderRequest::default()
             };
             daemon

@@ -320,7 +320,8 @@ impl Live {
             "waits",
             self.waits.clone(),
             live.waits_for
-                .map_or_else(|| "none".to_owned(), |waits| waits.to_string()),
+                .as_ref()
+                .map_or_else(|| "none".to_owned(), ToString::to_string),
         );
         same(
             "acknowledged",
@@ -332,7 +333,7 @@ impl Live {
             self.claimed_by.clone(),
             live.claimed
                 .as_ref()
-                .map_or_else(|| "nobody".to_owned(), |claimed| claimed.by.clone()),
+                .map_or_else(|| "nobody".to_owned(), |claimed| claimed.by.to_string()),
         );
         same(
             "notes",

@@ -32,7 +32,7 @@ impl Row for Mitigation {
                 head: "VECTOR",
                 field: "vector",
                 place: Place::Rest,
-                cell: |m, _| Cell::text(&m.vector),
+                cell: |m, _| Cell::text(m.vector.as_str()),
             },
             Column {
                 head: "ACTION",
@@ -92,7 +92,7 @@ impl Row for Mitigation {
                 head: "POP",
                 field: "pop",
                 place: Place::Wide,
-                cell: |m, _| Cell::text(&m.pop),
+                cell: |m, _| Cell::text(m.pop.as_str()),
             },
             Column {
                 head: "STEP",
@@ -134,7 +134,7 @@ impl Row for Mitigation {
                 head: "WHY",
                 field: "why_summary",
                 place: Place::Wide,
-                cell: |m, _| Cell::text(&m.why_summary),
+                cell: |m, _| Cell::text(&*m.why_summary),
             },
         ]
     }
@@ -171,7 +171,7 @@ impl Row for MitigationDetail {
                 head: "VECTOR",
                 field: "vector",
                 place: Place::Rest,
-                cell: |d, _| Cell::text(&d.mitigation.vector),
+                cell: |d, _| Cell::text(d.mitigation.vector.as_str()),
             },
             Column {
                 head: "ACTION",
@@ -247,7 +247,11 @@ fn rate(value: Option<u64>) -> Cell {
 }
 
 fn peers(m: &Mitigation) -> Cell {
-    let Some(delivery) = m.delivery.filter(|_| m.status.is_announced() && m.enforced) else {
+    let Some(delivery) = m
+        .delivery
+        .as_ref()
+        .filter(|_| m.status.is_announced() && m.enforced)
+    else {
         return Cell::number("-");
     };
     let cell = Cell::number(format!("{}/{}", delivery.advertised, delivery.established));

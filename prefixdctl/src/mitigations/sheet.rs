@@ -2,7 +2,8 @@
 
 use super::rows::{action, status};
 use crate::output::{View, sheet_of};
-use prefixd_api::mitigation::{Claim, Mitigation, MitigationDetail};
+use prefixd_api::mitigation::{Claim, EndReason, Mitigation, MitigationDetail};
+use prefixd_api::name::Name;
 use prefixd_api::preview::{Budget, MitigationPreview, NeighborPreview, PreviewOutcome};
 use prefixd_api::resource::{Announcement, AnnouncementForm, AnnouncementState};
 use prefixd_api::show::{MAX_TEXT_CHARS, absolute, both, clean, confidence, remaining, si_unit};
@@ -88,17 +89,17 @@ pub(super) fn preview(preview: &MitigationPreview, view: View) -> String {
         PreviewOutcome::Created => "would be made".to_owned(),
         PreviewOutcome::Revised => "the live one would be revised".to_owned(),
         PreviewOutcome::Refused => "would be REFUSED".to_owned(),
-        PreviewOutcome::Other(name) => name.clone(),
+        PreviewOutcome::Other(name) => name.to_string(),
     };
     let mut pairs = vec![("Preview", format!("{outcome}; nothing was changed"))];
     if let Some(problem) = &preview.problem {
         pairs.push(("Because", format!("{} [{}]", problem.detail, problem.code)));
     }
     if let Some(m) = &preview.mitigation {
-        let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+        let or_none = |value: &Option<Name>| value.as_deref().unwrap_or("-").to_owned();
         pairs.extend([
             ("Victim", m.victim_ip.to_string()),
-            ("Vector", m.vector.clone()),
+            ("Vector", m.vector.to_string()),
             ("Action", action(m)),
             ("Customer", or_none(&m.customer_id)),
             ("Service", or_none(&m.service_id)),
@@ -163,10 +164,10 @@ pub(super) fn summary(mitigation: &Mitigation, view: View) -> String {
 
 fn head(m: &Mitigation, names: [Option<&str>; 2], view: View) -> String {
     let [customer, service] = names;
-    let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-    let named = |id: &Option<String>, name: Option<&str>| match (id, name) {
+    let or_none = |value: Option<&str>| value.unwrap_or("-").to_owned();
+    let named = |id: Option<&str>, name: Option<&str>| match (id, name) {
         (Some(id), Some(name)) => format!("{id} ({name})"),
-        (Some(id), None) => id.clone(),
+        (Some(id), None) => id.to_owned(),
         (None, _) => "-".to_owned(),
     };
     let rates = match (m.observed.bps, m.observed.pps) {
@@ -187,15 +188,15 @@ fn head(m: &Mitigation, names: [Option<&str>; 2], view: View) -> String {
             format!("{}, step {}, revision {}", status(m).text, m.step, m.revision),
         ),
         ("Victim", m.victim_ip.to_string()),
-        ("Vector", m.vector.clone()),
+        ("Vector", m.vector.to_string()),
         ("Action", action(m)),
         ("Observed", rates),
-        ("Customer", named(&m.customer_id, customer)),
-        ("Service", named(&m.service_id, service)),
+        ("Customer", named(m.customer_id.as_deref(), customer)),
+        ("Service", named(m.service_id.as_deref(), service)),
         ("Severity", m.severity.to_string()),
         ("Confidence", confidence(m.confidence)),
-        ("Playbook", or_none(m.playbook.clone())),
-        ("POP", m.pop.clone()),
+        ("Playbook", or_none(m.playbook.as_deref())),
+        ("POP", m.pop.to_string()),
         (
             "Created",
             format!(
@@ -205,7 +206,7 @@ fn head(m: &Mitigation, names: [Option<&str>; 2], view: View) -> String {
             ),
         ),
     ];
-    if let Some(delivery) = m.delivery {
+    if let Some(delivery) = &m.delivery {
         let unsupported = match delivery.unsupported {
             0 => String::new(),
             n => format!(", {n} cannot take a rule"),
@@ -219,7 +220,7 @@ fn head(m: &Mitigation, names: [Option<&str>; 2], view: View) -> String {
     if let Some(carpet) = &m.carpet {
         pairs.push(("Aggregate", carpet.to_string()));
     }
-    if let Some(waits) = m.waits_for {
+    if let Some(waits) = &m.waits_for {
         let what = if m.status.is_live() {
             "Waits for"
         } else {
@@ -242,10 +243,10 @@ fn head(m: &Mitigation, names: [Option<&str>; 2], view: View) -> String {
     }
     if let Some(ended_at) = m.ended_at {
         pairs.push(("Ended", both(ended_at, view.now, view.zone)));
-        pairs.push(("Ended by", or_none(m.ended_by.clone())));
+        pairs.push(("Ended by", or_none(m.ended_by.as_deref())));
         pairs.push((
             "End reason",
-            or_none(m.end_reason.as_ref().map(ToString::to_string)),
+            or_none(m.end_reason.as_ref().map(EndReason::as_str)),
         ));
     }
     if let Some(confirm_by) = m.confirm_by {
@@ -255,10 +256,10 @@ fn head(m: &Mitigation, names: [Option<&str>; 2], view: View) -> String {
         ));
     }
     if let Some(note) = &m.end_note {
-        pairs.push(("Note", note.clone()));
+        pairs.push(("Note", note.to_string()));
     }
     if let Some(reference) = &m.external_ref {
-        pairs.push(("Reference", reference.clone()));
+        pairs.push(("Reference", reference.to_string()));
     }
     if let (Some(at), Some(by)) = (m.acknowledged_at, &m.acknowledged_by) {
         pairs.push((
@@ -276,7 +277,7 @@ fn head(m: &Mitigation, names: [Option<&str>; 2], view: View) -> String {
         let at = both(note.at, view.now, view.zone);
         pairs.push(("Noted", format!("{at} {}: {}", note.by, note.text)));
     }
-    pairs.push(("Why", m.why_summary.clone()));
+    pairs.push(("Why", m.why_summary.to_string()));
     sheet_of(&pairs)
 }
 

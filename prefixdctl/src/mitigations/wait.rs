@@ -54,7 +54,7 @@ pub(super) async fn announced(
             announcements,
             ..
         } = session.client.mitigation(id).await?.value;
-        let at = mitigation.delivery.unwrap_or_default();
+        let at = mitigation.delivery.as_deref().copied().unwrap_or_default();
         let is_there = at.established > 0 && at.advertised == at.established;
         if is_there || !mitigation.enforced || !mitigation.status.is_announced() {
             return Ok((mitigation, Ok(())));

@@ -118,7 +118,7 @@ fn csv_is_raw_and_harmless() {
 fn json_and_errors_carry_nothing_that_a_terminal_obeys() {
     let hostile = "\u{1b}[2Ja\u{9b}31m\u{7f}\u{202e}b\u{200b}c\u{e0001}d \"Größe 東京\"\n";
     let mut row = mitigations().remove(0);
-    row.vector = hostile.to_owned();
+    row.vector = hostile.into();
     for text in [line(&row).unwrap(), pretty(&row).unwrap()] {
         assert!(
             !text.trim_end().contains(|c| is_unsafe(c) && c != '\n'),

@@ -26,7 +26,7 @@ pub fn frr(rule: &Rule) -> String {
     add("Destination Address", prefix(matches.dst_prefix));
     add(
         "Source Address",
-        matches.src_prefix.map_or_else(String::new, prefix),
+        matches.source().map_or_else(String::new, prefix),
     );
     add("IP Protocol", octets(matches.protocols.iter().copied()));
     add("Port", numbers(&matches.ports));

@@ -28,7 +28,7 @@ pub fn iosxr(rule: &Rule) -> String {
     };
     add(
         &format!("source-address {family}"),
-        texts(matches.src_prefix.map(mask)),
+        texts(matches.source().map(mask)),
     );
     add("protocol", protocols(matches));
     add("destination-port", ranges(&matches.dst_ports));

@@ -23,7 +23,7 @@ pub fn junos(rule: &Rule) -> String {
         [one] => lines.push(format!("{route} match {key} {one}")),
         several => lines.push(format!("{route} match {key} [ {} ]", several.join(" "))),
     };
-    add("source", texts(matches.src_prefix));
+    add("source", texts(matches.source()));
     add("protocol", protocols(matches));
     add("port", ranges(&matches.ports));
     add("destination-port", ranges(&matches.dst_ports));

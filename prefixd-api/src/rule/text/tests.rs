@@ -97,7 +97,7 @@ pub(crate) fn any_match() -> impl Strategy<Value = Match> {
             .collect();
         texts.join(",").parse().unwrap_or_default()
     });
-    let octets = || btree_set(any::<u8>(), 0..4);
+    let octets = || vec(any::<u8>(), 0..4).prop_map(|all| all.into_iter().collect());
     let dscp = btree_set(0..64_u8, 0..4)
         .prop_map(|all| all.into_iter().flat_map(super::super::Dscp::try_from).collect());
     any::<bool>().prop_flat_map(move |v6| {
@@ -117,7 +117,7 @@ pub(crate) fn any_match() -> impl Strategy<Value = Match> {
                     (dscp, flow_labels),
                 )| Match {
                     dst_prefix,
-                    src_prefix,
+                    src_prefix: src_prefix.map(Box::new),
                     protocols,
                     ports,
                     dst_ports,

@@ -26,7 +26,7 @@ fn ntp_to_http() -> Value {
 /// A stricter and a weaker mitigation of one victim.
 fn both(announcer: &Announcer) -> [Mitigation; 2] {
     let mut weaker = mitigation(announcer, 1, &ntp_to_http());
-    weaker.vector = "manual".to_owned();
+    weaker.vector = "manual".into();
     [mitigation(announcer, 1, &ntp()), weaker]
 }
 

@@ -84,7 +84,7 @@ fn matched(by: &Match, packet: &Packet) -> bool {
             .into_iter()
             .flatten()
             .any(|port| by.ports.contains(port));
-    by.src_prefix.is_none_or(|prefix| prefix.contains(&packet.src))
+    by.source().is_none_or(|prefix| prefix.contains(&packet.src))
         && (by.protocols.is_empty() || by.protocols.contains(&packet.protocol))
         && either
         && in_ranges(&by.dst_ports, dst)
@@ -155,8 +155,8 @@ fn matches() -> impl Strategy<Value = Match> {
     );
     all.prop_map(
         |(source, protocols, (either, dst, src), types, flags, lengths, fragment)| Match {
-            src_prefix: source.parse().ok(),
-            protocols,
+            src_prefix: source.parse().ok().map(Box::new),
+            protocols: protocols.into_iter().collect(),
             ports: either,
             dst_ports: dst,
             src_ports: src,

@@ -46,7 +46,7 @@ impl There {
     fn new(rules: &[Value]) -> Self {
         let announcer = two();
         let of = |rule| Mitigation {
-            pop: "fra1".to_owned(),
+            pop: "fra1".into(),
             ..mitigation(&announcer, 1, rule)
         };
         Self {

@@ -1,7 +1,6 @@
 //! The components of a match that are sets of numbers: what can be split and widened.
 
-use prefixd_api::rule::{Dscp, Match, Ranges};
-use std::collections::BTreeSet;
+use prefixd_api::rule::{Dscp, Match, Ranges, Set};
 use std::fmt;
 
 /// A component that is a set of numbers.
@@ -31,7 +30,7 @@ impl List {
 
     /// The numbers of a match.
     pub(super) fn of(self, matches: &Match) -> Ranges {
-        let octets = |numbers: &BTreeSet<u8>| numbers.iter().map(|number| u16::from(*number)).collect();
+        let octets = |numbers: &Set<u8>| numbers.iter().map(|number| u16::from(*number)).collect();
         match self {
             Self::Protocols => octets(&matches.protocols),
             Self::Ports => matches.ports.clone(),
@@ -59,8 +58,9 @@ impl List {
             Self::IcmpCodes => matches.icmp_codes = octets(&numbers),
             Self::PacketLengths => matches.packet_lengths = numbers,
             Self::Dscp => {
-                let values = octets(&numbers).into_iter();
-                matches.dscp = values.filter_map(|number| Dscp::try_from(number).ok()).collect();
+                let values = octets(&numbers);
+                let values = values.iter().filter_map(|number| Dscp::try_from(*number).ok());
+                matches.dscp = values.collect();
             }
         }
         matches
@@ -106,7 +106,7 @@ impl fmt::Display for List {
     }
 }
 
-fn octets(numbers: &Ranges) -> BTreeSet<u8> {
+fn octets(numbers: &Ranges) -> Set<u8> {
     let ranges = numbers.as_slice().iter();
     ranges
         .flat_map(|range| range.first..=range.last)

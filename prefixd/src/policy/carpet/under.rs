@@ -126,7 +126,7 @@ impl Turn<'_> {
         let claims = |victim: Victim| {
             let group = self.state.group(&Scope {
                 victim,
-                vector: Arc::clone(&scope.vector),
+                vector: scope.vector.clone(),
             });
             let claims = group.map_or(&[][..], |group| &group.claims);
             claims

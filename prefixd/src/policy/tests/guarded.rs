@@ -266,13 +266,15 @@ impl World {
             .is
             .claims
             .iter()
-            .chain(before.flat_map(|gone| &gone.claims));
+            .chain(before.flat_map(|gone| gone.claims.iter()));
         let asks = claims.filter(|claim| claim.kind == OriginKind::Event);
         let allowed = asks
-            .map(|claim| match self.policy.sources.named.get(&claim.source) {
-                Some(source) => source.max_action,
-                None => self.policy.sources.default.max_action,
-            })
+            .map(
+                |claim| match self.policy.sources.named.get(claim.source.as_str()) {
+                    Some(source) => source.max_action,
+                    None => self.policy.sources.default.max_action,
+                },
+            )
             .max();
         let strictest = change.is.rules.iter().map(|rule| rule.action.kind()).max();
         if let Some(allowed) = allowed
@@ -316,7 +318,10 @@ impl World {
             "the rate of {customer}"
         );
         if change.is.origin.kind == OriginKind::Event {
-            assert!(tally.victim(change.is.victim_ip) <= MAX_VECTORS, "vectors");
+            let is_one =
+                |live: &&Arc<Mitigation>| live.enforced == change.is.enforced && live.status.is_announced();
+            let vectors = self.state.of_victim(change.is.victim_ip).filter(is_one);
+            assert!(vectors.count() as u64 <= MAX_VECTORS, "vectors");
             if let Some(claim) = change.is.claims.first() {
                 assert!(
                     tally.starts.source(&claim.source) <= quotas.new_source,
@@ -332,7 +337,9 @@ impl World {
         if change.was.is_none() {
             assert!(tally.pop <= quotas.per_pop);
             assert!(tally.customer(change.is.customer_id.as_deref().unwrap()) <= quotas.per_customer);
-            assert!(tally.victim(change.is.victim_ip) <= MAX_VECTORS);
+            let is_pending = |live: &&Arc<Mitigation>| !live.status.is_announced();
+            let vectors = self.state.of_victim(change.is.victim_ip).filter(is_pending);
+            assert!(vectors.count() as u64 <= MAX_VECTORS);
         }
     }
 

@@ -36,7 +36,7 @@ use prefixd_api::mitigation::Severity;
 use prefixd_api::mitigation::{Mitigation, MitigationRequest, MitigationStatus, OriginKind, Scope};
 use prefixd_api::rate::BitsPerSecond;
 use prefixd_api::resource::{Mode, SafelistEntry, SafelistOrigin};
-use prefixd_api::rule::{Action, ActionType, Match, Ranges, Rule, protocol};
+use prefixd_api::rule::{Action, ActionType, Match, Ranges, Rule, Set, protocol};
 use prefixd_api::time::Timestamp;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -195,7 +195,7 @@ pub(super) fn policy() -> Policy {
 
 fn customer(id: &str, serves: bool) -> Customer {
     let dns = Service {
-        id: "dns".to_owned(),
+        id: "dns".into(),
         name: "DNS".to_owned(),
         allowed_tcp: [53].into_iter().collect(),
         allowed_udp: [53].into_iter().collect(),
@@ -420,22 +420,19 @@ impl World {
             .collect();
         assert_eq!(tally.pop, live.len() as u64);
         let mut customers: HashMap<&str, u64> = HashMap::new();
-        let mut victims: HashMap<IpNet, u64> = HashMap::new();
         for live in &live {
             *customers
                 .entry(live.customer_id.as_deref().unwrap_or_default())
                 .or_default() += 1;
-            *victims.entry(live.victim_ip.prefix()).or_default() += 1;
+            let mut of_victim = self.state.of_victim(live.victim_ip);
+            assert!(
+                of_victim.any(|one| one.mitigation_id == live.mitigation_id),
+                "{}",
+                live.scope()
+            );
         }
         assert_eq!(tally.customers.len(), customers.len());
         assert!(customers.iter().all(|(id, count)| tally.customer(id) == *count));
-        assert_eq!(tally.victims.len(), victims.len());
-        assert!(
-            tally
-                .victims
-                .iter()
-                .all(|(victim, all)| victims[&victim.prefix()] == all.as_slice().len() as u64)
-        );
         let horizon = self.now.saturating_sub(seconds(60));
         let recent = live.iter().filter(|live| live.created_at > horizon).count() as u64;
         assert!(
@@ -539,9 +536,9 @@ fn established_connections_are_never_discarded() {
             fragment: None,
             src_prefix: None,
             ports: Ranges::default(),
-            icmp_types: BTreeSet::new(),
-            icmp_codes: BTreeSet::new(),
-            dscp: BTreeSet::new(),
+            icmp_types: Set::new(),
+            icmp_codes: Set::new(),
+            dscp: Set::new(),
             flow_labels: prefixd_api::rule::FlowLabels::default(),
             max_action: ActionType::Discard,
         };

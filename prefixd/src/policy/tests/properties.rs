@@ -675,7 +675,7 @@ proptest! {
                 let claims = world.state.group(&live.scope()).unwrap().claims.clone();
                 for claim in claims {
                     let mut request = unban(&claim.source, &live.victim_ip.to_string(), &live.vector);
-                    request.event_id.clone_from(&claim.event_id);
+                    request.event_id = claim.event_id.as_deref().map(str::to_owned);
                     world.event(request);
                 }
                 world.run(&Command::Due(live.scope()), Some(&live.scope()));

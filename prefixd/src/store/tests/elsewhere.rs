@@ -65,7 +65,7 @@ async fn what_is_live_there_is_found_and_counted() {
     );
     let of_victim = async |pops: &[OtherPop], limit| {
         let live = place.store.live_against(pops, host(1), limit).await.unwrap();
-        let mut vectors: Vec<String> = live.into_iter().map(|one| one.vector).collect();
+        let mut vectors: Vec<String> = live.into_iter().map(|one| one.vector.to_string()).collect();
         vectors.sort();
         vectors
     };

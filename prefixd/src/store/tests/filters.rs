@@ -29,8 +29,8 @@ async fn rows(place: &Place) -> Rows {
     });
     odd.mitigation = Arc::new(Mitigation {
         status: MitigationStatus::Escalated,
-        customer_id: Some("globex".to_owned()),
-        service_id: Some("web".to_owned()),
+        customer_id: Some("globex".into()),
+        service_id: Some("web".into()),
         action_type: ActionType::Discard,
         acknowledged_at: Some(at(21)),
         ..Mitigation::clone(&odd.mitigation)

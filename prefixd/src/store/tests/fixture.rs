@@ -100,7 +100,7 @@ impl Attack {
         after.status = MitigationStatus::Withdrawn;
         after.updated_at = at;
         after.ended_at = Some(at);
-        after.ended_by = Some("anna".to_owned());
+        after.ended_by = Some("anna".into());
         Effect::Mitigation {
             what: MitigationEvent::Withdrawn,
             actor: "anna".to_owned(),
