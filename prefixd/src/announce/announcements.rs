@@ -21,7 +21,7 @@ impl From<&Form> for AnnouncementForm {
         match form {
             Form::Exact => Self::Exact,
             Form::Split => Self::Split,
-            Form::Widened(_) => Self::Widened,
+            Form::Widened => Self::Widened,
             Form::Rtbh(_) => Self::Rtbh,
             Form::Refused(_) => Self::Refused,
         }
@@ -238,7 +238,7 @@ pub(super) fn told(
         nlri: None,
         state: AnnouncementState::Refused,
         reason: None,
-        warning: fitted.warning.clone(),
+        warning: fitted.warning.as_deref().map(str::to_owned),
         overlaps: Vec::new(),
         shadowed_by: Vec::new(),
     };
@@ -252,7 +252,7 @@ pub(super) fn told(
     }
     let parts = u32::try_from(fitted.parts.len()).unwrap_or(u32::MAX);
     let mut lines = Vec::new();
-    for (number, part) in (1..).zip(&fitted.parts) {
+    for (number, part) in (1..).zip(fitted.parts.iter()) {
         let key = part.canonical.key();
         let view = look(part);
         let kept = view.kept.filter(|_| goes_out);
@@ -289,6 +289,11 @@ fn warning(part: &Part, fitted: &Fitted, announced: Option<(Action, bool)>) -> O
              hold and keeps what it had"
         )
     });
-    let warnings = fitted.warning.clone().into_iter().chain(shared);
+    let warnings = fitted
+        .warning
+        .as_deref()
+        .map(str::to_owned)
+        .into_iter()
+        .chain(shared);
     warnings.reduce(|all, one| format!("{all}; {one}"))
 }

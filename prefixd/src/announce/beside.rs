@@ -230,7 +230,7 @@ impl<'a> Beside<'a> {
     /// Whether this much of the decided rule goes out: all of it, in whatever form, and so far at least as that part sees it.
     fn is_whole(&self, least: Reach, part: &Part, has_place: HasPlace<'_>) -> bool {
         match self.fitted.form {
-            Form::Exact | Form::Split | Form::Widened(_) => {
+            Form::Exact | Form::Split | Form::Widened => {
                 self.come.before(|neighbor| has_place(neighbor, part)) >= least
             }
             Form::Rtbh(_) | Form::Refused(_) => false,

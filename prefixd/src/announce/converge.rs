@@ -309,7 +309,7 @@ impl Inner {
             self.remove(id);
         }
         for mitigation in next {
-            if self.announces(mitigation) {
+            if self.announces(mitigation) && !self.stands(state, mitigation, now) {
                 self.set(state, speaker, mitigation, now);
             }
         }

@@ -13,9 +13,11 @@ mod lists;
 mod tests;
 
 use super::compile;
+use super::few::Few;
 use super::plan::{MAX_PARTS, NeighborPlan, Verdict, What, inabilities};
 use crate::policy::{join, split};
 use lists::List;
+use prefixd_api::name::Name;
 use prefixd_api::rule::{Action, ActionType, Match, Ranges, Rule};
 use prefixd_bgp::flowspec::{CanonicalRule, Family};
 use std::fmt;
@@ -40,9 +42,9 @@ pub(super) struct Context<'a> {
 pub(super) struct Fitted {
     pub(super) form: Form,
     /// What is sent; nothing when it is refused.
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Few<Part>,
     /// What people should know of it although it is sent.
-    pub(super) warning: Option<String>,
+    pub(super) warning: Option<Name>,
 }
 
 /// A rule as it is sent.
@@ -116,12 +118,15 @@ pub(super) enum Form {
     /// The parts together are.
     Split,
     /// It matches more.
-    Widened(Vec<Widening>),
+    Widened,
     /// The neighbour lacks this family, and drops all traffic to the address instead.
     Rtbh(Family),
     /// Nothing is sent.
-    Refused(Unfit),
+    Refused(Box<Unfit>),
 }
+
+/// A hundred thousand mitigations have one each for every kind of neighbour.
+const _: () = assert!(size_of::<Fitted>() <= 56);
 
 /// One list of a police rule that holds more than was decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,23 +189,26 @@ fn because(remedy: &Remedy) -> String {
 /// What a neighbour gets of a rule.
 pub(super) fn fit(rule: &SharedRule, context: &Context<'_>, plan: &NeighborPlan) -> Fitted {
     match try_fit(rule, context, plan) {
-        Ok((form, parts)) => {
-            let warning = warning(&form, rule, plan);
-            Fitted { form, parts, warning }
+        Ok((form, parts, wider)) => {
+            let warning = warning(&form, &wider, rule, plan);
+            Fitted {
+                form,
+                parts: parts.into_iter().collect(),
+                warning,
+            }
         }
         Err(unfit) => Fitted {
-            form: Form::Refused(unfit),
-            parts: Vec::new(),
+            form: Form::Refused(Box::new(unfit)),
+            parts: Few::default(),
             warning: None,
         },
     }
 }
 
-fn try_fit(
-    rule: &SharedRule,
-    context: &Context<'_>,
-    plan: &NeighborPlan,
-) -> Result<(Form, Vec<Part>), Unfit> {
+/// A form, what is sent, and the lists of it that hold more than was decided.
+type Sent = (Form, Vec<Part>, Vec<Widening>);
+
+fn try_fit(rule: &SharedRule, context: &Context<'_>, plan: &NeighborPlan) -> Result<Sent, Unfit> {
     if context.gives_up
         && rule.action != Action::Rtbh
         && let Some(family) = plan.lacks_flowspec(rule.matches.dst_prefix)
@@ -211,16 +219,17 @@ fn try_fit(
         return Ok((
             Form::Rtbh(family),
             vec![part(blackhole.into(), context.check, plan)?],
+            Vec::new(),
         ));
     }
     match part(SharedRule::clone(rule), context.check, plan) {
-        Ok(part) => Ok((Form::Exact, vec![part])),
+        Ok(part) => Ok((Form::Exact, vec![part], Vec::new())),
         Err(unfit @ (Unfit::Operators { .. } | Unfit::Bytes { .. })) => {
             if rule.action.kind() == ActionType::Police {
                 widened(rule, unfit, context, plan)
             } else {
                 let parts = in_parts(rule, unfit, context, plan)?;
-                Ok((Form::Split, parts))
+                Ok((Form::Split, parts, Vec::new()))
             }
         }
         Err(unfit) => Err(unfit),
@@ -351,12 +360,7 @@ fn in_parts(
 }
 
 /// A police rule on wider lists. Each round takes operators from one list, so it ends.
-fn widened(
-    rule: &Rule,
-    unfit: Unfit,
-    context: &Context<'_>,
-    plan: &NeighborPlan,
-) -> Result<(Form, Vec<Part>), Unfit> {
+fn widened(rule: &Rule, unfit: Unfit, context: &Context<'_>, plan: &NeighborPlan) -> Result<Sent, Unfit> {
     let (mut wider, mut why) = (rule.clone(), unfit);
     loop {
         let list = longest(&wider, &why).filter(|list| list.widens());
@@ -386,7 +390,8 @@ fn widened(
                         to: Some(to).filter(|to| !to.is_empty()),
                     })
                 });
-                return Ok((Form::Widened(changed.collect()), vec![part]));
+                let changed = changed.collect();
+                return Ok((Form::Widened, vec![part], changed));
             }
             Err(next @ (Unfit::Operators { .. } | Unfit::Bytes { .. })) => why = next,
             Err(unfit) => return Err(unfit),
@@ -426,23 +431,18 @@ fn reaches(rule: &Rule, ports: &Ranges) -> bool {
 }
 
 /// What people should know although the rule is sent.
-fn warning(form: &Form, rule: &Rule, plan: &NeighborPlan) -> Option<String> {
-    let wider = match form {
-        Form::Widened(widenings) => widenings.iter().map(ToString::to_string).collect(),
+fn warning(form: &Form, wider: &[Widening], rule: &Rule, plan: &NeighborPlan) -> Option<Name> {
+    if let Form::Rtbh(lacks) = form {
         // What the router does with FlowSpec rules does not matter.
-        Form::Rtbh(lacks) => {
-            return Some(format!(
-                "the neighbour is not configured for {lacks} and the step has allow_rtbh: all traffic to the address is dropped there"
-            ));
-        }
-        Form::Exact | Form::Split | Form::Refused(_) => Vec::new(),
-    };
+        let what = "and the step has allow_rtbh: all traffic to the address is dropped there";
+        return Some(format!("the neighbour is not configured for {lacks} {what}").into());
+    }
     let unable = inabilities(plan.profile)
         .iter()
         .filter(|one| one.verdict == Verdict::Warned && one.what.concerns(rule))
         .map(|one| one.says.to_owned());
-    let all: Vec<String> = wider.into_iter().chain(unable).collect();
-    (!all.is_empty()).then(|| all.join("; "))
+    let all: Vec<String> = wider.iter().map(ToString::to_string).chain(unable).collect();
+    (!all.is_empty()).then(|| all.join("; ").into())
 }
 
 impl fmt::Display for Widening {

@@ -88,7 +88,7 @@ impl Announcer {
                     (None, _) => not_enforced(),
                 })
             };
-            let rules = mitigation.rules.iter().zip(&compiled.fitted);
+            let rules = mitigation.rules.iter().zip(compiled.fitted.iter());
             let announced = |key: &NlriKey| outlook.announced.get(key).copied();
             let reach = |key: &NlriKey| outlook.standings.get(key).map(reach_of);
             // As it is when the router has been told all of it.

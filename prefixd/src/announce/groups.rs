@@ -4,6 +4,7 @@
 //! configuration change.
 
 use super::beside::{Come, Inside};
+use super::few::Few;
 use super::fit::{self, Context, Fitted, Form, Part, SharedRule, fit};
 use super::plan::NeighborPlan;
 use super::table::{Step, Table, Wanted};
@@ -44,7 +45,7 @@ impl Kept {
         let covering = |rule: &&Rule| covers(&rule.matches, &part.rule.matches);
         let is_free = check(&part.rule).is_ok();
         let mut milder: Option<(usize, &Rule)> = None;
-        for (of, (rule, fitted)) in fresh.rules.iter().zip(&fresh.fitted).enumerate() {
+        for (of, (rule, fitted)) in fresh.rules.iter().zip(fresh.fitted.iter()).enumerate() {
             let decided = Some(rule).filter(|rule| check(rule).is_ok());
             let sent = fitted.parts.iter().map(|part| &*part.rule);
             for rule in decided.into_iter().chain(sent).filter(covering) {
@@ -106,7 +107,7 @@ pub(super) struct Compiled {
     rules: Arc<[Rule]>,
     allow_rtbh: bool,
     /// What they get of each of its rules.
-    pub(super) fitted: Vec<Fitted>,
+    pub(super) fitted: Few<Fitted>,
 }
 
 /// The rules of a mitigation for neighbours of a plan.
@@ -164,11 +165,11 @@ impl Compiled {
         Self {
             rules: Arc::new([rule]),
             allow_rtbh: false,
-            fitted: vec![Fitted {
-                form: Form::Refused(super::fit::Unfit::NoForm(String::new())),
-                parts: Vec::new(),
+            fitted: Few::One(Fitted {
+                form: Form::Refused(Box::new(super::fit::Unfit::NoForm(String::new()))),
+                parts: Few::default(),
                 warning: None,
-            }],
+            }),
         }
     }
 }
@@ -227,7 +228,7 @@ impl Compiled {
             Kept::Nothing => None,
         };
         let mut left = self.parts().zip(&kept).map(what_is_left);
-        let fitted: Vec<Fitted> = self
+        let fitted: Few<Fitted> = self
             .fitted
             .iter()
             .map(|fitted| Fitted {
@@ -245,12 +246,12 @@ impl Compiled {
 
     /// Each of its rules, and what is sent of it.
     pub(super) fn each(&self) -> impl Iterator<Item = (&Rule, &Fitted)> {
-        self.rules.iter().zip(&self.fitted)
+        self.rules.iter().zip(self.fitted.iter())
     }
 
     /// Everything that is sent.
     pub(super) fn parts(&self) -> impl Iterator<Item = &Part> {
-        self.fitted.iter().flat_map(|fitted| &fitted.parts)
+        self.fitted.iter().flat_map(|fitted| fitted.parts.iter())
     }
 
     /// The rule as it is sent under a key.
@@ -472,6 +473,18 @@ impl Group {
         self.held_since.is_some() || self.is_compiled(mitigation)
     }
 
+    /// Whether all that it wants here is in the table, by itself.
+    pub(super) fn stands(&self, mitigation: &Mitigation) -> bool {
+        let id = mitigation.mitigation_id;
+        let compiled = self.compiled.get(&id).filter(|_| self.held_since.is_none());
+        compiled.is_some_and(|compiled| {
+            let mut keys = compiled.parts().map(|part| part.canonical.key());
+            compiled.is_of(mitigation)
+                && !self.inside.contains_key(&id)
+                && keys.all(|key| self.table.has(id, key))
+        })
+    }
+
     /// Whether what is compiled of it here is what it wants now.
     fn is_compiled(&self, mitigation: &Mitigation) -> bool {
         let compiled = self.compiled.get(&mitigation.mitigation_id);
@@ -507,7 +520,7 @@ impl Group {
 
     /// What the rules of all mitigations are here.
     pub(super) fn fitted(&self) -> impl Iterator<Item = &Fitted> {
-        self.compiled.values().flat_map(|compiled| &compiled.fitted)
+        self.compiled.values().flat_map(|compiled| compiled.fitted.iter())
     }
 
     /// The same, and of which mitigation each is.
@@ -518,7 +531,7 @@ impl Group {
     }
 
     fn say_what_differs(&self, id: MitigationId, compiled: &Compiled) {
-        for (rule, fitted) in compiled.rules.iter().zip(&compiled.fitted) {
+        for (rule, fitted) in compiled.rules.iter().zip(compiled.fitted.iter()) {
             match &fitted.form {
                 Form::Refused(unfit) => {
                     warn!(mitigation = %id, %rule, neighbors = ?self.members, why = %unfit, "this rule is not sent to these neighbours");
@@ -526,7 +539,7 @@ impl Group {
                 Form::Rtbh(lacks) => {
                     warn!(mitigation = %id, %rule, neighbors = ?self.members, %lacks, "these neighbours get a blackhole route instead of this rule");
                 }
-                Form::Exact | Form::Split | Form::Widened(_) => {}
+                Form::Exact | Form::Split | Form::Widened => {}
             }
         }
     }

@@ -10,6 +10,7 @@ mod converge;
 mod deliveries;
 mod drift;
 mod elsewhere;
+mod few;
 mod fit;
 mod foresee;
 mod groups;
@@ -82,8 +83,8 @@ struct Inner {
     neighbors: Vec<Neighbor>,
     /// The neighbours that get rules, by what they take.
     groups: Vec<Group>,
-    /// Mitigations that are announced.
-    live: BTreeMap<MitigationId, Live>,
+    /// Mitigations that are announced, each as the tables have it.
+    live: BTreeMap<MitigationId, Arc<Mitigation>>,
     leaving: Leaving,
     /// Mitigations whose delivery subscribers have not been told since it last changed.
     untold: BTreeSet<MitigationId>,
@@ -97,14 +98,6 @@ struct Inner {
     held_back: HashMap<MitigationId, Option<Victim>>,
     /// Neighbours at which a person stopped announcing.
     stopped: BTreeMap<Arc<str>, Arc<Stopped>>,
-}
-
-/// What is to be known of a mitigation that is announced.
-#[derive(Clone, Copy, Debug)]
-struct Live {
-    /// How many rules it has.
-    rules: u32,
-    victim: Victim,
 }
 
 /// Routes of neighbours that are compiled for otherwise since a reload, until the speaker ends them.
@@ -210,7 +203,7 @@ impl Announcer {
     /// kept back may be about to be taken back as well, and waits for the next look at all.
     pub fn hold_back(&self, id: MitigationId) {
         let mut inner = self.inner();
-        let victim = inner.live.get(&id).map(|live| live.victim);
+        let victim = inner.live.get(&id).map(|live| live.victim_ip);
         inner.held_back.insert(id, victim);
         let steps = inner.remove(id);
         self.tell(&inner, vec![steps]);
@@ -371,7 +364,7 @@ impl Inner {
                 (!is_known).then_some(live.victim_ip)
             }
             None => {
-                let announced = self.live.get(&id).map(|live| live.victim);
+                let announced = self.live.get(&id).map(|live| live.victim_ip);
                 announced.or_else(|| self.held_back.get(&id).copied().flatten())
             }
         }
@@ -394,19 +387,19 @@ impl Inner {
         }
     }
 
-    fn set(&mut self, state: &State, speaker: &Speaker, mitigation: &Mitigation, now: Timestamp) -> PerGroup {
+    fn set(
+        &mut self,
+        state: &State,
+        speaker: &Speaker,
+        mitigation: &Arc<Mitigation>,
+        now: Timestamp,
+    ) -> PerGroup {
         let id = mitigation.mitigation_id;
         let end = mitigation.leaves_at();
         if end <= now {
             return self.remove(id);
         }
-        self.live.insert(
-            id,
-            Live {
-                rules: u32::try_from(mitigation.rules.len()).unwrap_or(u32::MAX),
-                victim: mitigation.victim_ip,
-            },
-        );
+        self.live.insert(id, Arc::clone(mitigation));
         let others = state.beside(mitigation.victim_ip, id);
         let others = others.filter(|other| self.announces(other) && other.leaves_at() > now);
         let beside: Vec<&Arc<Mitigation>> = others.collect();
@@ -417,6 +410,17 @@ impl Inner {
             lets_out: state.breaker.is_none(),
         };
         self.each(|group| group.set(mitigation, &beside, by, end, now))
+    }
+
+    /// Whether the tables have all of it as it is: then to set it again would change nothing. Of what stands beside others that
+    /// is not known, because it depends on them and on how they stand at the routers.
+    fn stands(&self, state: &State, mitigation: &Arc<Mitigation>, now: Timestamp) -> bool {
+        let (victim, id) = (mitigation.victim_ip, mitigation.mitigation_id);
+        let set = self.live.get(&id);
+        set.is_some_and(|set| Arc::ptr_eq(set, mitigation))
+            && mitigation.leaves_at() > now
+            && self.groups.iter().all(|group| group.stands(mitigation))
+            && state.beside(victim, id).next().is_none()
     }
 
     fn announces(&self, mitigation: &Mitigation) -> bool {

@@ -150,7 +150,7 @@ impl Announcer {
     pub fn rule_counts(&self) -> RuleCounts {
         let statuses = self.speaker.peers();
         let inner = self.inner();
-        let intended: u64 = inner.live.values().map(|live| u64::from(live.rules)).sum();
+        let intended: u64 = inner.live.values().map(|live| live.rules.len() as u64).sum();
         let held = |name: &str, group: &Group| {
             let takes = group.fitted().filter(|fitted| !fitted.parts.is_empty()).count();
             let desired = statuses
@@ -316,7 +316,7 @@ impl Inner {
                 if form == AnnouncementForm::Refused
                     && let Some(live) = self.live.get(&id)
                 {
-                    *refused.entry(flowspec_of(live.victim)).or_insert(0) += 1;
+                    *refused.entry(flowspec_of(live.victim_ip)).or_insert(0) += 1;
                 }
                 *by_form.entry(form.as_str().to_owned()).or_insert(0) += 1;
             }

@@ -3,12 +3,15 @@
 //! One NLRI can have several owners (two vectors of one victim may share the fragment rule). Then the strictest
 //! action is announced, and the route goes when its last owner has ended.
 
+use super::few::Few;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::rule::Action;
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::Priority;
 use prefixd_bgp::flowspec::{CanonicalRule, NlriKey};
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// A rule that a mitigation wants, compiled.
@@ -37,11 +40,32 @@ pub(super) enum Step {
     Withdraw(NlriKey),
 }
 
+/// A route, found by the key of its rule.
 #[derive(Clone, Debug)]
 struct Slot {
     rule: Arc<CanonicalRule>,
-    owners: Vec<Owner>,
+    owners: Few<Owner>,
 }
+
+impl Borrow<NlriKey> for Slot {
+    fn borrow(&self) -> &NlriKey {
+        self.rule.key()
+    }
+}
+
+impl Hash for Slot {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.rule.key().hash(state);
+    }
+}
+
+impl PartialEq for Slot {
+    fn eq(&self, other: &Self) -> bool {
+        self.rule.key() == other.rule.key()
+    }
+}
+
+impl Eq for Slot {}
 
 #[derive(Clone, Copy, Debug)]
 struct Owner {
@@ -55,8 +79,8 @@ struct Owner {
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
-    slots: HashMap<NlriKey, Slot>,
-    keys: HashMap<MitigationId, Vec<NlriKey>>,
+    slots: HashSet<Slot>,
+    keys: HashMap<MitigationId, Few<NlriKey>>,
     /// What mitigations own for a moment beside what they want now: it ends with them at the latest.
     leaving: HashMap<MitigationId, Vec<NlriKey>>,
 }
@@ -72,7 +96,6 @@ impl Table {
         overlap_until: Timestamp,
     ) -> Vec<Step> {
         let mut steps = Vec::with_capacity(wanted.len());
-        let mut keys = Vec::with_capacity(wanted.len());
         for Wanted {
             rule,
             action,
@@ -80,7 +103,6 @@ impl Table {
             priority,
         } in wanted
         {
-            keys.push(rule.key().clone());
             let owner = Owner {
                 mitigation,
                 action: *action,
@@ -90,9 +112,11 @@ impl Table {
             };
             self.put(rule, owner, &mut steps);
         }
-        for old in self.keys.insert(mitigation, keys.clone()).unwrap_or_default() {
-            if !keys.contains(&old)
-                && let Some(slot) = self.slots.get(&old)
+        let keys = wanted.iter().map(|wanted| wanted.rule.key().clone());
+        let before = self.keys.insert(mitigation, keys.collect()).unwrap_or_default();
+        let is_wanted = |key: &NlriKey| wanted.iter().any(|wanted| wanted.rule.key() == key);
+        for old in before.iter().filter(|old| !is_wanted(old)) {
+            if let Some(slot) = self.slots.get(old)
                 && let Some(owner) = slot.owners.iter().find(|owner| owner.mitigation == mitigation)
             {
                 let (rule, leaving) = (
@@ -104,8 +128,8 @@ impl Table {
                 );
                 self.put(&rule, leaving, &mut steps);
                 let leaving = self.leaving.entry(mitigation).or_default();
-                if !leaving.contains(&old) {
-                    leaving.push(old);
+                if !leaving.contains(old) {
+                    leaving.push(old.clone());
                 }
             }
         }
@@ -128,9 +152,9 @@ impl Table {
         let ended: Vec<(NlriKey, MitigationId)> = self
             .slots
             .iter()
-            .flat_map(|(key, slot)| {
+            .flat_map(|slot| {
                 let over = slot.owners.iter().filter(|owner| owner.until <= now);
-                over.map(|owner| (key.clone(), owner.mitigation))
+                over.map(|owner| (slot.rule.key().clone(), owner.mitigation))
             })
             .collect();
         let mut steps = Vec::new();
@@ -150,7 +174,7 @@ impl Table {
     pub(super) fn desired(&self) -> impl Iterator<Item = (&NlriKey, Desired)> {
         self.slots
             .iter()
-            .filter_map(|(key, slot)| Some((key, slot.desired()?)))
+            .filter_map(|slot| Some((slot.rule.key(), slot.desired()?)))
     }
 
     /// What a route should be.
@@ -182,14 +206,14 @@ impl Table {
         } = wanted;
         let owners = self.slots.get(rule.key()).map_or(&[][..], |slot| &slot.owners);
         let stays = |owner: &&Owner| owner.mitigation != mitigation && !gone.contains(&owner.mitigation);
-        let mut owners: Vec<Owner> = owners.iter().filter(stays).copied().collect();
-        owners.push(Owner {
+        let owner = Owner {
             mitigation,
             action,
             sample,
             priority,
             until,
-        });
+        };
+        let owners = owners.iter().filter(stays).copied().chain([owner]).collect();
         Slot { rule, owners }.desired()
     }
 
@@ -203,14 +227,21 @@ impl Table {
         keys.iter().filter(ends).map(|key| (*key).clone()).collect()
     }
 
+    /// Whether a mitigation owns a route, and goes on to want it.
+    pub(super) fn has(&self, mitigation: MitigationId, key: &NlriKey) -> bool {
+        let slot = self.slots.get(key);
+        slot.is_some_and(|slot| slot.owners.iter().any(|owner| owner.mitigation == mitigation))
+            && self.keys_of(mitigation).contains(key)
+    }
+
     /// The routes of a mitigation; none of one that is not here.
     pub(super) fn wanted_by(&self, mitigation: MitigationId) -> Option<&[NlriKey]> {
-        self.keys.get(&mitigation).map(Vec::as_slice)
+        self.keys.get(&mitigation).map(|keys| &**keys)
     }
 
     /// The routes of a mitigation.
     pub(super) fn keys_of(&self, mitigation: MitigationId) -> &[NlriKey] {
-        self.keys.get(&mitigation).map_or(&[], Vec::as_slice)
+        self.wanted_by(mitigation).unwrap_or_default()
     }
 
     /// How many routes should exist.
@@ -220,44 +251,49 @@ impl Table {
 
     /// How many there would be if these mitigations wanted nothing any more, and another these.
     pub(super) fn len_with(&self, gone: &[MitigationId], wanted: &HashSet<&NlriKey>) -> usize {
-        let added = wanted
-            .iter()
-            .filter(|key| !self.slots.contains_key(**key))
-            .count();
+        let added = wanted.iter().filter(|key| !self.slots.contains(**key)).count();
         let ends = self.keys_of_alone(gone);
         let left = ends.iter().filter(|key| !wanted.contains(key)).count();
         (self.slots.len() + added).saturating_sub(left)
     }
 
     fn put(&mut self, rule: &Arc<CanonicalRule>, owner: Owner, steps: &mut Vec<Step>) {
-        let slot = self.slots.entry(rule.key().clone()).or_insert_with(|| Slot {
+        let slot = self.slots.take(rule.key());
+        let before = slot.as_ref().and_then(Slot::desired);
+        let rule = slot.as_ref().map_or(rule, |slot| &slot.rule);
+        let others = slot.iter().flat_map(|slot| slot.owners.iter());
+        let others = others.filter(|other| other.mitigation != owner.mitigation);
+        let slot = Slot {
             rule: Arc::clone(rule),
-            owners: Vec::with_capacity(1),
-        });
-        let before = slot.desired();
-        slot.owners.retain(|other| other.mitigation != owner.mitigation);
-        slot.owners.push(owner);
+            owners: others.copied().chain([owner]).collect(),
+        };
         steps.extend(
             slot.desired()
                 .filter(|after| before.as_ref() != Some(after))
                 .map(Step::Announce),
         );
+        self.slots.insert(slot);
     }
 
     fn disown(&mut self, key: &NlriKey, mitigation: MitigationId, steps: &mut Vec<Step>) {
-        let Some(slot) = self.slots.get_mut(key) else {
+        let Some(slot) = self.slots.take(key) else {
             return;
         };
         let before = slot.desired();
-        slot.owners.retain(|owner| owner.mitigation != mitigation);
+        let others = slot.owners.iter().filter(|owner| owner.mitigation != mitigation);
+        let slot = Slot {
+            owners: others.copied().collect(),
+            ..slot
+        };
         match slot.desired() {
             None => {
-                self.slots.remove(key);
                 steps.push(Step::Withdraw(key.clone()));
+                return;
             }
             after if after == before => {}
             Some(after) => steps.push(Step::Announce(after)),
         }
+        self.slots.insert(slot);
     }
 }
 
@@ -273,7 +309,7 @@ impl Slot {
             priority: first.priority,
             until: first.until,
         };
-        for owner in &self.owners {
+        for owner in self.owners.iter() {
             if owner.action.is_stricter_than(desired.action) {
                 desired.action = owner.action;
             }

@@ -1,6 +1,7 @@
 //! The announcer against a speaker that has no sessions, and against one whose peer is another speaker.
 
 mod shown;
+mod standing;
 
 use super::fit::Part;
 use super::*;

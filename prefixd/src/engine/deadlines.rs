@@ -3,12 +3,13 @@
 use prefixd_api::mitigation::Scope;
 use prefixd_api::time::Timestamp;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// One deadline a scope, the earliest first.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
-    by_time: BTreeSet<(Timestamp, Scope)>,
-    by_scope: HashMap<Scope, Timestamp>,
+    by_time: BTreeSet<(Timestamp, Arc<Scope>)>,
+    by_scope: HashMap<Arc<Scope>, Timestamp>,
 }
 
 impl Deadlines {
@@ -26,15 +27,18 @@ impl Deadlines {
 
     /// Replaces the deadline of a scope.
     pub(super) fn set(&mut self, scope: Scope, at: Option<Timestamp>) {
-        if let Some(old) = self.by_scope.get(&scope) {
-            if Some(*old) == at {
+        let known = self.by_scope.get_key_value(&scope);
+        let before = known.map(|(scope, old)| (*old, Arc::clone(scope)));
+        if let Some(before) = &before {
+            if Some(before.0) == at {
                 return;
             }
-            self.by_time.remove(&(*old, scope.clone()));
+            self.by_time.remove(before);
         }
+        let scope = before.map_or_else(|| Arc::new(scope), |(_, scope)| scope);
         match at {
             Some(at) => {
-                self.by_time.insert((at, scope.clone()));
+                self.by_time.insert((at, Arc::clone(&scope)));
                 self.by_scope.insert(scope, at);
             }
             None => {
@@ -49,7 +53,7 @@ impl Deadlines {
         while due.len() < limit && self.next().is_some_and(|at| at <= now) {
             if let Some((_, scope)) = self.by_time.pop_first() {
                 self.by_scope.remove(&scope);
-                due.push(scope);
+                due.push(Arc::unwrap_or_clone(scope));
             }
         }
         due

@@ -285,8 +285,6 @@ impl Engine {
                 tokio::time::sleep(RETRY).await;
             }
         }
-        // A command for each that is live, which never are so many again.
-        self.own.shrink_to_fit();
         self.parts.announcer.keep_disabled(&self.state);
         self.parts.announcer.remember(&self.state, None);
         self.tell_neighbors();
@@ -528,6 +526,10 @@ impl Engine {
                 Some(Request::Reconcile { reply }) => self.reconcile(Some(reply)),
                 None => break,
             }
+        }
+        if self.own.is_empty() {
+            // A start and a reload ask for a judgement of everything that is live.
+            self.own.shrink_to(MAX_WAITING);
         }
         Ok(())
     }

@@ -54,7 +54,7 @@ fn told(fitted: &Fitted) -> String {
     match &fitted.form {
         Form::Exact => format!("exact: {parts}"),
         Form::Split => format!("split: {parts}"),
-        Form::Widened(_) => format!("widened: {parts}"),
+        Form::Widened => format!("widened: {parts}"),
         Form::Rtbh(lacks) => format!("rtbh, {lacks} is not there: {parts}"),
         Form::Refused(unfit) => format!("refused: {unfit}"),
     }
@@ -576,7 +576,7 @@ fn judge(rule: &Rule, fitted: &Fitted, context: &Context<'_>, packet: Packet) ->
             prop_assert_eq!(taken > 0, was, "the same: {:?}", packet);
         }
         Form::Split => prop_assert_eq!(taken, usize::from(was), "disjoint, and the same: {:?}", packet),
-        Form::Widened(_) => {
+        Form::Widened => {
             prop_assert!(taken == 1 || !was, "{:?} is let through", packet);
             let is_new = taken == 1 && !was;
             prop_assert!(
@@ -614,9 +614,8 @@ proptest! {
         match &fitted.form {
             Form::Exact => prop_assert_eq!(&fitted.parts[0].rule, &rule),
             Form::Split => prop_assert!(!is_police && (2..=MAX_PARTS).contains(&fitted.parts.len())),
-            Form::Widened(widenings) => {
-                prop_assert!(is_police && fitted.parts.len() == 1 && !widenings.is_empty());
-                prop_assert!(fitted.warning.is_some());
+            Form::Widened => {
+                prop_assert!(is_police && fitted.parts.len() == 1 && fitted.warning.is_some());
                 let (own, ports) = (&rule.matches.dst_ports, &fitted.parts[0].rule.matches.dst_ports);
                 let over = context.others.minus(own);
                 prop_assert!(over.minus(ports) == over, "over the ports of another action");
@@ -629,7 +628,7 @@ proptest! {
             Form::Refused(_) => prop_assert!(fitted.parts.is_empty()),
         }
         let limits = plan.limits;
-        for Part { rule: sent, canonical: wire } in &fitted.parts {
+        for Part { rule: sent, canonical: wire } in fitted.parts.iter() {
             let wanted = match fitted.form {
                 Form::Rtbh(_) => (Action::Rtbh, false),
                 _ => (rule.action, rule.sample),
