@@ -54,7 +54,7 @@ pub(super) fn carried_until(
     ends.sort_unstable();
     ends.dedup();
     let is_carried_at = |end: &Timestamp| {
-        let alive: Vec<Arc<Claim>> = mitigation
+        let alive: Box<[Arc<Claim>]> = mitigation
             .claims
             .iter()
             .filter(|claim| until(claim) >= *end)
