@@ -40,6 +40,11 @@ fn back<'p>(policy: &'p Policy, mitigation: &Mitigation) -> Option<Back<'p>> {
     })
 }
 
+/// What begins again on a step that can be given up is carried until then, whoever claims it.
+pub(super) fn carried_from(policy: &Policy, mitigation: &Mitigation, now: Timestamp) -> Option<Timestamp> {
+    back(policy, mitigation).map(|_| now)
+}
+
 /// Until when what is claimed carries a step that could be given up. Claims carry it together only while all of them live,
 /// also where nobody looked when the first of them died because the process stood still or was not there.
 pub(super) fn carried_until(

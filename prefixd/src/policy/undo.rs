@@ -9,6 +9,7 @@ use super::inventory::Owner;
 use super::lease;
 use super::plan::{set_rules, texts};
 use super::reason::Reason;
+use super::step_back;
 use super::turn::{Turn, at_revision, refused, refused_with};
 use crate::journal::DAEMON;
 use prefixd_api::control::Stop;
@@ -349,6 +350,7 @@ impl Turn<'_> {
                 because: "the configuration does not allow it any more".into(),
             });
         }
+        next.carried_at = step_back::carried_from(self.policy, &next, self.now);
         next.severity = self.severity(&next, owner);
         self.trace.note(Reason::Rules {
             rules: texts(&next.rules),

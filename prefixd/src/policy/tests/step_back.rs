@@ -1,6 +1,6 @@
 //! Steps that are given up.
 
-use super::super::command::ExtendCommand;
+use super::super::command::{ExtendCommand, UndoCommand, WithdrawCommand};
 use super::properties::ladders;
 use super::*;
 
@@ -76,4 +76,36 @@ fn what_an_operator_alone_holds_matches_nothing_new() {
             .all(|rule| matches!(rule.action, Action::Police { .. }))
     );
     assert_eq!(matches(&world), before);
+}
+
+#[test]
+fn what_was_undone_gives_its_step_up_in_the_same_time() {
+    let mut world = escalated(1);
+    let command = WithdrawCommand {
+        ids: FreshIds::new(),
+        mitigation: world.live()[0].mitigation_id,
+        reason: "no attack".to_owned(),
+        suppress: None,
+        confirm_within: None,
+        expected_revision: None,
+        actor: "anna".to_owned(),
+    };
+    let Outcome::Withdrawn(ended) = world.run(&Command::Withdraw(command), None).outcome else {
+        panic!();
+    };
+    for source in ["once", "other"] {
+        world.event(unban(source, VICTIM, "udp_flood"));
+    }
+    let command = UndoCommand {
+        ids: FreshIds::new(),
+        ended,
+        reason: "it was one".to_owned(),
+        expected_revision: None,
+        actor: "bob".to_owned(),
+    };
+    world.run(&Command::Undo(command), None);
+    world.pass(seconds(299));
+    assert_eq!(world.live()[0].step, 2);
+    world.pass(seconds(1));
+    assert_eq!(world.live()[0].step, 1);
 }

@@ -58,6 +58,8 @@ pub(super) const SOURCES: [Source; 6] = [
     },
     Source {
         name: "probe",
+        // Shorter than what is pending waits.
+        claim_ttl: 45 * SECOND,
         domain: Some("flows"),
         sees_what_is_filtered: false,
         confidence: Some(90),
@@ -66,6 +68,7 @@ pub(super) const SOURCES: [Source; 6] = [
     },
     Source {
         name: "scrubber",
+        claim_ttl: 30 * SECOND,
         confidence: Some(60),
         weight: 50,
         may_trigger: false,
