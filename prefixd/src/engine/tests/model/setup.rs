@@ -213,12 +213,12 @@ impl Setup {
             2 => Self {
                 escalates: false,
                 udp: &UDP_OF_THE_SURE,
+                ntp: &NTP,
                 ..base
             },
             _ => Self {
                 per_customer: 1,
                 per_pop: 2,
-                ntp: &NTP,
                 ..base
             },
         }
