@@ -123,8 +123,8 @@ const PRAGMAS: [(&str, &str); 6] = [
     ("synchronous", "FULL"),
     ("foreign_keys", "ON"),
     ("wal_autocheckpoint", WAL_PAGES),
-    // 16 MB: what a connection does not hold, the system does, and once for all of them.
-    ("cache_size", "-16384"),
+    // 8 MB: what a connection does not hold, the system does, and once for all of them.
+    ("cache_size", "-8192"),
     ("temp_store", "MEMORY"),
 ];
 
