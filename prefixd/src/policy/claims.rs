@@ -83,9 +83,14 @@ pub(super) fn confidence<'c>(
             None => voices.push((voice, weighted)),
         }
     }
-    // Not 1 - product: of a single voice that would be a little less than it said, and a threshold of the same not met.
-    let with = |all: f64, (_, value): &(Voice<'_>, f64)| all + value * (1.0 - all);
-    (!voices.is_empty()).then(|| voices.iter().fold(0.0, with))
+    (!voices.is_empty()).then(|| not_all_wrong(voices.into_iter().map(|(_, value)| value)))
+}
+
+/// Rounded to a billionth: a single voice of 0.45 meets a threshold of 0.45, and it does not matter who spoke first.
+fn not_all_wrong(voices: impl Iterator<Item = f64>) -> f64 {
+    const PARTS: f64 = 1e9;
+    let doubt: f64 = voices.map(|value| 1.0 - value).product();
+    ((1.0 - doubt) * PARTS).round() / PARTS
 }
 
 /// What these claims report of the attack, together, in whatever order they come: where they differ on the protocol, the
@@ -318,4 +323,30 @@ pub(super) fn witnesses(policy: &Policy, claim: &Claim) -> bool {
     claim.kind == OriginKind::Event
         && pop_of_source(&claim.source).is_none()
         && policy.sources.get(&claim.source).visibility == Visibility::PreFilter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::not_all_wrong;
+
+    /// As a threshold is compared: to the last bit.
+    #[track_caller]
+    fn is_exactly(voices: &[f64], expected: f64) {
+        let mut orders = [voices.to_vec(), voices.to_vec()];
+        orders[1].reverse();
+        for order in orders {
+            assert_eq!(not_all_wrong(order.into_iter()).to_bits(), expected.to_bits());
+        }
+    }
+
+    #[test]
+    fn what_voices_say_together_is_what_a_person_would_write() {
+        is_exactly(&[0.45], 0.45);
+        is_exactly(&[0.3, 0.5], 0.65);
+        is_exactly(&[0.3, 0.9], 0.93);
+        is_exactly(&[0.3, 0.8], 0.86);
+        is_exactly(&[0.2, 0.5, 0.9], 0.96);
+        is_exactly(&[0.0], 0.0);
+        is_exactly(&[1.0, 0.7], 1.0);
+    }
 }
