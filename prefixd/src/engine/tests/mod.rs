@@ -19,11 +19,12 @@ use super::{Answer, Handle, Parts, Reply, Request, Settings, SubmitError};
 use crate::announce::{Announcer, Neighbor, NeighborPlan};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::policy::{Command, EventCommand, FreshIds, Implicit, Policy};
+use crate::policy::{Command, CreateCommand, EventCommand, FreshIds, Implicit, Policy};
 use crate::store::tests::Place;
 use crate::store::{CommitError, Verification};
 use prefixd_api::config::Config;
 use prefixd_api::event::{Event, EventOutcome, EventRequest};
+use prefixd_api::mitigation::MitigationRequest;
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::{HoldTime, NeighborConfig, Speaker, SpeakerConfig};
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
@@ -208,6 +209,25 @@ impl Bench {
 
     fn ban(&mut self, last: u8) -> Told {
         self.ask(ban(last))
+    }
+
+    /// An operator asks for one against 203.0.113.10, for so many seconds.
+    fn create(&mut self, ttl_seconds: u32) -> Told {
+        let request = MitigationRequest {
+            victim_ip: "203.0.113.10".to_owned(),
+            vector: Some("udp_flood".to_owned()),
+            ttl_seconds: Some(ttl_seconds),
+            dst_ports: [27015].into_iter().collect(),
+            protocol: Some(17),
+            reason: "INC-4711".to_owned(),
+            ..MitigationRequest::default()
+        };
+        self.ask(Command::Create(Box::new(CreateCommand {
+            ids: FreshIds::new(),
+            victim: "203.0.113.10".parse().unwrap(),
+            request,
+            actor: "token:noc".to_owned(),
+        })))
     }
 
     /// Decides what waits, and gives it to the store if the store has nothing to do.

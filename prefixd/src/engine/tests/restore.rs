@@ -2,8 +2,7 @@
 
 use super::super::restore::restore;
 use super::*;
-use crate::policy::{CreateCommand, ExtendCommand, State};
-use prefixd_api::mitigation::MitigationRequest;
+use crate::policy::{ExtendCommand, State};
 
 /// The state that a start so many seconds from now begins with.
 async fn state_after(bench: &Bench, away: i64) -> (State, Timestamp) {
@@ -28,21 +27,7 @@ on_both_stores!(
 
 async fn an_extension_outlives_a_restart_and_a_clock_that_was_set_back_lengthens_none(place: Place) {
     let mut bench = Bench::new(place).await;
-    let request = MitigationRequest {
-        victim_ip: "203.0.113.10".to_owned(),
-        vector: Some("udp_flood".to_owned()),
-        ttl_seconds: Some(60),
-        dst_ports: [27015].into_iter().collect(),
-        protocol: Some(17),
-        reason: "INC-4711".to_owned(),
-        ..MitigationRequest::default()
-    };
-    let _made = bench.ask(Command::Create(Box::new(CreateCommand {
-        ids: FreshIds::new(),
-        victim: "203.0.113.10".parse().unwrap(),
-        request,
-        actor: "token:noc".to_owned(),
-    })));
+    let _made = bench.create(60);
     bench.finish().await;
     let mitigation = *bench.engine.state.mitigations.keys().next().unwrap();
     let _extended = bench.ask(Command::Extend(ExtendCommand {

@@ -2,10 +2,10 @@
 
 use super::super::restore::restore;
 use super::*;
-use crate::policy::{ConfirmCommand, CreateCommand, State, WithdrawCommand};
+use crate::policy::{ConfirmCommand, State, WithdrawCommand};
 use crate::store::Loaded;
 use prefixd_api::ids::MitigationId;
-use prefixd_api::mitigation::{MitigationRequest, MitigationStatus};
+use prefixd_api::mitigation::MitigationStatus;
 
 impl Bench {
     /// An operator takes the one live mitigation back; the detector may say at once that it is wrong.
@@ -57,20 +57,7 @@ playbooks:
 
 async fn a_restart_puts_back_what_only_something_pending_came_after(place: Place) {
     let mut bench = Bench::with(place, SETTLED, OF_TWO).await;
-    let request = MitigationRequest {
-        victim_ip: "203.0.113.10".to_owned(),
-        vector: Some("udp_flood".to_owned()),
-        dst_ports: [27015].into_iter().collect(),
-        protocol: Some(17),
-        reason: "INC-4711".to_owned(),
-        ..MitigationRequest::default()
-    };
-    let _made = bench.ask(Command::Create(Box::new(CreateCommand {
-        ids: FreshIds::new(),
-        victim: "203.0.113.10".parse().unwrap(),
-        request,
-        actor: "token:noc".to_owned(),
-    })));
+    let _made = bench.create(300);
     bench.finish().await;
     bench.withdraw().await;
     bench.banned(10).await;
