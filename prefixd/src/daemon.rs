@@ -5,9 +5,11 @@
 //!   stop:  requests end, what is queued is committed, rules withdrawn or left, sessions closed
 //! ```
 //!
-//! Tasks: the engine (its end ends the daemon), the HTTP servers, a watcher of sessions. All end with [`run`].
+//! The engine has a thread of its own, and its end ends the daemon. Tasks: the HTTP servers, a watcher of sessions. All end
+//! with [`run`].
 
 mod database;
+mod engine_thread;
 mod log;
 mod stop;
 mod systemd;
@@ -21,7 +23,7 @@ use crate::announce::Announcer;
 use crate::clock::Clock;
 use crate::configuration::{Reloaded, Reloader, wiring};
 use crate::counting::keep_counting;
-use crate::engine::{Engine, EngineError, Handle, Parts};
+use crate::engine::{Engine, Handle, Parts};
 use crate::http::{self, Live};
 use crate::metrics::Metrics;
 use crate::policy::Policy;
@@ -29,6 +31,7 @@ use crate::pops::Watcher;
 use crate::store::Store;
 use anyhow::Context;
 use database::Opened;
+use engine_thread::EngineThread;
 use prefixd_api::config::Config;
 use prefixd_bgp::Speaker;
 use sd_notify::NotifyState;
@@ -116,7 +119,8 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
         news,
         shutdown: shutdown.clone(),
     });
-    let mut engine = tokio::spawn(engine.run(engine_shutdown.clone()));
+    let mut engine = EngineThread::start(engine.run(engine_shutdown.clone()))
+        .context("the system has no thread for the engine")?;
     let mut servers = tokio::spawn(http::serve(listeners, app, http_shutdown));
     let sessions = {
         let announcer = Arc::clone(&announcer);
@@ -138,7 +142,7 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
         // A stop ends the servers too: that is no end of their own.
         biased;
         () = shutdown.cancelled() => None,
-        ended = &mut engine => Some(engine_ended(ended)),
+        ended = engine.ended() => Some(ended.and_then(|()| anyhow::bail!("the engine ended although nobody asked it to"))),
         ended = &mut servers => Some(servers_ended(ended)),
     };
     systemd::tell(&[NotifyState::Stopping]);
@@ -150,10 +154,8 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
             error!(%error, "the HTTP servers did not end in order");
         }
         engine_shutdown.cancel();
-        if !engine.is_finished()
-            && let Ok(Err(error)) = (&mut engine).await
-        {
-            error!(%error, "the engine did not end in order");
+        if let Err(error) = engine.ended().await {
+            error!(error = format!("{error:#}"), "the engine did not end in order");
         }
     };
     let settings = reloader.in_force().settings.shutdown.clone();
@@ -164,6 +166,7 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
             "work was still under way at the end of drain_timeout_seconds; its callers got no answer"
         );
     }
+    engine.give_up().await;
     stop.end_sessions(announcer.speaker(), settings, ended.is_none())
         .await;
     sessions.abort();
@@ -246,14 +249,6 @@ async fn start(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<
         handle,
         database,
     })
-}
-
-fn engine_ended(ended: Result<Result<(), EngineError>, tokio::task::JoinError>) -> anyhow::Result<()> {
-    match ended {
-        Ok(Ok(())) => anyhow::bail!("the engine ended although nobody asked it to"),
-        Ok(Err(error)) => Err(error.into()),
-        Err(panic) => Err(panic).context("the engine panicked"),
-    }
 }
 
 fn servers_ended(ended: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 //! The audit log, a mitigation's timeline and the feed are readings of it. An entry's body is the body of its
 //! feed message, hashed as the text that is stored: nothing is serialised twice.
 
+use crate::json;
 use crate::policy::{Effect, MitigationEvent, PeerChange, PeerWhat};
 use crate::store::Written;
 use ipnet::IpNet;
@@ -291,7 +292,7 @@ impl Writer {
                 Effect::Unconfirmed(_) | Effect::Confirmed { .. } => {}
                 Effect::SafelistAdded(entry) | Effect::SafelistLearned(entry) => {
                     let actor = entry.created_by.as_deref().unwrap_or(DAEMON);
-                    let body = serde_json::to_string(&serde_json::json!({
+                    let body = json::text(&serde_json::json!({
                         "prefix": entry.prefix, "added": true, "reason": entry.reason, "expires_at": entry.expires_at,
                     }))?;
                     self.append(at, actor, Kind::Safelist, entry.prefix.to_string(), body);
@@ -330,7 +331,7 @@ impl Writer {
                     if change.bound {
                         body["bound"] = serde_json::json!(change.after.bound);
                     }
-                    let body = serde_json::to_string(&body)?;
+                    let body = json::text(&body)?;
                     self.append(
                         at,
                         &change.actor,
@@ -340,19 +341,19 @@ impl Writer {
                     );
                 }
                 Effect::Source(change) => {
-                    let body = serde_json::to_string(&serde_json::json!({
+                    let body = json::text(&serde_json::json!({
                         "source": change.source, "paused": change.after, "reason": change.reason,
                     }))?;
                     self.append(at, &change.actor, Kind::Source, change.source.to_string(), body);
                 }
                 Effect::Control(change) => {
-                    let body = serde_json::to_string(&serde_json::json!({
+                    let body = json::text(&serde_json::json!({
                         "scope": change.scope, "stopped": change.after, "reason": change.reason,
                     }))?;
                     self.append(at, &change.actor, Kind::Control, change.scope.to_string(), body);
                 }
                 Effect::Breaker(change) => {
-                    let body = serde_json::to_string(&serde_json::json!({
+                    let body = json::text(&serde_json::json!({
                         "breaker": change.after, "reason": change.reason,
                     }))?;
                     self.append(at, &change.actor, Kind::Breaker, "breaker".to_owned(), body);
@@ -364,12 +365,12 @@ impl Writer {
 }
 
 fn suppression_body(about: &str, json: &str) -> Result<String, serde_json::Error> {
-    let about = serde_json::to_string(about)?;
+    let about = json::text(&about)?;
     Ok(format!(r#"{{"about":{about},"suppression":{json}}}"#))
 }
 
 fn no_longer_protected(prefix: &IpNet) -> Result<String, serde_json::Error> {
-    serde_json::to_string(&serde_json::json!({ "prefix": prefix, "added": false }))
+    json::text(&serde_json::json!({ "prefix": prefix, "added": false }))
 }
 
 /// A [`prefixd_api::feed::MitigationChange`].
@@ -386,7 +387,7 @@ fn change_body(
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<&'a str>,
     }
-    serde_json::to_string(&Body {
+    json::text(&Body {
         mitigation_id: after.mitigation_id,
         revision: after.revision,
         changes: after.changes_since(before),
@@ -404,7 +405,7 @@ fn peer_body(change: &PeerChange) -> Result<String, serde_json::Error> {
         PeerWhat::Resent { family: Some(family) } => body["afi_safi"] = family.as_str().into(),
         _ => {}
     }
-    serde_json::to_string(&body)
+    json::text(&body)
 }
 
 fn event_body(event: &StoredEvent, json: &str) -> Result<String, serde_json::Error> {
@@ -419,7 +420,7 @@ fn event_body(event: &StoredEvent, json: &str) -> Result<String, serde_json::Err
         mitigation_id: Option<prefixd_api::ids::MitigationId>,
         payload_sha256: String,
     }
-    serde_json::to_string(&Body {
+    json::text(&Body {
         event_id: event.event_id,
         source: &event.source,
         victim_ip: event.victim_ip,

@@ -25,6 +25,7 @@ pub mod daemon;
 pub mod engine;
 pub mod http;
 pub mod journal;
+mod json;
 pub mod metrics;
 pub mod policy;
 mod pops;

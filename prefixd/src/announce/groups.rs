@@ -17,7 +17,7 @@ use prefixd_api::rule::{Action, ActionType, Ranges, Rule};
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::flowspec::NlriKey;
 use prefixd_bgp::{Priority, Speaker};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 use tracing::warn;
@@ -270,16 +270,19 @@ impl Compiled {
 
     /// One blackhole may stand for several rules.
     pub(super) fn wanted(&self, priority: Priority) -> Vec<Wanted> {
-        let mut seen = HashSet::new();
-        self.parts()
-            .filter(|part| seen.insert(part.canonical.key()))
-            .map(|part| Wanted {
-                rule: Arc::clone(&part.canonical),
-                action: part.rule.action,
-                sample: part.rule.sample,
-                priority,
-            })
-            .collect()
+        let mut wanted: Vec<Wanted> = Vec::with_capacity(self.fitted.len());
+        for part in self.parts() {
+            // There are a handful.
+            if wanted.iter().all(|other| other.rule.key() != part.canonical.key()) {
+                wanted.push(Wanted {
+                    rule: Arc::clone(&part.canonical),
+                    action: part.rule.action,
+                    sample: part.rule.sample,
+                    priority,
+                });
+            }
+        }
+        wanted
     }
 }
 

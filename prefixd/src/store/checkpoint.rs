@@ -26,11 +26,11 @@ const GATHER: Duration = Duration::from_millis(100);
 /// The same while commits come one after the other: a step that moves less takes a processor from them for less long.
 const GATHER_BUSY: Duration = Duration::from_millis(10);
 /// Pages a millisecond from which on they do: a few hundred commits a second.
-const BUSY: i64 = 10;
+const BUSY: i64 = 5;
 /// How often what was moved is synced at most.
 const SYNC: Duration = Duration::from_millis(100);
 /// From this length on, in pages (80 MB), the log is to begin anew.
-const LONG: i64 = 20_000;
+const LONG: i64 = 10_000;
 /// How often a long log is moved before what came meanwhile is little: each step takes a tenth of the one before.
 const STEPS: usize = 3;
 
@@ -175,10 +175,10 @@ mod tests {
     fn only_a_log_that_grows_fast_is_moved_often() {
         let millis = Duration::from_millis;
         // A hundred commits a second, a thousand, and the latter over a log that began anew.
-        assert_eq!(gather(1_300, 1_000, millis(100)), GATHER);
-        assert_eq!(gather(5_300, 1_000, millis(100)), GATHER_BUSY);
-        assert_eq!(gather(430, 19_000, millis(10)), GATHER_BUSY);
-        assert_eq!(gather(30, 19_000, millis(10)), GATHER);
+        assert_eq!(gather(1_200, 1_000, millis(100)), GATHER);
+        assert_eq!(gather(3_300, 1_000, millis(100)), GATHER_BUSY);
+        assert_eq!(gather(330, 9_000, millis(10)), GATHER_BUSY);
+        assert_eq!(gather(20, 9_000, millis(10)), GATHER);
         assert_eq!(gather(0, 0, millis(0)), GATHER);
     }
 }

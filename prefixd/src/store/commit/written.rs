@@ -1,7 +1,7 @@
 //! Effects as JSON, written once where they are decided.
 
+use crate::json;
 use crate::policy::{Effect, PeerWhat, Trace};
-use serde::Serialize;
 use std::sync::Arc;
 
 /// The JSON of an effect as its row keeps it.
@@ -42,31 +42,31 @@ impl Written {
 
 fn body(effect: &Effect) -> Result<String, serde_json::Error> {
     match effect {
-        Effect::Event(event, _) => json(event),
-        Effect::Group(group) => json(group),
-        Effect::Mitigation { after, .. } => json(after),
-        Effect::Suppressed(suppression) => json(suppression),
-        Effect::WideSuppressed(suppression) => json(suppression),
-        Effect::Unconfirmed(waits) => json(waits),
-        Effect::SafelistAdded(entry) | Effect::SafelistLearned(entry) => json(entry),
+        Effect::Event(event, _) => json::text(event),
+        Effect::Group(group) => json::text(group),
+        Effect::Mitigation { after, .. } => json::text(after),
+        Effect::Suppressed(suppression) => json::text(suppression),
+        Effect::WideSuppressed(suppression) => json::text(suppression),
+        Effect::Unconfirmed(waits) => json::text(waits),
+        Effect::SafelistAdded(entry) | Effect::SafelistLearned(entry) => json::text(entry),
         Effect::Peer(change) => match &change.what {
-            PeerWhat::Disabled(disabled) => json(disabled),
+            PeerWhat::Disabled(disabled) => json::text(disabled),
             PeerWhat::Enabled | PeerWhat::Reset | PeerWhat::Resent { .. } | PeerWhat::Released { .. } => {
                 Ok(String::new())
             }
         },
         Effect::Quarantine(change) if change.after.is_empty() => Ok(String::new()),
-        Effect::Quarantine(change) => json(&change.after),
+        Effect::Quarantine(change) => json::text(&change.after),
         Effect::Breaker(change) => match &change.after {
-            Some(tripped) => json(tripped),
+            Some(tripped) => json::text(tripped),
             None => Ok(String::new()),
         },
         Effect::Source(change) => match &change.after {
-            Some(paused) => json(paused),
+            Some(paused) => json::text(paused),
             None => Ok(String::new()),
         },
         Effect::Control(change) => match &change.after {
-            Some(stopped) => json(stopped),
+            Some(stopped) => json::text(stopped),
             None => Ok(String::new()),
         },
         Effect::Confirmed { .. }
@@ -88,14 +88,5 @@ fn why(effect: &Effect, with_event: Option<&Arc<Trace>>) -> Result<Option<String
         }
         _ => None,
     };
-    why.map(json).transpose()
-}
-
-/// Room for nearly every object: growing step by step costs more than writing.
-const ROOM: usize = 2_048;
-
-fn json(value: &impl Serialize) -> Result<String, serde_json::Error> {
-    let mut text = Vec::with_capacity(ROOM);
-    serde_json::to_writer(&mut text, value)?;
-    String::from_utf8(text).map_err(serde::ser::Error::custom)
+    why.map(json::text).transpose()
 }

@@ -28,6 +28,45 @@ async fn others_cannot_read_the_file() {
     );
 }
 
+async fn page_size(path: &str) -> i64 {
+    let mut connection = SqliteConnection::connect(&format!("sqlite:{path}")).await.unwrap();
+    let (size,) = sqlx::query_as("PRAGMA page_size")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    size
+}
+
+/// docs/upgrading.md says how a file gets the pages of a new one.
+#[tokio::test]
+async fn a_file_keeps_its_pages_until_somebody_rebuilds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("old.db").display().to_string();
+    let file = format!("sqlite:{path}?mode=rwc");
+    let mut before = SqliteConnection::connect(&file).await.unwrap();
+    before
+        .execute("PRAGMA page_size = 4096; CREATE TABLE made_before (a)")
+        .await
+        .unwrap();
+    before.close().await.unwrap();
+    let opened = async || Store::open(&format!("sqlite:{path}"), 1).await.unwrap();
+
+    opened().await.close().await;
+    assert_eq!(page_size(&path).await, 4_096);
+
+    let mut rebuilding = SqliteConnection::connect(&file).await.unwrap();
+    rebuilding
+        .execute("PRAGMA journal_mode = DELETE; PRAGMA page_size = 8192; VACUUM")
+        .await
+        .unwrap();
+    rebuilding.close().await.unwrap();
+    opened().await.close().await;
+    assert_eq!(page_size(&path).await, 8_192);
+
+    assert_eq!(page_size(path_of(&sqlite().await)).await, 8_192);
+}
+
 #[tokio::test]
 async fn a_failed_commit_leaves_nothing_and_the_store_goes_on() {
     let place = sqlite().await;
@@ -141,7 +180,7 @@ async fn what_is_left_of_the_log_moves_between_two_commits_and_the_next_begins_i
     let [first, second] = [1, 2].map(|number| Attack::new(host(number), "udp_flood", at(1)));
     place.commit(&[first.effects().to_vec()]).await.unwrap();
     assert!(!is_in_the_file(&place, &first));
-    let log = format!("{}-wal", path(&place));
+    let log = format!("{}-wal", path_of(&place));
     let length = std::fs::metadata(&log).unwrap().len();
     sqlite.move_log_between_commits().await;
     assert!(is_in_the_file(&place, &first));
@@ -150,12 +189,12 @@ async fn what_is_left_of_the_log_moves_between_two_commits_and_the_next_begins_i
     assert_eq!(std::fs::metadata(&log).unwrap().len(), length);
 }
 
-fn path(place: &Place) -> &str {
+fn path_of(place: &Place) -> &str {
     place.connection.strip_prefix("sqlite:").unwrap()
 }
 
 fn is_in_the_file(place: &Place, attack: &Attack) -> bool {
     let name = attack.event.external_event_id.as_deref().unwrap().as_bytes();
-    let file = std::fs::read(path(place)).unwrap();
+    let file = std::fs::read(path_of(place)).unwrap();
     file.windows(name.len()).any(|bytes| bytes == name)
 }
