@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use nix::sys::signal::Signal;
+use nix::time::clock_getcpuclockid;
+use nix::unistd::Pid;
 use tokio::time::Instant;
 
 use crate::http::Client;
@@ -122,18 +124,9 @@ impl Daemon {
     /// # Errors
     /// When the kernel does not say.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
-        let path = format!("/proc/{}/stat", self.process.pid());
-        let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-        // Fields after the name, which may hold blanks: utime and stime are fields 14 and 15 of proc(5), in ticks.
-        let (_, rest) = text.rsplit_once(')').context("no name in a stat file")?;
-        let ticks = rest
-            .split_ascii_whitespace()
-            .skip(11)
-            .take(2)
-            .map(str::parse::<u64>)
-            .sum::<Result<u64, _>>()?;
-        let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.context("no clock tick")?;
-        Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+        let pid = i32::try_from(self.process.pid())?;
+        let clock = clock_getcpuclockid(Pid::from_raw(pid)).context("find the daemon's processor time")?;
+        Ok(clock.now().context("read the daemon's processor time")?.into())
     }
 
     /// Memory it has in use (VmRSS), in bytes.

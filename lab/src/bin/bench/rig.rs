@@ -16,7 +16,7 @@ use crate::Arguments;
 
 pub(crate) const ASN: u32 = 65010;
 
-/// Connections of every load but the batches that only set the scene.
+/// Connections of a load that has no number of its own.
 pub(crate) const CONNECTIONS: usize = 16;
 
 /// Victims of the bench inventory that are used.
