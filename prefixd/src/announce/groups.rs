@@ -273,7 +273,10 @@ impl Compiled {
         let mut wanted: Vec<Wanted> = Vec::with_capacity(self.fitted.len());
         for part in self.parts() {
             // There are a handful.
-            if wanted.iter().all(|other| other.rule.key() != part.canonical.key()) {
+            if wanted
+                .iter()
+                .all(|other| other.rule.key() != part.canonical.key())
+            {
                 wanted.push(Wanted {
                     rule: Arc::clone(&part.canonical),
                     action: part.rule.action,

@@ -90,7 +90,10 @@ mod tests {
     #[tokio::test]
     async fn a_panic_of_the_engine_is_an_error() {
         let mut engine = EngineThread::start(async { panic!("a defect") }).unwrap();
-        assert_eq!(engine.ended().await.unwrap_err().to_string(), "the engine panicked");
+        assert_eq!(
+            engine.ended().await.unwrap_err().to_string(),
+            "the engine panicked"
+        );
     }
 
     #[tokio::test]

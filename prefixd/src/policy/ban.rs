@@ -170,18 +170,20 @@ impl<'a> Turn<'a> {
             };
             return Conclusion::new(EventOutcome::AcceptedPending, reason).on(id);
         }
-        if let Some((reason, end)) = self.judged(live) {
-            let because = reason.to_string();
-            self.end(
-                live,
-                Mitigation::clone(live),
-                end,
-                crate::journal::DAEMON,
-                because,
-            );
-            return Conclusion::new(EventOutcome::RejectedGuardrail, reason).on(id);
+        if let Some((reason, end)) = self.judged_whoever_asks(live) {
+            return self.end_prolonged(live, reason, end);
         }
         let mut next = self.touched(live, group);
+        let given_way = match self.guard_sources(&next.rules, &next.claims) {
+            Ok(()) => None,
+            Err(reason) => match self.step_back_for_sources(&mut next, owner) {
+                None => {
+                    let end = EndReason::from(reason.code());
+                    return self.end_prolonged(live, reason, end);
+                }
+                given_way => given_way,
+            },
+        };
         let seen = pop_of_source(&command.event.source).is_none();
         evidence::witness(self.policy, &mut next, self.now, seen);
         next.last_event_id = Some(command.ids.event);
@@ -214,16 +216,28 @@ impl<'a> Turn<'a> {
                 established: false,
             });
         }
-        let (what, outcome, reason) = match escalated {
-            Some(reason) => {
+        let (what, outcome, reason) = match (escalated, given_way) {
+            (Some(reason), _) => {
                 self.trace.note(granted);
                 next.why_summary = reason.to_string().into();
                 (MitigationEvent::Escalated, EventOutcome::Escalated, reason)
             }
-            None => (MitigationEvent::Updated, EventOutcome::Extended, granted),
+            (None, Some(reason)) => {
+                next.why_summary = reason.to_string().into();
+                self.trace.note(reason);
+                (MitigationEvent::Deescalated, EventOutcome::Extended, granted)
+            }
+            (None, None) => (MitigationEvent::Updated, EventOutcome::Extended, granted),
         };
         self.change(what, &command.actor, Some(live), next);
         Conclusion::new(outcome, reason).on(id)
+    }
+
+    /// A report finds that what is live may not go on.
+    fn end_prolonged(&mut self, live: &Arc<Mitigation>, reason: Reason, end: EndReason) -> Conclusion {
+        let ended = Mitigation::clone(live);
+        self.end(live, ended, end, crate::journal::DAEMON, reason.to_string());
+        Conclusion::new(EventOutcome::RejectedGuardrail, reason).on(live.mitigation_id)
     }
 
     /// Widens the rules of a live mitigation to what is reported by now. When that cannot be, they stay.

@@ -30,6 +30,15 @@ impl Turn<'_> {
 
     /// Why a live mitigation may not go on, if it may not.
     pub(super) fn judged(&self, live: &Mitigation) -> Option<(Reason, EndReason)> {
+        self.judged_whoever_asks(live).or_else(|| {
+            let reason = self.guard_sources(&live.rules, &live.claims).err()?;
+            let end = EndReason::from(reason.code());
+            Some((reason, end))
+        })
+    }
+
+    /// The same, apart from who may ask for what it does.
+    pub(super) fn judged_whoever_asks(&self, live: &Mitigation) -> Option<(Reason, EndReason)> {
         let owner = self.policy.inventory.owner(live.victim_ip);
         if let Some(because) = self.wrong_mode(live, owner) {
             let reason = Reason::ModeChanged {
@@ -38,7 +47,7 @@ impl Turn<'_> {
             };
             return Some((reason, EndReason::ModeChanged));
         }
-        let reason = self.failed_guardrail(live, owner).err()?;
+        let reason = self.guard_what_is_live(live, owner).err()?;
         let end = EndReason::from(reason.code());
         Some((reason, end))
     }
@@ -65,11 +74,6 @@ impl Turn<'_> {
         let end = EndReason::from(reason.code());
         self.end(live, Mitigation::clone(live), end, &actor, reason.to_string());
         self.trace.note(reason);
-    }
-
-    fn failed_guardrail(&self, live: &Mitigation, owner: Option<Owner<'_>>) -> Result<(), Reason> {
-        self.guard_what_is_live(live, owner)?;
-        self.guard_sources(&live.rules, &live.claims)
     }
 
     /// What holds for rules that there are, whoever claims them now. Who may ask for what they do is asked when somebody

@@ -2,7 +2,7 @@
 //!
 //! A step is carried while there is evidence with the confidence that leads to it. What carries the step before and not
 //! this one keeps the mitigation alive and not the step. Each step back takes its own time, and what comes again has to
-//! last as long as the first time.
+//! last as long as the first time. A step whose action nobody who is left may ask for goes back at the next report.
 
 use super::claims::{confidence, witnesses};
 use super::evidence;
@@ -14,6 +14,7 @@ use super::reason::Reason;
 use super::settings::Policy;
 use super::turn::Turn;
 use prefixd_api::mitigation::{Claim, Mitigation, MitigationStatus};
+use prefixd_api::rule::Rule;
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,19 +159,53 @@ impl Turn<'_> {
             uncarried_seconds: uncarried.as_secs(),
             after_seconds: back.after.as_secs(),
         };
+        self.set_step_back(next, back.before, back.number, rules);
+        Some(reason)
+    }
+
+    /// Goes back at once, to the last step that those who claim it now may ask for: they may not ask for what it does. None
+    /// when there is no such step.
+    pub(super) fn step_back_for_sources(
+        &mut self,
+        next: &mut Mitigation,
+        owner: Option<Owner<'_>>,
+    ) -> Option<Reason> {
+        let policy = self.policy;
+        let playbook = policy.playbooks.named(next.playbook.as_deref()?)?;
+        let from = next.step;
+        for number in (1..from).rev() {
+            let Some(step) = playbook.step(number) else {
+                continue;
+            };
+            let planned = self
+                .guard_ttl(step.ttl, false)
+                .and_then(|()| self.replan_milder(next, owner, step));
+            let Ok(rules) = planned else { continue };
+            self.trace.note(Reason::Rules { rules: texts(&rules) });
+            self.set_step_back(next, step, number, rules);
+            let sources = next.claims.iter().map(|claim| claim.source.to_string());
+            return Some(Reason::StepNotAsked {
+                from,
+                to: number,
+                sources: sources.collect(),
+            });
+        }
+        None
+    }
+
+    fn set_step_back(&mut self, next: &mut Mitigation, step: &Step, number: u32, rules: Vec<Rule>) {
         set_rules(next, rules);
-        self.grant_rtbh(next, back.before);
-        self.note_offered(next, back.before);
-        next.step = back.number;
-        next.status = if back.number > 1 {
+        self.grant_rtbh(next, step);
+        self.note_offered(next, step);
+        next.step = number;
+        next.status = if number > 1 {
             MitigationStatus::Escalated
         } else {
             MitigationStatus::Active
         };
-        next.ttl_seconds = u32::try_from(back.before.ttl.as_secs()).unwrap_or(u32::MAX);
-        next.carried_at = back.before.de_escalate_after.map(|_| self.now);
+        next.ttl_seconds = u32::try_from(step.ttl.as_secs()).unwrap_or(u32::MAX);
+        next.carried_at = step.de_escalate_after.map(|_| self.now);
         // What led to the step counts no more: to come back, evidence must last as long again.
         next.evidence_since = Some(self.now);
-        Some(reason)
     }
 }

@@ -109,3 +109,75 @@ fn what_was_undone_gives_its_step_up_in_the_same_time() {
     world.pass(seconds(1));
     assert_eq!(world.live()[0].step, 1);
 }
+
+/// Who may discard clears its claim, and who may only police goes on to report.
+fn left_to_the_mild_one(first: Action) -> World {
+    let mut policy = ladders();
+    policy.playbooks.ordered[1].steps[0].asked = first;
+    let mut world = World::new(policy);
+    for source in ["once", "mild"] {
+        world.event(reported(source));
+    }
+    world.pass(seconds(60));
+    assert_eq!(
+        (world.live()[0].step, world.live()[0].action_type),
+        (2, ActionType::Discard)
+    );
+    world.event(unban("once", VICTIM, "udp_flood"));
+    assert_eq!(world.live()[0].step, 2, "nobody has asked anything yet");
+    world
+}
+
+fn outcome(decision: &Decision) -> EventOutcome {
+    match &decision.outcome {
+        Outcome::Event { answer, .. } => answer.status.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+const POLICE: Action = Action::Police {
+    rate_bps: BitsPerSecond(5_000_000),
+};
+
+#[test]
+fn a_step_that_nobody_left_may_ask_for_goes_back_at_the_next_report() {
+    let mut world = left_to_the_mild_one(POLICE);
+    let matches = |world: &World| {
+        let rules = world.live()[0].rules.iter();
+        rules.map(|rule| rule.matches.clone()).collect::<Vec<_>>()
+    };
+    let (id, matched) = (world.live()[0].mitigation_id, matches(&world));
+    assert_eq!(outcome(&world.event(reported("mild"))), EventOutcome::Extended);
+    let live = world.live()[0];
+    assert_eq!((live.mitigation_id, live.step), (id, 1));
+    assert_eq!(
+        (live.action_type, live.status),
+        (ActionType::Police, MitigationStatus::Active)
+    );
+    assert_eq!(matches(&world), matched);
+    let said = "step 2 goes back to step 1: mild, left to hold it, may not ask for what it does";
+    assert_eq!(&*live.why_summary, said);
+    // It does not come to it again, however long it lasts.
+    for _ in 0..5 {
+        world.pass(seconds(60));
+        world.event(reported("mild"));
+    }
+    assert_eq!(world.live()[0].step, 1);
+    world.check();
+}
+
+#[test]
+fn a_step_that_nobody_left_may_ask_for_ends_where_there_is_none_before_it() {
+    let mut world = left_to_the_mild_one(Action::Discard);
+    let decision = world.event(reported("mild"));
+    assert_eq!(outcome(&decision), EventOutcome::RejectedGuardrail);
+    assert!(world.live().is_empty());
+}
+
+#[test]
+fn whoever_may_ask_for_a_step_keeps_it_by_its_report() {
+    let mut world = left_to_the_mild_one(POLICE);
+    let decision = world.event(reported("other"));
+    assert_eq!(outcome(&decision), EventOutcome::Extended);
+    assert_eq!(world.live()[0].step, 2);
+}

@@ -29,7 +29,9 @@ async fn others_cannot_read_the_file() {
 }
 
 async fn page_size(path: &str) -> i64 {
-    let mut connection = SqliteConnection::connect(&format!("sqlite:{path}")).await.unwrap();
+    let mut connection = SqliteConnection::connect(&format!("sqlite:{path}"))
+        .await
+        .unwrap();
     let (size,) = sqlx::query_as("PRAGMA page_size")
         .fetch_one(&mut connection)
         .await
