@@ -8,6 +8,7 @@ mod batch;
 mod breaker;
 mod commit;
 mod deadlines;
+mod decide;
 mod dry_run;
 mod keys;
 mod known;
@@ -20,6 +21,7 @@ mod run;
 mod stops;
 #[cfg(test)]
 mod tests;
+mod tick;
 
 pub use dry_run::unconfirmed_dry_run;
 pub use keys::{Keyed, KeyedReload, Reply, Told};

@@ -9,23 +9,20 @@ use super::commit::{Committing, outcome};
 use super::deadlines::Deadlines;
 use super::known::Known;
 use super::reconcile::Reconciling;
-use super::replays::{Replays, Seen};
 use super::restore::restore;
 use super::stops::{Unrecorded, is_owed, next_urgent};
 use super::{
     FEED_BACKLOG, Handle, KeyedReload, QUEUE, REMOVALS, ReloadReply, Request, Snapshot, SubmitError, URGENT,
 };
 use crate::announce::{Announcer, Neighbor};
-use crate::clock::{Clock, STEP};
+use crate::clock::Clock;
 use crate::journal::{Head, Kind};
 use crate::metrics::Metrics;
-use crate::policy::{Command, Facts, OfAggregate, Policy, Reserved, State, Trip, next_deadline};
-use crate::store::answers::KEPT_EACH;
-use crate::store::{Loaded, Store, StoreError};
+use crate::policy::{Command, Policy, Reserved, State, Trip, next_deadline};
+use crate::store::{Loaded, Store};
 use arc_swap::ArcSwap;
 use prefixd_api::control::ControlScope;
 use prefixd_api::ids::MitigationId;
-use prefixd_api::mitigation::{Mitigation, Scope};
 use prefixd_api::time::Timestamp;
 use prefixd_bgp::{SessionChange, SessionEvent, Suspicion};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -46,14 +43,8 @@ const GATHER: usize = 8;
 pub(super) const RETRY: Duration = Duration::from_millis(500);
 /// When a scope is looked at again after its own work failed by a defect.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(10);
-/// How often a store that fails is asked whether it works again: readiness is to return within a second of the store.
-const LOOK: Duration = Duration::from_millis(250);
 /// How often the engine looks after itself.
 pub(super) const TICK: Duration = Duration::from_secs(1);
-/// Rows of a kind that one pruning step removes at most: few enough that a commit behind it does not feel it.
-const PRUNE_ROWS: u32 = 500;
-/// Between two pruning steps, for the commits.
-const PRUNE_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the engine works with.
 pub struct Parts {
@@ -147,9 +138,9 @@ pub struct Engine {
     /// Sessions that come up and go down.
     sessions: broadcast::Receiver<SessionEvent>,
     /// Whether any neighbour is established, as of the last look.
-    established: bool,
+    pub(super) established: bool,
     /// Whether a neighbour lacks rules, as of the last tick.
-    is_lacking: bool,
+    pub(super) is_lacking: bool,
     /// What of the quota over all POPs is this one's; absent where there is no other POP.
     pub(super) reserved: Option<Reserved>,
     /// Until when no more of it is asked for, because there was none.
@@ -157,18 +148,18 @@ pub struct Engine {
     pub(super) store_failing_since: Option<Timestamp>,
     pub(super) retry_at: Option<Instant>,
     /// When a store that fails is asked next.
-    next_look: Instant,
-    clock_stepped: bool,
+    pub(super) next_look: Instant,
+    pub(super) clock_stepped: bool,
     unreadable: u64,
     pub(super) next_reconcile: Instant,
     pub(super) reconciling: Option<Reconciling>,
-    next_prune: Instant,
+    pub(super) next_prune: Instant,
     /// Answers that were kept since old ones were last forgotten: many bring the next time forward.
     pub(super) kept: u64,
     pub(super) pruning: Option<AbortOnDropHandle<()>>,
     /// Entries of the safelist are over, and still stored.
-    forgets_safelist: bool,
-    next_forget: Instant,
+    pub(super) forgets_safelist: bool,
+    pub(super) next_forget: Instant,
     pub(super) forgetting: Option<AbortOnDropHandle<()>>,
 }
 
@@ -407,7 +398,7 @@ impl Engine {
         self.own.iter().any(is_owed)
     }
 
-    fn has_trip_to_record(&self) -> bool {
+    pub(super) fn has_trip_to_record(&self) -> bool {
         self.own.iter().any(|command| matches!(command, Command::Trip(_)))
     }
 
@@ -467,7 +458,7 @@ impl Engine {
     }
 
     /// Whether the engine itself has to find out that the store works again: nothing it has to write tells.
-    fn is_looking(&self) -> bool {
+    pub(super) fn is_looking(&self) -> bool {
         self.store_failing_since.is_some() && self.commit.is_none() && self.own.is_empty()
     }
 
@@ -532,109 +523,6 @@ impl Engine {
             self.own.shrink_to(MAX_WAITING);
         }
         Ok(())
-    }
-
-    pub(super) fn decide(&mut self, work: Work, from_store: &Replays) {
-        let seen = self.seen(&work, from_store);
-        self.singly = self.singly.saturating_sub(1);
-        let mut batch = self.draft.take().unwrap_or_else(|| self.next_batch());
-        batch.advance(self.parts.clock.now());
-        match seen {
-            Seen::Before(answer) => {
-                self.parts.metrics.replays.inc();
-                batch.replay(work, answer);
-            }
-            Seen::Recalled(recalled) => {
-                self.parts.metrics.replays.inc();
-                batch.recall(work, recalled);
-            }
-            Seen::Unknown => batch.refuse(work, SubmitError::Store),
-            Seen::Never if let Some(refusal) = self.overruled(&work.command) => {
-                batch.decide_by(work, |_, _, _| refusal);
-            }
-            Seen::Never => {
-                // Also of a trip that a defect kept from being recorded.
-                if matches!(work.command, Command::ResetBreaker(_)) && !self.has_trip_to_record() {
-                    self.breaker.is_recorded();
-                }
-                let panic = match &work.command {
-                    Command::Control(set) if set.is_panic() => Some(set.clone()),
-                    _ => None,
-                };
-                let facts = self.facts(batch.state(), &work.command);
-                let own = work.own_scope();
-                let announcer = &self.parts.announcer;
-                let would_tell =
-                    |aggregate: &Mitigation, may_be_tried| announcer.would_tell(aggregate, may_be_tried);
-                if !batch.decide(work, &self.parts.policy, &facts, would_tell) {
-                    self.parts.metrics.defects.inc();
-                    self.look_again(own);
-                } else if let Some(set) = panic {
-                    self.judge_stopped(&set, batch.state());
-                }
-            }
-        }
-        self.draft = Some(batch);
-    }
-
-    /// The engine's own work on a scope failed by a defect. The speaker ends the rules at their time all the same;
-    /// the scope must not be forgotten.
-    pub(super) fn look_again(&mut self, scope: Option<Scope>) {
-        if let Some(scope) = scope {
-            let at = self.parts.clock.now().saturating_add(LOOK_AGAIN);
-            self.deadlines.at_latest(scope, at);
-        }
-    }
-
-    fn facts(&self, state: &State, command: &Command) -> Facts {
-        let (scope, over) = match command {
-            Command::Event(command) => {
-                let scope = command.scope();
-                let over = state.aggregate_over(&scope);
-                (scope, over)
-            }
-            Command::Due(scope) | Command::Judge(scope) => (scope.clone(), None),
-            _ => {
-                return Facts {
-                    advertised_at: None,
-                    established: self.established,
-                    lost: None,
-                    reserved: self.reserved,
-                    aggregate: OfAggregate::default(),
-                };
-            }
-        };
-        let live = state.mitigation_of(&scope);
-        let both = over.into_iter().chain(live);
-        Facts {
-            advertised_at: live.and_then(|live| self.advertised_at(live)),
-            established: self.established,
-            lost: both
-                .map(|one| &**one)
-                .find(|one| self.is_lost(one))
-                .map(|one| one.mitigation_id),
-            reserved: self.reserved,
-            aggregate: over.map_or_else(OfAggregate::default, |live| OfAggregate {
-                advertised_at: self.advertised_at(live),
-                reach: self.parts.announcer.reach(live),
-            }),
-        }
-    }
-
-    /// Asked for as long as it is not recorded.
-    fn advertised_at(&self, live: &Mitigation) -> Option<Timestamp> {
-        match live.advertised_at {
-            None => self.parts.announcer.advertised_at(live.mitigation_id),
-            Some(_) => None,
-        }
-    }
-
-    /// Routers had it and none has it any more. Asked only while a neighbour lacks anything.
-    fn is_lost(&self, live: &Mitigation) -> bool {
-        self.is_lacking
-            && live.enforced
-            && live.advertised_at.is_some()
-            && !self.parts.announcer.is_anywhere(live.mitigation_id)
     }
 
     pub(super) fn store(&self) -> Arc<Store> {
@@ -719,111 +607,6 @@ impl Engine {
         self.own
             .extend(self.state.live_scopes().cloned().map(Command::Judge));
     }
-
-    pub(super) async fn tick(&mut self) -> Result<(), EngineError> {
-        (self.parts.alive)();
-        self.is_lacking = self.parts.announcer.is_lacking();
-        if let Some(by) = self.parts.store.overtaken_by() {
-            return Err(EngineError::Overtaken(by.to_owned()));
-        }
-        let away = self.parts.clock.follow(Timestamp::wall_clock());
-        if (away > STEP) != self.clock_stepped {
-            self.clock_stepped = away > STEP;
-            if self.clock_stepped {
-                warn!(
-                    seconds = away.as_secs(),
-                    "the system clock was set: deadlines go on by the time measured since the start; check NTP"
-                );
-            }
-            self.publish();
-        }
-        self.looks_at_quarantine = true;
-        self.parts.announcer.forget_ended();
-        self.parts.announcer.look_at_insides(&self.state);
-        self.watch_what_came_out();
-        self.parts.announcer.tell_deliveries();
-        let now = Instant::now();
-        if now >= self.next_reconcile {
-            self.reconcile(None);
-        }
-        if self.store_failing_since.is_some() {
-            self.ask_whether_the_store_works().await?;
-        } else {
-            self.record_lapsed().await;
-            self.give_back().await;
-        }
-        if self.store_failing_since.is_some() {
-            return Ok(());
-        }
-        let is_idle =
-            |task: &Option<AbortOnDropHandle<()>>| task.as_ref().is_none_or(AbortOnDropHandle::is_finished);
-        // Beside the history, which may take its time where the retention became shorter.
-        if (now >= self.next_forget || self.kept >= u64::from(KEPT_EACH)) && is_idle(&self.forgetting) {
-            self.next_forget = now + self.parts.settings.prune_interval;
-            self.kept = 0;
-            let forgetting = forget(self.store(), self.pop(), self.kept_since());
-            self.forgetting = Some(AbortOnDropHandle::new(tokio::spawn(forgetting)));
-        }
-        if now >= self.next_prune && is_idle(&self.pruning) {
-            self.next_prune = now + self.parts.settings.prune_interval;
-            let horizon = self
-                .parts
-                .clock
-                .now()
-                .saturating_sub(self.parts.settings.retention);
-            let pruning = prune(self.store(), self.pop(), horizon);
-            self.pruning = Some(AbortOnDropHandle::new(tokio::spawn(pruning)));
-        }
-        Ok(())
-    }
-
-    /// Suppressions of prefixes and sources and entries of the safelist that are over count no more; that is recorded, and
-    /// then what is stored of the entries goes.
-    async fn record_lapsed(&mut self) {
-        let now = self.parts.clock.now();
-        let mut wide = self.state.wide_suppressions.values();
-        let unprotects = self.state.safelist.values().any(|entry| entry.is_over(now));
-        if unprotects || wide.any(|one| one.expires_at <= now) {
-            let is_queued = |own: &Command| matches!(own, Command::Lapsed);
-            if !self.own.iter().any(is_queued) {
-                self.own.push_back(Command::Lapsed);
-            }
-            self.forgets_safelist |= unprotects;
-        } else if std::mem::take(&mut self.forgets_safelist) {
-            let store = self.store();
-            let forgotten = Box::pin(async move { store.forget_safelist(now).await });
-            if let Err(error) = self.meanwhile(forgotten).await {
-                warn!(%error, "entries of the safelist that are over could not be removed; it is tried again");
-                self.forgets_safelist = true;
-            }
-        }
-    }
-
-    /// Nobody may ask for anything while the daemon says that it is not ready, so the engine asks by itself.
-    async fn ask_whether_the_store_works(&mut self) -> Result<(), EngineError> {
-        if !self.is_looking() || Instant::now() < self.next_look {
-            return Ok(());
-        }
-        let asked = Instant::now();
-        let (store, pop) = (self.store(), self.pop());
-        let head = self
-            .meanwhile(Box::pin(async move { store.journal_head(&pop).await }))
-            .await;
-        // Where it hangs, whoever waits for an answer has at least as much time as the question.
-        self.next_look = Instant::now() + asked.elapsed().max(LOOK);
-        match head {
-            Ok(head) if head == self.head => {
-                self.store_works(self.parts.clock.now());
-                self.publish();
-                Ok(())
-            }
-            Ok(head) => Err(EngineError::JournalTaken {
-                found: head.seq,
-                expected: self.head.seq,
-            }),
-            Err(_) => Ok(()),
-        }
-    }
 }
 
 /// The next change of a session; `None` when some were missed. Pending for ever once there can be none.
@@ -833,34 +616,4 @@ async fn next_event(sessions: &mut broadcast::Receiver<SessionEvent>) -> Option<
         Err(RecvError::Lagged(_)) => None,
         Err(RecvError::Closed) => std::future::pending().await,
     }
-}
-
-/// Removes old history in small steps, beside the commits.
-async fn prune(store: Arc<Store>, pop: Arc<str>, horizon: Timestamp) {
-    loop {
-        match store.prune(&pop, horizon, PRUNE_ROWS).await {
-            Ok(pruned) if pruned.is_done() => return,
-            Ok(_) => tokio::time::sleep(PRUNE_PAUSE).await,
-            Err(error) => {
-                warn!(%error, "old history could not be pruned; it is tried again");
-                return;
-            }
-        }
-    }
-}
-
-/// Forgets answers that had their time or are too many, in the same small steps.
-async fn forget(store: Arc<Store>, pop: Arc<str>, since: Timestamp) {
-    if let Err(error) = forget_kept(&store, &pop, since).await {
-        warn!(%error, "old answers could not be forgotten; it is tried again");
-    }
-}
-
-async fn forget_kept(store: &Store, pop: &str, since: Timestamp) -> Result<(), StoreError> {
-    let mut what = store.forgettable(pop, since, KEPT_EACH).await?;
-    while !what.is_done() {
-        store.forget_kept(pop, &mut what, PRUNE_ROWS).await?;
-        tokio::time::sleep(PRUNE_PAUSE).await;
-    }
-    Ok(())
 }
