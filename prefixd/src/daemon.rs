@@ -163,7 +163,7 @@ pub async fn run(dir: &Path, config: Config, log: Arc<LogLevel>, stop: Shutdown)
     if tokio::time::timeout(drain, draining).await.is_err() {
         warn!(
             seconds = drain.as_secs(),
-            "work was still under way at the end of drain_timeout_seconds; its callers got no answer"
+            "work was still under way at the end of drain_timeout_seconds; its callers are told that its outcome is not known"
         );
     }
     engine.give_up().await;

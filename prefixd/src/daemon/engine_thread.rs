@@ -2,6 +2,8 @@
 //! for a thread of the runtime; and it frees what it allocates where it did, which costs less.
 
 use crate::engine::EngineError;
+use std::any::Any;
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use tokio::runtime;
@@ -22,10 +24,17 @@ pub(super) struct EngineThread {
 /// How it ended. `None`: it was given up.
 type Ended = Result<Option<Result<(), EngineError>>, Panicked>;
 
-/// What the panic was is in the log.
 #[derive(Debug, thiserror::Error)]
-#[error("the engine panicked")]
-struct Panicked;
+#[error("the engine panicked: {0}")]
+struct Panicked(Cow<'static, str>);
+
+impl Panicked {
+    fn with(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+        Self(text.map_or("nothing was said".into(), |text| text.to_owned().into()))
+    }
+}
 
 impl EngineThread {
     /// Starts it. Its time and what it waits for are the runtime's.
@@ -44,7 +53,7 @@ impl EngineThread {
                 let running = is_given_up.run_until_cancelled(engine);
                 let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(running)));
                 // Nobody may be waiting any more.
-                let _ = done.send(ended.map_err(|_| Panicked));
+                let _ = done.send(ended.map_err(|payload| Panicked::with(&*payload)));
             })?;
         Ok(Self {
             ended,
@@ -60,7 +69,9 @@ impl EngineThread {
         if self.ended.is_terminated() {
             return Ok(());
         }
-        let ended = (&mut self.ended).await.unwrap_or(Err(Panicked))?;
+        let ended = (&mut self.ended)
+            .await
+            .unwrap_or(Err(Panicked("its thread is gone".into())))?;
         Ok(ended.transpose().map(Option::unwrap_or_default)?)
     }
 
@@ -92,7 +103,7 @@ mod tests {
         let mut engine = EngineThread::start(async { panic!("a defect") }).unwrap();
         assert_eq!(
             engine.ended().await.unwrap_err().to_string(),
-            "the engine panicked"
+            "the engine panicked: a defect"
         );
     }
 

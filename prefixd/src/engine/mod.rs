@@ -86,8 +86,8 @@ pub struct Answer {
     pub head: u64,
 }
 
-/// Why a command has no outcome. Callers may retry: nothing was done, or (when the store went away during the
-/// commit) what was done is found by the retry.
+/// Why a command has no outcome. Callers may retry: nothing was done, or (when the store went away or the engine ended
+/// during the commit) what was done is found by the retry.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SubmitError {
     /// The queue is full.
@@ -96,6 +96,9 @@ pub enum SubmitError {
     /// The daemon is stopping.
     #[error("the daemon is stopping")]
     Stopping,
+    /// The engine ended before it was known: it may have been done, and is found by the retry.
+    #[error("the daemon ended before the outcome was known")]
+    Lost,
     /// The store did not take the batch.
     #[error("the store does not answer")]
     Store,
@@ -156,7 +159,7 @@ impl Handle {
     pub async fn submit(&self, command: Command) -> Result<Answer, SubmitError> {
         let (reply, answer) = oneshot::channel();
         self.ask(command, Reply::Plain(reply))?;
-        answer.await.unwrap_or(Err(SubmitError::Stopping))
+        answer.await.unwrap_or(Err(SubmitError::Lost))
     }
 
     /// The same of a request that must not be carried out twice.
@@ -167,7 +170,7 @@ impl Handle {
         let (to, told) = oneshot::channel();
         let keyed = Box::new(keyed);
         self.ask(command, Reply::Keyed { to, keyed })?;
-        told.await.unwrap_or(Err(SubmitError::Stopping))
+        told.await.unwrap_or(Err(SubmitError::Lost))
     }
 
     fn ask(&self, command: Command, reply: Reply) -> Result<(), SubmitError> {
@@ -199,7 +202,7 @@ impl Handle {
     pub async fn reload(&self, next: Box<Reload>, actor: String) -> Result<u64, SubmitError> {
         let (reply, answer) = oneshot::channel();
         send(&self.requests, Request::Reload { next, actor, reply })?;
-        answer.await.unwrap_or(Err(SubmitError::Stopping))
+        answer.await.unwrap_or(Err(SubmitError::Lost))
     }
 
     /// Compares what is committed with what the speaker holds for each neighbour, repairs it and answers what differed.
@@ -209,7 +212,7 @@ impl Handle {
     pub async fn reconcile(&self) -> Result<Drift, SubmitError> {
         let (reply, answer) = oneshot::channel();
         send(&self.requests, Request::Reconcile { reply })?;
-        answer.await.unwrap_or(Err(SubmitError::Stopping))
+        answer.await.unwrap_or(Err(SubmitError::Lost))
     }
 
     /// The state as of the last commit.

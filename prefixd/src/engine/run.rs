@@ -37,8 +37,6 @@ use tracing::{error, info, warn};
 
 /// Commands that are taken from the queue before they can be decided.
 const MAX_WAITING: usize = 512;
-/// How often the queue is looked at again before a batch is closed.
-const GATHER: usize = 8;
 /// How long a failing store is left alone before owed work is tried again.
 pub(super) const RETRY: Duration = Duration::from_millis(500);
 /// When a scope is looked at again after its own work failed by a defect.
@@ -317,9 +315,6 @@ impl Engine {
             self.go_on_reconciling();
             self.waiting.extend(inbox.drain(..));
             self.take_removals();
-            if self.commit.is_none() {
-                self.gather().await;
-            }
             self.decide_waiting().await?;
             self.commit_draft();
             self.ask_whether_the_store_works().await?;
@@ -419,22 +414,6 @@ impl Engine {
         }
         self.own.push_front(Command::Trip(trip));
         self.publish();
-    }
-
-    /// Lets those who are about to ask do so, as long as more come: their commands share the commit. Alone, a
-    /// command waits for nothing but a look at the queue.
-    async fn gather(&mut self) {
-        for _ in 0..GATHER {
-            if self.waiting.is_empty() || self.waiting.len() >= MAX_WAITING {
-                return;
-            }
-            tokio::task::yield_now().await;
-            while self.waiting.len() < MAX_WAITING
-                && let Ok(request) = self.requests.try_recv()
-            {
-                self.waiting.push_back(request);
-            }
-        }
     }
 
     /// When there is something to do without being asked.

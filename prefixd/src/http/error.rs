@@ -138,6 +138,12 @@ impl From<SubmitError> for Failure {
                 Problem::new(Code::Stopping, "the daemon is stopping; nothing was done, send it again")
                     .with_retry_after(RETRY_AFTER)
             }
+            SubmitError::Lost => Problem::new(
+                Code::Stopping,
+                "the daemon ended before it was known whether this was done: send it again. An event with its event_id and \
+                 timestamp, or a request with its Idempotency-Key, is not done twice",
+            )
+            .with_retry_after(RETRY_AFTER),
             SubmitError::Store => Problem::new(
                 Code::StoreUnavailable,
                 "the database does not take changes; nothing is announced that is not recorded: send it again",
@@ -242,7 +248,12 @@ mod tests {
     /// Full is told, never lost.
     #[test]
     fn what_may_be_sent_again_says_when() {
-        for error in [SubmitError::QueueFull, SubmitError::Stopping, SubmitError::Store] {
+        for error in [
+            SubmitError::QueueFull,
+            SubmitError::Stopping,
+            SubmitError::Lost,
+            SubmitError::Store,
+        ] {
             let told = error.to_string();
             let response = Failure::from(error).into_response();
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{told}");

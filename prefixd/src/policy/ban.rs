@@ -10,6 +10,7 @@ use super::lease;
 use super::plan::{Target, set_rules, texts};
 use super::profile;
 use super::reason::Reason;
+use super::step_back::AskedBySources;
 use super::turn::{Conclusion, Reach, Turn};
 use prefixd_api::config::inventory::PolicyProfile;
 use prefixd_api::event::{EventOutcome, pop_of_source};
@@ -174,16 +175,6 @@ impl<'a> Turn<'a> {
             return self.end_prolonged(live, reason, end);
         }
         let mut next = self.touched(live, group);
-        let given_way = match self.guard_sources(&next.rules, &next.claims) {
-            Ok(()) => None,
-            Err(reason) => match self.step_back_for_sources(&mut next, owner) {
-                None => {
-                    let end = EndReason::from(reason.code());
-                    return self.end_prolonged(live, reason, end);
-                }
-                given_way => given_way,
-            },
-        };
         let seen = pop_of_source(&command.event.source).is_none();
         evidence::witness(self.policy, &mut next, self.now, seen);
         next.last_event_id = Some(command.ids.event);
@@ -200,6 +191,19 @@ impl<'a> Turn<'a> {
             };
             return Conclusion::new(EventOutcome::RejectedGuardrail, reason).on(id);
         }
+        let back = match self.bring_to_what_sources_ask(&mut next, owner) {
+            AskedBySources::AsItIs => None,
+            // What would end now could not begin again, and hold lets go on what there is.
+            AskedBySources::Waits(reason) => {
+                self.trace.note(reason);
+                None
+            }
+            AskedBySources::StepBack(reason) => Some(reason),
+            AskedBySources::NoStep(reason) => {
+                let end = EndReason::from(reason.code());
+                return self.end_prolonged(live, reason, end);
+            }
+        };
         let ttl = lease::renewal_ttl(self.policy, &next);
         let granted = lease::extend(self.policy, &mut next, since, self.now, ttl);
         if lease::is_pinned(&next) {
@@ -216,9 +220,12 @@ impl<'a> Turn<'a> {
                 established: false,
             });
         }
-        let (what, outcome, reason) = match (escalated, given_way) {
-            (Some(reason), _) => {
+        let (what, outcome, reason) = match (escalated, back) {
+            (Some(reason), back) => {
                 self.trace.note(granted);
+                if let Some(back) = back {
+                    self.trace.note(back);
+                }
                 next.why_summary = reason.to_string().into();
                 (MitigationEvent::Escalated, EventOutcome::Escalated, reason)
             }

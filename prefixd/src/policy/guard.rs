@@ -326,7 +326,10 @@ impl Turn<'_> {
                 continue;
             }
             max_action = max_action.max(Some(self.policy.sources.get(&claim.source).max_action));
-            sources.push(claim.source.to_string());
+            let source = claim.source.to_string();
+            if !sources.contains(&source) {
+                sources.push(source);
+            }
         }
         match max_action {
             Some(max_action) if action > max_action => Err(Reason::SourceAction {

@@ -4,6 +4,7 @@ use super::effect::{Decision, MitigationEvent, Outcome};
 use super::inventory::Owner;
 use super::lease;
 use super::reason::Reason;
+use super::step_back::AskedBySources;
 use super::trial::asks;
 use super::turn::Turn;
 use crate::journal::DAEMON;
@@ -19,10 +20,12 @@ impl Turn<'_> {
     pub(super) fn judge(mut self, scope: &Scope) -> Decision {
         if let Some(live) = self.state.mitigation_of(scope) {
             let filtered_since = self.state.group(scope).and_then(|group| group.filtered_since);
-            if let Some((reason, _)) = self.judged(live) {
+            if let Some((reason, _)) = self.judged_whoever_asks(live) {
                 self.end_by_guardrail(live, reason);
             } else if live.status.is_announced() {
                 self.narrow(live, filtered_since.unwrap_or(live.created_at));
+            } else if let Err(reason) = self.guard_sources(&live.rules, &live.claims) {
+                self.end_by_guardrail(live, reason);
             }
         }
         self.settle(Outcome::Settled, "judged")
@@ -108,7 +111,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Brings a lease inside bounds that became narrower, and takes back what the step does not allow any more.
+    /// Goes back to what those who claim it may ask for, brings a lease inside bounds that became narrower, and takes back
+    /// what the step does not allow any more.
     fn narrow(&mut self, live: &Arc<Mitigation>, filtered_since: Timestamp) {
         let operator = lease::is_operators(live);
         let limits = &self.policy.limits;
@@ -123,15 +127,31 @@ impl Turn<'_> {
         let cap = lease::lifetime_end(self.policy, filtered_since, operator);
         let expires_at = live.expires_at.min(bound).min(cap);
         let mut next = Mitigation::clone(live);
-        if self.has_lost_rtbh(live) {
+        let owner = self.policy.inventory.owner(live.victim_ip);
+        let mut what = MitigationEvent::Updated;
+        match self.bring_to_what_sources_ask(&mut next, owner) {
+            AskedBySources::AsItIs => {}
+            AskedBySources::StepBack(reason) => {
+                next.severity = self.severity(&next, owner);
+                next.why_summary = reason.to_string().into();
+                self.trace.note(reason);
+                what = MitigationEvent::Deescalated;
+            }
+            // Who may ask for what may just have been said, and nothing that is announced later is for now.
+            AskedBySources::Waits(reason) | AskedBySources::NoStep(reason) => {
+                self.end_by_guardrail(live, reason);
+                return;
+            }
+        }
+        if next.allow_rtbh && self.has_lost_rtbh(live) {
             next.allow_rtbh = false;
             self.trace.note(Reason::RtbhNotAllowed {
                 because: "the configuration does not allow it any more".into(),
             });
         }
         if expires_at == live.expires_at {
-            if next.allow_rtbh != live.allow_rtbh {
-                self.change(MitigationEvent::Updated, DAEMON, Some(live), next);
+            if next.step != live.step || next.allow_rtbh != live.allow_rtbh {
+                self.change(what, DAEMON, Some(live), next);
             }
             return;
         }
@@ -154,6 +174,6 @@ impl Turn<'_> {
             filtered_since,
             max_lifetime_seconds: lease::max_lifetime(self.policy, operator).as_secs(),
         });
-        self.change(MitigationEvent::Updated, DAEMON, Some(live), next);
+        self.change(what, DAEMON, Some(live), next);
     }
 }

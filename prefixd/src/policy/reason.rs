@@ -340,7 +340,7 @@ reasons! {
     Deescalated { from: u32, to: u32, uncarried_seconds: u64, after_seconds: u64 }
         "escalation" "deescalated", Noted;
     /// An earlier step is in force again, because those who claim it now may not ask for what it did.
-    StepNotAsked { from: u32, to: u32, sources: Vec<String> }
+    StepNotAsked { from: u32, to: u32, because: String }
         "escalation" "step_not_asked", Noted;
     /// How much it matters.
     Severity { severity: Severity, established: bool }

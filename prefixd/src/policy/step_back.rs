@@ -27,6 +27,18 @@ struct Back<'p> {
     after: Duration,
 }
 
+/// What becomes of a mitigation by what those who claim it may ask for.
+pub(super) enum AskedBySources {
+    /// They may ask for it.
+    AsItIs,
+    /// They may not, and nothing else may be announced now.
+    Waits(Reason),
+    /// It does what an earlier step does.
+    StepBack(Reason),
+    /// There is no step that they may ask for.
+    NoStep(Reason),
+}
+
 /// What a mitigation may go back to; what an operator said it does stays.
 fn back<'p>(policy: &'p Policy, mitigation: &Mitigation) -> Option<Back<'p>> {
     let number = mitigation.step.checked_sub(1).filter(|number| *number > 0)?;
@@ -163,34 +175,44 @@ impl Turn<'_> {
         Some(reason)
     }
 
-    /// Goes back at once, to the last step that those who claim it now may ask for: they may not ask for what it does. None
-    /// when there is no such step.
-    pub(super) fn step_back_for_sources(
+    /// Goes back at once where those who claim a mitigation may not ask for what it does: to the last step that they may ask
+    /// for.
+    pub(super) fn bring_to_what_sources_ask(
         &mut self,
         next: &mut Mitigation,
         owner: Option<Owner<'_>>,
-    ) -> Option<Reason> {
+    ) -> AskedBySources {
+        let Err(refusal) = self.guard_sources(&next.rules, &next.claims) else {
+            return AskedBySources::AsItIs;
+        };
+        if let Err(held) = self.guard_announcing(next.enforced, next.customer_id.as_deref()) {
+            self.trace.note(held);
+            return AskedBySources::Waits(refusal);
+        }
         let policy = self.policy;
-        let playbook = policy.playbooks.named(next.playbook.as_deref()?)?;
+        let playbook = next
+            .playbook
+            .as_deref()
+            .and_then(|name| policy.playbooks.named(name));
         let from = next.step;
         for number in (1..from).rev() {
-            let Some(step) = playbook.step(number) else {
+            let Some(step) = playbook.and_then(|playbook| playbook.step(number)) else {
                 continue;
             };
             let planned = self
                 .guard_ttl(step.ttl, false)
                 .and_then(|()| self.replan_milder(next, owner, step));
-            let Ok(rules) = planned else { continue };
-            self.trace.note(Reason::Rules { rules: texts(&rules) });
-            self.set_step_back(next, step, number, rules);
-            let sources = next.claims.iter().map(|claim| claim.source.to_string());
-            return Some(Reason::StepNotAsked {
-                from,
-                to: number,
-                sources: sources.collect(),
-            });
+            match planned {
+                Ok(rules) => {
+                    self.trace.note(Reason::Rules { rules: texts(&rules) });
+                    self.set_step_back(next, step, number, rules);
+                    let (to, because) = (number, refusal.to_string());
+                    return AskedBySources::StepBack(Reason::StepNotAsked { from, to, because });
+                }
+                Err(reason) => self.trace.note(reason),
+            }
         }
-        None
+        AskedBySources::NoStep(refusal)
     }
 
     fn set_step_back(&mut self, next: &mut Mitigation, step: &Step, number: u32, rules: Vec<Rule>) {

@@ -132,7 +132,8 @@ const PRAGMAS: [(&str, &str); 6] = [
 /// the second, and is written for it (docs/benchmarks.md). A file that was made with others keeps them.
 const PAGE: u32 = 8_192;
 
-/// The bound of the log, 128 MB: a commit that finds it longer moves what the [`Checkpointer`] has left.
+/// The bound of the log, 128 MB (half of it in a file with pages of 4 kB): a commit that finds it longer moves what the
+/// [`Checkpointer`] has left.
 const WAL_PAGES: &str = "16000";
 
 fn sqlite_path(connection_string: &str) -> Option<&Path> {

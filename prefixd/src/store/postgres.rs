@@ -15,6 +15,10 @@ use tokio::sync::{Mutex, MutexGuard};
 /// that a held lock is a clear failure and not an unknown outcome.
 const STATEMENT_TIMEOUT: &str = "1500";
 
+/// What a server's process takes out of its buffers it hands on to the disk in such pieces. Left to the system it gathers,
+/// and is written at once while commits wait (docs/benchmarks.md).
+const FLUSH_AFTER: &str = "2MB";
+
 /// How long a server may take to greet a start. One that says nothing is away (a start waits, and says what for).
 const GREETING: Duration = Duration::from_secs(10);
 
@@ -79,6 +83,7 @@ impl Postgres {
             ("statement_timeout", STATEMENT_TIMEOUT),
             ("synchronous_commit", "on"),
             ("jit", "off"),
+            ("backend_flush_after", FLUSH_AFTER),
         ]);
         let pool = PgPoolOptions::new()
             // The writer is one of them.

@@ -16,6 +16,12 @@ const CONNECTIONS: usize = 64;
 const ROUNDS: u64 = 10;
 /// Events of one measurement.
 const EVENTS: u64 = 500;
+/// Until what events set off is done: the log of a SQLite file has moved into it.
+const FOLLOWS: Duration = Duration::from_millis(300);
+/// Deliveries that are kept for telling, and how many are told in a second: so long a fill has effects.
+const UNTOLD: (u64, u64) = (10_000, 512);
+/// How long a daemon is looked at that nobody asks anything.
+const REST: Duration = Duration::from_secs(3);
 /// Flat is what differs by less than two runs of the same do on a shared machine.
 const FLAT: f64 = 1.25;
 
@@ -23,22 +29,22 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<Figure>
     let mut figures = Vec::new();
     for store in Store::ALL {
         eprintln!("measuring {MANY} active mitigations on {store} ...");
-        let (few, _few_router) = beside(arguments, store, FEW).await?;
-        let (many, _router) = beside(arguments, store, MANY).await?;
+        let few = Beside::of(arguments, store, FEW).await?;
+        let many = Beside::of(arguments, store, MANY).await?;
         let (mut new, mut extended) = (Costs::default(), Costs::default());
         for round in 0..ROUNDS {
             let later = round * EVENTS;
-            new.few += cost(&few, Mode::New, FEW + later, EVENTS).await?;
-            new.many += cost(&many, Mode::New, MANY + later, EVENTS).await?;
-            extended.few += cost(&few, Mode::Extend, 0, FEW).await?;
-            extended.many += cost(&many, Mode::Extend, round * (MANY / ROUNDS), EVENTS).await?;
+            new.few += few.cost(Mode::New, FEW + later).await?;
+            new.many += many.cost(Mode::New, MANY + later).await?;
+            extended.few += few.cost(Mode::Extend, 0).await?;
+            extended.many += many.cost(Mode::Extend, round * (MANY / ROUNDS)).await?;
         }
-        let resident = many.daemon.resident()?;
+        let resident = many.rig.daemon.resident()?;
 
         let killed = Instant::now();
-        let many = many.kill_and_start().await?;
+        let rig = many.rig.kill_and_start().await?;
         let ready = killed.elapsed();
-        let after = many.daemon.resident()?;
+        let after = rig.daemon.resident()?;
         let there = MANY + ROUNDS * EVENTS;
         figures.extend([
             new.flat(format!("new mitigation beside {MANY} active, {store}")),
@@ -61,39 +67,62 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<Figure>
 }
 
 /// A daemon with so many active mitigations.
-async fn beside(arguments: &Arguments, store: Store, active: u64) -> anyhow::Result<(Rig, Router)> {
-    let (mut rig, router) = Rig::with_bird(arguments, store).await?;
-    rig.run(Mode::Batch, 4, Until::Requests(active / 100), active)
-        .await?;
-    Ok((rig, router))
+struct Beside {
+    rig: Rig,
+    _router: Router,
+    /// The share of a processor that it uses when nobody asks anything of it.
+    at_rest: f64,
 }
 
-/// What both daemons used for the same events.
+impl Beside {
+    async fn of(arguments: &Arguments, store: Store, active: u64) -> anyhow::Result<Self> {
+        let (mut rig, router) = Rig::with_bird(arguments, store).await?;
+        rig.run(Mode::Batch, 4, Until::Requests(active / 100), active)
+            .await?;
+        let untold = active.min(UNTOLD.0) / UNTOLD.1;
+        tokio::time::sleep(Duration::from_secs(untold + 1)).await;
+        let (before, began) = (rig.daemon.cpu()?, Instant::now());
+        tokio::time::sleep(REST).await;
+        let used = rig.daemon.cpu()?.saturating_sub(before);
+        Ok(Self {
+            rig,
+            _router: router,
+            at_rest: used.as_secs_f64() / began.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Processor time for events of these victims, in seconds: what follows from them a moment later as well, and not what
+    /// passes anyway.
+    async fn cost(&self, mode: Mode, first: u64) -> anyhow::Result<f64> {
+        let (before, began) = (self.rig.daemon.cpu()?, Instant::now());
+        self.rig
+            .run_from(first, mode, CONNECTIONS, Until::Requests(EVENTS), EVENTS)
+            .await?;
+        tokio::time::sleep(FOLLOWS).await;
+        let used = self.rig.daemon.cpu()?.saturating_sub(before);
+        Ok(used.as_secs_f64() - self.at_rest * began.elapsed().as_secs_f64())
+    }
+}
+
+/// What both daemons used for as many events, in seconds.
 #[derive(Default)]
 struct Costs {
-    few: Duration,
-    many: Duration,
+    few: f64,
+    many: f64,
 }
 
 impl Costs {
     fn flat(&self, what: String) -> Figure {
-        let [few, many] = [self.few, self.many].map(|all| all.as_secs_f64() / (ROUNDS * EVENTS) as f64);
+        let [few, many] = [self.few, self.many].map(|all| all / (ROUNDS * EVENTS) as f64);
         Figure {
             what,
             value: format!("{:.0} µs of CPU", many * 1e6),
             targets: vec![Target::under(many, few * FLAT, "flat")],
             detail: format!(
-                "the daemon's, {ROUNDS} times {EVENTS} events by turns, {CONNECTIONS} connections; beside {FEW}: {:.0} µs",
+                "the daemon's, {ROUNDS} times {EVENTS} events by turns, {CONNECTIONS} connections; beside {FEW} to {}: {:.0} µs",
+                FEW + ROUNDS * EVENTS,
                 few * 1e6
             ),
         }
     }
-}
-
-/// Processor time of the daemon for events of these victims.
-async fn cost(rig: &Rig, mode: Mode, first: u64, victims: u64) -> anyhow::Result<Duration> {
-    let before = rig.daemon.cpu()?;
-    rig.run_from(first, mode, CONNECTIONS, Until::Requests(EVENTS), victims)
-        .await?;
-    Ok(rig.daemon.cpu()?.saturating_sub(before))
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::Reload;
+use futures_util::FutureExt;
 
 on_both_stores!(what_is_on_its_way_is_told_and_announced_by_nobody
                 a_replay_of_what_is_being_committed_is_told_after_it
@@ -9,6 +10,7 @@ on_both_stores!(what_is_on_its_way_is_told_and_announced_by_nobody
                 a_failed_commit_takes_what_was_decided_on_top_along
                 a_commit_in_doubt_that_did_not_happen_is_refused
                 a_commit_in_doubt_that_happened_is_told
+                whoever_waits_for_an_engine_that_is_gone_hears_that_nothing_is_known
                 a_reload_is_a_barrier
                 a_reload_that_cannot_be_recorded_changes_nothing
                 the_store_is_found_to_work_again_by_itself);
@@ -209,6 +211,18 @@ impl Bench {
         self.engine.waiting.push_back(request);
         told
     }
+}
+
+async fn whoever_waits_for_an_engine_that_is_gone_hears_that_nothing_is_known(place: Place) {
+    let Bench { engine, handle, .. } = Bench::new(place).await;
+    let mut asked = Box::pin(handle.submit(named(10)));
+    assert!((&mut asked).now_or_never().is_none());
+    drop(engine);
+    let outcome = asked.await;
+    assert!(matches!(outcome, Err(SubmitError::Lost)), "{outcome:?}");
+    // The next one finds nobody who could have done anything.
+    let outcome = handle.submit(named(11)).await;
+    assert!(matches!(outcome, Err(SubmitError::Stopping)), "{outcome:?}");
 }
 
 async fn a_reload_is_a_barrier(place: Place) {

@@ -614,11 +614,9 @@ impl fmt::Display for Reason {
                 f,
                 "step {from} goes back to step {to}: the evidence it needs has been missing for {uncarried_seconds} s, and {after_seconds} s were given to it"
             ),
-            Self::StepNotAsked { from, to, sources } => write!(
-                f,
-                "step {from} goes back to step {to}: {}, left to hold it, may not ask for what it does",
-                sources.join(", ")
-            ),
+            Self::StepNotAsked { from, to, because } => {
+                write!(f, "step {from} goes back to step {to}: of those who hold it, {because}")
+            }
             Self::Severity {
                 severity,
                 established,

@@ -1,8 +1,10 @@
 //! Steps that are given up.
 
 use super::super::command::{ExtendCommand, UndoCommand, WithdrawCommand};
+use super::control::say;
 use super::properties::ladders;
 use super::*;
+use prefixd_api::control::ControlState;
 
 const VICTIM: &str = "203.0.113.3";
 
@@ -155,7 +157,8 @@ fn a_step_that_nobody_left_may_ask_for_goes_back_at_the_next_report() {
         (ActionType::Police, MitigationStatus::Active)
     );
     assert_eq!(matches(&world), matched);
-    let said = "step 2 goes back to step 1: mild, left to hold it, may not ask for what it does";
+    let said =
+        "step 2 goes back to step 1: of those who hold it, mild may ask for police at most, not discard";
     assert_eq!(&*live.why_summary, said);
     // It does not come to it again, however long it lasts.
     for _ in 0..5 {
@@ -180,4 +183,54 @@ fn whoever_may_ask_for_a_step_keeps_it_by_its_report() {
     let decision = world.event(reported("other"));
     assert_eq!(outcome(&decision), EventOutcome::Extended);
     assert_eq!(world.live()[0].step, 2);
+}
+
+/// A start, or a reload.
+#[test]
+fn a_step_that_nobody_left_may_ask_for_goes_back_when_it_is_judged() {
+    let mut world = left_to_the_mild_one(POLICE);
+    let scope = world.live()[0].scope();
+    world.run(&Command::Judge(scope.clone()), Some(&scope));
+    assert_eq!(
+        (world.live()[0].step, world.live()[0].action_type),
+        (1, ActionType::Police)
+    );
+    world.check();
+
+    let mut world = left_to_the_mild_one(Action::Discard);
+    world.run(&Command::Judge(scope.clone()), Some(&scope));
+    assert!(world.live().is_empty());
+}
+
+/// Police in the place of a discard is something new, and nothing new is announced: but what ended now could not begin again.
+#[test]
+fn on_hold_a_step_that_nobody_left_may_ask_for_waits() {
+    let mut world = left_to_the_mild_one(POLICE);
+    say(&mut world, ControlState::Hold, "pop");
+    let decision = world.event(reported("mild"));
+    assert_eq!(outcome(&decision), EventOutcome::Extended);
+    assert_eq!(world.live()[0].step, 2);
+    say(&mut world, ControlState::Running, "pop");
+    world.event(reported("mild"));
+    assert_eq!(world.live()[0].step, 1);
+}
+
+#[test]
+fn a_step_back_names_each_source_once() {
+    let mut world = left_to_the_mild_one(POLICE);
+    let id = |number| Some(format!("flow {number}"));
+    world.event(reported("once"));
+    for number in 0..3 {
+        world.event(EventRequest {
+            event_id: id(number),
+            ..reported("mild")
+        });
+    }
+    world.event(unban("once", VICTIM, "udp_flood"));
+    world.event(reported("mild"));
+    let live = world.live()[0];
+    assert_eq!((live.step, live.claims.len()), (1, 4));
+    let said =
+        "step 2 goes back to step 1: of those who hold it, mild may ask for police at most, not discard";
+    assert_eq!(&*live.why_summary, said);
 }

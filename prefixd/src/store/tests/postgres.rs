@@ -20,6 +20,28 @@ async fn two_daemons_may_start_at_once_on_an_empty_database() {
 }
 
 #[tokio::test]
+async fn every_connection_says_what_commits_need() {
+    let Some((_server, _proxy, place)) = behind_a_proxy(2).await else {
+        return;
+    };
+    let crate::store::db::Db::Postgres(postgres) = &place.store.db else {
+        unreachable!("the fixture is a PostgreSQL")
+    };
+    let asked = "SELECT current_setting(name) FROM unnest(ARRAY['synchronous_commit', 'statement_timeout', 'jit', \
+         'backend_flush_after']) AS name";
+    let said = ["on", "1500ms", "off", "2MB"];
+    let reads: Vec<String> = sqlx::query_scalar(asked).fetch_all(&postgres.pool).await.unwrap();
+    assert_eq!(reads, said);
+    let mut lease = postgres.lease().await.unwrap();
+    let writes: Vec<String> = sqlx::query_scalar(asked)
+        .fetch_all(lease.connection().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(writes, said);
+    lease.give_back();
+}
+
+#[tokio::test]
 async fn a_server_that_crashed_took_all_of_a_batch_or_nothing() {
     if !lab::postgres::available().unwrap() {
         return;
