@@ -18,6 +18,9 @@ const COMPLETE_AFTER: Duration = Duration::from_secs(30);
 /// Rows of one statement.
 const ROWS: usize = 500;
 
+/// Rows that SQLite groups by one statement: it keeps them all in memory for that.
+const AT_ONCE: i64 = if cfg!(test) { 3 } else { 10_000 };
+
 /// A count: bucket, source, outcome, number, time of the last one.
 type Counted = (i64, String, String, i64, i64);
 
@@ -231,6 +234,44 @@ impl Store {
     }
 
     async fn count_rows(
+        &self,
+        pop: &str,
+        metric: Metric,
+        mut from: i64,
+        upto: i64,
+    ) -> Result<Vec<Counted>, StoreError> {
+        let mut counted: BTreeMap<(i64, String, String), (i64, i64)> = BTreeMap::new();
+        while from < upto {
+            let end = self.end_of_some(metric, from, upto).await?;
+            for (at, source, outcome, number, last_at) in self.count_some(pop, metric, from, end).await? {
+                let (all, last) = counted.entry((at, source, outcome)).or_insert((0, last_at));
+                *all += number;
+                *last = (*last).max(last_at);
+            }
+            from = end;
+        }
+        let flat = |((at, source, outcome), (number, last_at))| (at, source, outcome, number, last_at);
+        Ok(counted.into_iter().map(flat).collect())
+    }
+
+    /// Up to when there are about [`AT_ONCE`] rows from then on.
+    async fn end_of_some(&self, metric: Metric, from: i64, upto: i64) -> Result<i64, StoreError> {
+        let Db::Sqlite(sqlite) = &self.db else {
+            return Ok(upto);
+        };
+        let (table, at, ..) = place(metric);
+        let mut query = QueryBuilder::<sqlx::Sqlite>::new("");
+        query.push(format_args!("SELECT {at} FROM {table} WHERE {at} >= "));
+        query.push_bind(from);
+        query.push(format_args!(" AND {at} < ")).push_bind(upto);
+        query.push(format_args!(" ORDER BY {at} LIMIT 1 OFFSET "));
+        query.push_bind(AT_ONCE);
+        let next: Option<i64> = query.build_query_scalar().fetch_optional(&sqlite.readers).await?;
+        // Of one time there may be more than that.
+        Ok(next.map_or(upto, |next| next.max(from.saturating_add(1))))
+    }
+
+    async fn count_some(
         &self,
         pop: &str,
         metric: Metric,

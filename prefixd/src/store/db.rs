@@ -123,10 +123,13 @@ const PRAGMAS: [(&str, &str); 6] = [
     ("synchronous", "FULL"),
     ("foreign_keys", "ON"),
     ("wal_autocheckpoint", WAL_PAGES),
-    // 8 MB: what a connection does not hold, the system does, and once for all of them.
-    ("cache_size", "-8192"),
+    // 2 MB: what a connection does not hold, the system does, and once for all of them.
+    ("cache_size", "-2048"),
     ("temp_store", "MEMORY"),
 ];
+
+/// Pages that the connection that commits holds: 8 MB, for it comes back to the same ones.
+const COMMITTING: &str = "PRAGMA cache_size = -8192;";
 
 /// Pages of a new file, in bytes. A mitigation and its kin are a kilobyte or two: a smaller page has room to spare after
 /// the second, and is written for it (docs/benchmarks.md). A file that was made with others keeps them.
@@ -189,6 +192,7 @@ impl Sqlite {
                 pragmas: PRAGMAS
                     .iter()
                     .map(|(name, value)| format!("PRAGMA {name} = {value};"))
+                    .chain([COMMITTING.to_owned()])
                     .collect(),
                 busy_timeout: SQLITE_BUSY,
             })

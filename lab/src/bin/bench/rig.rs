@@ -24,6 +24,8 @@ pub(crate) const VICTIMS: u64 = 50_000;
 
 const SESSION_LIMIT: Duration = Duration::from_secs(30);
 
+const RECONCILE: &str = "reconciliation_interval_seconds:";
+
 /// A store with full durability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Store {
@@ -195,12 +197,18 @@ impl Rig {
         Ok(report)
     }
 
-    /// Has the daemon reconcile every second instead of every half minute, by a reload.
-    pub(crate) async fn reconcile_every_second(&self) -> anyhow::Result<()> {
+    /// Has the daemon reconcile so often instead of every half minute, by a reload.
+    pub(crate) async fn reconcile_every(&self, seconds: u32) -> anyhow::Result<()> {
         let file = self.dir.path().join("prefixd.yaml");
         let text = std::fs::read_to_string(&file)?;
-        let often = text.replace("timers:\n", "timers:\n  reconciliation_interval_seconds: 1\n");
-        std::fs::write(file, often)?;
+        let others = text.lines().filter(|line| !line.contains(RECONCILE));
+        let changed: String = others
+            .map(|line| match line {
+                "timers:" => format!("timers:\n  {RECONCILE} {seconds}\n"),
+                line => format!("{line}\n"),
+            })
+            .collect();
+        std::fs::write(file, changed)?;
         let mut client = self.daemon.client().await?;
         let (status, answer) = client.json("POST", "/v1/config/reload", None).await?;
         ensure!(status == 200, "prefixd answered {status} to a reload: {answer}");

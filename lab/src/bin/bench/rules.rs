@@ -39,7 +39,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<Figure>
     let since_restart = restarted.elapsed();
 
     let resting = cpu_of(&rig, REST).await?;
-    rig.reconcile_every_second().await?;
+    rig.reconcile_every(1).await?;
     // The reload judges every rule once; that is not what is measured.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let reconciling = cpu_of(&rig, REST).await?;

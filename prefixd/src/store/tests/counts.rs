@@ -6,7 +6,7 @@ use prefixd_api::series::Metric;
 use prefixd_api::time::Timestamp;
 use std::collections::BTreeMap;
 
-both!(what_is_counted_is_counted_once counts_go_with_their_history sources_are_told_apart
+both!(what_is_counted_is_counted_once many_of_one_time_are_counted_once counts_go_with_their_history sources_are_told_apart
       pops_and_steps_are_named);
 
 /// Minute of the story, from its start.
@@ -24,6 +24,21 @@ async fn count_up(place: &Place, now: Timestamp) {
     for metric in Metric::ALL {
         while !place.store.count_up(POP, metric, minute(0), now).await.unwrap() {}
     }
+}
+
+async fn many_of_one_time_are_counted_once(place: Place) {
+    for number in 1..=8 {
+        attack(&place, number, minute(7)).await;
+    }
+    attack(&place, 9, minute(8)).await;
+    let all: BTreeMap<_, _> = [(minute(5), 9)].into();
+    let counted = async || {
+        let counted = place.store.count_by_time(POP, Metric::Events, minute(0), 300);
+        counted.await.unwrap()
+    };
+    assert_eq!(counted().await, all, "nothing is counted yet");
+    count_up(&place, minute(20)).await;
+    assert_eq!(counted().await, all);
 }
 
 async fn what_is_counted_is_counted_once(place: Place) {
