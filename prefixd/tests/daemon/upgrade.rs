@@ -6,20 +6,25 @@ use lab::routers::{Family, Kind, RouterConfig};
 use prefixd_api::client::{EventQuery, GroupQuery, MitigationQuery, Page, ReportQuery};
 use prefixd_api::event::EventOutcome;
 use prefixd_api::mitigation::{EndReason, MitigationStatus};
+use prefixd_api::time::Timestamp;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+use std::time::Duration;
 
 /// Two live mitigations of detectors, one of an operator, one that ended by an unban and one by an operator, who
 /// suppressed its scope; a report on a safelisted address and one on somebody else's; a safelist entry.
 const FIRST_SLICE: &str = include_str!("first_slice.sql");
 /// The same rows under the same schema on PostgreSQL.
 const FIRST_SLICE_POSTGRES: &str = include_str!("first_slice_postgres.sql");
-/// Whatever the time is: the leases of the detectors are over, the operator's is not.
+/// Whatever the time is: the leases of the detectors are over, the operator's is not, and it is filtered since the start
+/// (no time that is stored is after that).
 const LEASES: &str = "
     UPDATE mitigations SET body = json_set(body, '$.expires_at', CASE hex(victim)
         WHEN 'CB007128' THEN '2099-01-01T00:00:00.000000Z' ELSE '2020-01-01T00:00:00.000000Z' END) WHERE live = 1;
     UPDATE signal_groups SET body = replace(body, 'lives_until\":\"2026', 'lives_until\":\"2020')
         WHERE body NOT LIKE '%203.0.113.40%';
+    UPDATE signal_groups SET body = replace(body, 'filtered_since\":\"2026', 'filtered_since\":\"2098')
+        WHERE body LIKE '%203.0.113.40%';
 ";
 const LEASES_POSTGRES: &str = "
     UPDATE public.mitigations SET body = jsonb_set(body::jsonb, '{expires_at}', CASE victim
@@ -27,7 +32,24 @@ const LEASES_POSTGRES: &str = "
         ELSE '\"2020-01-01T00:00:00.000000Z\"'::jsonb END)::text WHERE live = 1;
     UPDATE public.signal_groups SET body = replace(body, 'lives_until\":\"2026', 'lives_until\":\"2020')
         WHERE body NOT LIKE '%203.0.113.40%';
+    UPDATE public.signal_groups SET body = replace(body, 'filtered_since\":\"2026', 'filtered_since\":\"2098')
+        WHERE body LIKE '%203.0.113.40%';
 ";
+
+/// The report that has a key, as if it were a minute old: what is older than a day is refused.
+fn reported_lately(store: Backend) -> String {
+    let at = Timestamp::wall_clock().saturating_sub(Duration::from_secs(60));
+    let (micros, events) = (at.as_micros(), "reported_at IS NOT NULL");
+    match store {
+        Backend::Sqlite => format!(
+            "UPDATE events SET reported_at = {micros}, body = json_set(body, '$.timestamp', '{at}') WHERE {events}"
+        ),
+        Backend::Postgres => format!(
+            "UPDATE public.events SET reported_at = {micros}, \
+             body = jsonb_set(body::jsonb, '{{timestamp}}', '\"{at}\"'::jsonb)::text WHERE {events}"
+        ),
+    }
+}
 
 on_both_stores!(a_database_of_the_first_slice_is_taken_over);
 
@@ -41,12 +63,16 @@ async fn left_behind(store: Backend, daemon: &Daemon) -> anyhow::Result<()> {
                 .await?;
             sqlx::raw_sql(FIRST_SLICE).execute(&mut database).await?;
             sqlx::raw_sql(LEASES).execute(&mut database).await?;
+            let lately = AssertSqlSafe(reported_lately(store));
+            sqlx::raw_sql(lately).execute(&mut database).await?;
             Ok(database.close().await?)
         }
         Backend::Postgres => {
             let mut database = PgConnection::connect(&daemon.database()).await?;
             sqlx::raw_sql(FIRST_SLICE_POSTGRES).execute(&mut database).await?;
             sqlx::raw_sql(LEASES_POSTGRES).execute(&mut database).await?;
+            let lately = AssertSqlSafe(reported_lately(store));
+            sqlx::raw_sql(lately).execute(&mut database).await?;
             Ok(database.close().await?)
         }
     }
