@@ -112,9 +112,13 @@ impl Rib {
                 }
                 Queue::Withdraw => {
                     packer.withdraw(&key);
+                    let admission = self.admission_without_told(id);
                     self.update(id, Queue::Fresh, |entry| {
                         entry.told = None;
                         entry.in_flight = true;
+                        if let Some((desired, admission)) = entry.desired.as_mut().zip(admission) {
+                            desired.admission = admission;
+                        }
                     });
                     batch.withdrawn.push(id);
                 }

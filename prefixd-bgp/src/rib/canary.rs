@@ -76,6 +76,15 @@ impl Rib {
             .is_none_or(|session| session.families.contains(&family))
     }
 
+    /// What becomes of a rule that is desired and was told otherwise, once that is taken back: it may have been free to go
+    /// only in the place of what the neighbour had. None if nothing changes.
+    pub(super) fn admission_without_told(&self, id: Id) -> Option<Admission> {
+        self.seat.as_ref()?;
+        let (rule, desired) = (self.slots.rule(id)?, self.slots.get(id)?.desired?);
+        let obstacle = self.obstacle(rule, desired.action, None);
+        obstacle.filter(|obstacle| *obstacle == Admission::Waiting)
+    }
+
     /// The router has nothing any more, or is to have nothing: what waits has no place.
     pub(super) fn nothing_stays(&mut self) {
         if self.figure(|counts| counts.waiting) == 0 {

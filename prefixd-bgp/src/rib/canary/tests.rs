@@ -195,6 +195,44 @@ fn what_does_less_waits_for_nobody() {
     assert_eq!(world.told(), BTreeMap::new());
 }
 
+/// It may go only in the place of the more: without that it is as new as any other.
+#[test]
+fn what_does_less_waits_once_the_more_is_taken_back() {
+    let takes_back: [fn(&mut World); 2] = [
+        |world| {
+            world.rib.suspend(true);
+            world.write();
+            world.rib.suspend(false);
+        },
+        |world| {
+            world.announce(2, Action::DISCARD, 2);
+            world.write();
+            world.rib.withdraw(route(2, mark(), world.end).rule.key());
+        },
+    ];
+    for take_back in takes_back {
+        let mut world = World::new(Some(1), &[Action::DISCARD, police()]);
+        world.kept(Action::DISCARD);
+        world.up();
+        world.announce(1, Action::DISCARD, 1);
+        let generation = world.generation.unwrap();
+        let Pull::Batch(more) = world.rib.pull(generation, &attributes(), BATCH_BYTES, world.now) else {
+            panic!("it is known to all");
+        };
+        believe(&mut world.table, &more.bytes);
+        world.announce(1, police(), 1);
+        assert_eq!(world.rib.counts().waiting, 0, "it would stand for the more");
+        world.rib.written(more, world.now);
+        take_back(&mut world);
+        world.write();
+        assert_eq!(world.action_told(1), None);
+        assert!(matches!(world.delivery(1), Some(Delivery::Waiting(_))));
+        world.kept(police());
+        world.write();
+        assert_eq!(world.action_told(1), Some(police()));
+    }
+}
+
 #[test]
 fn a_seat_in_another_group_proves_what_was_kept_for_long_enough_and_no_more() {
     let mut world = World::new(None, &[]);
