@@ -163,6 +163,14 @@ impl<'a> Turn<'a> {
         after
     }
 
+    /// What this decision has made of a mitigation; none if it has not touched it.
+    pub(super) fn as_changed(&self, id: MitigationId) -> Option<Arc<Mitigation>> {
+        self.effects.iter().rev().find_map(|effect| match effect {
+            Effect::Mitigation { after, .. } if after.mitigation_id == id => Some(Arc::clone(after)),
+            _ => None,
+        })
+    }
+
     /// A change that an operator asked for, with the operator's words. What the mitigation is stays explained by the
     /// decision that made it so.
     pub(super) fn change_by_operator(

@@ -82,6 +82,8 @@ async fn a_database_of_the_first_slice_is_taken_over(store: Backend) -> anyhow::
     let bird = router!(Kind::Bird, RouterConfig::new(65001, 65010));
     let mut daemon = Daemon::configured(Setup::on(store).await?, &[&bird])?;
     left_behind(store, &daemon).await?;
+    // A hundred years: however old the rows are, they are not pruned.
+    daemon.edit("prefixd.yaml", "storage: {", "storage: { retention_days: 36500,")?;
 
     daemon.boot().await?;
     let live = daemon.live().await?;

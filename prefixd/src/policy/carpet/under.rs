@@ -62,8 +62,13 @@ impl Turn<'_> {
         if stays || reach == Reach::Blocked {
             return OfMany::Beside(end);
         }
-        if is_told && matches!(end.outcome, EventOutcome::Extended | EventOutcome::Escalated) {
-            self.give_way(scope, live);
+        let goes_on = matches!(end.outcome, EventOutcome::Extended | EventOutcome::Escalated);
+        // What a neighbour was told is what it does no more, if this report made it another: the next one finds out.
+        let now = self
+            .as_changed(live.mitigation_id)
+            .filter(|now| now.rules == live.rules);
+        if let Some(now) = now.filter(|_| is_told && goes_on) {
+            self.give_way(scope, &now);
         }
         OfMany::Instead(end)
     }

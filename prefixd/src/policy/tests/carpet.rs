@@ -540,3 +540,30 @@ fn what_one_neighbour_is_not_told_goes_on_at_the_others() {
     bans(&mut world, &hosts);
     assert_eq!(world.live().len(), 1, "then they give way again");
 }
+
+/// The neighbours were told what it was, and not yet what it is.
+#[test]
+fn nothing_gives_way_to_what_the_same_report_changes() {
+    let mut world = World::new(carpets());
+    let report = |world: &mut World, host: &str, port: u16| {
+        let mut report = ban("blind", host, "udp_flood");
+        report.top_dst_ports = vec![port];
+        world.event(report);
+    };
+    for host in [8, 9, 10, 8, 9] {
+        report(&mut world, &format!("203.0.113.{host}"), 1000);
+    }
+    let [made] = world.live()[..] else {
+        panic!("one for all: {:?}", world.live());
+    };
+    let made = made.clone();
+    world.reach = Reach::Blocked;
+    report(&mut world, "203.0.113.10", 1000);
+    world.reach = Reach::Told;
+    report(&mut world, "203.0.113.10", 2000);
+    let many = |world: &World| Mitigation::clone(&world.state.mitigations[&made.mitigation_id]);
+    assert_ne!(many(&world).rules, made.rules, "another port");
+    assert_eq!(world.live().len(), 2, "{:?}", world.live());
+    report(&mut world, "203.0.113.10", 2000);
+    assert_eq!(world.live(), [&many(&world)]);
+}
