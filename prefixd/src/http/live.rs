@@ -17,6 +17,8 @@ pub(super) struct Current {
     /// Events by actor.
     pub(super) limiter: Arc<DefaultKeyedRateLimiter<String>>,
     pub(super) max_future_skew: Duration,
+    /// No mitigation lives longer.
+    pub(super) longest_life: Duration,
     of: Http,
 }
 
@@ -37,6 +39,7 @@ impl Live {
                 access: Arc::new(Access::new(&settings.http)),
                 limiter: limiter(&settings.http.rate_limit),
                 max_future_skew: skew(settings),
+                longest_life: longest_life(settings),
                 of: settings.http.clone(),
             }),
             access_changed: watch::Sender::new(()),
@@ -61,6 +64,7 @@ impl Live {
                 limiter(&new.rate_limit)
             },
             max_future_skew: skew(settings),
+            longest_life: longest_life(settings),
             of: new.clone(),
         }));
         if !same_access {
@@ -81,6 +85,16 @@ impl Live {
 
 fn skew(settings: &Settings) -> Duration {
     Duration::from_secs(settings.timers.max_future_skew_seconds.into())
+}
+
+/// At least a week: what began under an earlier configuration may have had longer than it would have now.
+fn longest_life(settings: &Settings) -> Duration {
+    const WEEK: u64 = 7 * 24 * 3600;
+    let guardrails = &settings.guardrails;
+    let longest = guardrails
+        .max_lifetime_seconds
+        .max(guardrails.max_lifetime_operator_seconds);
+    Duration::from_secs(u64::from(longest).max(WEEK))
 }
 
 fn limiter(limit: &RateLimit) -> Arc<DefaultKeyedRateLimiter<String>> {
@@ -113,12 +127,24 @@ mod tests {
         )));
         assert!(!allowed(&live));
         assert_eq!(live.load().max_future_skew, Duration::from_secs(9));
+        assert_eq!(live.load().longest_life, Duration::from_secs(604_800));
         assert!(!changes.has_changed().unwrap() && live.access_changes(&access).is_some());
 
         live.adopt(&settings(
             "http: { rate_limit: { events_per_second: 1, burst: 2 } }\n",
         ));
         assert!(allowed(&live) && allowed(&live) && !allowed(&live));
+    }
+
+    #[test]
+    fn nothing_lives_longer_than_it_says() {
+        let longest = |lifetimes: &str| {
+            let settings = settings(&format!("guardrails: {{ {lifetimes} }}\n"));
+            Live::new(&settings).load().longest_life.as_secs()
+        };
+        assert_eq!(longest(""), 604_800);
+        assert_eq!(longest("max_lifetime_seconds: 700000"), 700_000);
+        assert_eq!(longest("max_lifetime_operator_seconds: 2600000"), 2_600_000);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
 use prefixd_api::event::StoredEvent;
 use prefixd_api::ids::GroupId;
-use prefixd_api::mitigation::Mitigation;
+use prefixd_api::mitigation::{Group, Mitigation};
 use prefixd_api::prefix;
 use prefixd_api::problem::Problem;
 use prefixd_api::report::{IncidentReport, ReportScope};
@@ -21,10 +21,9 @@ use std::time::Duration;
 
 /// How far back a report goes when nobody says.
 const DAY: Duration = Duration::from_secs(24 * 3600);
+const MICROSECOND: Duration = Duration::from_micros(1);
 /// The longest time of a report.
 const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
-/// What began earlier is over: no lease of a detector's mitigation is renewed for so long.
-const BEFORE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Mitigations that a report tells of.
 const MITIGATIONS: usize = 200;
 /// Reports that it counts.
@@ -97,32 +96,30 @@ async fn gather(
     let now = app.clock.now();
     let mut narrowed = asked.ip;
     let mut vector = None;
-    let (mut from, mut to) = (start, end);
+    let mut life = None;
     if let Some(id) = asked.group {
         let group = app.store.get_group(id).await?;
         let group = group.ok_or_else(|| Failure::not_found("group"))?;
         narrowed = Some(group.scope.victim.prefix());
         vector = Some(group.scope.vector.to_string());
-        from = from.or(Some(group.opened_at));
-        to = to.or(Some(group.closed_at.unwrap_or(now)));
+        life = Some(Life::of(&group, now));
     } else if asked.ip.is_none() && asked.customer_id.is_none() && start.is_none() {
         return Err(Failure::field(
             "ip",
             "is missing: say ip, customer_id, group_id, or at least start",
         ));
     }
-    let to = to.unwrap_or(now);
-    let from = from.unwrap_or_else(|| to.saturating_sub(DAY));
-    if to.since(from) > LONGEST || from >= to {
-        return Err(Failure::field("start", "must be before end, and at most 31 days"));
-    }
     let mut truncated = Vec::new();
+    let (from, to) = time_of(start, end, life, now, &mut truncated)?;
+    // What began earlier is over by then, or is of another group.
+    let longest = from.saturating_sub(app.live.load().longest_life);
+    let began = life.map_or(longest, |life: Life| life.opened_at.min(longest));
     let filter = MitigationFilter {
         victim: narrowed,
         vector: vector.clone(),
         customer_id: asked.customer_id.clone(),
         pop: asked.pop.clone(),
-        start: Some(from.saturating_sub(BEFORE)),
+        start: Some(began),
         end: Some(to),
         ..MitigationFilter::default()
     };
@@ -194,6 +191,70 @@ async fn gather(
     })
 }
 
+/// When a group was what it is.
+#[derive(Clone, Copy)]
+struct Life {
+    opened_at: Timestamp,
+    last_event_at: Timestamp,
+    /// What closed it is of its time; now, while it is open.
+    until: Timestamp,
+}
+
+impl Life {
+    fn of(group: &Group, now: Timestamp) -> Self {
+        let closed = group.closed_at.map(|at| at.saturating_add(MICROSECOND));
+        Self {
+            opened_at: group.opened_at,
+            last_event_at: group.last_event_at,
+            until: closed.unwrap_or(now),
+        }
+    }
+}
+
+/// The time that a report is of, its end not included: as asked, else that of the group, else the last day.
+fn time_of(
+    start: Option<Timestamp>,
+    end: Option<Timestamp>,
+    group: Option<Life>,
+    now: Timestamp,
+    truncated: &mut Vec<String>,
+) -> Result<(Timestamp, Timestamp), Failure> {
+    let until = end.or(group.map(|life| life.until)).unwrap_or(now);
+    let (from, to) = match (start, group) {
+        (Some(start), _) => (start, until),
+        (None, None) => (until.saturating_sub(DAY), until),
+        (None, Some(life)) => {
+            let is_long = until.since(life.opened_at) > LONGEST;
+            // What was reported says more than the silence after it.
+            let told = life.last_event_at.saturating_add(DAY);
+            let to = if is_long && end.is_none() {
+                told.min(until)
+            } else {
+                until
+            };
+            if is_long {
+                truncated.push(format!(
+                    "the group was opened at {}, and a report is of 31 days at most: start and end name others",
+                    life.opened_at
+                ));
+            }
+            (life.opened_at.max(to.saturating_sub(LONGEST)), to)
+        }
+    };
+    if from >= to {
+        return Err(match start {
+            Some(_) => Failure::field("start", format!("must be before {to}, where the report ends")),
+            None => Failure::field("end", format!("must be after {from}, when the group was opened")),
+        });
+    }
+    if to.since(from) > LONGEST {
+        let message =
+            format!("must be at most 31 days before {to}, where the report ends: ask for its parts");
+        return Err(Failure::field("start", message));
+    }
+    Ok((from, to))
+}
+
 async fn mitigations(
     app: &App,
     filter: &MitigationFilter,
@@ -243,4 +304,69 @@ async fn events(
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn days(days: u64) -> Timestamp {
+        Timestamp::from_micros((days * 86_400_000_000) as i64)
+    }
+
+    #[test]
+    fn a_report_is_of_what_is_asked_or_of_the_group_or_of_a_day() {
+        let now = days(100);
+        let group = |opened, last, until| {
+            Some(Life {
+                opened_at: days(opened),
+                last_event_at: days(last),
+                until: days(until),
+            })
+        };
+        let day = |at| Some(days(at));
+        for (start, end, group, of, is_cut) in [
+            (None, None, None, (99, 100), false),
+            (None, day(90), None, (89, 90), false),
+            (day(90), None, None, (90, 100), false),
+            (day(69), None, None, (69, 100), false),
+            (None, None, group(98, 99, 100), (98, 100), false),
+            (None, None, group(80, 80, 90), (80, 90), false),
+            (day(70), day(99), group(98, 98, 100), (70, 99), false),
+            (day(85), None, group(80, 80, 90), (85, 90), false),
+            (None, day(99), group(98, 98, 100), (98, 99), false),
+            (None, day(60), group(20, 100, 100), (29, 60), true),
+            (None, None, group(20, 90, 100), (60, 91), true),
+            (None, None, group(20, 20, 100), (20, 21), true),
+            (None, None, group(20, 100, 100), (69, 100), true),
+        ] {
+            let mut truncated = Vec::new();
+            let told = time_of(start, end, group, now, &mut truncated);
+            let (from, to) = of;
+            assert_eq!(told.ok(), Some((days(from), days(to))), "{start:?} {end:?}");
+            assert_eq!(!truncated.is_empty(), is_cut, "{truncated:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_refused_by_what_was_said() {
+        let now = days(100);
+        let day = |at| Some(days(at));
+        let life = Some(Life {
+            opened_at: days(80),
+            last_event_at: days(80),
+            until: days(81),
+        });
+        for (start, end, group, field, says) in [
+            (day(68), None, None, "start", "at most 31 days"),
+            (day(101), None, None, "start", "must be before"),
+            (day(90), None, life, "start", "must be before"),
+            (None, day(70), life, "end", "the group was opened"),
+        ] {
+            let refused = time_of(start, end, group, now, &mut Vec::new()).unwrap_err();
+            let problem = refused.into_problem();
+            assert!(problem.detail.contains(says), "{problem:?}");
+            assert_eq!(problem.errors[0].field, field);
+        }
+    }
 }

@@ -139,7 +139,7 @@ async fn a_database_of_the_first_slice_is_taken_over(store: Backend) -> anyhow::
         };
         let report = daemon.client.incident(&query).await?;
         assert!(
-            !report.reports.is_empty() || !report.timeline.is_empty(),
+            !report.reports.is_empty() || !report.actions.is_empty(),
             "{report:?}"
         );
     }
