@@ -83,6 +83,8 @@ pub(super) struct Table {
     keys: HashMap<MitigationId, Few<NlriKey>>,
     /// What mitigations own for a moment beside what they want now: it ends with them at the latest.
     leaving: HashMap<MitigationId, Vec<NlriKey>>,
+    /// No owner ends before; nobody walks all of them each second to find that out.
+    ends_from: Option<Timestamp>,
 }
 
 impl Table {
@@ -149,14 +151,20 @@ impl Table {
 
     /// Forgets owners whose time is over: the speaker has withdrawn what only they owned.
     pub(super) fn forget_ended(&mut self, now: Timestamp) -> Vec<Step> {
-        let ended: Vec<(NlriKey, MitigationId)> = self
-            .slots
-            .iter()
-            .flat_map(|slot| {
-                let over = slot.owners.iter().filter(|owner| owner.until <= now);
-                over.map(|owner| (slot.rule.key().clone(), owner.mitigation))
-            })
-            .collect();
+        if self.ends_from.is_none_or(|earliest| now < earliest) {
+            return Vec::new();
+        }
+        let (mut ended, mut earliest) = (Vec::new(), None);
+        for slot in &self.slots {
+            for owner in slot.owners.iter() {
+                if owner.until <= now {
+                    ended.push((slot.rule.key().clone(), owner.mitigation));
+                } else {
+                    earliest = Some(earliest.map_or(owner.until, |at: Timestamp| at.min(owner.until)));
+                }
+            }
+        }
+        self.ends_from = earliest;
         let mut steps = Vec::new();
         for (key, mitigation) in ended {
             self.disown(&key, mitigation, &mut steps);
@@ -258,6 +266,7 @@ impl Table {
     }
 
     fn put(&mut self, rule: &Arc<CanonicalRule>, owner: Owner, steps: &mut Vec<Step>) {
+        self.ends_from = Some(self.ends_from.map_or(owner.until, |at| at.min(owner.until)));
         let slot = self.slots.take(rule.key());
         let before = slot.as_ref().and_then(Slot::desired);
         let rule = slot.as_ref().map_or(rule, |slot| &slot.rule);
@@ -440,6 +449,26 @@ mod tests {
             [Step::Withdraw(wanted(53, POLICE).rule.key().clone())]
         );
         assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn each_is_forgotten_when_its_own_time_is_over() {
+        let mut table = Table::default();
+        let [one, two, three] = [(); 3].map(|()| MitigationId::new());
+        let withdrawn = |port: u16| Step::Withdraw(wanted(port, POLICE).rule.key().clone());
+        table.set(one, &[wanted(53, POLICE)], at(10), at(1));
+        table.set(two, &[wanted(54, POLICE)], at(15), at(1));
+        assert!(table.forget_ended(at(9)).is_empty());
+        table.set(one, &[wanted(53, POLICE)], at(20), at(9));
+        assert!(table.forget_ended(at(10)).is_empty(), "it was extended");
+        table.set(three, &[wanted(55, POLICE)], at(12), at(1));
+        assert_eq!(table.forget_ended(at(12)), [withdrawn(55)]);
+        assert!(table.forget_ended(at(14)).is_empty());
+        assert_eq!(table.forget_ended(at(15)), [withdrawn(54)]);
+        assert_eq!(table.forget_ended(at(30)), [withdrawn(53)]);
+        assert_eq!(table.ends_from, None);
+        table.set(two, &[wanted(54, POLICE)], at(35), at(1));
+        assert_eq!(table.forget_ended(at(35)), [withdrawn(54)]);
     }
 
     /// A withdrawal that leaves the rule of a moment ago on the router is none.
