@@ -16,7 +16,7 @@ TEST_PACKAGES := bird2 frr gobgpd exabgp postgresql bgpdump
 DEMO_PACKAGES := bird2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test bench interop drive-api demo build install lab clean
+.PHONY: help setup lint test bench interop explore drive-api demo build install lab clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,11 @@ bench: ## Measure and print the figures of docs/benchmarks.md (about 10 minutes;
 interop: setup ## Play the matrix of sessions with every router and write docs/interop.md (about 5 minutes)
 	$(CARGO) run --locked -p prefixd-bgp --example interop > docs/interop.md.new
 	mv docs/interop.md.new docs/interop.md
+
+explore: ## Try properties, model and simulation with another seed and many more cases (SEED=7, PROPTEST_CASES=10000)
+	@seed=$${SEED:-$$(date +%s)}; echo "SEED=$$seed" >&2; \
+	PROPTEST_RNG_SEED=$$seed PROPTEST_CASES=$${PROPTEST_CASES:-10000} PREFIXD_MODEL_SEEDS=$${PREFIXD_MODEL_SEEDS:-600} PREFIXD_SIM_SEEDS=$${PREFIXD_SIM_SEEDS:-50000} \
+	$(CARGO) test --workspace --locked --lib --no-fail-fast
 
 drive-api: ## Drive the daemon by its OpenAPI document on both stores (python3-venv, PyPI; 2 minutes)
 	@lab/install-packages curl python3-venv postgresql

@@ -248,7 +248,7 @@ fn of_distinct_matches(rules: Vec<Rule>) -> Vec<Rule> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 3 / 8, ..ProptestConfig::default() })]
 
     #[test]
     fn two_matches_meet_where_a_packet_is_of_both(one in matches(), other in matches()) {

@@ -591,7 +591,7 @@ fn judge(rule: &Rule, fitted: &Fitted, context: &Context<'_>, packet: Packet) ->
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 6, ..ProptestConfig::default() })]
     #[test]
     fn what_is_sent_takes_what_it_should_and_no_port_of_the_service(
         rule in any_rule(), plan in any_plan(), gives_up in any::<bool>(), allowed in any_list(4), others in any_list(3),

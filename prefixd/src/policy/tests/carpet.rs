@@ -299,7 +299,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 3 / 4, ..ProptestConfig::default() })]
 
     #[test]
     fn no_aggregate_passes_by_a_guardrail_whatever_happens(acts in prop::collection::vec(acts(), 1..80)) {

@@ -609,7 +609,7 @@ impl World {
 
 proptest! {
     // As many as it takes for the guardrails that are met last to be skipped once, if they were.
-    #![proptest_config(ProptestConfig { cases: 2048, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 8, ..ProptestConfig::default() })]
 
     #[test]
     fn guardrails_and_counters_hold_for_any_sequence(
@@ -643,7 +643,6 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     /// Removing needs nothing that adding needs.
     #[test]
