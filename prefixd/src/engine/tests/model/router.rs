@@ -16,15 +16,20 @@ pub(super) const SPEAKS_EVERY: Duration = Duration::from_secs(15_000);
 /// Of the wall clock, as the story's stands still meanwhile.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Lets the neighbour open its session where it may, and be told all that there is to tell.
+/// Lets the neighbour open its session where it may, and be told all that there is to tell; one that is disabled loses it.
 pub(super) async fn is_told_all(bench: &Bench) {
     let speaker = bench.announcer.speaker();
     let edge = || speaker.peer("edge").unwrap();
     let give_up = Instant::now() + PATIENCE;
     let mut dialled = None;
-    while !edge().admin.is_disabled() {
+    loop {
         let counts = speaker.counts("edge").unwrap();
-        if speaker.is_established("edge") {
+        let is_established = speaker.is_established("edge");
+        if edge().admin.is_disabled() {
+            if !is_established {
+                break;
+            }
+        } else if is_established {
             if counts.dirty == 0 && counts.advertised == counts.desired {
                 break;
             }
