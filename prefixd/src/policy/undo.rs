@@ -15,7 +15,7 @@ use crate::journal::DAEMON;
 use prefixd_api::control::Stop;
 use prefixd_api::ids::{GroupId, MitigationId};
 use prefixd_api::mitigation::{
-    Claim, EndReason, Group, Mitigation, MitigationStatus, Note, Origin, OriginKind, Scope,
+    Claim, EndReason, Group, Mitigation, MitigationStatus, Note, Origin, OriginKind, Scope, Suppression,
 };
 use prefixd_api::problem::{Code, Problem};
 use prefixd_api::time::Timestamp;
@@ -182,6 +182,7 @@ impl Turn<'_> {
                     ..Mitigation::clone(&ended)
                 };
                 self.confirmed(&ended);
+                self.heard_again(&ended);
                 let after = Mitigation {
                     confirm_by: None,
                     ..with_note
@@ -255,9 +256,9 @@ impl Turn<'_> {
         let victim = ended.victim_ip;
         let owner: Option<Owner<'_>> = self.policy.inventory.owner(victim);
         self.guard_scope(victim, &ended.vector)?;
-        // The suppression of the scope is the withdrawal's own; one of a prefix is somebody's later word.
+        // But for the withdrawal's own, a suppression is somebody's later word.
         if undone.by_itself
-            && let Some(suppressed) = self.suppressed_by_prefix(&ended.scope())
+            && let Some(suppressed) = self.suppressed_since(ended)
         {
             return Err(suppressed);
         }
@@ -358,6 +359,28 @@ impl Turn<'_> {
         Ok((group, next))
     }
 
+    /// Why nothing begins by itself in the scope of what was withdrawn, apart from the withdrawal.
+    fn suppressed_since(&self, ended: &Mitigation) -> Option<Reason> {
+        let scope = ended.scope();
+        match self.state.suppressions.get(&scope) {
+            Some(one) if !is_of(one, ended) => self.suppressed(&scope),
+            Some(_) | None => self.suppressed_by_prefix(&scope),
+        }
+    }
+
+    /// Nobody stands by the withdrawal, and what it took away does not come back by itself: the next report is acted on.
+    fn heard_again(&mut self, ended: &Mitigation) {
+        let scope = ended.scope();
+        if let Some(one) = self.state.suppressions.get(&scope)
+            && is_of(one, ended)
+        {
+            self.effects.push(Effect::Unsuppressed {
+                scope,
+                actor: DAEMON.to_owned(),
+            });
+        }
+    }
+
     /// The suppression of the withdrawal goes with it, and what was only pending gives way.
     fn begin_again(
         &mut self,
@@ -383,6 +406,12 @@ impl Turn<'_> {
     }
 }
 
+/// Whether the withdrawal made this suppression, and nobody has said it again since.
+fn is_of(suppression: &Suppression, withdrawn: &Mitigation) -> bool {
+    Some(suppression.created_at) == withdrawn.ended_at
+        && withdrawn.ended_by.as_deref() == Some(&suppression.created_by)
+}
+
 /// Whether what is refused may be granted soon, without anybody changing what was asked. Panic is none: who says it
 /// wants nothing of before back.
 fn passes(reason: &Reason) -> bool {
@@ -390,6 +419,7 @@ fn passes(reason: &Reason) -> bool {
         reason,
         Reason::RateOfChange { .. }
             | Reason::BreakerTripped { .. }
+            | Reason::Suppressed { .. }
             | Reason::SuppressedWide { .. }
             | Reason::Stopped {
                 state: Stop::Hold,

@@ -1,11 +1,12 @@
 //! Withdrawals that are undone, by an operator or because nobody confirmed them.
 
 use super::super::command::{
-    About, AnnotateCommand, Annotation, ConfirmCommand, SetControl, UndoCommand, WithdrawCommand,
+    About, AnnotateCommand, Annotation, ConfirmCommand, SetControl, SuppressCommand, UndoCommand,
+    WithdrawCommand,
 };
 use super::*;
 use prefixd_api::control::{BreakerTripped, ControlState};
-use prefixd_api::ids::MitigationId;
+use prefixd_api::ids::{MitigationId, SuppressionId};
 use prefixd_api::mitigation::{EndReason, MitigationStatus};
 
 fn withdraw(world: &mut World, confirm_within: Option<u64>) -> Arc<Mitigation> {
@@ -442,8 +443,56 @@ fn what_was_pending_is_never_put_back() {
     let ended = withdraw(&mut world, Some(300));
     assert_eq!(ended.status, MitigationStatus::Withdrawn);
     assert_eq!(undo(&mut world, &ended), Err("conflict.ended".to_owned()));
+    assert_eq!(world.state.suppressions.len(), 1);
     world.pass(seconds(300));
     assert!(world.live().is_empty() && world.state.unconfirmed.is_empty());
+    assert!(world.state.suppressions.is_empty(), "its victim is heard again");
+}
+
+/// A withdrawal that nobody stands by leaves nobody without cover for the time of its suppression.
+#[test]
+fn the_victim_of_what_is_not_put_back_is_heard_again() {
+    let mut world = flooded();
+    withdraw(&mut world, Some(300));
+    world.policy.quotas.per_customer = 0;
+    world.pass(seconds(300));
+    assert!(world.live().is_empty() && world.state.unconfirmed.is_empty());
+    assert!(world.state.suppressions.is_empty());
+    world.policy.quotas.per_customer = 3;
+    world.event(ban("once", "203.0.113.3", "ntp_amplification"));
+    assert_eq!(world.live().len(), 1);
+    world.check();
+}
+
+/// Nothing is put back over a later word, and that word stays.
+#[test]
+fn what_was_suppressed_again_since_is_not_put_back_before_that_is_over() {
+    let mut world = flooded();
+    let ended = withdraw(&mut world, Some(300));
+    let again = SuppressCommand {
+        id: SuppressionId::new(),
+        scope: ended.scope(),
+        time: seconds(1000),
+        reason: "a test of the customer's".to_owned(),
+        actor: "bob".to_owned(),
+    };
+    world.pass(seconds(100));
+    world.run(&Command::Suppress(again.clone()), None);
+    world.pass(seconds(999));
+    assert!(world.live().is_empty());
+    assert_eq!(world.state.suppressions[&ended.scope()].suppression_id, again.id);
+    let told = world.state.newest(ended.mitigation_id, None).unwrap();
+    let [note] = &told.notes[..] else {
+        panic!("it is said once: {:?}", told.notes);
+    };
+    assert!(
+        note.text.contains("not put back yet") && note.text.contains("bob"),
+        "{}",
+        note.text
+    );
+    world.pass(seconds(62));
+    assert_eq!(world.live()[0].previous_id, Some(ended.mitigation_id));
+    world.check();
 }
 
 /// Claims that died while nobody looked say nothing of what begins then.

@@ -146,6 +146,8 @@ pub(super) struct PutBack {
     pub(super) ended: Mitigation,
     pub(super) at: At,
     pub(super) successor: MitigationId,
+    /// What the withdrawal would have suppressed by; said again it has another name.
+    pub(super) suppression: SuppressionId,
 }
 
 impl Memory {

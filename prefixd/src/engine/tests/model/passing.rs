@@ -2,7 +2,7 @@
 
 use super::memory::Mitigation;
 use super::reference::{At, DAY, HOLD_DOWN, LONGEST_HOLD_DOWN, MAX_LIFETIME, QUIET, RENEW_AHEAD, Reference};
-use super::story::{Scope, Word};
+use super::story::{Scope, Target, Word};
 use std::collections::BTreeSet;
 
 /// When what is put off is tried again.
@@ -46,18 +46,26 @@ impl Reference {
         }
     }
 
-    /// Nobody confirmed a withdrawal in time. What is against it for a while only puts it off.
+    /// Nobody confirmed a withdrawal in time. What is against it for a while only puts it off; where it does not come back,
+    /// at least its victim is heard again.
     fn put_back(&mut self, scope: Scope, now: At) {
         let Some(mut due) = self.unconfirmed.get(&scope).cloned().filter(|due| due.at <= now) else {
             return;
         };
         let stop = self.owner(scope.0).and_then(|owner| self.stop(owner));
         self.unconfirmed.remove(&scope);
+        let suppression = self.suppressions.get(&Target::Scope(scope)).copied();
+        let suppression = suppression.filter(|one| one.until > now);
+        let is_own = suppression.is_some_and(|one| one.id == due.suppression);
         if due.ended.is_pending {
+            if is_own {
+                self.lift(Target::Scope(scope), now);
+            }
             return;
         }
         self.fresh = due.successor;
-        let refused = if self.is_prefix_suppressed(scope.0, now) {
+        let is_suppressed_since = suppression.is_some() && !is_own;
+        let refused = if is_suppressed_since || self.is_prefix_suppressed(scope.0, now) {
             Err("suppressed")
         } else {
             self.bring_back(scope, &due.ended, now)
@@ -70,6 +78,8 @@ impl Reference {
         if is_put_off {
             due.at = now + AGAIN;
             self.unconfirmed.insert(scope, due);
+        } else if refused.is_err() && is_own {
+            self.lift(Target::Scope(scope), now);
         }
     }
 

@@ -372,6 +372,7 @@ impl Reference {
             ended: self.ended[&scope].0.clone(),
             at: now + within * SECOND,
             successor: names.mitigation,
+            suppression: names.suppression,
         });
         self.unconfirmed.extend(waits.map(|waits| (scope, waits)));
     }
@@ -398,7 +399,7 @@ impl Reference {
         self.suppressions.insert(target, Suppression { id, until });
     }
 
-    fn lift(&mut self, target: Target, now: At) {
+    pub(super) fn lift(&mut self, target: Target, now: At) {
         if let Some(one) = self.suppressions.get_mut(&target) {
             one.until = one.until.min(now);
         }
