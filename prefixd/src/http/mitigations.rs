@@ -575,16 +575,25 @@ pub(super) fn known_refusal(app: &App, problem: &Problem, stored: Option<&Option
     .into_problem()
 }
 
-/// It is not live here, and it is known.
-pub(super) fn has_ended(app: &App, known: &Mitigation) -> Failure {
-    if known.status.is_live() && known.pop != app.pop {
-        return Failure::new(
+/// Where it is asked for what is not done from here.
+pub(super) fn of_another_pop(app: &App, known: &Mitigation) -> Option<Failure> {
+    (known.pop != app.pop).then(|| {
+        Failure::new(
             Code::NotFound,
             format!(
                 "it is of POP {}: ask the prefixd there. Only a withdrawal can be asked for from here",
                 known.pop
             ),
-        );
+        )
+    })
+}
+
+/// It is not live here, and it is known.
+pub(super) fn has_ended(app: &App, known: &Mitigation) -> Failure {
+    if known.status.is_live()
+        && let Some(elsewhere) = of_another_pop(app, known)
+    {
+        return elsewhere;
     }
     let why = match &known.end_reason {
         Some(why) => why.to_string(),

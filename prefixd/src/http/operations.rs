@@ -4,7 +4,8 @@ use super::extract::{Json, PathText, path};
 use super::identity::Principal;
 use super::keys::{Done, Key, Reply};
 use super::mitigations::{
-    adjust_command, confirm_within, known_refusal, may_hold, names, reason, refusal, suppress, with_delivery,
+    adjust_command, confirm_within, known_refusal, may_hold, names, of_another_pop, reason, refusal,
+    suppress, with_delivery,
 };
 use super::{App, Failure};
 use crate::policy::{
@@ -113,18 +114,24 @@ pub(super) async fn acknowledge(
         request.ids.as_deref().unwrap_or_default(),
     )?;
     let revisions = request.expected_revisions;
-    let command = match which(request.ids, request.filter, request.expect_count)? {
+    let (command, elsewhere) = match which(request.ids, request.filter, request.expect_count)? {
         Which::Named(ids) => annotation(&app, &ids, what, revisions, principal.actor).await?,
-        Which::Like(filter, expected) => Command::Annotate(AnnotateCommand {
-            about: Vec::new(),
-            like: Some((filter, expected)),
-            what,
-            revisions,
-            actor: principal.actor,
-        }),
+        Which::Like(filter, expected) => {
+            let command = AnnotateCommand {
+                about: Vec::new(),
+                like: Some((filter, expected)),
+                what,
+                revisions,
+                actor: principal.actor,
+            };
+            (Command::Annotate(command), Elsewhere::new())
+        }
     };
-    let done = app.carry_out(&key, command, |app, _, outcome| match outcome {
-        Outcome::Many(results) => Some(Reply::json(200, &told(app, results.clone()))),
+    let done = app.carry_out(&key, command, move |app, _, outcome| match outcome {
+        Outcome::Many(results) => {
+            let results = results.iter().cloned().map(|one| elsewhere_told(one, &elsewhere));
+            Some(Reply::json(200, &told(app, results.collect())))
+        }
         _ => None,
     });
     match done.await? {
@@ -276,7 +283,11 @@ fn which(
             if expected.is_some_and(|expected| expected != ids.len() as u64) {
                 return Err(Failure::new(
                     Code::ConflictExpectCount,
-                    format!("{} are named; nothing was changed", ids.len()),
+                    format!(
+                        "{} are named, not {}; nothing was changed",
+                        ids.len(),
+                        expected.unwrap_or_default()
+                    ),
                 ));
             }
             Ok(Which::Named(ids))
@@ -326,12 +337,12 @@ pub(super) async fn undo(
     let ended = match live {
         Some(live) => live,
         None => {
-            let stored = app
-                .store
-                .get_mitigation(id)
-                .await?
-                .filter(|known| known.pop == app.pop);
-            Arc::new(stored.ok_or_else(|| Failure::not_found("mitigation"))?)
+            let stored = app.store.get_mitigation(id).await?;
+            let stored = stored.ok_or_else(|| Failure::not_found("mitigation"))?;
+            if let Some(elsewhere) = of_another_pop(&app, &stored) {
+                return Err(elsewhere);
+            }
+            Arc::new(stored)
         }
     };
     let command = UndoCommand {
@@ -376,7 +387,16 @@ pub(super) async fn confirm(
     };
     match app.carry_out(&key, Command::Confirm(command), changed).await? {
         Done::Answered(response) => Ok(response),
-        Done::Otherwise(Outcome::Refused(problem)) => Err(problem.into()),
+        Done::Otherwise(Outcome::Refused(problem)) => {
+            // One that was asked for at another POP waits there.
+            let known = if problem.code == Code::NotFound.as_str() {
+                app.store.get_mitigation(mitigation).await?
+            } else {
+                None
+            };
+            let elsewhere = known.and_then(|known| of_another_pop(&app, &known));
+            Err(elsewhere.unwrap_or_else(|| problem.into()))
+        }
         Done::Otherwise(other) => Err(Failure::internal(&format_args!(
             "a confirmation came to {other:?}"
         ))),
@@ -419,7 +439,7 @@ async fn one(
 ) -> Result<Response, Failure> {
     let id: MitigationId = path(id, "mitigation")?;
     let revisions = expected_revision.map(|revision| (id, revision));
-    let command = annotation(app, &[id], what, revisions.into_iter().collect(), actor).await?;
+    let (command, elsewhere) = annotation(app, &[id], what, revisions.into_iter().collect(), actor).await?;
     let done = app.carry_out(key, command, |app, _, outcome| match outcome {
         Outcome::Many(results) => match results.first() {
             Some((_, Ok(mitigation))) => Some(Reply::json(200, &with_delivery(app, mitigation))),
@@ -432,7 +452,11 @@ async fn one(
         Done::Otherwise(Outcome::Many(results)) => results,
         Done::Otherwise(other) => return Err(Failure::internal(&format_args!("a note came to {other:?}"))),
     };
-    match results.into_iter().next() {
+    match results
+        .into_iter()
+        .next()
+        .map(|one| elsewhere_told(one, &elsewhere))
+    {
         Some((_, Err(problem))) => Err(problem.into()),
         Some((_, Ok(_))) | None => Err(Failure::internal(
             &"one mitigation was named, and nothing became of it",
@@ -446,31 +470,42 @@ async fn annotation(
     what: Annotation,
     revisions: Revisions,
     actor: String,
-) -> Result<Command, Failure> {
+) -> Result<(Command, Elsewhere), Failure> {
     let snapshot = app.engine.snapshot();
     let mut about = Vec::with_capacity(ids.len());
+    let mut elsewhere = Elsewhere::new();
     for id in ids {
         // The store may be behind, or ahead of what was live a moment ago: it is asked for all that are not live.
-        let ended = match snapshot.state.mitigations.get(id) {
+        let mut ended = match snapshot.state.mitigations.get(id) {
             Some(_) => None,
-            None => app
-                .store
-                .get_mitigation(*id)
-                .await?
-                .filter(|known| known.pop == app.pop),
+            None => app.store.get_mitigation(*id).await?,
         };
+        if let Some(told) = ended.as_ref().and_then(|known| of_another_pop(app, known)) {
+            elsewhere.insert(*id, told.into_problem());
+            ended = None;
+        }
         about.push(About {
             mitigation: *id,
             ended: ended.map(Arc::new),
         });
     }
-    Ok(Command::Annotate(AnnotateCommand {
+    let command = AnnotateCommand {
         about,
         like: None,
         what,
         revisions,
         actor,
-    }))
+    };
+    Ok((Command::Annotate(command), elsewhere))
+}
+
+/// What is said of those that another POP has.
+type Elsewhere = HashMap<MitigationId, Problem>;
+
+/// The engine knows none of another POP.
+fn elsewhere_told((id, result): One, elsewhere: &Elsewhere) -> One {
+    let told = |problem| elsewhere.get(&id).map_or(problem, |told| Box::new(told.clone()));
+    (id, result.map_err(told))
 }
 
 fn told(app: &App, results: Vec<One>) -> OperationResults {

@@ -485,6 +485,62 @@ async fn a_withdrawal_at_another_pop_is_carried_out_by_the_owner() -> anyhow::Re
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_done_from_here_names_the_pop_to_ask() -> anyhow::Result<()> {
+    let Some([iad, fra]) = started(None, [&[], &[]]).await? else {
+        return Ok(());
+    };
+    let id = fra.ban("203.0.113.20", 27015).await?;
+    let id = id.mitigation_id.context("accepted")?;
+    let http = reqwest::Client::builder()
+        .tls_certs_only([])
+        .timeout(PATIENCE)
+        .build()?;
+    let ask = async |route: &str, body: serde_json::Value| {
+        let url = format!("http://{}/v1/mitigations/{route}", iad.address);
+        let answer = http.post(url).json(&body).send().await?;
+        anyhow::Ok((answer.status().as_u16(), answer.text().await?))
+    };
+    let reason = || serde_json::json!({"reason": "INC-1"});
+    for (route, body) in [
+        (
+            "extend",
+            serde_json::json!({"ttl_seconds": 600, "reason": "INC-1"}),
+        ),
+        (
+            "adjust",
+            serde_json::json!({"rate_bps": 9_000_000, "reason": "INC-1"}),
+        ),
+        ("notes", serde_json::json!({"text": "seen"})),
+        ("claim", serde_json::json!({})),
+        ("release", serde_json::json!({})),
+        ("undo", reason()),
+        ("confirm", reason()),
+    ] {
+        let (status, told) = ask(&format!("{id}/{route}"), body).await?;
+        assert_eq!(status, 404, "{route}: {told}");
+        assert!(told.contains("it is of POP fra1"), "{route}: {told}");
+    }
+    let several = serde_json::json!({"ids": [id], "acknowledged": true});
+    let (status, told) = ask("acknowledge", several).await?;
+    assert_eq!(status, 200, "{told}");
+    assert!(told.contains("it is of POP fra1"), "{told}");
+
+    // What was asked for from here waits there for the word that confirms it.
+    let request = WithdrawRequest {
+        reason: "false positive".into(),
+        confirm_within_seconds: Some(600),
+        ..WithdrawRequest::default()
+    };
+    iad.client.withdraw_mitigation(id, &request).await?;
+    for route in ["confirm", "undo"] {
+        let (status, told) = ask(&format!("{id}/{route}"), reason()).await?;
+        assert_eq!(status, 404, "{route}: {told}");
+        assert!(told.contains("it is of POP fra1"), "{route}: {told}");
+    }
+    Ok(())
+}
+
 /// A POP asks for its part of the quota when something begins; until then all that is free could be had.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_preview_counts_with_what_is_free_in_all_pops() -> anyhow::Result<()> {
