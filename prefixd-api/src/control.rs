@@ -111,6 +111,18 @@ impl fmt::Display for ControlScope {
     }
 }
 
+impl ControlScope {
+    /// The command that ends what is stopped in the scope: without its option it ends what is stopped for the POP.
+    #[must_use]
+    pub fn resume(&self) -> String {
+        match self {
+            Self::Pop => "prefixdctl resume".to_owned(),
+            Self::Customer(id) => format!("prefixdctl resume --customer {id}"),
+            Self::Neighbor(name) => format!("prefixdctl resume --neighbor {name}"),
+        }
+    }
+}
+
 impl FromStr for ControlScope {
     type Err = String;
 

@@ -66,7 +66,9 @@ fn why(stopped: &Stopped) -> Standing {
         set_at,
         ..
     } = stopped;
-    let text =
-        format!("{set_by} said {state} for {scope} at {set_at} ({reason}); prefixdctl resume ends that");
+    let text = format!(
+        "{set_by} said {state} for {scope} at {set_at} ({reason}); {} ends that",
+        scope.resume()
+    );
     (AnnouncementState::Refused, Some(text))
 }

@@ -64,7 +64,8 @@ impl Engine {
             by = set.actor,
             reason = set.reason,
             withdrawn = live.len(),
-            "panic: its rules are taken off the routers, and nothing is announced until somebody says prefixdctl resume"
+            ends_with = set.scope.resume(),
+            "panic: its rules are taken off the routers, and nothing is announced until somebody ends it"
         );
         for id in &live {
             self.parts.announcer.hold_back(*id);

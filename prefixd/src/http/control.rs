@@ -210,7 +210,10 @@ pub(super) fn sentence(stopped: &Stopped) -> String {
         "; the store has not recorded it yet, and a restart would not know it"
     };
     format!(
-        "{what} is {word} since {} by {} ({}): {how} until prefixdctl resume{recorded}",
-        stopped.set_at, stopped.set_by, stopped.reason
+        "{what} is {word} since {} by {} ({}): {how} until {}{recorded}",
+        stopped.set_at,
+        stopped.set_by,
+        stopped.reason,
+        stopped.scope.resume()
     )
 }

@@ -46,9 +46,10 @@ impl SetControl {
         refused(Problem::new(
             Code::ConflictPanic,
             format!(
-                "{} is in panic and has no rules that a hold could keep: leave it in panic, or say prefixdctl resume, which \
-                 announces its rules again, and hold after that",
-                self.scope
+                "{} is in panic and has no rules that a hold could keep: leave it in panic, or say {}, which announces its \
+                 rules again, and hold after that",
+                self.scope,
+                self.scope.resume()
             ),
         ))
     }

@@ -505,12 +505,10 @@ impl fmt::Display for Reason {
                 since,
                 reason,
             } => {
-                let (what, option) = match scope {
-                    ControlScope::Pop => ("this POP".to_owned(), String::new()),
-                    ControlScope::Customer(id) => (format!("customer {id}"), format!(" --customer {id}")),
-                    ControlScope::Neighbor(name) => {
-                        (format!("neighbour {name}"), format!(" --neighbor {name}"))
-                    }
+                let what = match scope {
+                    ControlScope::Pop => "this POP".to_owned(),
+                    ControlScope::Customer(id) => format!("customer {id}"),
+                    ControlScope::Neighbor(name) => format!("neighbour {name}"),
                 };
                 let how = match state {
                     Stop::Hold => "nothing new is announced",
@@ -518,7 +516,8 @@ impl fmt::Display for Reason {
                 };
                 write!(
                     f,
-                    "{by} said {state} for {what} at {since} ({reason}): {how} until a person says prefixdctl resume{option}"
+                    "{by} said {state} for {what} at {since} ({reason}): {how} until a person says {}",
+                    scope.resume()
                 )
             }
             Self::SourceAction {
