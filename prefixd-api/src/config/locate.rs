@@ -135,9 +135,34 @@ pub(super) fn plain_message(error: &serde_saphyr::Error) -> String {
         .next()
         .unwrap_or(text)
         .trim_start_matches("error: ");
+    if let Some(plain) = in_words(text) {
+        return plain;
+    }
     match nearest(text) {
         Some(key) => format!("{text}; did you mean `{key}`?"),
         None => text.to_owned(),
+    }
+}
+
+/// What the parser says to whoever programs with it, said to whoever writes the file.
+fn in_words(message: &str) -> Option<String> {
+    let whole = |most: u64| Some(format!("must be a whole number from 0 to {most}"));
+    match message {
+        "invalid u8" => whole(u8::MAX.into()),
+        "invalid u16" => whole(u16::MAX.into()),
+        "invalid u32" => whole(u32::MAX.into()),
+        "invalid u64" => whole(u64::MAX),
+        "expected mapping start" => Some("must be keys with values (`key: value`)".to_owned()),
+        _ if message.starts_with("multiple YAML documents") => {
+            Some("begins a second YAML document; keep one in the file".to_owned())
+        }
+        _ => {
+            let key = message
+                .strip_prefix("duplicate mapping key: ")?
+                .split(',')
+                .next()?;
+            Some(format!("the key {key} is there twice; keep one"))
+        }
     }
 }
 
@@ -174,6 +199,29 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::playbooks::Playbooks;
+
+    #[test]
+    fn the_parser_speaks_to_who_writes_the_file() {
+        for (text, message) in [
+            (
+                "default_playbook: { steps: [{ action: police, rate_bps: -1, ttl_seconds: 300 }] }",
+                "must be a whole number from 0 to 18446744073709551615",
+            ),
+            (
+                "playbooks: []\n---\nplaybooks: []",
+                "begins a second YAML document; keep one in the file",
+            ),
+            (
+                "playbooks: []\nplaybooks: []",
+                "the key playbooks is there twice; keep one",
+            ),
+            ("[]", "must be keys with values (`key: value`)"),
+        ] {
+            let error = serde_saphyr::from_str::<Playbooks>(text).unwrap_err();
+            assert_eq!(plain_message(&error), message, "{text}");
+        }
+    }
 
     #[test]
     fn a_path_has_a_place() {

@@ -117,7 +117,7 @@ fn told(entry: Entry) -> Result<AuditEntry, Failure> {
     ("pop" = Option<String>, Query, description = "Of this POP; the daemon's own when absent"),
 ), responses((status = 200, body = AuditVerification), (status = 400, body = Problem)))]
 pub(super) async fn verify(State(app): State<App>, mut query: Query) -> Result<Response, Failure> {
-    let from = query.value::<u64>("from")?;
+    let from = query.number("from", 0..=u64::MAX)?;
     let pop = query.text("pop")?.unwrap_or_else(|| app.pop.clone());
     query.finish()?;
     let point = |head: Head| ChainPoint {

@@ -210,7 +210,7 @@ async fn edit(
     content: Content,
 ) -> Result<Response, Failure> {
     let validate_only = query.one_of("validate", &[("true", true), ("false", false)])?;
-    let expect_count = query.value("expect_count")?;
+    let expect_count = query.number("expect_count", 0..=u64::MAX)?;
     query.finish()?;
     let validate_only = validate_only.unwrap_or(false);
     let expected = versions(headers)?;

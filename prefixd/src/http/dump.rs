@@ -10,7 +10,6 @@ use futures_util::stream;
 use prefixd_api::problem::{Code, Problem};
 use prefixd_bgp::Capture;
 use std::convert::Infallible;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
@@ -34,8 +33,8 @@ pub(super) async fn messages(
     PathText(name): PathText,
     mut query: Query,
 ) -> Result<Response, Failure> {
-    let seconds = bounded(&mut query, "seconds", 1..=MAX_SECONDS)?.unwrap_or(SECONDS);
-    let bytes = bounded(&mut query, "max_bytes", 1024..=MAX_BYTES)?.unwrap_or(BYTES);
+    let seconds = query.number("seconds", 1..=MAX_SECONDS)?.unwrap_or(SECONDS);
+    let bytes = query.number("max_bytes", 1024..=MAX_BYTES)?.unwrap_or(BYTES);
     query.finish()?;
     let lasts = Duration::from_secs(seconds.into());
     let capture = app
@@ -66,19 +65,6 @@ pub(super) async fn messages(
         ),
     ];
     Ok((headers, body).into_response())
-}
-
-fn bounded(
-    query: &mut Query,
-    key: &'static str,
-    within: RangeInclusive<u32>,
-) -> Result<Option<u32>, Failure> {
-    let value = query.value::<u32>(key)?;
-    if value.is_some_and(|value| !within.contains(&value)) {
-        let what = format!("must be {} to {}", within.start(), within.end());
-        return Err(Failure::field(key, what));
-    }
-    Ok(value)
 }
 
 struct Dump {

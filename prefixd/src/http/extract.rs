@@ -16,6 +16,8 @@ use prefixd_api::show::csv;
 use prefixd_api::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -158,7 +160,7 @@ fn bad_field<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Fa
     let found = serde_path_to_error::deserialize::<_, T>(&mut json).err();
     let path = found.map(|found| found.path().to_string()).unwrap_or_default();
     let message = error.to_string();
-    let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+    let message = in_words(message.split(" at line ").next().unwrap_or_default());
     // A key that is missing or repeated is an error of the object around it; the message names the key.
     let key = ["missing field `", "duplicate field `"]
         .iter()
@@ -177,6 +179,24 @@ fn bad_field<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Fa
     Problem::new(Code::RequestField, format!("{field}: {message}"))
         .with_errors(vec![FieldError::new(field, message)])
         .into()
+}
+
+/// What is expected of a number as a range: whoever sends it need not know our types.
+fn in_words(message: &str) -> String {
+    let whole = |most: u64| format!("a whole number from 0 to {most}");
+    let named = message.rsplit_once(", expected ").and_then(|(found, kind)| {
+        let expected = match kind {
+            "u8" => whole(u8::MAX.into()),
+            "u16" => whole(u16::MAX.into()),
+            "u32" => whole(u32::MAX.into()),
+            "u64" | "usize" => whole(u64::MAX),
+            // Rates, whose sign is looked at later so that the message can name it.
+            "i64" => whole(i64::MAX.unsigned_abs()),
+            _ => return None,
+        };
+        Some(format!("{found}, expected {expected}"))
+    });
+    named.unwrap_or_else(|| message.to_owned())
 }
 
 /// An answer of status 200.
@@ -336,13 +356,28 @@ impl Query {
         })
     }
 
+    /// The value of a key as a number out of this range.
+    pub(super) fn number<T>(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<T>,
+    ) -> Result<Option<T>, Failure>
+    where
+        T: FromStr + PartialOrd + Display,
+    {
+        let Some(text) = self.text(key)? else {
+            return Ok(None);
+        };
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.map(Some).ok_or_else(|| {
+            let (least, most) = (range.start(), range.end());
+            Failure::field(key, format!("{text:?} is no whole number from {least} to {most}"))
+        })
+    }
+
     /// How many items a page has at most.
     pub(super) fn limit(&mut self) -> Result<u16, Failure> {
-        let limit = self.value::<u16>("limit")?.unwrap_or(PAGE.0);
-        if limit == 0 || limit > PAGE.1 {
-            return Err(Failure::field("limit", format!("must be 1 to {}", PAGE.1)));
-        }
-        Ok(limit)
+        Ok(self.number("limit", 1..=PAGE.1)?.unwrap_or(PAGE.0))
     }
 
     /// How the list is answered: as `format` says, or as the client would rather have it.
@@ -454,6 +489,16 @@ mod tests {
         for (json, field, part) in [
             (event(r#""top_dst_ports":[1,70000]"#), "top_dst_ports[1]", "70000"),
             (event(r#""pps":"many""#), "pps", "string"),
+            (
+                event(r#""pps":1.5"#),
+                "pps",
+                "a whole number from 0 to 9223372036854775807",
+            ),
+            (
+                event(r#""top_dst_ports":[-1]"#),
+                "top_dst_ports[0]",
+                "a whole number from 0 to 65535",
+            ),
             (event(r#""operator":"root""#), "operator", "unknown field"),
             (event(r#""timestamp":"yesterday""#), "timestamp", "RFC 3339"),
             (event(r#""source":"b""#), "source", "duplicate field"),

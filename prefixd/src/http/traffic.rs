@@ -52,7 +52,10 @@ fn traffic(query: &mut Query) -> Result<Traffic, Failure> {
     let proto = proto
         .map(|text| protocol::parse(&text).map_err(|error| Failure::field("proto", error)))
         .transpose()?;
-    let (sport, dport) = (query.value::<u16>("sport")?, query.value::<u16>("dport")?);
+    let (sport, dport) = (
+        query.number("sport", 0..=u16::MAX)?,
+        query.number("dport", 0..=u16::MAX)?,
+    );
     if let Some(number) = proto
         && !Packet::has_ports(number)
         && let Some((field, _)) = [("sport", sport), ("dport", dport)]

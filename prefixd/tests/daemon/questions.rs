@@ -351,7 +351,8 @@ async fn a_bad_filter_is_refused_with_the_good_ones() -> anyhow::Result<()> {
         ("audit?target_type=mitigations", "target_type", "mitigation"),
         ("audit?action=config&target_type=peer", "target_type", "config"),
         ("audit?start=yesterday", "start", "RFC 3339"),
-        ("audit/verify?from=-1", "from", "digit"),
+        ("audit/verify?from=-1", "from", "whole number"),
+        ("events?limit=ten", "limit", "whole number from 1 to 1000"),
         (
             "stats/timeseries?metric=packets",
             "metric",
