@@ -86,7 +86,6 @@ pub(super) async fn pass(State(gate): State<Gate>, mut request: Request, next: N
     };
     gate.app.metrics.requests.get_or_create(&label).inc();
     if status >= 500 {
-        let cause = cause.unwrap_or_default();
         warn!(request_id = %id, route = label.route, status, actor, cause, "a request failed");
     } else if started.elapsed() > SLOW {
         info!(request_id = %id, route = label.route, status, actor, millis = started.elapsed().as_millis(), "a slow request");
@@ -214,16 +213,33 @@ fn in_one_shape(response: Response) -> Response {
 }
 
 /// Puts the request id in; what the log is to be told comes out.
-fn with_request_id(mut response: Response, id: &str) -> (Response, Option<String>) {
-    let mut cause = None;
+fn with_request_id(mut response: Response, id: &str) -> (Response, String) {
+    let mut cause = String::new();
     if let Some(mut told) = response.extensions_mut().remove::<Told>() {
         told.problem.request_id = Some(id.to_owned());
         *response.body_mut() = Body::from(told.body());
         response.headers_mut().remove(header::CONTENT_LENGTH);
-        cause = told.cause;
+        // Where nothing else is known, what the client is told.
+        cause = told.cause.unwrap_or(told.problem.detail);
     }
     if let Ok(value) = HeaderValue::from_str(id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     (response, cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::SubmitError;
+
+    /// docs/errors.md promises a cause for every answer 5xx.
+    #[test]
+    fn the_log_has_a_cause_of_what_fails_where_only_the_client_was_told_one() {
+        let known = Failure::internal(&"a torn page");
+        let (_, cause) = with_request_id(known.into_response(), "r1");
+        assert_eq!(cause, "a torn page");
+        let (_, cause) = with_request_id(Failure::from(SubmitError::Store).into_response(), "r2");
+        assert!(cause.contains("the database does not take changes"), "{cause}");
+    }
 }
