@@ -10,8 +10,10 @@ use crate::journal::DAEMON;
 use prefixd_api::event::StoredEvent;
 use prefixd_api::mitigation::{Mitigation, TimelineEntry};
 use prefixd_api::report::{IncidentReport, ReportLine, ReportScope, ReportedAction, ReportedBy};
+use prefixd_api::rule::Rule;
 use prefixd_api::time::Timestamp;
 use prefixd_api::victim::Victim;
+use serde::Deserialize as _;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,19 +51,19 @@ pub(crate) fn incident(material: Material) -> IncidentReport {
         truncated,
     } = material;
     mitigations.sort_by_key(|(mitigation, _)| (mitigation.created_at, mitigation.mitigation_id));
-    let detectors: BTreeSet<&str> = events.iter().map(|event| event.actor.as_str()).collect();
     let mut timeline: Vec<(u64, ReportLine)> = Vec::new();
+    let mut people: BTreeSet<&str> = BTreeSet::new();
     for (mitigation, entries) in &mitigations {
         let in_time = entries.iter().filter(|entry| entry.at >= start && entry.at < end);
-        timeline.extend(in_time.filter_map(|entry| Some((entry.seq, line(mitigation, entry)?))));
+        for entry in in_time {
+            if is_by_hand(entry) {
+                people.insert(&entry.actor);
+            }
+            timeline.extend(line(mitigation, entry).map(|line| (entry.seq, line)));
+        }
     }
     timeline.sort_by_key(|(seq, line)| (line.at, *seq));
     let timeline: Vec<ReportLine> = timeline.into_iter().map(|(_, line)| line).collect();
-    let people: BTreeSet<&str> = timeline
-        .iter()
-        .map(|line| line.actor.as_str())
-        .filter(|actor| *actor != DAEMON && !detectors.contains(actor))
-        .collect();
     let reports = said(&events);
     let actions: Vec<ReportedAction> = mitigations
         .iter()
@@ -133,6 +135,24 @@ fn done(mitigation: &Mitigation) -> ReportedAction {
     }
 }
 
+/// Whether a person asked for it. An operator who reports an attack is a detector there, and a person elsewhere.
+fn is_by_hand(entry: &TimelineEntry) -> bool {
+    let (made, changes) = (&entry.body["mitigation"], &entry.body["changes"]);
+    let is_asked = match entry.kind.strip_prefix("mitigation.") {
+        Some("created") => made["origin"]["kind"] == "operator",
+        Some("noted" | "acknowledged") => true,
+        Some("promoted") => is_operators(changes),
+        Some(_) => {
+            entry.body["reason"].is_string()
+                || changes["end_reason"] == "operator"
+                || changes.get("claimed").is_some()
+                || changes["why_summary"].is_string() && is_operators(changes)
+        }
+        None => false,
+    };
+    is_asked && entry.actor != DAEMON
+}
+
 /// A change as one sentence; a renewed lease is none worth a line.
 fn line(mitigation: &Mitigation, entry: &TimelineEntry) -> Option<ReportLine> {
     let what = match entry.kind.strip_prefix("mitigation.")? {
@@ -140,7 +160,7 @@ fn line(mitigation: &Mitigation, entry: &TimelineEntry) -> Option<ReportLine> {
             let made = &entry.body["mitigation"];
             format!("began: {}", text(&made["why_summary"]).unwrap_or_default())
         }
-        kind => changes(kind, &entry.body["changes"])?,
+        kind => changes(kind, &entry.body)?,
     };
     Some(ReportLine {
         at: entry.at,
@@ -151,9 +171,11 @@ fn line(mitigation: &Mitigation, entry: &TimelineEntry) -> Option<ReportLine> {
     })
 }
 
-fn changes(kind: &str, changes: &Value) -> Option<String> {
+fn changes(kind: &str, body: &Value) -> Option<String> {
     let mut parts = Vec::new();
+    let (changes, words) = (&body["changes"], text(&body["reason"]));
     let changed = |field: &str| changes.get(field).filter(|value| !value.is_null());
+    let is_gone = |field: &str| changes.get(field).is_some_and(Value::is_null);
     match kind {
         "promoted" if is_operators(changes) => {
             parts.push("announced by an operator, who waited for no other source".to_owned());
@@ -163,6 +185,9 @@ fn changes(kind: &str, changes: &Value) -> Option<String> {
             parts.push(kind.to_owned());
             parts.extend(changed("end_reason").and_then(text));
             parts.extend(changed("end_note").and_then(text));
+            if let Some(at) = changed("confirm_by").and_then(text) {
+                parts.push(format!("undone at {at} unless somebody confirms it"));
+            }
         }
         "escalated" => parts.push(match changed("step") {
             Some(step) => format!("went to step {step}"),
@@ -178,10 +203,29 @@ fn changes(kind: &str, changes: &Value) -> Option<String> {
         parts.push(format!("action {action}"));
     }
     if let Some(rules) = changed("rules").and_then(Value::as_array) {
-        parts.push(format!("rules: {}", rules.len()));
+        parts.push(match Vec::<Rule>::deserialize(&changes["rules"]) {
+            Ok(rules) => {
+                let rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
+                format!("rules: {}", rules.join("; "))
+            }
+            Err(_) => format!("rules: {}", rules.len()),
+        });
+    }
+    if let Some(until) = changed("expires_at").and_then(text).filter(|_| words.is_some()) {
+        parts.push(format!("lasts until {until}"));
     }
     if let Some(who) = changed("acknowledged_by").and_then(text) {
         parts.push(format!("acknowledged by {who}"));
+    } else if is_gone("acknowledged_by") {
+        parts.push("not acknowledged any more".to_owned());
+    }
+    if let Some(who) = changed("claimed").and_then(|claimed| text(&claimed["by"])) {
+        parts.push(format!("taken in hand by {who}"));
+    } else if is_gone("claimed") {
+        parts.push("let go".to_owned());
+    }
+    if is_gone("confirm_by") {
+        parts.push("waits no longer to be confirmed".to_owned());
     }
     if let Some(until) = changed("ends_at").and_then(text) {
         parts.push(format!("no source reports it any more: ends at {until}"));
@@ -189,6 +233,12 @@ fn changes(kind: &str, changes: &Value) -> Option<String> {
     if let Some(reference) = changed("external_ref").and_then(text) {
         parts.push(format!("ticket {reference}"));
     }
+    // All that there are, the newest last.
+    let notes = changed("notes").and_then(Value::as_array);
+    if let Some(note) = notes.and_then(|notes| text(&notes.last()?["text"])) {
+        parts.push(format!("note: {note}"));
+    }
+    parts.extend(words);
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 

@@ -134,6 +134,63 @@ fn who_said_what_who_did_what_and_when() {
     assert_eq!(report.actions.len(), 1);
 }
 
+/// docs/api.md promises the people who changed something, and every change.
+#[test]
+fn all_that_people_did_is_told_with_their_words() {
+    let mut material = material();
+    let rule = json!({
+        "match": {"dst_prefix": "10.0.0.1/32", "protocols": [17]}, "action_type": "police", "rate_bps": 9_000_000,
+    });
+    let changed = |changes: Value| json!({"revision": 2, "changes": changes});
+    let said = |changes: Value| json!({"revision": 2, "changes": changes, "reason": "INC-7"});
+    let one = json!({"at": at(1), "by": "x", "text": "first"});
+    let two = json!({"at": at(2), "by": "x", "text": "second"});
+    let bodies = [
+        ("updated", said(json!({"claims": [], "expires_at": "T"}))),
+        ("updated", said(json!({"rules": [rule], "claims": []}))),
+        (
+            "noted",
+            changed(json!({"notes": [one, two], "external_ref": "T-1"})),
+        ),
+        ("noted", changed(json!({"notes": [one, two]}))),
+        ("updated", changed(json!({"claimed": {"at": at(1), "by": "ann"}}))),
+        ("updated", changed(json!({"claimed": null}))),
+        (
+            "acknowledged",
+            changed(json!({"acknowledged_at": null, "acknowledged_by": null})),
+        ),
+        (
+            "withdrawn",
+            changed(json!({"end_reason": "operator", "end_note": "over", "confirm_by": "T"})),
+        ),
+        ("updated", said(json!({"confirm_by": null}))),
+    ];
+    let expected = [
+        "lasts until T, INC-7",
+        "rules: dst 10.0.0.1/32 proto udp then police 9 Mbit/s, INC-7",
+        "ticket T-1, note: second",
+        "note: second",
+        "taken in hand by ann",
+        "let go",
+        "not acknowledged any more",
+        "withdrawn, operator, over, undone at T unless somebody confirms it",
+        "waits no longer to be confirmed, INC-7",
+    ];
+    // Each by somebody else, who reported something, too.
+    let entries = (0u64..).zip(bodies);
+    material.mitigations[0].1 = entries
+        .map(|(place, (kind, body))| entry(place, 10 + place, &format!("p{place}"), kind, body))
+        .collect();
+    material.events[0].actor = "p1".to_owned();
+    let report = incident(material);
+    let lines: Vec<_> = report.timeline.iter().map(|line| line.what.as_str()).collect();
+    assert_eq!(lines, expected);
+    assert_eq!(
+        report.people,
+        ["p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8"]
+    );
+}
+
 #[test]
 fn who_ended_the_waiting_is_told_apart() {
     let promoted_by = |kind: &str| {
