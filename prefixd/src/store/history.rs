@@ -54,29 +54,18 @@ impl Store {
         };
         let events = self.list_events(&events, page).await?;
         let mitigations = self.list_mitigations(&mitigations, page).await?;
-        Ok(merge(events, mitigations, usize::from(page.limit.max(1))))
+        Ok(merge(events, mitigations, page.limit))
     }
 }
 
-/// Each list is complete down to where it goes on; the merged page, down to the newer of both places.
-fn merge(events: Page<StoredEvent>, mitigations: Page<Mitigation>, limit: usize) -> Page<Line> {
-    let complete_to = events.next.max(mitigations.next);
-    let events = events.items.into_iter().map(|event| Line::Event(event.into()));
-    let mitigations = mitigations
+fn merge(events: Page<StoredEvent>, mitigations: Page<Mitigation>, limit: u16) -> Page<Line> {
+    let lines = |items: Vec<Line>, next| Page { items, next };
+    let reported = events.items.into_iter().map(|event| Line::Event(event.into()));
+    let done = mitigations
         .items
         .into_iter()
         .map(|mitigation| Line::Mitigation(mitigation.into()));
-    let mut items: Vec<Line> = events.chain(mitigations).collect();
-    items.sort_by_key(|line| std::cmp::Reverse(line.place()));
-    items.retain(|line| complete_to.is_none_or(|place| line.place() >= place));
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = if more {
-        items.last().map(Line::place)
-    } else {
-        complete_to
-    };
-    Page { items, next }
+    lines(reported.collect(), events.next).beside(lines(done.collect(), mitigations.next), limit, Line::place)
 }
 
 #[cfg(test)]
@@ -103,7 +92,7 @@ mod tests {
     fn merged(
         events: (&[u64], Option<u64>),
         mitigations: (&[u64], Option<u64>),
-        limit: usize,
+        limit: u16,
     ) -> (Vec<u64>, Option<u64>) {
         let event = |attack: Attack| StoredEvent::clone(&attack.event);
         let mitigation = |attack: Attack| Mitigation::clone(&attack.mitigation);

@@ -4,7 +4,7 @@
 //! [`SCAN_BUDGET`] rows: then the page may be short, or empty, and still has a cursor to go on from.
 
 use super::db::on_db;
-use super::prefix::Range;
+use super::prefix::{Range, family, key};
 use super::{Store, StoreError};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,6 +13,7 @@ use prefixd_api::event::{EventAction, EventOutcome, StoredEvent};
 use prefixd_api::mitigation::{Mitigation, MitigationStatus};
 use prefixd_api::rule::ActionType;
 use prefixd_api::time::Timestamp;
+use prefixd_api::victim::Victim;
 use serde::de::DeserializeOwned;
 use sqlx::QueryBuilder;
 use std::fmt;
@@ -141,6 +142,7 @@ enum Test {
     AnyOf(&'static str, Vec<&'static str>),
     Literal(&'static str),
     Bytes(&'static str, Vec<u8>),
+    AnyBytes(&'static str, Vec<Vec<u8>>),
 }
 
 /// A list query: `walk` is answered by the index that gives the order, `pick` is filtered on the way.
@@ -161,32 +163,18 @@ impl Store {
         filter: &MitigationFilter,
         page: PageRequest,
     ) -> Result<Page<Mitigation>, StoreError> {
-        let mut scan = Scan::new("mitigations", "created_at", filter.start, filter.end);
+        let mut scan = Scan::mitigations(filter);
         scan.victim(filter.victim);
-        let live = |status: &MitigationStatus| status.is_live();
-        if !filter.statuses.is_empty() {
-            // Literal, so that the planner can prove that the partial index of live rows answers it.
-            if filter.statuses.iter().all(live) {
-                scan.walk.push(Test::Literal("live = 1"));
-            }
-            let all_live = MitigationStatus::ALL.iter().filter(|status| live(status));
-            if filter.statuses.iter().any(|status| !live(status))
-                || !all_live.clone().all(|status| filter.statuses.contains(status))
-            {
-                let names = filter.statuses.iter().map(|status| status.as_str()).collect();
-                scan.pick.push(Test::AnyOf("status", names));
-            }
-        }
-        scan.text("customer_id", filter.customer_id.as_deref());
-        scan.text("service_id", filter.service_id.as_deref());
-        scan.text("vector", filter.vector.as_deref());
-        scan.text("pop", filter.pop.as_deref());
-        scan.text("action_type", filter.action_type.map(ActionType::as_str));
-        if let Some(acknowledged) = filter.acknowledged {
-            scan.pick
-                .push(Test::Number("acknowledged = ", acknowledged.into()));
-        }
-        self.page(&scan, page).await
+        let found = self.page(&scan, page).await?;
+        let wants_live = filter.statuses.is_empty() || filter.statuses.iter().any(|status| status.is_live());
+        let Some(victim) = filter.victim.filter(|_| wants_live) else {
+            return Ok(found);
+        };
+        let mut over = Scan::mitigations(filter);
+        over.live_over(victim);
+        let over = self.page(&over, page).await?;
+        let place = |one: &Mitigation| Cursor::of(one.created_at, one.mitigation_id.0);
+        Ok(found.beside(over, page.limit, place))
     }
 
     /// A page of events.
@@ -243,7 +231,57 @@ impl Store {
     }
 }
 
+impl<T> Page<T> {
+    /// One page of two lists. Each is complete down to where it goes on; both, down to the newer of both places. What is in
+    /// both is there once.
+    pub(super) fn beside(self, other: Self, limit: u16, place: impl Fn(&T) -> Cursor) -> Self {
+        let limit = usize::from(limit.max(1));
+        let complete_to = self.next.max(other.next);
+        let mut items: Vec<T> = self.items.into_iter().chain(other.items).collect();
+        items.sort_by_key(|item| std::cmp::Reverse(place(item)));
+        items.dedup_by_key(|item| place(item));
+        items.retain(|item| complete_to.is_none_or(|to| place(item) >= to));
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = if more {
+            items.last().map(place)
+        } else {
+            complete_to
+        };
+        Self { items, next }
+    }
+}
+
 impl Scan {
+    /// All but the victim.
+    fn mitigations(filter: &MitigationFilter) -> Self {
+        let mut scan = Self::new("mitigations", "created_at", filter.start, filter.end);
+        let live = |status: &MitigationStatus| status.is_live();
+        if !filter.statuses.is_empty() {
+            // Literal, so that the planner can prove that the partial index of live rows answers it.
+            if filter.statuses.iter().all(live) {
+                scan.walk.push(Test::Literal("live = 1"));
+            }
+            let all_live = MitigationStatus::ALL.iter().filter(|status| live(status));
+            if filter.statuses.iter().any(|status| !live(status))
+                || !all_live.clone().all(|status| filter.statuses.contains(status))
+            {
+                let names = filter.statuses.iter().map(|status| status.as_str()).collect();
+                scan.pick.push(Test::AnyOf("status", names));
+            }
+        }
+        scan.text("customer_id", filter.customer_id.as_deref());
+        scan.text("service_id", filter.service_id.as_deref());
+        scan.text("vector", filter.vector.as_deref());
+        scan.text("pop", filter.pop.as_deref());
+        scan.text("action_type", filter.action_type.map(ActionType::as_str));
+        if let Some(acknowledged) = filter.acknowledged {
+            scan.pick
+                .push(Test::Number("acknowledged = ", acknowledged.into()));
+        }
+        scan
+    }
+
     fn new(table: &'static str, at: &'static str, start: Option<Timestamp>, end: Option<Timestamp>) -> Self {
         let (from, before) = match at {
             "created_at" => ("created_at >= ", "created_at < "),
@@ -280,6 +318,17 @@ impl Scan {
             tests.push(Test::Bytes("victim >= ", range.lo));
             tests.push(Test::Bytes("victim <= ", range.hi));
         }
+    }
+
+    /// What is live on prefixes around this one: an address that an aggregate filters is filtered.
+    fn live_over(&mut self, victim: IpNet) {
+        let around = (0..victim.prefix_len()).filter_map(|length| IpNet::new(victim.addr(), length).ok());
+        let around = around.filter_map(|prefix| Victim::network(prefix.trunc()).ok());
+        self.walk.push(Test::Literal("live = 1"));
+        self.walk
+            .push(Test::Number("af = ", family(victim.addr()).into()));
+        self.walk
+            .push(Test::AnyBytes("victim", around.map(key).collect()));
     }
 
     fn rows<DB: Values>(&self, query: &mut QueryBuilder<DB>, cursor: Option<Cursor>, limit: usize) {
@@ -341,7 +390,7 @@ impl Scan {
 impl Test {
     fn column(&self) -> &'static str {
         match self {
-            Self::Text(column, _) | Self::AnyOf(column, _) => column,
+            Self::Text(column, _) | Self::AnyOf(column, _) | Self::AnyBytes(column, _) => column,
             Self::Number(test, _) | Self::Literal(test) | Self::Bytes(test, _) => {
                 test.split(' ').next().unwrap_or(test)
             }
@@ -366,17 +415,28 @@ impl Test {
                 DB::bytes(query, value.clone());
             }
             Self::AnyOf(column, values) => {
-                query.push(column).push(" IN (");
-                for (place, value) in values.iter().enumerate() {
-                    if place > 0 {
-                        query.push(", ");
-                    }
-                    DB::text(query, (*value).to_owned());
-                }
-                query.push(")");
+                let values = values.iter().map(|value| (*value).to_owned());
+                any_of(query, column, values, DB::text);
             }
+            Self::AnyBytes(column, values) => any_of(query, column, values.iter().cloned(), DB::bytes),
         }
     }
+}
+
+fn any_of<DB: Values, T>(
+    query: &mut QueryBuilder<DB>,
+    column: &str,
+    values: impl Iterator<Item = T>,
+    bind: fn(&mut QueryBuilder<DB>, T),
+) {
+    query.push(column).push(" IN (");
+    for (place, value) in values.enumerate() {
+        if place > 0 {
+            query.push(", ");
+        }
+        bind(query, value);
+    }
+    query.push(")");
 }
 
 /// The four types of value a list query binds.

@@ -2,11 +2,13 @@
 
 use super::fixture::{Attack, host};
 use super::*;
-use crate::store::{AuditFilter, GroupFilter, Line, PageRequest};
-use prefixd_api::mitigation::Group;
+use crate::store::{AuditFilter, GroupFilter, Line, MitigationFilter, PageRequest};
+use prefixd_api::mitigation::{Group, MitigationStatus};
+use prefixd_api::victim::Victim;
 
 both!(the_journal_is_searched_by_everything_it_says the_journal_is_paged_over_windows
-      the_chain_is_walked_in_parts groups_page_and_filter a_history_has_both_without_gaps);
+      the_chain_is_walked_in_parts groups_page_and_filter a_history_has_both_without_gaps
+      an_address_has_what_is_live_over_it);
 
 /// Three attacks a minute apart, and the end of the first by anna.
 async fn three_attacks(place: &Place) -> [Attack; 3] {
@@ -298,4 +300,70 @@ async fn a_history_has_both_without_gaps(place: Place) {
         walk("10.0.0.1/32", 100, Some(at(2)), Some(at(4))).await,
         expected[4..8]
     );
+}
+
+/// docs/configuration.md says so of aggregates: a list must not say "withdrawn" of what another rule filters.
+async fn an_address_has_what_is_live_over_it(place: Place) {
+    let over = |at, vector| {
+        let mut attack = Attack::new(host(0), vector, at);
+        let prefix = "10.0.0.0/24".parse().unwrap();
+        Arc::make_mut(&mut attack.mitigation).victim_ip = Victim::network(prefix).unwrap();
+        attack
+    };
+    let (before, many, after) = (
+        Attack::new(host(1), "udp_flood", at(1)),
+        over(at(2), "udp_flood"),
+        Attack::new(host(1), "syn_flood", at(3)),
+    );
+    let aside = Attack::new(host(300), "udp_flood", at(4));
+    for attack in [&before, &many, &after, &aside] {
+        place.commit(&[attack.effects().to_vec()]).await.unwrap();
+    }
+    let walk = async |prefix: &str, statuses: &[MitigationStatus], limit| -> Vec<uuid::Uuid> {
+        let filter = MitigationFilter {
+            victim: Some(prefix.parse().unwrap()),
+            statuses: statuses.to_vec(),
+            ..MitigationFilter::default()
+        };
+        let (mut seen, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = PageRequest { cursor, limit };
+            let page = place.store.list_mitigations(&filter, page).await.unwrap();
+            seen.extend(page.items.iter().map(|one| one.mitigation_id.0));
+            cursor = page.next;
+            if cursor.is_none() {
+                return seen;
+            }
+        }
+    };
+    use MitigationStatus::{Active, Escalated, Withdrawn};
+    let all = [&after, &many, &before].map(|attack| attack.mitigation.mitigation_id.0);
+    for limit in [1, 2, 100] {
+        // Its first address is that of the aggregate, which the range of the second has by itself.
+        for prefix in ["10.0.0.1/32", "10.0.0.0/30"] {
+            assert_eq!(walk(prefix, &[], limit).await[..], all, "{prefix} {limit}");
+            let some = walk(prefix, &[Active, Withdrawn], limit).await;
+            assert_eq!(some.last(), all.last(), "{prefix} {limit}");
+            assert!(some.contains(&all[1]), "{prefix} {limit}");
+            assert_eq!(walk(prefix, &[Active, Escalated], limit).await[..], all);
+        }
+        assert!(walk("10.0.0.1/32", &[Withdrawn], limit).await.is_empty());
+        assert_eq!(walk("10.0.0.9/32", &[], limit).await, [all[1]]);
+        assert!(walk("10.0.2.1/32", &[], limit).await.is_empty());
+    }
+    let page = PageRequest {
+        cursor: None,
+        limit: 100,
+    };
+    let history = place
+        .store
+        .history(Some(POP), "10.0.0.9/32".parse().unwrap(), (None, None), page);
+    let history = history.await.unwrap();
+    assert!(
+        matches!(&history.items[..], [Line::Mitigation(one)] if one.mitigation_id.0 == all[1]),
+        "{:?}",
+        history.items
+    );
+    place.commit(&[vec![many.withdrawal(at(6))]]).await.unwrap();
+    assert_eq!(walk("10.0.0.1/32", &[], 100).await, [all[0], all[2]]);
 }
