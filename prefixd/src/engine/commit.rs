@@ -262,6 +262,7 @@ impl Engine {
     /// The commit may or may not have happened: the journal's head in the store tells. Until it does, nothing is
     /// decided; callers are told to retry, deadlines are kept.
     async fn resolve(&mut self, mut sealed: Sealed) -> Result<(), EngineError> {
+        let mut was_told = false;
         loop {
             let (store, pop) = (self.store(), self.pop());
             match self
@@ -283,8 +284,10 @@ impl Engine {
                     });
                 }
                 Err(error) => {
-                    warn!(%error, "the store does not say whether it took a batch; it is asked again");
-                    sealed.fail_callers(&SubmitError::Store);
+                    if !std::mem::replace(&mut was_told, true) {
+                        warn!(%error, "the store does not say whether it took a batch; it is asked until it does");
+                    }
+                    sealed.fail_callers(&SubmitError::Unknown);
                     if let Some(reply) = self.reloading.take() {
                         let _ = reply.send(Err(SubmitError::Store));
                     }

@@ -102,6 +102,9 @@ pub enum SubmitError {
     /// The store did not take the batch.
     #[error("the store does not answer")]
     Store,
+    /// The store does not say whether it took the batch: it may have been done, and is found by the retry.
+    #[error("the store does not say whether it took this")]
+    Unknown,
     /// Deciding this command failed by a defect; the log says which.
     #[error("deciding failed")]
     Defect,

@@ -149,6 +149,12 @@ impl From<SubmitError> for Failure {
                 "the database does not take changes; nothing is announced that is not recorded: send it again",
             )
             .with_retry_after(RETRY_AFTER),
+            SubmitError::Unknown => Problem::new(
+                Code::StoreUnavailable,
+                "the database does not say whether it recorded this: send it again. An event with its event_id and timestamp, or \
+                 a request with its Idempotency-Key, is not done twice",
+            )
+            .with_retry_after(RETRY_AFTER),
             SubmitError::Unconfirmed(problem) => *problem,
             SubmitError::Defect => {
                 Problem::new(Code::Internal, "deciding this failed; nothing was done. The daemon's log has the cause")
@@ -253,6 +259,7 @@ mod tests {
             SubmitError::Stopping,
             SubmitError::Lost,
             SubmitError::Store,
+            SubmitError::Unknown,
         ] {
             let told = error.to_string();
             let response = Failure::from(error).into_response();

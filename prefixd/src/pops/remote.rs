@@ -72,9 +72,13 @@ impl Watcher {
                 Code::Internal,
                 "deciding failed by a defect; the log of that POP says which",
             )),
-            Err(SubmitError::QueueFull | SubmitError::Stopping | SubmitError::Lost | SubmitError::Store) => {
-                return Ok(None);
-            }
+            Err(
+                SubmitError::QueueFull
+                | SubmitError::Stopping
+                | SubmitError::Lost
+                | SubmitError::Store
+                | SubmitError::Unknown,
+            ) => return Ok(None),
         };
         let (state, detail) = match &problem {
             None => (RemoteState::Done, format!("carried out at {}", self.pop)),

@@ -10,6 +10,7 @@ on_both_stores!(what_is_on_its_way_is_told_and_announced_by_nobody
                 a_failed_commit_takes_what_was_decided_on_top_along
                 a_commit_in_doubt_that_did_not_happen_is_refused
                 a_commit_in_doubt_that_happened_is_told
+                who_cannot_be_told_is_told_that_nothing_is_known
                 whoever_waits_for_an_engine_that_is_gone_hears_that_nothing_is_known
                 a_reload_is_a_barrier
                 a_reload_that_cannot_be_recorded_changes_nothing
@@ -183,6 +184,29 @@ async fn a_commit_in_doubt_that_happened_is_told(place: Place) {
     assert_eq!(told(&mut second), accepted());
     assert_eq!(bench.announced(), [10, 11].into());
     assert!(bench.handle.snapshot().store_failing_since.is_none());
+    bench.assert_durable().await;
+}
+
+/// It happened, and the store does not say so for a while: "nothing was done" would not be true.
+async fn who_cannot_be_told_is_told_that_nothing_is_known(place: Place) {
+    let mut bench = Bench::new(place).await;
+    let caller = bench.ban(10);
+    bench.decide().await;
+    let _ = outcome(&mut bench.engine.commit).await;
+    bench.execute("ALTER TABLE journal RENAME TO away").await;
+    let connection = bench.connection.clone();
+    let doubt = bench
+        .engine
+        .committed(Err(CommitError::Unknown("the line is dead".to_owned())));
+    let heard = async {
+        let told = caller.await.unwrap();
+        execute(&connection, "ALTER TABLE away RENAME TO journal").await;
+        told
+    };
+    let (settled, told) = tokio::join!(doubt, heard);
+    settled.unwrap();
+    assert!(matches!(told, Err(SubmitError::Unknown)), "{told:?}");
+    assert_eq!(bench.announced(), [10].into());
     bench.assert_durable().await;
 }
 

@@ -258,13 +258,7 @@ impl Bench {
 
     /// Somebody else works on the database.
     async fn execute(&self, sql: &'static str) {
-        if self.connection.starts_with("sqlite:") {
-            let mut other = SqliteConnection::connect(&self.connection).await.unwrap();
-            other.execute(sql).await.unwrap();
-        } else {
-            let mut other = PgConnection::connect(&self.connection).await.unwrap();
-            other.execute(sql).await.unwrap();
-        }
+        execute(&self.connection, sql).await;
     }
 
     fn is_sqlite(&self) -> bool {
@@ -374,6 +368,16 @@ fn told(told: &mut Told) -> Result<(EventOutcome, bool), String> {
             other => panic!("{other:?}"),
         },
         Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn execute(connection: &str, sql: &'static str) {
+    if connection.starts_with("sqlite:") {
+        let mut other = SqliteConnection::connect(connection).await.unwrap();
+        other.execute(sql).await.unwrap();
+    } else {
+        let mut other = PgConnection::connect(connection).await.unwrap();
+        other.execute(sql).await.unwrap();
     }
 }
 

@@ -156,6 +156,8 @@ async fn a_server_that_is_back_is_used_within_a_second() {
     let is_away = async || handle.snapshot().store_failing_since.is_some();
 
     server.crash().await.unwrap();
+    // The connection ends under what was written to it.
+    assert!(matches!(handle.submit(ban(11)).await, Err(SubmitError::Unknown)));
     assert!(matches!(handle.submit(ban(11)).await, Err(SubmitError::Store)));
     assert!(is_away().await);
     let _still = still();
