@@ -69,15 +69,14 @@ impl Engine {
                 (scope, over)
             }
             Command::Due(scope) | Command::Judge(scope) => (scope.clone(), None),
-            _ => {
+            Command::Withdraw(command) => {
+                let live = state.mitigations.get(&command.mitigation);
                 return Facts {
-                    advertised_at: None,
-                    established: self.established,
-                    lost: None,
-                    reserved: self.reserved,
-                    aggregate: OfAggregate::default(),
+                    advertised_at: live.and_then(|live| self.advertised_at(live)),
+                    ..self.facts_of_none()
                 };
             }
+            _ => return self.facts_of_none(),
         };
         let live = state.mitigation_of(&scope);
         let both = over.into_iter().chain(live);
@@ -93,6 +92,16 @@ impl Engine {
                 advertised_at: self.advertised_at(live),
                 reach: self.parts.announcer.reach(live),
             }),
+        }
+    }
+
+    fn facts_of_none(&self) -> Facts {
+        Facts {
+            advertised_at: None,
+            established: self.established,
+            lost: None,
+            reserved: self.reserved,
+            aggregate: OfAggregate::default(),
         }
     }
 

@@ -163,7 +163,11 @@ async fn gather(
         mitigations.extend(found.filter(|one| one.carpet.is_some() && lived(one)));
     }
     let mut with_changes = Vec::with_capacity(mitigations.len());
-    for mitigation in mitigations {
+    for mut mitigation in mitigations {
+        // It is recorded with the next change; what is live is asked for.
+        if mitigation.advertised_at.is_none() && mitigation.status.is_live() {
+            mitigation.advertised_at = app.announcer.advertised_at(mitigation.mitigation_id);
+        }
         let changes = app.store.timeline(mitigation.mitigation_id).await?;
         with_changes.push((mitigation, changes));
     }

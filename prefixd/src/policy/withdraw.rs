@@ -22,7 +22,12 @@ impl Turn<'_> {
             Ok(live) => live,
             Err(problem) => return refused(*problem),
         };
-        let ended = self.take_back(live, &command.ids, &command.into());
+        // Of one that nothing was reported of since, nothing else would ever say that routers had it.
+        let seen = Mitigation {
+            advertised_at: live.advertised_at.or(self.facts.advertised_at),
+            ..Mitigation::clone(live)
+        };
+        let ended = self.take_back(live, seen, &command.ids, &command.into());
         self.done(Outcome::Withdrawn(ended))
     }
 
@@ -38,7 +43,7 @@ impl Turn<'_> {
         let mut results: Vec<One> = Vec::with_capacity(named.len());
         for (id, ids) in named.into_iter().zip(&command.ids) {
             let result = match self.named(id, command.revisions.get(&id).copied()) {
-                Ok(live) => Ok(self.take_back(live, ids, &command.into())),
+                Ok(live) => Ok(self.take_back(live, Mitigation::clone(live), ids, &command.into())),
                 Err(problem) => Err(problem),
             };
             results.push((id, result));
@@ -57,9 +62,14 @@ impl Turn<'_> {
         Ok(meant)
     }
 
-    fn take_back(&mut self, live: &Arc<Mitigation>, ids: &FreshIds, asked: &Asked<'_>) -> Arc<Mitigation> {
+    fn take_back(
+        &mut self,
+        live: &Arc<Mitigation>,
+        mut ended: Mitigation,
+        ids: &FreshIds,
+        asked: &Asked<'_>,
+    ) -> Arc<Mitigation> {
         self.take_place(&live.scope(), live.mitigation_id, asked.actor);
-        let mut ended = Mitigation::clone(live);
         ended.end_note = Some(asked.reason.into());
         let mut notes = Notes::default();
         notes.note(Reason::OperatorAsked {

@@ -110,7 +110,7 @@ fn done(text: &mut String, action: &ReportedAction) {
     }
     let reach = match (action.enforced, action.advertised_at) {
         (false, _) => "a dry run: no router had it".to_owned(),
-        (true, None) => "no router had it".to_owned(),
+        (true, None) => "not recorded whether one had it".to_owned(),
         (true, Some(at)) => format!("at the first router since {}", shown(at)),
     };
     line(text, format_args!("- Routers: {reach}"));

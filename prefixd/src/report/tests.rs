@@ -218,6 +218,7 @@ fn markdown_says_it_and_obeys_nothing() {
         "- **Not complete**: 5,000 reports of more\n",
         "| net\\|flow \\<b\\> | 10.0.0.1 | udp\\_flood | 1 |",
         "by uid:1000(anna): - (false positive \\[\\#7\\](http://x))",
+        "- Routers: not recorded whether one had it\n",
         "| 2026-01-01 00:00:30 | 10.0.0.1 | prefixd | went to step 2, action discard |",
     ] {
         assert!(text.contains(part), "{part} is not in\n{text}");

@@ -92,7 +92,8 @@ async fn a_report_becomes_the_exact_rule_and_a_withdrawal_takes_it_back(
             reason: "false positive".into(),
             ..WithdrawRequest::default()
         };
-        daemon.client.withdraw_mitigation(id, &request).await?;
+        let withdrawn = daemon.client.withdraw_mitigation(id, &request).await?;
+        assert!(withdrawn.mitigation.advertised_at.is_some(), "a router had it");
         is_empty(&bird, family).await?;
         let again = daemon.ban(victim, 27015).await?;
         assert_eq!(again.status, EventOutcome::Suppressed, "a withdrawal sticks");

@@ -111,6 +111,30 @@ fn the_guardrails_judge_it_like_a_new_one() {
     assert!(world.live().is_empty());
 }
 
+/// Nothing was reported of it since it was made, so that nothing else recorded it.
+#[test]
+fn a_withdrawal_says_that_routers_had_it() {
+    let mut world = flooded();
+    let live = world.live()[0].clone();
+    assert_eq!(live.advertised_at, None);
+    let command = WithdrawCommand {
+        ids: FreshIds::new(),
+        mitigation: live.mitigation_id,
+        reason: "no attack".to_owned(),
+        suppress: None,
+        confirm_within: Some(seconds(60)),
+        expected_revision: None,
+        actor: "anna".to_owned(),
+    };
+    let decision = world.run(&Command::Withdraw(command), Some(&live.scope()));
+    let Outcome::Withdrawn(ended) = decision.outcome else {
+        panic!("{:?}", decision.outcome);
+    };
+    assert_eq!(ended.advertised_at, Some(live.created_at));
+    let waits = world.state.unconfirmed.values().next().unwrap();
+    assert_eq!(waits.ended, *ended);
+}
+
 #[test]
 fn what_expired_is_not_put_back() {
     let mut world = flooded();
