@@ -633,7 +633,7 @@ impl fmt::Display for Reason {
             ),
             Self::RequestIncomplete { missing } => write!(
                 f,
-                "no playbook matches, so the request must say it itself: {}",
+                "the request leaves open what no playbook says, so it must say it itself: {}",
                 missing.join(", ")
             ),
             Self::OperatorAsked { actor, reason } => write!(f, "{actor} asked for it: {reason}"),
