@@ -148,7 +148,7 @@ impl fmt::Display for Reason {
             ),
             Self::Suppressed { by, until, reason } => write!(
                 f,
-                "{by} withdrew this victim and vector; automatic bans are not acted on until {until} ({reason})"
+                "{by} suppressed this victim and vector: automatic bans of it are stored and not acted on until {until} ({reason})"
             ),
             Self::SuppressedWide {
                 what,
