@@ -78,7 +78,17 @@ impl Tenure {
     pub(super) async fn take(options: &PgConnectOptions, pop: &str) -> Result<Self, StoreError> {
         let patience = Instant::now() + PATIENCE;
         let mut connection = connect(options).await?;
+        let mut waits = false;
         while !lock(&mut connection, pop).await? {
+            if !std::mem::replace(&mut waits, true) {
+                let by = holder(&mut connection, pop).await?.map(|(_, by)| by);
+                info!(
+                    pop,
+                    by,
+                    seconds = PATIENCE.as_secs(),
+                    "another prefixd runs the POP; waiting for it to end"
+                );
+            }
             if Instant::now() >= patience {
                 let by = holder(&mut connection, pop).await?.map(|(_, by)| by);
                 return Err(StoreError::PopTaken {
