@@ -95,16 +95,17 @@ pub(super) fn next<'p>(policy: &'p Policy, mitigation: &Mitigation, now: Timesta
     }
 }
 
-/// When the next step is due, as far as is known: evidence must last until then. A step that was due when the
-/// mitigation was last touched and was not taken, because no router has the rules or a guardrail refused, is
-/// looked at again after [`RECHECK`].
+/// When the next step is due, as far as is known: evidence must last until then. A step that was due and was not taken, because
+/// no router has the rules or a guardrail refused, is looked at again every [`RECHECK`]. Whether a router has them is seen
+/// when a step could be due for the first time.
 pub(super) fn due_at(policy: &Policy, live: &Mitigation) -> Option<Timestamp> {
     let Next::Ready { since, needs, .. } = next(policy, live, live.updated_at) else {
         return None;
     };
     let Some(since) = since else {
         let unadvertised = live.enforced && live.advertised_at.is_none();
-        return unadvertised.then(|| live.updated_at.saturating_add(needs.max(RECHECK)));
+        let began = live.promoted_at.unwrap_or(live.created_at);
+        return unadvertised.then(|| next_look(live, began.saturating_add(needs), needs.max(RECHECK)));
     };
     let at = since.saturating_add(needs);
     let witnessed = live
@@ -117,11 +118,18 @@ pub(super) fn due_at(policy: &Policy, live: &Mitigation) -> Option<Timestamp> {
         .flatten()
         .max()
         .is_some_and(|last| last.saturating_add(policy.timers.quiet) >= at);
-    lasts.then_some(if at > live.updated_at {
-        at
-    } else {
-        live.updated_at.saturating_add(RECHECK)
-    })
+    lasts.then(|| next_look(live, at, RECHECK))
+}
+
+/// The next time at which a step is looked at that is due from `first` on. What is touched is not looked at, so the times do not
+/// move with it: who writes a note must not put a step off.
+pub(super) fn next_look(live: &Mitigation, first: Timestamp, every: Duration) -> Timestamp {
+    if first > live.updated_at {
+        return first;
+    }
+    let passed = live.updated_at.since(first).as_micros() / every.as_micros().max(1);
+    let times = u32::try_from(passed).unwrap_or(u32::MAX).saturating_add(1);
+    first.saturating_add(every.saturating_mul(times))
 }
 
 /// Whether the claims suffice for a later step.

@@ -118,11 +118,7 @@ impl Back<'_> {
 pub(super) fn due_at(policy: &Policy, live: &Mitigation) -> Option<Timestamp> {
     let back = back(policy, live).filter(|_| !live.claims.is_empty())?;
     let at = back.uncarried_since(policy, live).saturating_add(back.after);
-    Some(if at > live.updated_at {
-        at
-    } else {
-        live.updated_at.saturating_add(evidence::RECHECK)
-    })
+    Some(evidence::next_look(live, at, evidence::RECHECK))
 }
 
 impl Turn<'_> {

@@ -1,7 +1,9 @@
 //! What people note down, and what they take back together.
 
 use super::super::command::{About, AnnotateCommand, Annotation, Which, WithdrawMany};
+use super::control::say;
 use super::*;
+use prefixd_api::control::ControlState;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::EndReason;
 use prefixd_api::operation::Revisions;
@@ -260,4 +262,33 @@ fn of_several_only_those_that_are_as_they_were_read_are_changed() {
     let told = codes(world.run(&Command::WithdrawMany(command), None));
     assert_eq!(told, [stale.clone(), stale, None]);
     assert_eq!(world.live().len(), 2);
+}
+
+/// The routers have the rules, and the first look at the step comes at its time.
+#[test]
+fn a_note_puts_no_step_off() {
+    let mut world = flooded(&["203.0.113.3"]);
+    let id = world.live()[0].mitigation_id;
+    world.pass(seconds(119));
+    annotate(&mut world, id, note("what is this?"), "anna").unwrap();
+    assert_eq!(world.live()[0].step, 1);
+    world.pass(seconds(1));
+    assert_eq!(world.live()[0].step, 2);
+}
+
+#[test]
+fn notes_do_not_keep_a_step_that_was_held_up_from_being_looked_at() {
+    let mut world = flooded(&["203.0.113.3"]);
+    let id = world.live()[0].mitigation_id;
+    say(&mut world, ControlState::Hold, "pop");
+    world.pass(seconds(125));
+    say(&mut world, ControlState::Running, "pop");
+    for _ in 0..2 {
+        annotate(&mut world, id, note("still there"), "anna").unwrap();
+        world.pass(seconds(10));
+    }
+    assert_eq!(world.live()[0].step, 1);
+    annotate(&mut world, id, note("still there"), "anna").unwrap();
+    world.pass(seconds(5));
+    assert_eq!(world.live()[0].step, 2);
 }
