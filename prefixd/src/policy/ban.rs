@@ -171,7 +171,7 @@ impl<'a> Turn<'a> {
             };
             return Conclusion::new(EventOutcome::AcceptedPending, reason).on(id);
         }
-        if let Some((reason, end)) = self.judged_whoever_asks(live) {
+        if let Some((reason, end)) = self.judged(live) {
             return self.end_prolonged(live, reason, end);
         }
         let mut next = self.touched(live, group);

@@ -1,10 +1,12 @@
-//! An operator has a mitigation last longer. It adds no rule, so neither hold nor breaker keeps it from that.
+//! An operator has a mitigation last longer. It adds no rule, so neither hold nor breaker keeps it from that. Nor does it ask
+//! for what the mitigation does: where those who are left to hold it may not either, it goes back a step, as by a report.
 
 use super::claims;
 use super::command::ExtendCommand;
 use super::effect::{Decision, MitigationEvent, Outcome};
 use super::lease;
 use super::reason::Reason;
+use super::step_back::AskedBySources;
 use super::turn::{Turn, refused, refused_with};
 use prefixd_api::mitigation::{Mitigation, MitigationStatus};
 use prefixd_api::problem::Code;
@@ -27,18 +29,21 @@ impl Turn<'_> {
             actor: command.actor.clone(),
             reason: command.reason.clone(),
         });
-        match self.try_extend(command, live) {
-            Ok(next) => {
-                let after = self.change_by_operator(
-                    MitigationEvent::Updated,
-                    &command.actor,
-                    &command.reason,
-                    live,
-                    next,
-                );
-                self.done(Outcome::Changed(after))
-            }
-            Err(reason) => self.refuse(reason),
+        let next = match self.try_extend(command, live) {
+            Ok(next) => next,
+            Err(reason) => return self.refuse(reason),
+        };
+        let goes_back = next.step != live.step;
+        let what = if goes_back {
+            MitigationEvent::Deescalated
+        } else {
+            MitigationEvent::Updated
+        };
+        let after = self.change_by_operator(what, &command.actor, &command.reason, live, next);
+        if goes_back {
+            self.settle(Outcome::Changed(after), "extended")
+        } else {
+            self.done(Outcome::Changed(after))
         }
     }
 
@@ -69,6 +74,17 @@ impl Turn<'_> {
         }
         next.ending_since = None;
         next.ends_at = None;
+        let owner = self.policy.inventory.owner(live.victim_ip);
+        match self.bring_to_what_sources_ask(&mut next, owner) {
+            AskedBySources::AsItIs => {}
+            AskedBySources::Waits(reason) => self.trace.note(reason),
+            AskedBySources::StepBack(reason) => {
+                next.severity = self.severity(&next, owner);
+                next.why_summary = reason.to_string().into();
+                self.trace.note(reason);
+            }
+            AskedBySources::NoStep(reason) => return Err(reason),
+        }
         let granted = lease::extend(self.policy, &mut next, since, self.now, command.ttl);
         self.trace.note(granted);
         Ok(next)

@@ -20,7 +20,7 @@ impl Turn<'_> {
     pub(super) fn judge(mut self, scope: &Scope) -> Decision {
         if let Some(live) = self.state.mitigation_of(scope) {
             let filtered_since = self.state.group(scope).and_then(|group| group.filtered_since);
-            if let Some((reason, _)) = self.judged_whoever_asks(live) {
+            if let Some((reason, _)) = self.judged(live) {
                 self.end_by_guardrail(live, reason);
             } else if live.status.is_announced() {
                 self.narrow(live, filtered_since.unwrap_or(live.created_at));
@@ -31,17 +31,8 @@ impl Turn<'_> {
         self.settle(Outcome::Settled, "judged")
     }
 
-    /// Why a live mitigation may not go on, if it may not.
+    /// Why a live mitigation may not go on, whoever asks for what it does.
     pub(super) fn judged(&self, live: &Mitigation) -> Option<(Reason, EndReason)> {
-        self.judged_whoever_asks(live).or_else(|| {
-            let reason = self.guard_sources(&live.rules, &live.claims).err()?;
-            let end = EndReason::from(reason.code());
-            Some((reason, end))
-        })
-    }
-
-    /// The same, apart from who may ask for what it does.
-    pub(super) fn judged_whoever_asks(&self, live: &Mitigation) -> Option<(Reason, EndReason)> {
         let owner = self.policy.inventory.owner(live.victim_ip);
         if let Some(because) = self.wrong_mode(live, owner) {
             let reason = Reason::ModeChanged {

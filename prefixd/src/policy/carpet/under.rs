@@ -108,6 +108,7 @@ impl Turn<'_> {
         self.may_give_way(live)
             && gives_way(live, &aggregate.rules, aggregate.enforced)
             && self.judged(aggregate).is_none()
+            && self.guard_sources(&aggregate.rules, &aggregate.claims).is_ok()
     }
 
     /// Whether anybody who repeats it claims that this victim is attacked.

@@ -88,10 +88,9 @@ impl World {
                 self.sources(command, &change);
                 self.announcing(&change, before);
             }
-            if let (Command::Extend(_), Some(was)) = (command, &change.was) {
-                // Who has it last longer asks for what it does, whoever asked for that before.
-                let asks = Change { was: None, is: was };
-                self.sources(command, &asks);
+            if matches!(command, Command::Extend(_)) && !self.is_stopped(after, before) {
+                // Who has it last longer asks for no more than those who hold it may.
+                self.sources(command, &change);
             }
             if change.begins() {
                 self.quotas(&change);
@@ -108,6 +107,12 @@ impl World {
             let stop = self.stop(live.customer_id.as_deref(), &self.state);
             assert_ne!(stop, Some(Stop::Panic), "{} outlived a panic", live.scope());
         }
+    }
+
+    /// Whether nothing new may be announced of it, and it stays as it is for as long.
+    fn is_stopped(&self, live: &Mitigation, state: &State) -> bool {
+        let stop = self.stop(live.customer_id.as_deref(), state);
+        live.enforced && (stop.is_some() || state.breaker.is_some())
     }
 
     fn stop(&self, customer: Option<&str>, state: &State) -> Option<Stop> {

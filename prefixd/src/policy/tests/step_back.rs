@@ -1,10 +1,12 @@
 //! Steps that are given up.
 
-use super::super::command::{ExtendCommand, UndoCommand, WithdrawCommand};
+use super::super::command::{AdjustCommand, ExtendCommand, UndoCommand, WithdrawCommand};
+use super::super::effect::MitigationEvent;
 use super::control::say;
 use super::properties::ladders;
 use super::*;
 use prefixd_api::control::ControlState;
+use prefixd_api::operation::AdjustRequest;
 
 const VICTIM: &str = "203.0.113.3";
 
@@ -233,4 +235,107 @@ fn a_step_back_names_each_source_once() {
     let said =
         "step 2 goes back to step 1: of those who hold it, mild may ask for police at most, not discard";
     assert_eq!(&*live.why_summary, said);
+}
+
+fn extend(world: &mut World) -> Decision {
+    let command = ExtendCommand {
+        mitigation: world.live()[0].mitigation_id,
+        ttl: seconds(1500),
+        reason: "INC-4711".to_owned(),
+        expected_revision: None,
+        actor: "token:noc".to_owned(),
+    };
+    world.run(&Command::Extend(command), None)
+}
+
+/// Who has it last longer says nothing of what it does: no sooner and no later than a report would it go back.
+#[test]
+fn what_is_extended_goes_back_as_by_a_report() {
+    let mut world = left_to_the_mild_one(POLICE);
+    let ends = world.now.saturating_add(seconds(1500));
+    let decision = extend(&mut world);
+    let [Effect::Mitigation { what, said, why, .. }] = &decision.effects[..] else {
+        panic!("{decision:?}");
+    };
+    assert_eq!(
+        (*what, said.as_deref(), why.is_some()),
+        (MitigationEvent::Deescalated, Some("INC-4711"), true)
+    );
+    let live = world.live()[0];
+    assert_eq!(
+        (live.step, live.action_type, live.expires_at),
+        (1, ActionType::Police, ends)
+    );
+    world.check();
+}
+
+#[test]
+fn on_hold_what_is_extended_waits_with_its_step() {
+    let mut world = left_to_the_mild_one(POLICE);
+    say(&mut world, ControlState::Hold, "pop");
+    let ends = world.now.saturating_add(seconds(1500));
+    extend(&mut world);
+    let live = world.live()[0];
+    assert_eq!((live.step, live.expires_at), (2, ends));
+}
+
+#[test]
+fn what_nobody_left_may_ask_for_on_any_step_is_not_extended() {
+    let mut world = left_to_the_mild_one(Action::Discard);
+    let before = world.live()[0].clone();
+    let Outcome::Refused(problem) = extend(&mut world).outcome else {
+        panic!();
+    };
+    assert_eq!(problem.code, "guardrail.source_action");
+    assert_eq!(*world.live()[0], before);
+}
+
+/// The operator says what it does, so that nobody else is asked about it.
+#[test]
+fn what_nobody_left_may_ask_for_can_be_adjusted() {
+    let mut world = left_to_the_mild_one(POLICE);
+    let command = AdjustCommand {
+        mitigation: world.live()[0].mitigation_id,
+        request: AdjustRequest {
+            action: Some(ActionType::Police),
+            rate_bps: Some(BitsPerSecond(20_000_000)),
+            reason: "INC-4711".to_owned(),
+            ..AdjustRequest::default()
+        },
+        actor: "token:noc".to_owned(),
+    };
+    let decision = world.run(&Command::Adjust(Box::new(command)), None);
+    assert!(matches!(decision.outcome, Outcome::Changed(_)), "{decision:?}");
+    world.event(reported("mild"));
+    assert_eq!(world.live()[0].rate_bps, Some(BitsPerSecond(20_000_000)));
+}
+
+/// What is pending was left to one who may not ask for it, and is reported by one who may.
+#[test]
+fn what_is_pending_is_judged_with_the_report_that_comes() {
+    let mut policy = ladders();
+    let flood = &mut policy.playbooks.ordered[1];
+    (flood.steps[0].asked, flood.steps[0].sources) = (Action::Discard, 3);
+    let mut world = World::new(policy);
+    for source in ["once", "mild"] {
+        assert_eq!(
+            outcome(&world.event(reported(source))),
+            EventOutcome::AcceptedPending
+        );
+    }
+    world.event(unban("once", VICTIM, "udp_flood"));
+    assert_eq!(world.live()[0].claims.len(), 1);
+    let id = world.live()[0].mitigation_id;
+    assert_eq!(
+        outcome(&world.event(reported("once"))),
+        EventOutcome::AcceptedPending
+    );
+    assert_eq!(world.live()[0].mitigation_id, id);
+    // By the mild one alone it is refused.
+    world.event(unban("once", VICTIM, "udp_flood"));
+    assert_eq!(
+        outcome(&world.event(reported("mild"))),
+        EventOutcome::RejectedGuardrail
+    );
+    assert!(world.live().is_empty());
 }
