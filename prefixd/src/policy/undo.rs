@@ -4,6 +4,7 @@
 use super::claims;
 use super::command::{ConfirmCommand, UndoCommand};
 use super::effect::{Decision, Effect, MitigationEvent, Outcome};
+use super::evidence;
 use super::guard::Subject;
 use super::inventory::Owner;
 use super::lease;
@@ -307,6 +308,7 @@ impl Turn<'_> {
             service_id: owner
                 .and_then(|owner| owner.service)
                 .map(|service| service.id.clone()),
+            confidence: claims::confidence(self.policy, &holding),
             claims: holding.into(),
             ending_since: None,
             ends_at: None,
@@ -351,6 +353,7 @@ impl Turn<'_> {
                 because: "the configuration does not allow it any more".into(),
             });
         }
+        evidence::witness(self.policy, &mut next, self.now, false);
         next.carried_at = step_back::carried_from(self.policy, &next, self.now);
         next.severity = self.severity(&next, owner);
         self.trace.note(Reason::Rules {

@@ -578,3 +578,24 @@ fn what_is_put_back_or_undone_comes_before_what_is_pending() {
         assert!(world.state.unconfirmed.is_empty());
     }
 }
+
+/// Nobody has to look at it first: what is claimed is evidence from its beginning on, and says how sure it is.
+#[test]
+fn what_is_undone_stands_on_what_is_claimed_now() {
+    let reported = |source: &str, confidence: f64| EventRequest {
+        confidence: Some(confidence),
+        ..ban(source, "203.0.113.3", "ntp_amplification")
+    };
+    for on_trial in [false, true] {
+        let mut policy = policy();
+        policy.playbooks.default.as_mut().unwrap().enforce = !on_trial;
+        let mut world = World::new(policy);
+        world.event(reported("once", 0.1));
+        let ended = withdraw(&mut world, None);
+        world.event(reported("other", 0.9));
+        let made = undo(&mut world, &ended).unwrap();
+        assert_eq!((made.enforced, made.confidence), (!on_trial, Some(0.91)));
+        world.pass(seconds(120));
+        assert_eq!(world.live()[0].step, 2, "on trial: {on_trial}");
+    }
+}
