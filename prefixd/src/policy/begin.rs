@@ -153,6 +153,7 @@ impl Turn<'_> {
             }
             mitigation.carpet = Some(Box::new(over.counted(&rules, enforced)));
         }
+        let replaced = previous_id.and_then(|id| self.state.mitigations.get(&id));
         let subject = Subject {
             victim: event.victim,
             owner,
@@ -164,6 +165,9 @@ impl Turn<'_> {
                 .carpet
                 .as_ref()
                 .map_or(0, |carpet| carpet.replaced.into()),
+            replaces: replaced
+                .map(|live| &**live)
+                .filter(|live| !live.status.is_announced()),
         };
         if mitigation.waits_for.is_some() {
             self.guard_pending(subject)?;

@@ -105,6 +105,7 @@ impl Turn<'_> {
                 enforced,
                 source: None,
                 frees: 0,
+                replaces: None,
             })?;
         }
         let mut next = match revised {

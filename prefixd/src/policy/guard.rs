@@ -28,6 +28,8 @@ pub(super) struct Subject<'a> {
     pub(super) source: Option<&'a str>,
     /// How many of the same customer it is to take the place of: they end once neighbours have it.
     pub(super) frees: u64,
+    /// What waits until now in its scope, and ends by the same decision.
+    pub(super) replaces: Option<&'a Mitigation>,
 }
 
 impl Turn<'_> {
@@ -169,14 +171,15 @@ impl Turn<'_> {
         let victim = subject.victim;
         // What is announced already is of the four, too: one more could only be refused when it is confirmed.
         let is_one = |live: &Mitigation| !live.status.is_announced() || live.enforced == subject.enforced;
-        let vectors = self.vectors(victim, is_one);
+        let frees = u64::from(subject.replaces.is_some());
+        let vectors = self.vectors(victim, is_one).saturating_sub(frees);
         if vectors >= MAX_VECTORS {
             let max = MAX_VECTORS;
             return Err(Reason::QuotaVictim { victim, vectors, max });
         }
         let customer = subject.owner.map(|owner| &*owner.customer.id);
         if let Some(id) = customer {
-            let (pending, max) = (tally.customer(id), quotas.per_customer);
+            let (pending, max) = (tally.customer(id).saturating_sub(frees), quotas.per_customer);
             if pending >= max {
                 let customer_id = id.to_owned();
                 return Err(Reason::QuotaPendingCustomer {
@@ -186,14 +189,18 @@ impl Turn<'_> {
                 });
             }
         }
-        let (pending, max) = (tally.pop, quotas.per_pop);
+        let (pending, max) = (tally.pop.saturating_sub(frees), quotas.per_pop);
         if pending >= max {
             return Err(Reason::QuotaPendingPop { pending, max });
         }
         let Some(source) = subject.source else {
             return Ok(());
         };
-        let (own, all) = self.state.counts.waiting.of_voice(self.policy, source, customer);
+        let mut waiting = self.state.counts.waiting.clone();
+        if let Some(replaced) = subject.replaces {
+            waiting.remove(replaced);
+        }
+        let (own, all) = waiting.of_voice(self.policy, source, customer);
         let (customer_id, source) = (customer.map(str::to_owned), source.to_owned());
         let (max_own, max_all) = (quotas.per_customer.div_ceil(2), quotas.per_pop.div_ceil(2));
         match customer_id {

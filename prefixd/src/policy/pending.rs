@@ -116,6 +116,7 @@ impl<'a> Turn<'a> {
                 .map(Name::as_str)
                 .or(Some(&event.source)),
             frees: 0,
+            replaces: None,
         })?;
         let step = &playbook.steps[0];
         next.status = MitigationStatus::Active;

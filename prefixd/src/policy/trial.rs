@@ -34,7 +34,7 @@ impl fmt::Display for Trial<'_> {
             Self::Daemon => f.write_str("the daemon is in dry-run mode"),
             Self::Customer(id) => write!(f, "enforce is false for customer {id}"),
             Self::Playbook(name) => write!(f, "enforce is false for playbook {name}"),
-            Self::Sources => f.write_str("no source that holds it is enforced"),
+            Self::Sources => f.write_str("no source that may begin it is enforced"),
         }
     }
 }
@@ -68,7 +68,9 @@ impl Policy {
             Some(Trial::Playbook(&playbook.name))
         };
         let of_sources = || {
-            let nobody = holding(self, group, true, now).next().is_none();
+            // Who only says the same as others makes nothing real: a trial that one on trial began goes on.
+            let mut enforced = holding(self, group, true, now);
+            let nobody = !enforced.any(|claim| self.sources.get(&claim.source).may_trigger);
             nobody.then_some(Trial::Sources)
         };
         self.trial_of_owner(owner)
@@ -94,7 +96,11 @@ impl Policy {
         self.trial_of_rules(live, owner).or_else(|| {
             let mut asking = live.claims.iter().filter(|claim| asks(claim)).peekable();
             asking.peek()?;
-            let enforces = |claim: &Arc<Claim>| lease::pins(claim) || self.sources.get(&claim.source).enforce;
+            let enforces = |claim: &Arc<Claim>| {
+                let source = self.sources.get(&claim.source);
+                // What is announced goes on with whoever is left to say so.
+                lease::pins(claim) || source.enforce && (live.enforced || source.may_trigger)
+            };
             (!asking.any(enforces)).then_some(Trial::Sources)
         })
     }

@@ -295,6 +295,7 @@ impl Turn<'_> {
             enforced,
             source: None,
             frees: 0,
+            replaces: None,
         })?;
         let mut next = Mitigation {
             mitigation_id: undone.successor,

@@ -15,6 +15,7 @@ mod properties;
 mod quarantine;
 mod step_back;
 mod suppress;
+mod trial;
 mod undo;
 
 use super::inventory::{Asset, Customer, Inventory, Service};
