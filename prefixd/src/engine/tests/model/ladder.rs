@@ -7,7 +7,7 @@
 use super::memory::{Claim, Mitigation, Name, Piece, Pieces};
 use super::reference::{At, Reference, SECOND};
 use super::setup::{MIN_CONFIDENCE, Rung, SOURCES};
-use super::story::Scope;
+use super::story::{Scope, Vector};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How soon what is late must be looked at again.
@@ -50,10 +50,11 @@ impl Reference {
     /// A step that is not the first, as it is now.
     fn later_rung(&self, scope: Scope, number: usize) -> Option<Rung> {
         let rung = self.setup.rung(scope.1, number).filter(|_| number > 1)?;
-        Some(Rung {
+        let rung = Rung {
             confidence: rung.confidence.or(Some(MIN_CONFIDENCE)),
             ..*rung
-        })
+        };
+        Some(self.profile(scope.0).bend(rung))
     }
 
     /// When the next step is to be taken, as far as is known now.
@@ -64,11 +65,17 @@ impl Reference {
         }
         let rung = self.later_rung(scope, live.step + 1)?;
         let memory = self.memory.get(&scope)?;
-        let (told, _) = live.told?;
-        let (since, until) = memory.evidence(live.began, now)?;
+        // Nobody is told of what is dry-run.
+        let told = if live.is_enforced {
+            live.told?.0
+        } else {
+            live.began
+        };
+        let (since, until) = memory.evidence(live, now)?;
         let counts = since.max(told).max(live.evidence_from);
         let is_recent = now - until <= super::reference::QUIET;
-        (is_recent && suffice(&rung, memory.live(now))).then_some(counts + rung.persistence)
+        (is_recent && suffice(&rung, memory.counting(live.is_enforced, now)))
+            .then_some(counts + rung.persistence)
     }
 
     /// When the step is to be given up, unless something carries it until then.
@@ -91,7 +98,7 @@ impl Reference {
             memory
                 .claims
                 .iter()
-                .filter(|(_, claim)| claim.cleared_at.is_none())
+                .filter(|(name, claim)| claim.cleared_at.is_none() && live.hears(name.0))
         };
         let carried = claims()
             .map(|(_, claim)| claim.lives_until.min(now))
@@ -112,19 +119,26 @@ impl Reference {
         let Some(rung) = self.later_rung(scope, live.step) else {
             return;
         };
-        if suffice(&rung, self.memory(scope).live(now)) {
+        if suffice(&rung, self.memory(scope).counting(live.is_enforced, now)) {
             live.carried_at = now;
         }
     }
 
-    /// What is due at `now`, and was not the last time. Whether a step up was taken.
+    /// What is due at `now`, and was not the last time, or what was late when the lease ends: then the daemon looks. Whether a
+    /// step up was taken.
     pub(super) fn move_in_time(&mut self, scope: Scope, before: At, now: At) -> bool {
         let live = &self.live[&scope];
         let is_news = |at: &At| *at > before.max(live.stepped_at);
-        let is_known = live.told.is_some_and(|(told, seen)| seen || told == live.began);
+        let looks = live.expires_at <= now;
+        let is_known = !live.is_enforced || live.told.is_some_and(|(told, seen)| seen || told == live.began);
         let due = self.ripe_at(scope, now).filter(|at| *at <= now);
-        due.filter(is_news)
-            .is_some_and(|_| is_known && self.step_up(scope, now))
+        due.is_some_and(|at| is_known && is_news(&at) || looks) && self.step_up(scope, now)
+    }
+
+    /// Whether something ends until then of which nobody saw that it was told: then that may be forgotten with its rules.
+    pub(super) fn forgets_what_was_told(&self, until: At) -> bool {
+        let mut announced = self.all_announced();
+        announced.any(|(_, live)| live.expires_at <= until && live.told.is_some_and(|(_, seen)| !seen))
     }
 
     /// The same for a step back.
@@ -164,19 +178,50 @@ impl Reference {
     }
 
     fn may_step_up(&self, scope: Scope, now: At) -> bool {
-        let Some((live, rung)) = self.climbing(scope) else {
-            return false;
-        };
-        let pieces = self.stricter(scope, live, rung.rate, now);
-        pieces == live.pieces || self.stop(live.customer).is_none()
+        self.climbing(scope).is_some_and(|(live, rung)| {
+            let pieces = self.stricter(scope, live, rung.rate, now);
+            self.may_become(live, &pieces)
+        })
     }
 
     fn may_step_back(&self, scope: Scope, now: At) -> bool {
-        let Some((live, rung)) = self.descending(scope) else {
-            return false;
-        };
-        let pieces = self.milder(scope, live, rung.rate, now);
-        pieces == live.pieces || self.stop(live.customer).is_none()
+        self.descending(scope).is_some_and(|(live, rung)| {
+            let pieces = self.milder(scope, live, rung.rate, now);
+            self.may_become(live, &pieces)
+        })
+    }
+
+    /// Whether it may do this from now on: what stays as it is needs nobody but those who ask for it.
+    fn may_become(&self, live: &Mitigation, pieces: &Pieces) -> bool {
+        (live.pieces == *pieces || self.stop_of(live).is_none()) && self.may_do(live, pieces)
+    }
+
+    /// Whether one of those who hold it may ask for this. An operator alone may.
+    pub(super) fn may_do(&self, live: &Mitigation, pieces: &Pieces) -> bool {
+        live.is_pinned() || self.may_ask(&live.sources, pieces)
+    }
+
+    /// Whether one of these sources may ask for this.
+    pub(super) fn may_ask(&self, sources: &BTreeSet<usize>, pieces: &Pieces) -> bool {
+        let drops = pieces.values().any(|rate| *rate == 0);
+        !drops || sources.is_empty() || sources.iter().any(|source| self.setup.may_drop(*source))
+    }
+
+    /// Those who hold it may not ask for what it does.
+    pub(super) fn is_too_much(&self, scope: Scope) -> bool {
+        let live = &self.live[&scope];
+        !self.may_do(live, &live.pieces)
+    }
+
+    /// The last step that they may ask for takes its place, if there is one.
+    pub(super) fn go_back_to_what_is_asked(&mut self, scope: Scope, now: At) -> bool {
+        let live = &self.live[&scope];
+        let earlier = (1..live.step).rev().find_map(|number| {
+            let rung = self.setup.rung(scope.1, number)?;
+            let pieces = self.milder(scope, live, rung.rate, now);
+            self.may_do(live, &pieces).then_some((number, pieces))
+        });
+        earlier.is_some_and(|(number, pieces)| self.set_step_back(scope, number, pieces, now))
     }
 
     fn climbing(&self, scope: Scope) -> Option<(&Mitigation, Rung)> {
@@ -210,7 +255,6 @@ impl Reference {
         true
     }
 
-    /// The lease stays, and evidence counts anew.
     fn step_back(&mut self, scope: Scope, now: At) -> bool {
         if !self.may_step_back(scope, now) {
             return false;
@@ -218,12 +262,18 @@ impl Reference {
         let Some((live, rung)) = self.descending(scope) else {
             return false;
         };
-        let pieces = self.milder(scope, live, rung.rate, now);
+        let (number, pieces) = (live.step - 1, self.milder(scope, live, rung.rate, now));
+        self.set_step_back(scope, number, pieces, now)
+    }
+
+    /// The lease stays, and evidence counts anew.
+    fn set_step_back(&mut self, scope: Scope, number: usize, pieces: Pieces, now: At) -> bool {
         self.exchange(scope, pieces, now);
-        let Some(live) = self.live.get_mut(&scope) else {
+        let rung = self.setup.rung(scope.1, number);
+        let (Some(live), Some(rung)) = (self.live.get_mut(&scope), rung) else {
             return false;
         };
-        live.step -= 1;
+        live.step = number;
         live.ttl = rung.ttl;
         (live.stepped_at, live.carried_at, live.late_since) = (now, now, None);
         live.evidence_from = now;
@@ -233,7 +283,7 @@ impl Reference {
     /// What is reported gets this rate at most, what was taken before stays taken.
     pub(super) fn stricter(&self, scope: Scope, live: &Mitigation, rate: u64, now: At) -> Pieces {
         let mut pieces = live.pieces.clone();
-        for piece in self.reported(scope, now) {
+        for piece in self.reported(scope, live.is_enforced, now) {
             let own = pieces.entry(piece).or_insert(rate);
             *own = (*own).min(rate);
         }
@@ -246,19 +296,20 @@ impl Reference {
         for own in pieces.values_mut() {
             *own = (*own).max(rate);
         }
-        pieces.extend(self.reported(scope, now).into_iter().map(|piece| (piece, rate)));
+        let reported = self.reported(scope, live.is_enforced, now);
+        pieces.extend(reported.into_iter().map(|piece| (piece, rate)));
         pieces
     }
 
-    /// What is claimed to be under attack.
-    pub(super) fn reported(&self, scope: Scope, now: At) -> BTreeSet<Piece> {
+    /// What is claimed to be under attack, by those who hold what is announced, or what is not.
+    pub(super) fn reported(&self, scope: Scope, enforced: bool, now: At) -> BTreeSet<Piece> {
         let Some(memory) = self.memory.get(&scope) else {
             return BTreeSet::new();
         };
         match scope.1 {
-            super::story::Vector::Ntp if memory.live(now).next().is_some() => [Piece::Ntp].into(),
-            super::story::Vector::Ntp => BTreeSet::new(),
-            _ => memory.ports(now).into_iter().map(Piece::Port).collect(),
+            Vector::Ntp if memory.counting(enforced, now).next().is_some() => [Piece::Ntp].into(),
+            Vector::Ntp => BTreeSet::new(),
+            _ => memory.ports(enforced, now).into_iter().map(Piece::Port).collect(),
         }
     }
 }

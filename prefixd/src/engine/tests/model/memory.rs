@@ -58,10 +58,13 @@ pub(super) struct Memory {
     pub(super) claims: BTreeMap<Name, Claim>,
     pub(super) starts: Vec<At>,
     pub(super) filtered_since: Option<At>,
+    /// What was filtered first since then was dry-run.
+    pub(super) was_trial: bool,
     pub(super) last_ban: Option<At>,
-    pub(super) reports: Vec<At>,
-    /// From when to when it was claimed by somebody who saw it, and who claims it no more.
-    watched: Vec<(At, At)>,
+    /// By whom, and when.
+    pub(super) reports: Vec<(usize, At)>,
+    /// By whom, and from when to when it was claimed by somebody who saw it, and who claims it no more.
+    watched: Vec<(usize, At, At)>,
 }
 
 /// An operator's claim.
@@ -76,6 +79,8 @@ pub(super) struct Mitigation {
     pub(super) id: MitigationId,
     pub(super) customer: &'static str,
     pub(super) pieces: Pieces,
+    /// Nothing of what is dry-run is announced.
+    pub(super) is_enforced: bool,
     /// For others who say the same: nothing of it is announced.
     pub(super) is_pending: bool,
     /// When it was first to be announced, or began to wait.
@@ -101,6 +106,11 @@ pub(super) struct Mitigation {
 impl Mitigation {
     pub(super) fn is_pinned(&self) -> bool {
         self.operator.is_some_and(|operator| operator.until.is_none())
+    }
+
+    /// Whether this source has a say.
+    pub(super) const fn hears(&self, source: usize) -> bool {
+        counts(source, self.is_enforced)
     }
 
     pub(super) fn is_held(&self) -> bool {
@@ -160,7 +170,7 @@ impl Memory {
             None if claim.lives_until > now => true,
             None => {
                 if SOURCES[*source].sees_what_is_filtered {
-                    watched.push((claim.since, claim.lives_until));
+                    watched.push((*source, claim.since, claim.lives_until));
                 }
                 died = true;
                 false
@@ -173,7 +183,7 @@ impl Memory {
     pub(super) fn clear(&mut self, name: Name, now: At, seen_at: At) {
         let known = self.claims.get(&name).filter(|claim| claim.is_live(now));
         let seen = known.filter(|_| SOURCES[name.0].sees_what_is_filtered);
-        self.watched.extend(seen.map(|claim| (claim.since, now)));
+        self.watched.extend(seen.map(|claim| (name.0, claim.since, now)));
         let claim = self.claims.entry(name).or_insert(Claim {
             since: now,
             lives_until: At::MAX,
@@ -188,31 +198,38 @@ impl Memory {
         self.claims.iter().filter(move |(_, claim)| claim.is_live(now))
     }
 
-    pub(super) fn holding(&self, now: At) -> BTreeSet<usize> {
-        self.live(now).map(|((source, _), _)| *source).collect()
-    }
-
-    pub(super) fn ports(&self, now: At) -> BTreeSet<u16> {
+    /// The claims that hold what is announced, or what is not.
+    pub(super) fn counting(&self, enforced: bool, now: At) -> impl Iterator<Item = (&Name, &Claim)> + Clone {
         self.live(now)
-            .flat_map(|(_, claim)| &claim.ports)
-            .copied()
-            .collect()
+            .filter(move |((source, _), _)| counts(*source, enforced))
     }
 
-    pub(super) fn is_held_by_one_that_reports_once(&self, now: At) -> bool {
-        self.holding(now)
-            .iter()
-            .any(|source| SOURCES[*source].reports_once)
+    pub(super) fn holding(&self, enforced: bool, now: At) -> BTreeSet<usize> {
+        let names = self.counting(enforced, now);
+        names.map(|((source, _), _)| *source).collect()
+    }
+
+    pub(super) fn ports(&self, enforced: bool, now: At) -> BTreeSet<u16> {
+        let claims = self.counting(enforced, now);
+        claims.flat_map(|(_, claim)| &claim.ports).copied().collect()
+    }
+
+    pub(super) fn is_held_by_one_that_reports_once(&self, enforced: bool, now: At) -> bool {
+        let mut holding = self.holding(enforced, now).into_iter();
+        holding.any(|source| SOURCES[source].reports_once)
     }
 
     /// From when to when there was evidence without a longer gap, lastly, of what began then.
-    pub(super) fn evidence(&self, began: At, now: At) -> Option<(At, At)> {
-        let live = self.live(now);
+    pub(super) fn evidence(&self, of: &Mitigation, now: At) -> Option<(At, At)> {
+        let (enforced, began) = (of.is_enforced, of.began);
+        let live = self.counting(enforced, now);
         let seen = live.filter(|((source, _), _)| SOURCES[*source].sees_what_is_filtered);
+        let watched = self.watched.iter().filter(|(by, ..)| counts(*by, enforced));
+        let reports = self.reports.iter().filter(|(by, _)| counts(*by, enforced));
         let mut spans: Vec<(At, At)> = seen
             .map(|(_, claim)| (claim.since, now))
-            .chain(self.watched.iter().copied())
-            .chain(self.reports.iter().map(|at| (*at, *at)))
+            .chain(watched.map(|(_, from, until)| (*from, *until)))
+            .chain(reports.map(|(_, at)| (*at, *at)))
             .filter(|(_, until)| *until >= began)
             .collect();
         spans.sort_unstable();
@@ -224,6 +241,11 @@ impl Memory {
             }
         })
     }
+}
+
+/// A source on trial has no say about what is announced.
+const fn counts(source: usize, enforced: bool) -> bool {
+    !enforced || !SOURCES[source].is_on_trial
 }
 
 pub(super) fn is_in(prefix: usize, victim: usize) -> bool {

@@ -28,7 +28,7 @@ impl Reference {
                 .or(memory.filtered_since)
                 .is_none_or(|at| at + QUIET <= now);
             if quiet
-                && memory.holding(now).is_empty()
+                && memory.holding(false, now).is_empty()
                 && self.live.get(scope).is_none_or(|live| live.is_pending)
             {
                 memory.filtered_since = None;
@@ -68,7 +68,7 @@ impl Reference {
         let refused = if is_suppressed_since || self.is_prefix_suppressed(scope.0, now) {
             Err("suppressed")
         } else {
-            self.bring_back(scope, &due.ended, now)
+            self.bring_back(scope, &due.ended, due.ended.sources.clone(), now)
         };
         let is_put_off = match refused {
             Err("suppressed") => true,
@@ -104,7 +104,9 @@ impl Reference {
         if self.move_in_time(scope, before, now) {
             live = self.live[&scope].clone();
         }
-        let renews = self.memory(scope).is_held_by_one_that_reports_once(now);
+        let renews = self
+            .memory(scope)
+            .is_held_by_one_that_reports_once(live.is_enforced, now);
         let outlived = since + live.max_lifetime() <= live.expires_at;
         if live.ends_at.is_some_and(|at| at <= now) {
             self.live.insert(scope, live);
@@ -144,7 +146,8 @@ impl Reference {
     pub(super) fn next(&self, now: At) -> Option<At> {
         let scopes = self.live.iter().flat_map(|(scope, live)| {
             let memory = self.memory.get(scope);
-            let renews = memory.is_some_and(|memory| memory.is_held_by_one_that_reports_once(now));
+            let renews =
+                memory.is_some_and(|memory| memory.is_held_by_one_that_reports_once(live.is_enforced, now));
             let renewal = renews.then(|| live.expires_at - RENEW_AHEAD.min(live.ttl / 4));
             let lets_go = live.operator.and_then(|operator| operator.until);
             let steps = [self.ripe_at(*scope, now), self.back_at(*scope)];
@@ -174,9 +177,8 @@ impl Reference {
     /// Whether what is put back by itself may find no place: it is not said which one does where several come at once.
     pub(super) fn is_crowded(&self) -> bool {
         let all = || {
-            self.all_announced()
-                .map(|(scope, _)| scope)
-                .chain(self.unconfirmed.keys())
+            let announced = self.live.iter().filter(|(_, live)| !live.is_pending);
+            announced.map(|(scope, _)| scope).chain(self.unconfirmed.keys())
         };
         let of = |customer| {
             all()
@@ -198,7 +200,8 @@ impl Reference {
             .filter(|start| **start + DAY > now)
             .count();
         let doublings = u32::try_from(starts.saturating_sub(1)).unwrap().min(20);
-        let hold_down = (HOLD_DOWN << doublings).min(LONGEST_HOLD_DOWN);
+        let first = self.profile(scope.0).hold_down(HOLD_DOWN);
+        let hold_down = (first << doublings).min(LONGEST_HOLD_DOWN);
         live.extend(since, now, hold_down);
         live.ends_at = Some((now + hold_down).min(live.expires_at));
     }

@@ -5,7 +5,7 @@ use super::memory::{
     Memory, Mitigation, Operator, Piece, Pieces, PutBack, Suppression, Taken, is_in, nth_of, rules,
 };
 use super::reports::Fresh;
-use super::setup::Setup;
+use super::setup::{Profile, SOURCES, Setup};
 use super::story::{After, Ask, Asked, Order, PORTS, PREFIXES, RATES, Scope, Target, Which, Word};
 use crate::policy::FreshIds;
 use prefixd_api::ids::{MitigationId, SuppressionId};
@@ -218,7 +218,7 @@ impl Reference {
                     Word::Running => self.stopped.remove(whole_pop),
                     word => self.stopped.insert(*whole_pop, *word),
                 };
-                self.judge(now);
+                self.end_by_panic();
                 "said".to_owned()
             }
         }
@@ -230,11 +230,18 @@ impl Reference {
         }
         let operator = Some(Operator { until: None });
         let last_ban = self.memory(scope).last_ban;
+        let is_enforced = !self.is_on_trial(scope.0);
+        let other = match self.live.get(&scope) {
+            Some(live) if live.is_enforced != is_enforced => self.live.remove(&scope),
+            _ => None,
+        };
         let made = match self.announced(scope).cloned() {
             Some(live) => self.revise(scope, Mitigation { operator, ..live }, pieces, ttl, now),
             None => {
                 let fresh = Fresh {
                     pieces,
+                    is_enforced,
+                    asking: BTreeSet::new(),
                     ttl,
                     step: 1,
                     operator,
@@ -243,6 +250,12 @@ impl Reference {
                 self.begin(scope, fresh, now)
             }
         };
+        match (other, &made) {
+            // One of the other mode ends, where another takes its place.
+            (Some(other), Ok(())) => self.has_ended(scope, other, true),
+            (Some(other), Err(_)) => drop(self.live.insert(scope, other)),
+            (None, _) => {}
+        }
         made.map_or_else(str::to_owned, |()| "created".to_owned())
     }
 
@@ -255,7 +268,7 @@ impl Reference {
         ttl: At,
         now: At,
     ) -> Result<(), &'static str> {
-        if live.pieces != pieces && self.stop(live.customer).is_some() {
+        if live.pieces != pieces && self.stop_of(&live).is_some() {
             return Err("guardrail.panic");
         }
         let since = self.memory(scope).filtered_since.unwrap_or(now);
@@ -282,9 +295,16 @@ impl Reference {
         if since + MAX_LIFETIME_OPERATOR <= now {
             return "guardrail.lifetime".to_owned();
         }
-        (live.ends_at, live.late_since) = (None, None);
+        live.ends_at = None;
         live.extend(since, now, ttl);
-        self.live.insert(scope, live);
+        let (before, is_free) = (
+            self.live.insert(scope, live),
+            self.stop_of(&self.live[&scope]).is_none(),
+        );
+        if is_free && self.is_too_much(scope) && !self.go_back_to_what_is_asked(scope, now) {
+            self.live.extend(before.map(|before| (scope, before)));
+            return "guardrail.source_action".to_owned();
+        }
         "changed".to_owned()
     }
 
@@ -295,7 +315,11 @@ impl Reference {
         }
         let (mut live, _) = self.touched(scope, now);
         let pieces: Pieces = [(Piece::Port(port), rate)].into();
-        if live.pieces != pieces && self.stop(live.customer).is_some() {
+        // Of what its sources or its playbook alone kept from routers no person makes something else by the way.
+        if !live.is_enforced && !self.is_on_trial(scope.0) {
+            return "guardrail.impossible".to_owned();
+        }
+        if live.pieces != pieces && self.stop_of(&live).is_some() {
             return "guardrail.panic".to_owned();
         }
         live.operator = Some(Operator { until: None });
@@ -310,6 +334,7 @@ impl Reference {
         match self.live.get(&scope) {
             None => Err("not_found"),
             Some(live) if live.is_pending => Err("conflict.pending"),
+            Some(_) if self.is_of_wrong_mode(scope) => Err("guardrail.impossible"),
             Some(_) => Ok(()),
         }
     }
@@ -324,22 +349,32 @@ impl Reference {
         if !withdrawn || ended.is_pending {
             return "conflict.ended".to_owned();
         }
-        match self.bring_back(scope, &ended, now) {
+        match self.bring_back(scope, &ended, BTreeSet::new(), now) {
             Ok(()) => "created".to_owned(),
             Err(code) => code.to_owned(),
         }
     }
 
-    /// What was withdrawn begins again, its suppression is over, and what waits there gives way.
+    /// What was withdrawn begins again, its suppression is over, and what waits there gives way. It is asked for by those who
+    /// claim it now, and these.
     pub(super) fn bring_back(
         &mut self,
         scope: Scope,
         ended: &Mitigation,
+        mut asking: BTreeSet<usize>,
         now: At,
     ) -> Result<(), &'static str> {
         let until = (!ended.is_pinned()).then_some(now + ended.ttl);
+        let is_enforced = ended.is_enforced && !self.is_trial_of_rules(scope, ended);
+        asking.extend(self.memory(scope).holding(is_enforced, now));
         let fresh = Fresh {
             pieces: ended.pieces.clone(),
+            is_enforced,
+            asking: if ended.is_pinned() {
+                BTreeSet::new()
+            } else {
+                asking
+            },
             ttl: ended.ttl,
             step: ended.step,
             operator: Some(Operator { until }),
@@ -426,17 +461,64 @@ impl Reference {
         live.len()
     }
 
-    /// What a guardrail does not allow any more ends, what lasts too long is shortened.
+    /// What a guardrail does not allow any more ends, or goes back a step.
     pub(super) fn judge(&mut self, now: At) {
+        self.end_by_panic();
         for scope in self.live.keys().copied().collect::<Vec<_>>() {
             let live = &self.live[&scope];
-            if self.stop(live.customer) == Some(Word::Panic)
+            let stays = !live.is_pending && self.stop_of(live).is_none();
+            if self.is_of_wrong_mode(scope)
                 || self.owner(scope.0).is_none()
                 || self.is_protected(scope.0, now)
+                || self.is_too_much(scope) && !(stays && self.go_back_to_what_is_asked(scope, now))
             {
                 self.end(scope, true);
             }
         }
+    }
+
+    fn end_by_panic(&mut self) {
+        for scope in self.live.keys().copied().collect::<Vec<_>>() {
+            if self.stop_of(&self.live[&scope]) == Some(Word::Panic) {
+                self.end(scope, true);
+            }
+        }
+    }
+
+    /// Whether nothing of this victim goes to routers, whoever asks.
+    pub(super) fn is_on_trial(&self, victim: usize) -> bool {
+        let owner = self.owner(victim).and_then(|owner| self.setup.customer(owner));
+        self.setup.is_dry_run || owner.is_some_and(|owner| owner.is_on_trial)
+    }
+
+    /// The same of what there is; what an operator says it does is of no playbook.
+    pub(super) fn is_trial_of_rules(&self, scope: Scope, live: &Mitigation) -> bool {
+        self.is_on_trial(scope.0) || !live.is_pinned() && self.setup.is_playbook_on_trial(scope.1)
+    }
+
+    /// Dry-run by what is configured now, and announced, or the other way round, and somebody asks for it.
+    pub(super) fn is_of_wrong_mode(&self, scope: Scope) -> bool {
+        let live = &self.live[&scope];
+        let asks = live.is_pinned() || !live.sources.is_empty();
+        let begins = |source: &usize| SOURCES[*source].may_trigger && !SOURCES[*source].is_on_trial;
+        let is_trial = self.is_trial_of_rules(scope, live);
+        if live.is_enforced {
+            is_trial
+        } else {
+            asks && !is_trial && (live.is_pinned() || live.sources.iter().any(begins))
+        }
+    }
+
+    /// How many would lose their rules, were this in force.
+    pub(super) fn loses_by(&self, setup: Setup) -> usize {
+        let next = Self {
+            setup,
+            ..self.clone()
+        };
+        let lose = self
+            .all_announced()
+            .filter(|(scope, _)| next.is_of_wrong_mode(**scope));
+        lose.count()
     }
 
     pub(super) fn suppressed(&self, now: At) -> Vec<(Target, SuppressionId, At)> {
@@ -452,11 +534,18 @@ impl Reference {
     }
 
     pub(super) fn all_announced(&self) -> impl Iterator<Item = (&Scope, &Mitigation)> {
-        self.live.iter().filter(|(_, live)| !live.is_pending)
+        self.all_of(true)
     }
 
-    pub(super) fn of_customer(&self, customer: &str) -> usize {
-        self.all_announced()
+    /// What is announced, or would be but for the trial.
+    pub(super) fn all_of(&self, enforced: bool) -> impl Iterator<Item = (&Scope, &Mitigation)> {
+        self.live
+            .iter()
+            .filter(move |(_, live)| !live.is_pending && live.is_enforced == enforced)
+    }
+
+    pub(super) fn of_customer(&self, customer: &str, enforced: bool) -> usize {
+        self.all_of(enforced)
             .filter(|(_, live)| live.customer == customer)
             .count()
     }
@@ -517,6 +606,9 @@ impl Reference {
         };
         let (before, after) = (rules(&live.pieces), rules(&pieces));
         live.pieces = pieces;
+        if !live.is_enforced {
+            return;
+        }
         let gone = before.into_iter().filter(|rule| !after.contains(rule));
         let gone = gone.map(|(taken, rate)| (scope, taken, rate, now + SECOND));
         self.leaving.extend(gone);
@@ -524,9 +616,13 @@ impl Reference {
 
     pub(super) fn end(&mut self, scope: Scope, withdrawn: bool) {
         if let Some(ended) = self.live.remove(&scope) {
-            self.leaving.retain(|(of, ..)| *of != scope);
-            self.ended.insert(scope, (ended, withdrawn));
+            self.has_ended(scope, ended, withdrawn);
         }
+    }
+
+    fn has_ended(&mut self, scope: Scope, ended: Mitigation, withdrawn: bool) {
+        self.leaving.retain(|(of, ..)| *of != scope);
+        self.ended.insert(scope, (ended, withdrawn));
     }
 
     /// What is live with the claims of now, and since when the scope is filtered.
@@ -536,7 +632,7 @@ impl Reference {
         live.operator = live
             .operator
             .filter(|operator| operator.until.is_none_or(|until| until > now));
-        live.sources = memory.holding(now);
+        live.sources = memory.holding(live.is_enforced, now);
         (live, memory.filtered_since.unwrap_or(now))
     }
 
@@ -547,15 +643,25 @@ impl Reference {
     pub(super) fn owner(&self, victim: usize) -> Option<&'static str> {
         match victim {
             0 | 1 => Some("acme"),
-            2 | 3 if self.setup.has_beta => Some("beta"),
+            2 | 3 => self.setup.customer("beta").map(|_| "beta"),
             _ => None,
         }
+    }
+
+    pub(super) fn profile(&self, victim: usize) -> Profile {
+        let owner = self.owner(victim).and_then(|owner| self.setup.customer(owner));
+        owner.map_or(Profile::Normal, |owner| owner.profile)
     }
 
     pub(super) fn is_protected(&self, victim: usize, now: At) -> bool {
         self.safelist
             .iter()
             .any(|(prefix, until)| *until > now && is_in(*prefix, victim))
+    }
+
+    /// Nobody stops what is dry-run.
+    pub(super) fn stop_of(&self, live: &Mitigation) -> Option<Word> {
+        self.stop(live.customer).filter(|_| live.is_enforced)
     }
 
     /// Panic goes before hold.

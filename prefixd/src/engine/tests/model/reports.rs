@@ -3,13 +3,16 @@
 use super::ladder::suffice;
 use super::memory::{Claim, Mitigation, Name, Operator, Pieces};
 use super::reference::{At, DAY, MAX_EVENT_AGE, QUIET, Reference, WINDOW};
-use super::setup::{Rung, SOURCES};
+use super::setup::SOURCES;
 use super::story::{PORTS, Report, SURE, Scope, Target, Word};
 use std::collections::BTreeSet;
 
 /// What is to begin.
 pub(super) struct Fresh {
     pub(super) pieces: Pieces,
+    pub(super) is_enforced: bool,
+    /// Who asks for what it does; nobody but an operator where there are none.
+    pub(super) asking: BTreeSet<usize>,
     pub(super) ttl: At,
     pub(super) step: usize,
     pub(super) operator: Option<Operator>,
@@ -60,7 +63,6 @@ impl Reference {
             return "accepted_stale";
         }
         let last_ban = memory.last_ban.replace(now);
-        memory.reports.push(now);
         memory
             .claims
             .retain(|other, claim| *other != name || claim.cleared_at.is_none());
@@ -75,13 +77,41 @@ impl Reference {
         claim.lives_until = now + source.claim_ttl;
         claim.ports.insert(PORTS[report.port]);
         claim.confidence = report.sure.map(|sure| SURE[sure]).or(claim.confidence);
-        if self.announced(scope).is_some() {
-            return self.prolong(scope, now);
+        let is_trial_over = self.is_trial_over(scope, now);
+        if self.announced(scope).is_some() && !is_trial_over {
+            return self.prolong(report.source, scope, now);
         }
         if self.is_suppressed(Target::Scope(scope), now) || self.is_prefix_suppressed(scope.0, now) {
             return "suppressed";
         }
+        if is_trial_over {
+            self.end(scope, true);
+        }
         self.begin_by_report(report.source, scope, last_ban, now)
+    }
+
+    /// What is live is dry-run, and by what is claimed now it would not be.
+    pub(super) fn is_trial_over(&self, scope: Scope, now: At) -> bool {
+        let live = self.live.get(&scope);
+        live.is_some_and(|live| !live.is_enforced) && !self.would_be_trial(scope, now)
+    }
+
+    /// Whether what begins by these claims is dry-run.
+    fn would_be_trial(&self, scope: Scope, now: At) -> bool {
+        let holding = self.memory.get(&scope).map(|memory| memory.holding(true, now));
+        let mut holding = holding.unwrap_or_default().into_iter();
+        self.is_on_trial(scope.0)
+            || self.setup.is_playbook_on_trial(scope.1)
+            || !holding.any(|source| SOURCES[source].may_trigger)
+    }
+
+    /// A trial that would be over by this report, were it not for a suppressed prefix: it is only said that nothing begins.
+    pub(super) fn is_not_said_what_becomes_of(&self, report: &Report, now: At) -> bool {
+        let (scope, source) = (report.scope(), SOURCES[report.source]);
+        let live = self.announced(scope).filter(|live| !live.is_enforced);
+        live.is_some_and(|live| !self.is_trial_of_rules(scope, live))
+            && self.is_prefix_suppressed(scope.0, now)
+            && (source.may_trigger && !source.is_on_trial && !report.unban)
     }
 
     /// Something is announced, or waits, or waits on, or is rejected.
@@ -95,25 +125,36 @@ impl Reference {
         if self.is_protected(scope.0, now) {
             return "rejected_guardrail";
         }
-        let holding = self.memory(scope).holding(now);
+        let is_enforced = match self.live.get(&scope) {
+            Some(pending) => pending.is_enforced,
+            None => !self.would_be_trial(scope, now),
+        };
+        let holding = self.memory(scope).holding(is_enforced, now);
         if let Some(pending) = self.live.get_mut(&scope) {
+            if !pending.hears(source) {
+                return "accepted_pending";
+            }
             pending.sources.clone_from(&holding);
         }
         if !holding.iter().any(|source| SOURCES[*source].may_trigger) {
             return "accepted_pending";
         }
-        let first: &Rung = &self.setup.rungs(scope.1)[0];
-        let taken = self.reported(scope, now);
+        let first = self.profile(scope.0).bend(self.setup.rungs(scope.1)[0]);
+        let taken = self.reported(scope, is_enforced, now);
         let fresh = Fresh {
             pieces: taken.into_iter().map(|piece| (piece, first.rate)).collect(),
+            is_enforced,
+            asking: holding,
             ttl: first.ttl,
             step: 1,
             operator: None,
             last_ban,
         };
-        if !suffice(first, self.memory(scope).live(now)) {
+        let is_asked = self.may_ask(&fresh.asking, &fresh.pieces);
+        if is_asked && !suffice(&first, self.memory(scope).counting(is_enforced, now)) {
             return self.wait(source, scope, fresh, now);
         }
+        self.memory(scope).reports.push((source, now));
         match self.begin(scope, fresh, now) {
             Ok(()) => "accepted",
             Err(_) => {
@@ -134,7 +175,8 @@ impl Reference {
         let Some(customer) = self.owner(scope.0) else {
             return "rejected_guardrail";
         };
-        if self.stop(customer) == Some(Word::Panic) || self.is_full_of_pending(source, customer) {
+        let is_stopped = fresh.is_enforced && self.stop(customer) == Some(Word::Panic);
+        if is_stopped || self.is_full_of_pending(source, customer) {
             return "rejected_guardrail";
         }
         let mut pending = self.made(scope, customer, fresh, now);
@@ -148,12 +190,12 @@ impl Reference {
     fn is_full_of_pending(&self, source: usize, customer: &str) -> bool {
         let pending = || self.live.iter().filter(|(_, live)| live.is_pending);
         let theirs = |(_, live): &(&Scope, &Mitigation)| live.customer == customer;
-        let of_voice = |(scope, _): &(&Scope, &Mitigation)| {
+        let of_voice = |(scope, live): &(&Scope, &Mitigation)| {
             let began = self.memory.get(scope).and_then(|memory| {
                 let names = memory
                     .claims
                     .iter()
-                    .filter(|(_, claim)| claim.cleared_at.is_none());
+                    .filter(|(name, claim)| claim.cleared_at.is_none() && live.hears(name.0));
                 names.min_by_key(|((source, _), claim)| (claim.since, SOURCES[*source].name))
             });
             began.is_some_and(|((began, _), _)| SOURCES[*began].voice() == SOURCES[source].voice())
@@ -173,12 +215,13 @@ impl Reference {
             acknowledged: waited.is_some_and(|waited| waited.acknowledged),
             customer,
             pieces: fresh.pieces,
+            is_enforced: fresh.is_enforced,
             is_pending: false,
             began: now,
             expires_at: now,
             ends_at: None,
             operator: fresh.operator,
-            sources: self.memory(scope).holding(now),
+            sources: self.memory(scope).holding(fresh.is_enforced, now),
             ttl: fresh.ttl,
             step: fresh.step,
             stepped_at: now,
@@ -195,13 +238,18 @@ impl Reference {
             return Err("guardrail.safelist");
         }
         let customer = self.owner(scope.0).ok_or("guardrail.ownership")?;
-        if self.stop(customer).is_some() {
+        if !self.may_ask(&fresh.asking, &fresh.pieces) {
+            return Err("guardrail.source_action");
+        }
+        let is_enforced = fresh.is_enforced;
+        if is_enforced && self.stop(customer).is_some() {
             return Err("guardrail.panic");
         }
-        if self.of_customer(customer) >= self.setup.per_customer {
+        // What is dry-run takes no place of what is not.
+        if self.of_customer(customer, is_enforced) >= self.setup.per_customer {
             return Err("guardrail.quota_customer");
         }
-        if self.all_announced().count() >= self.setup.per_pop {
+        if self.all_of(is_enforced).count() >= self.setup.per_pop {
             return Err("guardrail.quota_pop");
         }
         let (ttl, last_ban) = (fresh.ttl, fresh.last_ban);
@@ -211,12 +259,17 @@ impl Reference {
             .claims
             .values()
             .any(|claim| claim.since < now && claim.is_live(now));
-        if last_ban.is_none_or(|at| at + QUIET <= now) && !held_before {
+        let is_quiet = last_ban.is_none_or(|at| at + QUIET <= now) && !held_before;
+        // Dry-run uses up no time of what is not.
+        if is_quiet || is_enforced && memory.was_trial {
             memory.filtered_since = None;
         }
         let since = memory.filtered_since.unwrap_or(now);
         if since + mitigation.max_lifetime() <= now {
             return Err("guardrail.lifetime");
+        }
+        if memory.filtered_since.is_none() {
+            memory.was_trial = !is_enforced;
         }
         memory.filtered_since = Some(since);
         memory.starts.retain(|start| start + DAY > now);
@@ -229,19 +282,38 @@ impl Reference {
     }
 
     /// A report on what is live renews the lease, widens unless that is stopped, and may be what a step waited for.
-    fn prolong(&mut self, scope: Scope, now: At) -> &'static str {
+    fn prolong(&mut self, source: usize, scope: Scope, now: At) -> &'static str {
+        if !self.live[&scope].hears(source) {
+            return "accepted_pending";
+        }
+        if self.is_of_wrong_mode(scope) {
+            self.end(scope, true);
+            return "rejected_guardrail";
+        }
         let (mut live, since) = self.touched(scope, now);
         if since + live.max_lifetime() <= now {
             return "rejected_guardrail";
         }
+        self.memory(scope).reports.push((source, now));
         live.ends_at = None;
         live.late_since = None;
+        self.carry_by_report(scope, &mut live, now);
+        let is_free = self.stop_of(&live).is_none();
+        self.live.insert(scope, live);
+        // On hold it stays: what ends then could not begin again.
+        if is_free && self.is_too_much(scope) && !self.go_back_to_what_is_asked(scope, now) {
+            self.end(scope, true);
+            return "rejected_guardrail";
+        }
+        let mut live = self.live[&scope].clone();
         let ttl = live.ttl;
         live.extend(since, now, ttl);
-        self.carry_by_report(scope, &mut live, now);
-        let is_free = !live.is_pinned() && self.stop(live.customer).is_none();
-        let rung = self.setup.rung(scope.1, live.step).filter(|_| is_free);
+        let rung = self
+            .setup
+            .rung(scope.1, live.step)
+            .filter(|_| is_free && !live.is_pinned());
         let wider = rung.map(|rung| self.stricter(scope, &live, rung.rate, now));
+        let wider = wider.filter(|wider| self.may_do(&live, wider));
         self.live.insert(scope, live);
         if let Some(wider) = wider {
             self.exchange(scope, wider, now);

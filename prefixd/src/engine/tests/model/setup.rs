@@ -5,7 +5,7 @@ use super::reference::{At, SECOND};
 use super::story::Vector;
 use prefixd_api::config::Config;
 
-pub(super) const CONFIGURATIONS: usize = 4;
+pub(super) const CONFIGURATIONS: usize = 7;
 
 /// What a later step needs that does not say so itself.
 pub(super) const MIN_CONFIDENCE: Percent = 30;
@@ -26,6 +26,8 @@ pub(super) struct Source {
     pub(super) confidence: Option<Percent>,
     pub(super) weight: Percent,
     pub(super) may_trigger: bool,
+    /// What stands on its word alone is dry-run.
+    pub(super) is_on_trial: bool,
 }
 
 const UNKNOWN: Source = Source {
@@ -38,12 +40,13 @@ const UNKNOWN: Source = Source {
     confidence: None,
     weight: 100,
     may_trigger: true,
+    is_on_trial: false,
 };
 const KNOWN: Source = Source {
     is_configured: true,
     ..UNKNOWN
 };
-pub(super) const SOURCES: [Source; 6] = [
+pub(super) const SOURCES: [Source; 7] = [
     Source {
         name: "once",
         reports_once: true,
@@ -79,7 +82,22 @@ pub(super) const SOURCES: [Source; 6] = [
         name: "arbor",
         ..UNKNOWN
     },
+    Source {
+        name: "newcomer",
+        claim_ttl: 60 * SECOND,
+        confidence: Some(70),
+        is_on_trial: true,
+        ..KNOWN
+    },
 ];
+/// Among the sources, for configurations that name them.
+const ONCE: usize = 0;
+const FASTNETMON: usize = 1;
+const PROBE: usize = 2;
+const SCRUBBER: usize = 3;
+const NETSCOUT: usize = 4;
+const ARBOR: usize = 5;
+const NEWCOMER: usize = 6;
 
 impl Source {
     /// Who speaks with it as one.
@@ -87,11 +105,13 @@ impl Source {
         self.is_configured.then(|| self.domain.unwrap_or(self.name))
     }
 
-    fn written(&self) -> String {
+    fn written(&self, may_drop: bool) -> String {
         if !self.is_configured {
             return String::new();
         }
         let keys = [
+            (!may_drop).then(|| ", max_action: police".to_owned()),
+            self.is_on_trial.then(|| ", enforce: false".to_owned()),
             self.domain.map(|domain| format!(", domain: {domain}")),
             self.confidence
                 .map(|percent| format!(", default_confidence: 0.{percent:02}")),
@@ -136,19 +156,29 @@ const FIRST: Rung = Rung {
 const STRICTER: Rung = Rung {
     rate: 1_000_000,
     ttl: 60 * SECOND,
-    persistence: 30 * SECOND,
+    persistence: 15 * SECOND,
     gives_way_after: Some(50 * SECOND),
     ..FIRST
 };
 const LAST: Rung = Rung {
     rate: 0,
     ttl: 45 * SECOND,
-    persistence: 50 * SECOND,
+    persistence: 25 * SECOND,
     voices: 2,
     confidence: Some(70),
     gives_way_after: Some(50 * SECOND),
 };
 const UDP: [Rung; 3] = [FIRST, STRICTER, LAST];
+/// One voice is enough to drop, if it may.
+const UDP_OF_ONE: [Rung; 3] = [
+    FIRST,
+    STRICTER,
+    Rung {
+        voices: 1,
+        confidence: None,
+        ..LAST
+    },
+];
 /// Nobody begins it who is not rather sure, and it goes less far.
 const UDP_OF_THE_SURE: [Rung; 2] = [
     Rung {
@@ -182,15 +212,100 @@ const NTP_OF_THE_SURE: [Rung; 1] = [Rung {
     ..NTP[0]
 }];
 
+/// How soon and how long something is done for a customer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Profile {
+    Strict,
+    Normal,
+    Relaxed,
+}
+
+impl Profile {
+    /// What a step needs for such a customer.
+    pub(super) fn bend(self, rung: Rung) -> Rung {
+        let sure = |percent: Percent| match self {
+            Self::Strict => percent.saturating_sub(10),
+            Self::Normal => percent,
+            // Never more than half of the way to certainty.
+            Self::Relaxed => (percent + 10).min(percent.midpoint(100)),
+        };
+        Rung {
+            confidence: rung.confidence.map(sure),
+            persistence: match self {
+                Self::Strict => rung.persistence / 2,
+                Self::Normal => rung.persistence,
+                Self::Relaxed => rung.persistence * 2,
+            },
+            ..rung
+        }
+    }
+
+    /// How long rules stay after the last claim.
+    pub(super) const fn hold_down(self, written: At) -> At {
+        match self {
+            Self::Strict => written * 2,
+            Self::Normal | Self::Relaxed => written,
+        }
+    }
+}
+
+/// A customer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Customer {
+    pub(super) profile: Profile,
+    pub(super) is_on_trial: bool,
+}
+
+const NORMAL: Customer = Customer {
+    profile: Profile::Normal,
+    is_on_trial: false,
+};
+const STRICT: Customer = Customer {
+    profile: Profile::Strict,
+    ..NORMAL
+};
+const RELAXED: Customer = Customer {
+    profile: Profile::Relaxed,
+    ..NORMAL
+};
+
+/// What is done about a kind of attack.
+#[derive(Clone, Copy, Debug)]
+struct Playbook {
+    rungs: &'static [Rung],
+    is_on_trial: bool,
+}
+
+impl Playbook {
+    const fn of(rungs: &'static [Rung]) -> Self {
+        Self {
+            rungs,
+            is_on_trial: false,
+        }
+    }
+
+    const fn on_trial(rungs: &'static [Rung]) -> Self {
+        Self {
+            rungs,
+            is_on_trial: true,
+        }
+    }
+}
+
 /// What differs from one configuration to the next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setup {
     pub(super) per_customer: usize,
     pub(super) per_pop: usize,
-    pub(super) has_beta: bool,
     pub(super) escalates: bool,
-    udp: &'static [Rung],
-    ntp: &'static [Rung],
+    /// The daemon's mode, which only a start changes.
+    pub(super) is_dry_run: bool,
+    acme: Customer,
+    beta: Option<Customer>,
+    /// Sources that may ask for a rate and for nothing stricter; of those that nobody configured all or none.
+    mild: &'static [usize],
+    udp: Playbook,
+    ntp: Playbook,
 }
 
 impl Setup {
@@ -198,39 +313,95 @@ impl Setup {
         let base = Self {
             per_customer: 3,
             per_pop: 5,
-            has_beta: true,
             escalates: true,
-            udp: &UDP,
-            ntp: &NTP_OF_TWO,
+            is_dry_run: false,
+            acme: NORMAL,
+            beta: Some(NORMAL),
+            mild: &[FASTNETMON],
+            udp: Playbook::of(&UDP),
+            ntp: Playbook::of(&NTP_OF_TWO),
         };
         match configuration {
             0 => base,
             1 => Self {
-                has_beta: false,
-                ntp: &NTP_OF_THE_SURE,
+                acme: STRICT,
+                beta: None,
+                mild: &[ONCE, FASTNETMON, SCRUBBER],
+                ntp: Playbook::of(&NTP_OF_THE_SURE),
                 ..base
             },
             2 => Self {
                 escalates: false,
-                udp: &UDP_OF_THE_SURE,
-                ntp: &NTP,
+                beta: Some(Customer {
+                    is_on_trial: true,
+                    ..RELAXED
+                }),
+                udp: Playbook::of(&UDP_OF_THE_SURE),
+                ntp: Playbook::of(&NTP),
+                ..base
+            },
+            3 => Self {
+                per_customer: 1,
+                per_pop: 2,
+                beta: Some(STRICT),
+                mild: &[],
+                ..base
+            },
+            4 => Self {
+                acme: RELAXED,
+                mild: &[ONCE, FASTNETMON, PROBE, NETSCOUT, ARBOR, NEWCOMER],
+                udp: Playbook::of(&UDP_OF_ONE),
+                ..base
+            },
+            5 => Self {
+                acme: Customer {
+                    is_on_trial: true,
+                    ..STRICT
+                },
+                beta: Some(RELAXED),
+                udp: Playbook::of(&UDP_OF_ONE),
                 ..base
             },
             _ => Self {
-                per_customer: 1,
-                per_pop: 2,
+                acme: STRICT,
+                udp: Playbook::of(&UDP_OF_ONE),
+                ntp: Playbook::on_trial(&NTP_OF_TWO),
                 ..base
             },
         }
     }
 
-    /// From the first; nothing is done by itself under the name of operators.
-    pub(super) const fn rungs(&self, vector: Vector) -> &'static [Rung] {
-        match vector {
-            Vector::Udp => self.udp,
-            Vector::Ntp => self.ntp,
-            Vector::Manual => &[],
+    pub(super) const fn in_mode(self, is_dry_run: bool) -> Self {
+        Self { is_dry_run, ..self }
+    }
+
+    pub(super) fn customer(&self, name: &str) -> Option<Customer> {
+        if name == "acme" {
+            Some(self.acme)
+        } else {
+            self.beta
         }
+    }
+
+    pub(super) fn may_drop(&self, source: usize) -> bool {
+        !self.mild.contains(&source)
+    }
+
+    const fn playbook(&self, vector: Vector) -> Option<&Playbook> {
+        match vector {
+            Vector::Udp => Some(&self.udp),
+            Vector::Ntp => Some(&self.ntp),
+            Vector::Manual => None,
+        }
+    }
+
+    pub(super) fn is_playbook_on_trial(&self, vector: Vector) -> bool {
+        self.playbook(vector).is_some_and(|playbook| playbook.is_on_trial)
+    }
+
+    /// From the first; nothing is done by itself under the name of operators.
+    pub(super) fn rungs(&self, vector: Vector) -> &'static [Rung] {
+        self.playbook(vector).map_or(&[], |playbook| playbook.rungs)
     }
 
     /// The step of this number, from 1.
@@ -240,27 +411,50 @@ impl Setup {
 
     /// As it is written in files.
     pub(super) fn written(&self, pop: &str) -> Config {
+        let sources = SOURCES.iter().enumerate();
+        let sources = sources.map(|(place, source)| source.written(self.may_drop(place)));
         let settings = SETTINGS
             .replace("{POP}", pop)
+            .replace("{MODE}", if self.is_dry_run { "dry-run" } else { "enforced" })
             .replace("{CUSTOMER}", &self.per_customer.to_string())
             .replace("{PER_POP}", &self.per_pop.to_string())
             .replace("{ESCALATES}", &self.escalates.to_string())
             .replace(
-                "{SOURCES}",
-                &SOURCES.iter().map(Source::written).collect::<String>(),
-            );
-        let inventory = if self.has_beta {
-            format!("{ACME}{BETA}")
-        } else {
-            ACME.to_owned()
-        };
+                "{UNKNOWN}",
+                if self.may_drop(NETSCOUT) {
+                    "discard"
+                } else {
+                    "police"
+                },
+            )
+            .replace("{SOURCES}", &sources.collect::<String>());
+        let acme = self.acme.written("acme", "203.0.113.0/25");
+        let beta = self.beta.map(|beta| beta.written("beta", "203.0.113.128/25"));
+        let inventory = format!("customers:\n{acme}{}", beta.unwrap_or_default());
         let mut playbooks = "playbooks:\n".to_owned();
-        for vector in [Vector::Udp, Vector::Ntp] {
-            let name = vector.name();
-            playbooks += &format!("  - name: {name}\n    match: {{ vector: {name} }}\n    steps:\n");
-            playbooks.extend(self.rungs(vector).iter().map(Rung::written));
+        for (vector, playbook) in [(Vector::Udp, self.udp), (Vector::Ntp, self.ntp)] {
+            let (name, enforce) = (vector.name(), !playbook.is_on_trial);
+            playbooks += &format!(
+                "  - name: {name}\n    match: {{ vector: {name} }}\n    enforce: {enforce}\n    steps:\n"
+            );
+            playbooks.extend(playbook.rungs.iter().map(Rung::written));
         }
         Config::from_texts(&settings, &inventory, &playbooks).unwrap()
+    }
+}
+
+impl Customer {
+    fn written(self, name: &str, prefix: &str) -> String {
+        let profile = match self.profile {
+            Profile::Strict => "strict",
+            Profile::Normal => "normal",
+            Profile::Relaxed => "relaxed",
+        };
+        format!(
+            "  - {{ customer_id: {name}, name: {name}, prefixes: [{prefix}], link_bps: 10000000000, services: [], \
+             policy_profile: {profile}, enforce: {} }}\n",
+            !self.is_on_trial
+        )
     }
 }
 
@@ -292,7 +486,7 @@ impl Rung {
 
 const SETTINGS: &str = "
 pop: {POP}
-mode: enforced
+mode: {MODE}
 http: { socket: null, auth: { mode: none } }
 bgp:
   local_asn: 65010
@@ -301,7 +495,7 @@ bgp:
   marker_large_community: \"65010:8955:1\"
   neighbors: [{ name: edge, address: 192.0.2.1, peer_asn: 65001, profile: bird }]
 sources:
-  default: { reporting: repeats, claim_ttl_seconds: 90 }
+  default: { reporting: repeats, claim_ttl_seconds: 90, max_action: {UNKNOWN} }
 {SOURCES}guardrails:
   min_ttl_seconds: 1
   max_ttl_seconds: 300
@@ -317,10 +511,5 @@ timers:
   quiet_period_seconds: 40
   correlation_window_seconds: 60
   max_event_age_seconds: 60
-escalation: { enabled: {ESCALATES}, min_persistence_seconds: 30, min_confidence: 0.3 }
+escalation: { enabled: {ESCALATES}, min_persistence_seconds: 15, min_confidence: 0.3 }
 ";
-const ACME: &str = "
-customers:
-  - { customer_id: acme, name: ACME, prefixes: [203.0.113.0/25], link_bps: 10000000000, services: [] }
-";
-const BETA: &str = "  - { customer_id: beta, name: Beta, prefixes: [203.0.113.128/25], link_bps: 10000000000, services: [] }\n";

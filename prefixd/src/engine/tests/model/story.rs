@@ -234,13 +234,33 @@ pub(super) enum Step {
     Deadline {
         just_before: bool,
     },
-    /// One of the configurations comes into force.
-    Reload(usize),
-    /// The process is killed, and another starts after some seconds.
+    /// One of the configurations comes into force, if whoever says so knows what rules go by it.
+    Reload {
+        configuration: usize,
+        counted: Counted,
+    },
+    /// The process is killed, and another starts after some seconds, perhaps with other files.
     Crash {
         asked: Option<(Asked, Killed)>,
         down: i64,
+        files: Option<Files>,
     },
+}
+
+/// What a reload says of those that lose their rules because something is dry-run by it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Counted {
+    Nothing,
+    Rightly,
+    OneTooMany,
+}
+
+/// What is on disk when a process starts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Files {
+    pub(super) configuration: usize,
+    /// The mode, which only a start changes.
+    pub(super) is_dry_run: bool,
 }
 
 /// What a story is about.
@@ -256,10 +276,9 @@ pub(super) fn steps(kind: Kind) -> BoxedStrategy<Vec<Step>> {
     match kind {
         Kind::Anything => prop::collection::vec(step(), 1..60).boxed(),
         Kind::Sieges => {
-            let configuration = (0..CONFIGURATIONS).prop_map(Step::Reload);
             let siege = prop::collection::vec(step_of_siege(), 10..80);
-            (configuration, siege)
-                .prop_map(|(configuration, siege)| [vec![configuration], siege].concat())
+            (reload(), siege)
+                .prop_map(|(reload, siege)| [vec![reload], siege].concat())
                 .boxed()
         }
     }
@@ -276,8 +295,9 @@ fn step_of_siege() -> BoxedStrategy<Step> {
         16 => (1i64..25).prop_map(Step::Wait),
         1 => (1i64..120).prop_map(Step::Stall),
         6 => any::<bool>().prop_map(|just_before| Step::Deadline { just_before }),
-        1 => (0..CONFIGURATIONS).prop_map(Step::Reload),
-        2 => (prop::option::of((asked, killed)), down).prop_map(|(asked, down)| Step::Crash { asked, down }),
+        1 => reload(),
+        2 => (prop::option::of((asked, killed)), down, files())
+            .prop_map(|(asked, down, files)| Step::Crash { asked, down, files }),
     ]
     .boxed()
 }
@@ -342,9 +362,34 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (200i64..2000).prop_map(Step::Wait),
         1 => (1i64..300).prop_map(Step::Stall),
         5 => any::<bool>().prop_map(|just_before| Step::Deadline { just_before }),
-        2 => (0..CONFIGURATIONS).prop_map(Step::Reload),
-        3 => (prop::option::of((asked(), killed)), down).prop_map(|(asked, down)| Step::Crash { asked, down }),
+        3 => reload(),
+        3 => (prop::option::of((asked(), killed)), down, files())
+            .prop_map(|(asked, down, files)| Step::Crash { asked, down, files }),
     ]
+}
+
+fn reload() -> impl Strategy<Value = Step> {
+    let counted = prop_oneof![
+        4 => Just(Counted::Rightly),
+        1 => Just(Counted::Nothing),
+        1 => Just(Counted::OneTooMany),
+    ];
+    (0..CONFIGURATIONS, counted).prop_map(|(configuration, counted)| Step::Reload {
+        configuration,
+        counted,
+    })
+}
+
+/// Mostly what is in force.
+fn files() -> impl Strategy<Value = Option<Files>> {
+    let files = (0..CONFIGURATIONS, prop::bool::weighted(0.3));
+    prop::option::weighted(
+        0.3,
+        files.prop_map(|(configuration, is_dry_run)| Files {
+            configuration,
+            is_dry_run,
+        }),
+    )
 }
 
 fn scope() -> impl Strategy<Value = Scope> {

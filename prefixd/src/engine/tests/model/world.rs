@@ -7,9 +7,9 @@ use super::memory::nlri;
 use super::reference::{At, Reference};
 use super::router;
 use super::setup::{SOURCES, Setup};
-use super::story::{Ask, Asked, Killed, PREFIXES, Report, Scope, Step, Target, Vector};
+use super::story::{Ask, Asked, Counted, Files, Killed, PREFIXES, Report, Scope, Step, Target, Vector};
 use crate::engine::commit::outcome;
-use crate::engine::{Reload, Request};
+use crate::engine::{Reload, Request, SubmitError};
 use crate::policy::{Implicit, Policy, State};
 use crate::store::tests::Place;
 use crate::store::{Store, StoreError, Verification};
@@ -54,7 +54,6 @@ pub(super) struct World {
     _directory: Option<tempfile::TempDir>,
     connection: String,
     pop: String,
-    configuration: usize,
     pub(super) reference: Reference,
     /// Reports that have a name and a time.
     said: Vec<(Report, At)>,
@@ -84,7 +83,6 @@ impl World {
             _directory: directory,
             connection,
             pop,
-            configuration: 0,
             reference: Reference::new(setup),
             said: Vec::new(),
             keyed: BTreeMap::new(),
@@ -122,12 +120,12 @@ impl World {
                 }
                 self.stand_still_until(until).await?;
             }
-            // It is not said which one is put back first.
-            Step::Stall(seconds) if self.reference.is_crowded() => {
-                Box::pin(self.step(&Step::Wait(*seconds))).await?;
-            }
             Step::Stall(seconds) => {
                 let until = self.now() + seconds * super::SECOND;
+                // It is not said which one is put back first.
+                if self.reference.is_crowded() || self.reference.forgets_what_was_told(until) {
+                    return Box::pin(self.step(&Step::Wait(*seconds))).await;
+                }
                 self.stand_still_until(until).await?;
             }
             Step::Deadline { just_before } => {
@@ -135,8 +133,11 @@ impl World {
                     self.stand_still_until(next - At::from(*just_before)).await?;
                 }
             }
-            Step::Reload(configuration) => self.reload(*configuration).await?,
-            Step::Crash { asked, down } => Box::pin(self.crash(*asked, *down)).await?,
+            Step::Reload {
+                configuration,
+                counted,
+            } => self.reload(*configuration, *counted).await?,
+            Step::Crash { asked, down, files } => Box::pin(self.crash(*asked, *down, *files)).await?,
         }
         self.holds().await
     }
@@ -174,6 +175,7 @@ impl World {
         }
         self.rest().await;
         self.hear_of_steps();
+        self.hear_of_sessions();
         for (ask, mut told, expected) in answers {
             let told = told
                 .heard()
@@ -187,6 +189,11 @@ impl World {
 
     /// Puts it into the queue, and answers what should be told. Nothing where it makes no sense.
     async fn ask(&mut self, asked: &Asked, now: At) -> Option<(Waits, String)> {
+        if let Ask::Report(report) | Ask::Again { report, .. } = &asked.ask
+            && self.reference.is_not_said_what_becomes_of(report, now)
+        {
+            return None;
+        }
         let (names, command) = Box::pin(self.command(&asked.ask, now)).await?;
         let waits = Waits::of(self.bench(), asked, command);
         let expected = self.reference.asked(asked, &names, now);
@@ -216,6 +223,7 @@ impl World {
         }
         bench.announcer.forget_ended();
         Box::pin(router::is_told_all(bench)).await;
+        bench.announcer.look_at_insides(&bench.engine.state);
     }
 
     /// What was late is taken when the daemon looks again.
@@ -233,10 +241,11 @@ impl World {
         live.map(|live| (scope_of(live), Arc::clone(live))).collect()
     }
 
-    /// When the neighbour was told what is live, and whether that is recorded.
+    /// When the neighbour was told what is live, and whether that is recorded. One that is disabled soon has nothing any more.
     fn hear_of_sessions(&mut self) {
         for (scope, live) in self.live() {
-            let written_at = || self.bench.as_ref()?.announcer.advertised_at(live.mitigation_id);
+            let bench = self.bench.as_ref().filter(|_| !self.reference.is_disabled);
+            let written_at = || bench?.announcer.advertised_at(live.mitigation_id);
             let told = live.advertised_at.or_else(written_at);
             if let Some(known) = self.reference.live.get_mut(&scope) {
                 known.told = told.map(|at| (at.as_micros(), live.advertised_at.is_some()));
@@ -244,9 +253,25 @@ impl World {
         }
     }
 
-    async fn reload(&mut self, configuration: usize) -> Result<(), String> {
+    /// What a new configuration asks of a step is asked of what the daemon noted until then: it notes until when a step was
+    /// carried when it looks, which is sooner or later.
+    fn hear_of_carrying(&mut self) {
+        for (scope, live) in self.live() {
+            if let (Some(known), Some(carried)) = (self.reference.live.get_mut(&scope), live.carried_at) {
+                known.carried_at = known.carried_at.min(carried.as_micros());
+            }
+        }
+    }
+
+    async fn reload(&mut self, configuration: usize, counted: Counted) -> Result<(), String> {
         let now = self.now();
-        let setup = Setup::of(configuration);
+        let setup = Setup::of(configuration).in_mode(self.reference.setup.is_dry_run);
+        let lose = self.reference.loses_by(setup) as u64;
+        let expect_count = match counted {
+            Counted::Nothing => None,
+            Counted::Rightly => Some(lose),
+            Counted::OneTooMany => Some(lose + 1),
+        };
         let config = setup.written(&self.pop);
         let bench = self.bench();
         let (configs, announce) = bench.neighbors.clone();
@@ -258,7 +283,7 @@ impl World {
             subject: "config".to_owned(),
             keyed: None,
             told: "{}".to_owned(),
-            expect_count: None,
+            expect_count,
         };
         let (reply, mut told) = oneshot::channel();
         bench.engine.waiting.push_back(Request::Reload {
@@ -266,21 +291,31 @@ impl World {
             actor: "token:root".to_owned(),
             reply,
         });
-        self.configuration = configuration;
-        self.reference.pass(now);
-        self.reference.setup = setup;
-        self.reference.judge(now);
-        self.reference.pass(now);
+        let is_confirmed = expect_count.unwrap_or(0) == lose;
+        if is_confirmed {
+            self.hear_of_carrying();
+            self.reference.setup = setup;
+            self.reference.judge(now);
+            self.reference.pass(now);
+        }
         self.rest().await;
         self.hear_of_steps();
         match told.try_recv() {
-            Ok(Ok(_)) => Ok(()),
-            other => Err(format!("the reload was answered {other:?}")),
+            Ok(Ok(_)) if is_confirmed => Ok(()),
+            Ok(Err(SubmitError::Unconfirmed(_))) if !is_confirmed => Ok(()),
+            other => Err(format!(
+                "the reload was answered {other:?}, and {lose} lose their rules"
+            )),
         }
     }
 
     /// The process ends without a word, and another starts with what is stored.
-    async fn crash(&mut self, asked: Option<(Asked, Killed)>, down: i64) -> Result<(), String> {
+    async fn crash(
+        &mut self,
+        asked: Option<(Asked, Killed)>,
+        down: i64,
+        files: Option<Files>,
+    ) -> Result<(), String> {
         if let Some((ask, killed)) = asked {
             let now = self.now();
             let before = self.reference.clone();
@@ -309,9 +344,13 @@ impl World {
             directory: None,
         };
         let now = now.saturating_add(Duration::from_secs(down.unsigned_abs()));
-        let config = Setup::of(self.configuration).written(&self.pop);
+        if let Some(files) = files {
+            self.reference.setup = Setup::of(files.configuration).in_mode(files.is_dry_run);
+        }
+        let config = self.reference.setup.written(&self.pop);
         let bench = Bench::heard_at(now, place, SETTLED, &config).await;
         self.bench = Some(bench);
+        self.hear_of_carrying();
         // What was told and not recorded, nobody knows any more.
         self.hear_of_sessions();
         let bench = self.bench();
@@ -339,13 +378,20 @@ impl World {
         self.live_is_as_expected(&live, now)?;
         self.announced_is_as_expected(&announced)?;
         let state = &snapshot.state;
-        let counts = &state.counts.enforced;
-        same(
-            "mitigations that count",
-            counts.pop,
-            self.reference.all_announced().count() as u64,
-        )?;
-        let pending = self.reference.live.len() - self.reference.all_announced().count();
+        for (enforced, counts) in [(true, &state.counts.enforced), (false, &state.counts.dry_run)] {
+            let expected = self.reference.all_of(enforced).count() as u64;
+            same(&format!("of enforced {enforced}"), counts.pop, expected)?;
+            for customer in ["acme", "beta"] {
+                let expected = self.reference.of_customer(customer, enforced) as u64;
+                same(customer, counts.customer(customer), expected)?;
+            }
+        }
+        let pending = self
+            .reference
+            .live
+            .values()
+            .filter(|live| live.is_pending)
+            .count();
         same("what waits", state.counts.pending.pop, pending as u64)?;
         for (scope, memory) in &self.reference.memory {
             let group = state.group(&group_of(*scope));
@@ -353,10 +399,6 @@ impl World {
             let known = group.and_then(|group| group.confidence).map(rounded);
             let expected = confidence(memory.live(now)).map(rounded);
             same(&format!("confidence of {scope:?}"), known, expected)?;
-        }
-        for customer in ["acme", "beta"] {
-            let expected = self.reference.of_customer(customer) as u64;
-            same(customer, counts.customer(customer), expected)?;
         }
         same(
             "suppressions",
@@ -418,6 +460,7 @@ impl World {
             let expected = &expected[scope];
             let what = |field: &str| format!("{field} of {scope:?}");
             same(&what("id"), live.mitigation_id, expected.id)?;
+            same(&what("mode"), live.enforced, expected.is_enforced)?;
             same(
                 &what("expires_at"),
                 live.expires_at.as_micros() - now,
@@ -482,7 +525,9 @@ impl World {
 
     /// The whole chain, and every mitigation as it was left.
     async fn holds_from_the_beginning(&mut self) -> Verdict {
-        Box::pin(self.crash(None, 0)).await.map_err(TestCaseError::fail)?;
+        Box::pin(self.crash(None, 0, None))
+            .await
+            .map_err(TestCaseError::fail)?;
         self.verified = 0;
         self.holds()
             .await
