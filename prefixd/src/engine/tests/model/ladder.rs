@@ -130,7 +130,10 @@ impl Reference {
         let live = &self.live[&scope];
         let is_news = |at: &At| *at > before.max(live.stepped_at);
         let looks = live.expires_at <= now;
-        let is_known = !live.is_enforced || live.told.is_some_and(|(told, seen)| seen || told == live.began);
+        let is_known = !live.is_enforced
+            || live
+                .told
+                .is_some_and(|(told, seen)| seen || told == live.began && !live.is_resent);
         let due = self.ripe_at(scope, now).filter(|at| *at <= now);
         due.is_some_and(|at| is_known && is_news(&at) || looks) && self.step_up(scope, now)
     }

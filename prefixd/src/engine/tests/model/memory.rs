@@ -99,6 +99,8 @@ pub(super) struct Mitigation {
     pub(super) carried_at: At,
     /// When the neighbour was first told it, and whether the daemon has seen that.
     pub(super) told: Option<(At, bool)>,
+    /// It is told again before the daemon has seen that, and only the last time counts.
+    pub(super) is_resent: bool,
     /// Since when a step that was not taken in its time could be.
     pub(super) late_since: Option<At>,
 }

@@ -159,7 +159,7 @@ impl Reference {
                 match order {
                     Order::Disable => self.is_disabled = true,
                     Order::Enable => self.is_disabled = false,
-                    Order::Resend => {}
+                    Order::Resend => self.live.values_mut().for_each(|live| live.is_resent = true),
                 }
                 "ordered".to_owned()
             }

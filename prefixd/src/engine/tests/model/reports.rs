@@ -228,6 +228,7 @@ impl Reference {
             evidence_from: now,
             carried_at: now,
             told: None,
+            is_resent: false,
             late_since: None,
         }
     }

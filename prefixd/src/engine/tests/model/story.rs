@@ -286,7 +286,7 @@ pub(super) fn steps(kind: Kind) -> BoxedStrategy<Vec<Step>> {
 
 fn step_of_siege() -> BoxedStrategy<Step> {
     let report = || report_of_siege().prop_map(|report| Ask::Report(report).into());
-    let asked = prop_oneof![24 => report(), 2 => request_of_siege().prop_map(Asked::from)].boxed();
+    let asked = prop_oneof![24 => report(), 6 => request_of_siege().prop_map(Asked::from)].boxed();
     let killed = prop_oneof![Just(Killed::Undurable), Just(Killed::Untold)];
     let down = prop_oneof![2 => Just(0i64), 1 => 1i64..60];
     prop_oneof![
@@ -310,7 +310,7 @@ fn scope_of_siege() -> impl Strategy<Value = Scope> {
 }
 
 fn report_of_siege() -> impl Strategy<Value = Report> {
-    (report(), scope_of_siege(), prop::bool::weighted(0.12), 0usize..2).prop_map(
+    (report(), scope_of_siege(), prop::bool::weighted(0.18), 0usize..2).prop_map(
         |(report, (victim, vector), unban, port)| Report {
             victim,
             ntp: vector == Vector::Ntp,
