@@ -7,6 +7,7 @@ use crate::policy::{Command, Decision, SetControl, State, revision_at};
 use prefixd_api::control::{ControlScope, ControlState, Stop, Stopped};
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
+use prefixd_api::time::Timestamp;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tracing::error;
@@ -30,14 +31,16 @@ pub(super) async fn next_urgent(urgent: &mut mpsc::Receiver<Request>) -> Request
 
 impl Engine {
     /// Carries out what overtakes everything else, and has it recorded next.
-    pub(super) fn at_once(&mut self, request: Request) {
+    pub(super) fn at_once(&mut self, mut request: Request) {
         if let Request::Command {
             command: Command::Control(set),
             ..
-        } = &request
+        } = &mut request
             && set.is_panic()
         {
-            self.panic(set.clone());
+            let now = self.parts.clock.now();
+            set.in_force_since = Some(now);
+            self.panic(set.clone(), now);
         }
         self.waiting.push_front(request);
     }
@@ -55,7 +58,7 @@ impl Engine {
         }
     }
 
-    fn panic(&mut self, set: SetControl) {
+    fn panic(&mut self, set: SetControl, now: Timestamp) {
         let live: Vec<_> = ended_by(&set, &self.state)
             .map(|live| live.mitigation_id)
             .collect();
@@ -71,13 +74,17 @@ impl Engine {
             self.parts.announcer.hold_back(*id);
             self.owed.insert(*id);
         }
+        let unrecorded = self.stops.iter().map(|stop| &stop.stopped);
+        let before = unrecorded
+            .chain(self.state.stopped.get(&set.scope))
+            .find(|known| known.scope == set.scope && known.state == Stop::Panic);
         let stopped = Arc::new(Stopped {
             scope: set.scope.clone(),
             state: Stop::Panic,
             reason: set.reason.clone(),
             set_by: set.actor.clone(),
-            set_at: self.parts.clock.now(),
-            revision: revision_at(self.parts.clock.now()),
+            set_at: before.map_or(now, |before| before.set_at),
+            revision: revision_at(now),
             recorded: false,
         });
         self.panics.insert(set.scope.clone(), set.said);

@@ -73,6 +73,7 @@ pub(super) async fn set(
         reason: request.reason,
         expected_revision: request.expected_revision,
         said: 0,
+        in_force_since: None,
     };
     if command.is_panic() && command.expected_revision.is_some() {
         return Err(Failure::field(

@@ -153,6 +153,8 @@ pub struct SetControl {
     pub expected_revision: Option<u64>,
     /// Its place among everything said since the start; the engine's handle numbers it.
     pub said: u64,
+    /// Since when it is in force, where that was before it is recorded: a panic waits for no store.
+    pub in_force_since: Option<Timestamp>,
 }
 
 /// Identifiers made before the decision, so that deciding stays pure. What is not used is lost.

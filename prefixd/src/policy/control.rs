@@ -95,6 +95,7 @@ impl Turn<'_> {
                 ),
             ));
         }
+        let now = command.in_force_since.unwrap_or(self.now);
         let after = command.state.stop().map(|state| {
             Arc::new(Stopped {
                 scope: command.scope.clone(),
@@ -103,8 +104,8 @@ impl Turn<'_> {
                 set_by: command.actor.clone(),
                 set_at: before
                     .filter(|before| before.state == state)
-                    .map_or(self.now, |before| before.set_at),
-                revision: revision_at(self.now).max(revision + 1),
+                    .map_or(now, |before| before.set_at),
+                revision: revision_at(now).max(revision + 1),
                 recorded: true,
             })
         });

@@ -14,7 +14,7 @@ use super::step_back;
 use super::turn::{Turn, at_revision, refused, refused_with};
 use crate::journal::DAEMON;
 use prefixd_api::control::Stop;
-use prefixd_api::ids::{GroupId, MitigationId};
+use prefixd_api::ids::{GroupId, MitigationId, SuppressionId};
 use prefixd_api::mitigation::{
     Claim, EndReason, Group, Mitigation, MitigationStatus, Note, Origin, OriginKind, Scope, Suppression,
 };
@@ -38,6 +38,16 @@ pub struct Unconfirmed {
     pub successor: MitigationId,
     /// The name of its group, if there is none by then.
     pub group: GroupId,
+    /// What the withdrawal keeps the scope's bans from acting by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suppression: Option<SuppressionId>,
+}
+
+impl Unconfirmed {
+    /// Whether the withdrawal made this suppression: one that is said again has another name.
+    fn made(&self, suppression: &Suppression) -> bool {
+        self.suppression == Some(suppression.suppression_id)
+    }
 }
 
 /// How a successor comes about.
@@ -46,8 +56,8 @@ struct Undone<'a> {
     group: GroupId,
     actor: &'a str,
     because: String,
-    /// Nobody asks: a deadline came.
-    by_itself: bool,
+    /// Nobody asks: the deadline of this came.
+    by_itself: Option<&'a Unconfirmed>,
 }
 
 impl Turn<'_> {
@@ -71,7 +81,7 @@ impl Turn<'_> {
                 "{} undid the end of {} ({})",
                 command.actor, ended.mitigation_id, command.reason
             ),
-            by_itself: false,
+            by_itself: None,
         };
         match self.succeed(&ended, &undone) {
             Ok((group, next)) => {
@@ -155,7 +165,7 @@ impl Turn<'_> {
                 "nobody confirmed the withdrawal of {} by {}",
                 ended.mitigation_id, waits.put_back_at
             ),
-            by_itself: true,
+            by_itself: Some(waits),
         };
         let result = match self.may_undo(&ended, None) {
             Ok(()) => match self.succeed(&ended, &undone) {
@@ -183,7 +193,7 @@ impl Turn<'_> {
                     ..Mitigation::clone(&ended)
                 };
                 self.confirmed(&ended);
-                self.heard_again(&ended);
+                self.heard_again(waits);
                 let after = Mitigation {
                     confirm_by: None,
                     ..with_note
@@ -258,8 +268,8 @@ impl Turn<'_> {
         let owner: Option<Owner<'_>> = self.policy.inventory.owner(victim);
         self.guard_scope(victim, &ended.vector)?;
         // But for the withdrawal's own, a suppression is somebody's later word.
-        if undone.by_itself
-            && let Some(suppressed) = self.suppressed_since(ended)
+        if let Some(waits) = undone.by_itself
+            && let Some(suppressed) = self.suppressed_since(waits)
         {
             return Err(suppressed);
         }
@@ -287,7 +297,11 @@ impl Turn<'_> {
         holding.insert(0, claims::operators(self.now, until));
         // What it stood on. A person may ask for what its sources may not; the daemon asks for nothing by itself.
         let stood_on: Vec<Arc<Claim>> = ended.claims.iter().chain(&holding).cloned().collect();
-        let asking = if undone.by_itself { &stood_on } else { &holding };
+        let asking = if undone.by_itself.is_some() {
+            &stood_on
+        } else {
+            &holding
+        };
         self.guard_sources(&ended.rules, asking)?;
         self.guard_new(Subject {
             victim,
@@ -364,20 +378,19 @@ impl Turn<'_> {
     }
 
     /// Why nothing begins by itself in the scope of what was withdrawn, apart from the withdrawal.
-    fn suppressed_since(&self, ended: &Mitigation) -> Option<Reason> {
-        let scope = ended.scope();
+    fn suppressed_since(&self, waits: &Unconfirmed) -> Option<Reason> {
+        let scope = waits.ended.scope();
         match self.state.suppressions.get(&scope) {
-            Some(one) if !is_of(one, ended) => self.suppressed(&scope),
+            Some(one) if !waits.made(one) => self.suppressed(&scope),
             Some(_) | None => self.suppressed_by_prefix(&scope),
         }
     }
 
     /// Nobody stands by the withdrawal, and what it took away does not come back by itself: the next report is acted on.
-    fn heard_again(&mut self, ended: &Mitigation) {
-        let scope = ended.scope();
-        if let Some(one) = self.state.suppressions.get(&scope)
-            && is_of(one, ended)
-        {
+    fn heard_again(&mut self, waits: &Unconfirmed) {
+        let scope = waits.ended.scope();
+        let suppression = self.state.suppressions.get(&scope);
+        if suppression.is_some_and(|one| waits.made(one)) {
             self.effects.push(Effect::Unsuppressed {
                 scope,
                 actor: DAEMON.to_owned(),
@@ -408,12 +421,6 @@ impl Turn<'_> {
         self.change_group(group);
         self.change(MitigationEvent::Created, actor, None, next)
     }
-}
-
-/// Whether the withdrawal made this suppression, and nobody has said it again since.
-fn is_of(suppression: &Suppression, withdrawn: &Mitigation) -> bool {
-    Some(suppression.created_at) == withdrawn.ended_at
-        && withdrawn.ended_by.as_deref() == Some(&suppression.created_by)
 }
 
 /// Whether what is refused may be granted soon, without anybody changing what was asked. Panic is none: who says it

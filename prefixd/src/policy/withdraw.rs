@@ -105,6 +105,7 @@ impl Turn<'_> {
                 put_back_at,
                 successor: ids.mitigation,
                 group: ids.group,
+                suppression: (!suppress.is_zero()).then_some(ids.suppression),
             };
             // Before the end, which is the last change of a mitigation.
             let at = self.effects.len() - 1;

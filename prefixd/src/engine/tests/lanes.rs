@@ -83,6 +83,7 @@ async fn what_people_said_keeps_its_order_before_reports(place: Place) {
             reason: "INC-4711".to_owned(),
             expected_revision: None,
             said: 0,
+            in_force_since: None,
         }));
         bench.engine.before_reports(Request::Command {
             command,

@@ -13,6 +13,7 @@ fn say(state: ControlState, scope: &str) -> Command {
         reason: "INC-4711".to_owned(),
         expected_revision: None,
         said: 0,
+        in_force_since: None,
     })
 }
 
@@ -52,6 +53,7 @@ async fn a_panic_is_in_force_before_it_is_recorded(place: Place) {
     let snapshot = bench.handle.snapshot();
     assert_eq!(snapshot.stops_unrecorded[0].state, Stop::Panic);
     assert!(!snapshot.stops_unrecorded[0].recorded);
+    let in_force = Arc::clone(&snapshot.stops_unrecorded[0]);
     bench.committed().await;
     assert!(bench.announced().is_empty(), "the late one never goes out");
     bench.announcer.reconcile(&bench.engine.state);
@@ -69,10 +71,14 @@ async fn a_panic_is_in_force_before_it_is_recorded(place: Place) {
     bench.mend_store().await;
     bench.engine.retry_at = None;
     bench.settle().await;
+    let recorded = bench.engine.state.stopped.values().collect::<Vec<_>>();
+    let [recorded] = recorded[..] else {
+        panic!("its record followed by itself: {recorded:?}");
+    };
     assert_eq!(
-        bench.engine.state.stopped.len(),
-        1,
-        "its record followed by itself"
+        (recorded.set_at, recorded.revision),
+        (in_force.set_at, in_force.revision),
+        "what was read meanwhile holds"
     );
     assert!(bench.engine.state.mitigations.is_empty() && bench.engine.owed.is_empty());
     assert!(bench.handle.snapshot().stops_unrecorded.is_empty());

@@ -404,6 +404,7 @@ fn while_a_neighbour_is_held_each_is_by_itself() {
         actor: "token:noc".to_owned(),
         reason: "INC-4711".to_owned(),
         said: 0,
+        in_force_since: None,
         expected_revision: None,
     };
     world.run(&Command::Control(hold), None);

@@ -15,6 +15,7 @@ pub(super) fn say(world: &mut World, state: ControlState, scope: &str) -> Decisi
         reason: "INC-4711".to_owned(),
         expected_revision: None,
         said: 0,
+        in_force_since: None,
     };
     world.run(&Command::Control(command), None)
 }
@@ -287,6 +288,7 @@ fn what_is_said_of_something_else_than_what_was_read_is_refused() {
             reason: "INC-4711".to_owned(),
             expected_revision: Some(expected_revision),
             said: 0,
+            in_force_since: None,
         };
         let decision = world.run(&Command::Control(command), None);
         refused(&decision).map(str::to_owned)

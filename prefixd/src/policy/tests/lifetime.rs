@@ -21,6 +21,7 @@ fn say(world: &mut World, state: ControlState) {
         reason: "INC-4711".to_owned(),
         expected_revision: None,
         said: 0,
+        in_force_since: None,
     };
     world.run(&Command::Control(command), None);
 }

@@ -49,6 +49,7 @@ const CHANGES: [(Guardrail, Change); 5] = [
             reason: "INC-4711".to_owned(),
             expected_revision: None,
             said: 0,
+            in_force_since: None,
         };
         world.run(&Command::Control(command), None);
     }),

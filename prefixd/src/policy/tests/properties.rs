@@ -512,6 +512,7 @@ impl World {
                     reason: "test".to_owned(),
                     expected_revision: None,
                     said: 0,
+                    in_force_since: None,
                 };
                 let decision = self.run(&Command::Control(command), None);
                 // As the engine does: a panic ends by a new judgement.

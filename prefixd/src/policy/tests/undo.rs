@@ -91,6 +91,7 @@ fn the_guardrails_judge_it_like_a_new_one() {
             reason: "test".to_owned(),
             expected_revision: None,
             said: 0,
+            in_force_since: None,
         })
     };
     world.run(&say(ControlState::Hold), None);
@@ -236,6 +237,7 @@ fn hold(world: &mut World, state: ControlState) {
         reason: "test".to_owned(),
         expected_revision: None,
         said: 0,
+        in_force_since: None,
     };
     world.run(&Command::Control(command), None);
 }
@@ -491,32 +493,34 @@ fn the_victim_of_what_is_not_put_back_is_heard_again() {
 /// Nothing is put back over a later word, and that word stays.
 #[test]
 fn what_was_suppressed_again_since_is_not_put_back_before_that_is_over() {
-    let mut world = flooded();
-    let ended = withdraw(&mut world, Some(300));
-    let again = SuppressCommand {
-        id: SuppressionId::new(),
-        scope: ended.scope(),
-        time: seconds(1000),
-        reason: "a test of the customer's".to_owned(),
-        actor: "bob".to_owned(),
-    };
-    world.pass(seconds(100));
-    world.run(&Command::Suppress(again.clone()), None);
-    world.pass(seconds(999));
-    assert!(world.live().is_empty());
-    assert_eq!(world.state.suppressions[&ended.scope()].suppression_id, again.id);
-    let told = world.state.newest(ended.mitigation_id, None).unwrap();
-    let [note] = &told.notes[..] else {
-        panic!("it is said once: {:?}", told.notes);
-    };
-    assert!(
-        note.text.contains("not put back yet") && note.text.contains("bob"),
-        "{}",
-        note.text
-    );
-    world.pass(seconds(62));
-    assert_eq!(world.live()[0].previous_id, Some(ended.mitigation_id));
-    world.check();
+    for (later, actor) in [(100, "bob"), (0, "anna")] {
+        let mut world = flooded();
+        let ended = withdraw(&mut world, Some(300));
+        let again = SuppressCommand {
+            id: SuppressionId::new(),
+            scope: ended.scope(),
+            time: seconds(1000),
+            reason: "a test of the customer's".to_owned(),
+            actor: actor.to_owned(),
+        };
+        world.pass(seconds(later));
+        world.run(&Command::Suppress(again.clone()), None);
+        world.pass(seconds(999));
+        assert!(world.live().is_empty());
+        assert_eq!(world.state.suppressions[&ended.scope()].suppression_id, again.id);
+        let told = world.state.newest(ended.mitigation_id, None).unwrap();
+        let [note] = &told.notes[..] else {
+            panic!("it is said once: {:?}", told.notes);
+        };
+        assert!(
+            note.text.contains("not put back yet") && note.text.contains(actor),
+            "{}",
+            note.text
+        );
+        world.pass(seconds(62));
+        assert_eq!(world.live()[0].previous_id, Some(ended.mitigation_id));
+        world.check();
+    }
 }
 
 /// Claims that died while nobody looked say nothing of what begins then.

@@ -497,6 +497,7 @@ async fn a_withdrawal_waits_until_it_is_confirmed(place: Place) {
         put_back_at: at(60),
         successor: prefixd_api::ids::MitigationId::new(),
         group: prefixd_api::ids::GroupId::new(),
+        suppression: Some(prefixd_api::ids::SuppressionId::new()),
     };
     let begins = [
         attack.effects().to_vec(),

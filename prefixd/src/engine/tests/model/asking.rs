@@ -312,6 +312,7 @@ impl World {
                 reason,
                 expected_revision: None,
                 said: 0,
+                in_force_since: None,
             }),
         };
         Some((names, command))
