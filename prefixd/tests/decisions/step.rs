@@ -441,6 +441,7 @@ impl Step {
                 reason,
                 expected_revision: control.revision,
                 said: 0,
+                in_force_since: None,
             }));
         }
         if let Some(tripped) = &self.trip {
