@@ -9,6 +9,7 @@ use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::Mitigation;
 use prefixd_api::time::Timestamp;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::error;
 
@@ -38,7 +39,12 @@ impl Engine {
         } = &mut request
             && set.is_panic()
         {
+            // Two of one scope are never of one instant: their records are told apart by it.
+            let stops = self.stops.iter().filter(|stop| stop.set.scope == set.scope);
+            let before = stops.filter_map(|stop| stop.set.in_force_since).max();
+            let after = before.map(|at| at.saturating_add(Duration::from_micros(1)));
             let now = self.parts.clock.now();
+            let now = after.map_or(now, |after| after.max(now));
             set.in_force_since = Some(now);
             self.panic(set.clone(), now);
         }

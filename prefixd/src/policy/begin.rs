@@ -11,6 +11,7 @@ use super::lease;
 use super::plan::{Target, set_rules, texts};
 use super::reason::Reason;
 use super::turn::{Conclusion, Turn};
+use crate::journal::DAEMON;
 use prefixd_api::event::EventOutcome;
 use prefixd_api::ids::MitigationId;
 use prefixd_api::mitigation::{Group, Mitigation, MitigationStatus, Observed, Origin, OriginKind};
@@ -198,7 +199,7 @@ impl Turn<'_> {
         .into();
         // What is pending filters nothing: what was to come back still may.
         if mitigation.waits_for.is_none() {
-            self.take_place(&mitigation.scope(), mitigation.mitigation_id, &command.actor);
+            self.take_place(&mitigation.scope(), mitigation.mitigation_id, DAEMON);
         }
         if let Some(of_many) = &mitigation.carpet {
             let summary = &mitigation.why_summary;

@@ -96,8 +96,18 @@ impl Turn<'_> {
             ));
         }
         let now = command.in_force_since.unwrap_or(self.now);
-        let after = command.state.stop().map(|state| {
-            Arc::new(Stopped {
+        // Of panics that waited for their record the one that was said last stays, whichever is recorded first.
+        let newer = before.filter(|before| {
+            command.in_force_since.is_some()
+                && before.state == Stop::Panic
+                && before.revision > revision_at(now)
+        });
+        let after = command.state.stop().map(|state| match newer {
+            Some(newer) => Arc::new(Stopped {
+                set_at: newer.set_at.min(now),
+                ..Stopped::clone(newer)
+            }),
+            None => Arc::new(Stopped {
                 scope: command.scope.clone(),
                 state,
                 reason: command.reason.clone(),
@@ -107,7 +117,7 @@ impl Turn<'_> {
                     .map_or(now, |before| before.set_at),
                 revision: revision_at(now).max(revision + 1),
                 recorded: true,
-            })
+            }),
         });
         if before.is_some() || after.is_some() {
             self.effects.push(Effect::Control(ControlChange {

@@ -99,6 +99,19 @@ pub(super) fn next<'p>(policy: &'p Policy, mitigation: &Mitigation, now: Timesta
 /// no router has the rules or a guardrail refused, is looked at again every [`RECHECK`]. Whether a router has them is seen
 /// when a step could be due for the first time.
 pub(super) fn due_at(policy: &Policy, live: &Mitigation) -> Option<Timestamp> {
+    let quiet = |at| live.updated_at.since(at) > policy.timers.quiet;
+    if live.evidence_at.is_some_and(quiet)
+        && matches!(next(policy, live, live.updated_at), Next::Ready { .. })
+    {
+        // What changed it last did not look at what is claimed.
+        let mut seen = live.clone();
+        witness(policy, &mut seen, live.updated_at, false);
+        return due_when_seen(policy, &seen);
+    }
+    due_when_seen(policy, live)
+}
+
+fn due_when_seen(policy: &Policy, live: &Mitigation) -> Option<Timestamp> {
     let Next::Ready { since, needs, .. } = next(policy, live, live.updated_at) else {
         return None;
     };

@@ -133,7 +133,7 @@ impl<'a> Turn<'a> {
             pending_since: live.created_at,
             rules: texts(&next.rules),
         };
-        self.take_place(&next.scope(), next.mitigation_id, &command.actor);
+        self.take_place(&next.scope(), next.mitigation_id, DAEMON);
         next.why_summary = format!("{} confirms {}: {reason}", event.source, event.vector).into();
         self.change(MitigationEvent::Promoted, &command.actor, Some(live), next);
         Ok(Conclusion::new(EventOutcome::Accepted, reason))
@@ -155,7 +155,13 @@ impl<'a> Turn<'a> {
         };
         let playbook = self.playbook_of(live, target, &event.source).ok();
         let trial = self.policy.trial(owner, playbook, group, self.now);
-        trial.filter(|_| live.enforced)
+        // Begun by one who may, it waits on, whoever is left to say so.
+        let is_held = || {
+            claims::holding(self.policy, group, true, self.now)
+                .next()
+                .is_some()
+        };
+        trial.filter(|trial| live.enforced && !(matches!(trial, Trial::Sources) && is_held()))
     }
 
     /// The playbook that a pending mitigation was decided by, as it is configured now; another when it is gone.

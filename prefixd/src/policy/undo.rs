@@ -44,6 +44,14 @@ pub struct Unconfirmed {
 }
 
 impl Unconfirmed {
+    /// Whether this was said after the withdrawal.
+    fn precedes(&self, suppression: &Suppression) -> bool {
+        match self.suppression {
+            Some(_) => !self.made(suppression),
+            None => self.ended.ended_at.is_none_or(|at| suppression.created_at > at),
+        }
+    }
+
     /// Whether the withdrawal made this suppression: one that is said again has another name.
     fn made(&self, suppression: &Suppression) -> bool {
         self.suppression == Some(suppression.suppression_id)
@@ -381,7 +389,7 @@ impl Turn<'_> {
     fn suppressed_since(&self, waits: &Unconfirmed) -> Option<Reason> {
         let scope = waits.ended.scope();
         match self.state.suppressions.get(&scope) {
-            Some(one) if !waits.made(one) => self.suppressed(&scope),
+            Some(one) if waits.precedes(one) => self.suppressed(&scope),
             Some(_) | None => self.suppressed_by_prefix(&scope),
         }
     }

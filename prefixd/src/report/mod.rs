@@ -146,7 +146,7 @@ fn is_by_hand(entry: &TimelineEntry) -> bool {
             entry.body["reason"].is_string()
                 || changes["end_reason"] == "operator"
                 || changes.get("claimed").is_some()
-                || changes["why_summary"].is_string() && is_operators(changes)
+                || changes["why_summary"].is_string() && is_pinned(changes)
         }
         None => false,
     };
@@ -244,8 +244,16 @@ fn changes(kind: &str, body: &Value) -> Option<String> {
 
 /// Whether a person's claim is among those that the entry tells of.
 fn is_operators(changes: &Value) -> bool {
-    let claims = changes["claims"].as_array();
-    claims.is_some_and(|claims| claims.iter().any(|claim| claim["kind"] == "operator"))
+    claims(changes).any(|claim| claim["kind"] == "operator")
+}
+
+/// Whether an operator says what it does: that claim has no end. One of an extension has.
+fn is_pinned(changes: &Value) -> bool {
+    claims(changes).any(|claim| claim["kind"] == "operator" && claim["lives_until"].is_null())
+}
+
+fn claims(changes: &Value) -> impl Iterator<Item = &Value> {
+    changes["claims"].as_array().into_iter().flatten()
 }
 
 fn text(value: &Value) -> Option<String> {

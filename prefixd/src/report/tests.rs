@@ -191,6 +191,21 @@ fn all_that_people_did_is_told_with_their_words() {
     );
 }
 
+/// The operator's extension is still among the claims when a detector's report takes the next step.
+#[test]
+fn who_reports_is_nobody_who_changed_something() {
+    let people = |lives_until: Value| {
+        let mut material = material();
+        let claims = json!([{"kind": "operator", "lives_until": lives_until}, {"kind": "event"}]);
+        let changed = json!({"step": 2, "claims": claims, "why_summary": "step 2"});
+        let body = json!({"revision": 3, "changes": changed});
+        material.mitigations[0].1 = vec![entry(3, 15, "token:fnm", "escalated", body)];
+        incident(material).people
+    };
+    assert!(people(json!(at(900))).is_empty());
+    assert_eq!(people(Value::Null), ["token:fnm"], "an adjustment");
+}
+
 #[test]
 fn who_ended_the_waiting_is_told_apart() {
     let promoted_by = |kind: &str| {

@@ -203,3 +203,45 @@ async fn a_stop_records_a_panic_first() {
     let loaded = store.load(POP, now).await.unwrap();
     assert_eq!(loaded.stopped.len(), 1);
 }
+
+/// Whichever of them is recorded first.
+#[tokio::test]
+async fn the_panic_that_was_said_last_is_recorded_as_it_was_read() {
+    let said_by = |who: &str| match say(ControlState::Panic, "pop") {
+        Command::Control(set) => Command::Control(SetControl {
+            actor: who.to_owned(),
+            ..set
+        }),
+        other => other,
+    };
+    let records_as_read = async |mut bench: Bench| {
+        let [read] = &bench.handle.snapshot().stops_unrecorded[..] else {
+            panic!("one is in force");
+        };
+        let read = Arc::clone(read);
+        bench.settle().await;
+        let recorded: Vec<_> = bench.engine.state.stopped.values().collect();
+        let [recorded] = recorded[..] else {
+            panic!("one is recorded: {recorded:?}");
+        };
+        let what = |one: &prefixd_api::control::Stopped| (one.set_by.clone(), one.set_at, one.revision);
+        assert_eq!(what(recorded), what(&read));
+        assert_eq!(read.set_by, "bob");
+    };
+    let mut bench = Bench::new(crate::store::tests::sqlite().await).await;
+    let _first = bench.urgently(said_by("anna"));
+    let _second = bench.urgently(said_by("bob"));
+    records_as_read(bench).await;
+
+    // The first is on its way into the store when the second is said, and is lost.
+    let mut bench = Bench::new(crate::store::tests::sqlite().await).await;
+    bench.break_store().await;
+    let _first = bench.urgently(said_by("anna"));
+    bench.decide().await;
+    let _second = bench.urgently(said_by("bob"));
+    bench.decide().await;
+    bench.committed().await;
+    bench.mend_store().await;
+    bench.engine.retry_at = None;
+    records_as_read(bench).await;
+}

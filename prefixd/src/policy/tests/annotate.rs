@@ -292,3 +292,28 @@ fn notes_do_not_keep_a_step_that_was_held_up_from_being_looked_at() {
     world.pass(seconds(5));
     assert_eq!(world.live()[0].step, 2);
 }
+
+/// Who claims it goes on saying so, although nobody has looked for longer than a pause of the evidence may be.
+#[test]
+fn a_note_after_long_puts_no_step_off() {
+    for enforced in [false, true] {
+        let mut policy = policy();
+        policy.sources.named.get_mut("once").unwrap().claim_ttl = seconds(1500);
+        let playbook = policy.playbooks.default.as_mut().unwrap();
+        playbook.enforce = enforced;
+        playbook.steps[0].ttl = seconds(900);
+        playbook.steps[1].persistence = Some(seconds(600));
+        let mut world = World::new(policy);
+        for _ in 0..2 {
+            world.event(ban("once", "203.0.113.3", "ntp_amplification"));
+            world.pass(seconds(5));
+        }
+        let id = world.live()[0].mitigation_id;
+        world.pass(seconds(400));
+        annotate(&mut world, id, note("what is this?"), "anna").unwrap();
+        world.pass(seconds(180));
+        assert_eq!(world.live()[0].step, 1, "enforced: {enforced}");
+        world.pass(seconds(15));
+        assert_eq!(world.live()[0].step, 2, "enforced: {enforced}");
+    }
+}

@@ -51,6 +51,21 @@ fn what_is_announced_goes_on_with_one_who_starts_nothing() {
 }
 
 #[test]
+fn what_waits_goes_on_waiting_with_one_who_starts_nothing() {
+    let mut policy = ladders();
+    policy.playbooks.ordered[1].steps[0].sources = 3;
+    let mut world = World::new(policy);
+    assert_eq!(reported(&mut world, "once"), EventOutcome::AcceptedPending);
+    let id = world.live()[0].mitigation_id;
+    assert_eq!(reported(&mut world, "other"), EventOutcome::AcceptedPending);
+    world.event(unban("once", VICTIM, "udp_flood"));
+    assert_eq!(reported(&mut world, "other"), EventOutcome::AcceptedPending);
+    let live = world.live()[0];
+    assert_eq!((live.mitigation_id, live.status), (id, MitigationStatus::Pending));
+    world.check();
+}
+
+#[test]
 fn what_waits_on_trial_leaves_its_place_to_what_takes_it() {
     let mut policy = ladders();
     policy.quotas.per_customer = 1;

@@ -523,6 +523,69 @@ fn what_was_suppressed_again_since_is_not_put_back_before_that_is_over() {
     }
 }
 
+/// It did not keep it from being announced: a person wanted it beside that.
+#[test]
+fn what_was_suppressed_before_is_put_back_all_the_same() {
+    let mut world = World::new(policy());
+    let scope = Scope {
+        victim: "203.0.113.3".parse().unwrap(),
+        vector: "ntp_amplification".into(),
+    };
+    let before = SuppressCommand {
+        id: SuppressionId::new(),
+        scope: scope.clone(),
+        time: seconds(10_000),
+        reason: "a test of the customer's".to_owned(),
+        actor: "carl".to_owned(),
+    };
+    world.run(&Command::Suppress(before), None);
+    let request = MitigationRequest {
+        victim_ip: "203.0.113.3".to_owned(),
+        vector: Some("ntp_amplification".to_owned()),
+        ttl_seconds: Some(3_000),
+        dst_ports: [123].into_iter().collect(),
+        protocol: Some(17),
+        reason: "it is one".to_owned(),
+        ..MitigationRequest::default()
+    };
+    let create = CreateCommand {
+        ids: FreshIds::new(),
+        victim: scope.victim,
+        request,
+        actor: "anna".to_owned(),
+    };
+    world.run(&Command::Create(Box::new(create)), None);
+    let withdraw = WithdrawCommand {
+        ids: FreshIds::new(),
+        mitigation: world.live()[0].mitigation_id,
+        reason: "no attack".to_owned(),
+        suppress: Some(seconds(0)),
+        confirm_within: Some(seconds(60)),
+        expected_revision: None,
+        actor: "anna".to_owned(),
+    };
+    world.pass(seconds(1));
+    world.run(&Command::Withdraw(withdraw), None);
+    assert!(world.live().is_empty());
+    world.pass(seconds(60));
+    assert_eq!(world.live().len(), 1);
+    world.check();
+}
+
+/// The name is not in what was kept before it was.
+#[test]
+fn what_was_withdrawn_before_suppressions_were_named_is_put_back() {
+    let mut world = flooded();
+    withdraw(&mut world, Some(60));
+    let waits = world.state.unconfirmed.values().next().unwrap();
+    let mut kept = serde_json::to_value(&**waits).unwrap();
+    kept.as_object_mut().unwrap().remove("suppression").unwrap();
+    let waits = Arc::new(serde_json::from_value(kept).unwrap());
+    world.state.apply(&[Effect::Unconfirmed(waits)]);
+    world.pass(seconds(60));
+    assert_eq!(world.live().len(), 1);
+}
+
 /// Claims that died while nobody looked say nothing of what begins then.
 #[test]
 fn what_is_put_back_later_is_not_as_sure_as_it_was() {
