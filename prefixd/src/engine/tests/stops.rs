@@ -214,7 +214,7 @@ async fn the_panic_that_was_said_last_is_recorded_as_it_was_read() {
         }),
         other => other,
     };
-    let records_as_read = async |mut bench: Bench| {
+    let records_as_read = async |bench: &mut Bench| {
         let [read] = &bench.handle.snapshot().stops_unrecorded[..] else {
             panic!("one is in force");
         };
@@ -231,7 +231,7 @@ async fn the_panic_that_was_said_last_is_recorded_as_it_was_read() {
     let mut bench = Bench::new(crate::store::tests::sqlite().await).await;
     let _first = bench.urgently(said_by("anna"));
     let _second = bench.urgently(said_by("bob"));
-    records_as_read(bench).await;
+    Box::pin(records_as_read(&mut bench)).await;
 
     // The first is on its way into the store when the second is said, and is lost.
     let mut bench = Bench::new(crate::store::tests::sqlite().await).await;
@@ -243,5 +243,5 @@ async fn the_panic_that_was_said_last_is_recorded_as_it_was_read() {
     bench.committed().await;
     bench.mend_store().await;
     bench.engine.retry_at = None;
-    records_as_read(bench).await;
+    Box::pin(records_as_read(&mut bench)).await;
 }
