@@ -189,7 +189,7 @@ impl Turn<'_> {
         }
         let back = self.step_back_when_due(&mut next, owner);
         changed |= self.renew(&mut next, since);
-        // A step that was due and not taken is looked at again later, counted from now.
+        // A step that was due and not taken is looked at again later: this look is noted as a change, or it would be due at once.
         let steps = [
             evidence::due_at(self.policy, live),
             step_back::due_at(self.policy, live),

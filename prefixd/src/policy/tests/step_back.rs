@@ -55,14 +55,7 @@ fn claims_carry_a_step_together_only_while_all_of_them_live_also_when_nobody_loo
 #[test]
 fn what_an_operator_alone_holds_matches_nothing_new() {
     let mut world = escalated(1);
-    let command = ExtendCommand {
-        mitigation: world.live()[0].mitigation_id,
-        ttl: seconds(1500),
-        reason: "INC-4711".to_owned(),
-        expected_revision: None,
-        actor: "token:noc".to_owned(),
-    };
-    world.run(&Command::Extend(command), None);
+    extend(&mut world);
     for source in ["once", "other"] {
         world.event(unban(source, VICTIM, "udp_flood"));
     }
